@@ -1,0 +1,63 @@
+"""What can go wrong, by whose fault, and the exit code that says so.
+
+A message says what, where, what was found and how to go on. `OnnxPruneError` is for everything a user can mend;
+any other exception that reaches the command line is a bug of ours (exit code 70).
+"""
+
+from __future__ import annotations
+
+
+class OnnxPruneError(Exception):
+    """Base of every error that is not our bug. `exit_code` is what the command line returns."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(OnnxPruneError):
+    """Wrong options, configuration, or a path that does not exist."""
+
+    exit_code = 2
+
+
+class ModelError(OnnxPruneError):
+    """The model cannot be read, is invalid, or is not supported."""
+
+    exit_code = 3
+
+
+class DataError(OnnxPruneError):
+    """Calibration or input data cannot be read or does not fit the model."""
+
+    exit_code = 3
+
+
+class PlanError(OnnxPruneError):
+    """A plan cannot be read, or was made for another model."""
+
+    exit_code = 3
+
+
+class OutputError(OnnxPruneError):
+    """The output cannot be written, or would overwrite something that must stay."""
+
+    exit_code = 2
+
+
+class VerificationError(OnnxPruneError):
+    """The result is not the same network minus the removed channels: nothing was written."""
+
+    exit_code = 4
+
+
+class GateError(OnnxPruneError):
+    """A budget or threshold that the user set was not met."""
+
+    exit_code = 1
