@@ -1,0 +1,214 @@
+"""Reading a model: a ModelProto without payloads, and lazy tensors that point into the memory-mapped file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto
+
+from onnxprune.errors import ModelError, UsageError
+from onnxprune.model import wire
+from onnxprune.model.container import describe_foreign, map_file, open_regular
+from onnxprune.model.encode import INLINE_LIMIT, Encoding
+from onnxprune.model.external import ExternalData
+from onnxprune.model.structure import check_structure
+from onnxprune.model.tensors import LazyTensor, check_header, check_raw_size, check_typed
+from onnxprune.model.validate import check_model, embed_external_tensors
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon
+
+_CHUNK = 1 << 22
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model whose weights stay on disk.
+
+    proto: the skeleton: top-level initializers have everything but their payload. tensors: the top-level
+    initializers by name, in file order. path: the file it was read from, as given; kept by `replace`.
+    notes: what a reader of the report should know about reading it.
+    """
+
+    proto: ModelProto
+    tensors: Mapping[str, LazyTensor]
+    path: Path | None = None
+    external_files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    source: memoryview | None = None  # the bytes it was read from; None once `replace` made it another model
+
+    @property
+    def origin(self) -> tuple[Path, ...]:
+        """All files that this model's bytes came from; none of them may be overwritten."""
+        return self.external_files if self.path is None else (self.path, *self.external_files)
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Bytes of the model file and its data files; of a changed model: as one file."""
+        if self.source is None:
+            return Encoding(self.proto, self.tensors).size
+        return len(self.source) + sum(os.stat(path).st_size for path in self.external_files)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest over the model file, then its data files; of a changed model: over its bytes as one file."""
+        digest = hashlib.sha256()
+        if self.source is None:
+            for chunk in Encoding(self.proto, self.tensors).chunks():
+                digest.update(chunk)
+            return digest.hexdigest()
+        digest.update(self.source)
+        for path in self.external_files:
+            with open(open_regular(path, missing=ModelError), "rb") as file:
+                while block := file.read(_CHUNK):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def opset(self, domain: str = "") -> int:
+        """The imported version of an operator domain, 0 if it is not imported. "" and "ai.onnx" are the same."""
+        wanted = _DEFAULT_DOMAINS if domain in _DEFAULT_DOMAINS else (domain,)
+        return next((entry.version for entry in self.proto.opset_import if entry.domain in wanted), 0)
+
+    def replace(self, proto: ModelProto, tensors: Mapping[str, LazyTensor]) -> Model:
+        """Another model from the same source. Takes `proto` over and makes its initializers those of `tensors`.
+
+        Existing entries keep doc_string, metadata_props and unknown fields; payloads come from `tensors` alone.
+        """
+        synchronise(proto, tensors)
+        return Model(proto, MappingProxyType(dict(tensors)), self.path, self.external_files, self.notes)
+
+    def complete_proto(self) -> ModelProto:
+        """A ModelProto with all payloads, in memory. Raises ModelError above 2 GB."""
+        encoding = Encoding(self.proto, self.tensors)
+        if encoding.size > INLINE_LIMIT:
+            raise ModelError(f"the model has {encoding.size} bytes: above 2 GB there is no single ModelProto")
+        proto = ModelProto()
+        proto.ParseFromString(b"".join(encoding.chunks()))
+        return proto
+
+    @classmethod
+    def from_graph(cls, graph: onnx_graphsurgeon.Graph) -> Model:
+        """The model that a graphsurgeon graph describes; see `onnxprune.model.interop`."""
+        from onnxprune.model.interop import from_graph
+
+        return from_graph(graph)
+
+    def to_graph(self) -> onnx_graphsurgeon.Graph:
+        """A graphsurgeon graph of this model; see `onnxprune.model.interop`."""
+        from onnxprune.model.interop import to_graph
+
+        return to_graph(self)
+
+
+def synchronise(proto: ModelProto, tensors: Mapping[str, LazyTensor]) -> None:
+    """Make the skeleton's initializers agree with `tensors`: same names, order, types and shapes, no payload."""
+    graph = proto.graph
+    old = {entry.name: entry for entry in graph.initializer}
+    entries: list[TensorProto] = []
+    for name, tensor in tensors.items():
+        header = tensor.header
+        known = old.get(name)
+        if known is not None:
+            entry = TensorProto()
+            entry.CopyFrom(known)
+            for part in (*wire.TYPED_DATA.values(), "raw_data", "external_data", "data_location", "dims"):
+                entry.ClearField(part)
+            entry.data_type = header.data_type
+            entry.dims.extend(header.dims)
+            header = entry
+        header.name = name
+        entries.append(header)
+    del graph.initializer[:]
+    graph.initializer.extend(entries)
+
+
+def load(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
+    """Read and validate a model. Payloads are not read.
+
+    Raises UsageError if the path does not exist, ModelError for everything else that is wrong with it.
+    """
+    if isinstance(source, ModelProto):
+        try:
+            return _load_buffer(memoryview(source.SerializeToString(deterministic=True)), None)
+        except ValueError as error:  # protobuf's EncodeError is one
+            raise ModelError(f"the ModelProto cannot be encoded: {error}") from error
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _load_buffer(memoryview(bytes(source)), None)
+    text = os.fspath(source)
+    if not text or "\0" in text:
+        raise UsageError(f"not a path: {text!r}")
+    path = Path(text)
+    buffer = map_file(open_regular(path))
+    try:
+        return _load_buffer(buffer, path)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _load_buffer(buffer: memoryview, path: Path | None) -> Model:
+    try:
+        return _parse(buffer, path)
+    except ModelError as error:
+        foreign = describe_foreign(buffer)
+        if foreign is None:
+            raise
+        raise ModelError(f"this is {foreign[0]}, not an ONNX model", hint=foreign[1]) from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"the file is corrupt: a name in it is not UTF-8 ({error.reason})") from error
+    except DecodeError as error:
+        raise ModelError(f"the file is corrupt: protobuf cannot decode it ({error})") from error
+
+
+def _parse(buffer: memoryview, path: Path | None) -> Model:
+    found = wire.scan(buffer)
+    proto = ModelProto.FromString(b"".join(_skeleton(buffer, found)))
+    external = ExternalData(path)
+    tensors = [_tensor(buffer, part, external) for part in found.tensors]
+    proto.graph.initializer.extend(tensor.header for tensor in tensors)
+    check_model(proto)
+    embed_external_tensors(proto, external)
+    external.check_overlaps()
+    notes = ("the nodes were not in topological order and have been sorted",) if check_structure(proto) else ()
+    by_name = MappingProxyType({tensor.name: tensor for tensor in tensors})
+    return Model(proto, by_name, path, external.files, notes, buffer)
+
+
+def _skeleton(buffer: memoryview, found: wire.Scan) -> Iterator[bytes | memoryview]:
+    """The bytes of the ModelProto without its initializers."""
+    size = sum(end - start for start, end in found.pieces)
+    total = size + sum(end - start for start, end in (*found.prefix, *found.suffix))
+    if total > INLINE_LIMIT:
+        raise ModelError(f"the model has {total} bytes besides its initializers; protobuf allows 2 GB")
+    for start, end in found.prefix:
+        yield buffer[start:end]
+    yield wire.tag(wire.GRAPH, wire.LENGTH) + wire.encode_varint(size)
+    for start, end in (*found.pieces, *found.suffix):
+        yield buffer[start:end]
+
+
+def _tensor(buffer: memoryview, part: wire.TensorRange, external: ExternalData) -> LazyTensor:
+    header = TensorProto.FromString(part.header)
+    check_header(header)
+    if header.data_location == TensorProto.EXTERNAL:
+        if part.raw is not None or part.typed:
+            raise ModelError(f"tensor {header.name!r} has both external data and data of its own")
+        return external.tensor(header)
+    if part.raw is not None:
+        if any(item.end > item.value for item in part.typed):
+            raise ModelError(f"tensor {header.name!r} has both raw_data and {wire.TYPED_DATA[part.typed[0].number]}")
+        start, end = part.raw
+        check_raw_size(header, end - start)
+        return LazyTensor(header, raw=lambda: buffer[start:end])
+    check_typed(header, part.typed, buffer)
+    ranges = [(item.start, item.end) for item in part.typed]
+    nbytes = sum(item.end - item.value for item in part.typed) if header.data_type == TensorProto.STRING else None
+    return LazyTensor(header, typed=lambda: b"".join(buffer[start:end] for start, end in ranges), nbytes=nbytes)
