@@ -162,8 +162,6 @@ def _load_buffer(buffer: memoryview, path: Path | None) -> Model:
         if foreign is None:
             raise
         raise ModelError(f"this is {foreign[0]}, not an ONNX model", hint=foreign[1]) from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"the file is corrupt: a name in it is not UTF-8 ({error.reason})") from error
     except DecodeError as error:
         raise ModelError(f"the file is corrupt: protobuf cannot decode it ({error})") from error
 
@@ -174,10 +172,12 @@ def _parse(buffer: memoryview, path: Path | None) -> Model:
     external = ExternalData(path)
     tensors = [_tensor(buffer, part, external) for part in found.tensors]
     proto.graph.initializer.extend(tensor.header for tensor in tensors)
+    alive = list(proto.graph.node)  # protobuf makes a Python object per node: once is enough
     check_model(proto)
     embed_external_tensors(proto, external)
     external.check_overlaps()
     notes = ("the nodes were not in topological order and have been sorted",) if check_structure(proto) else ()
+    del alive
     by_name = MappingProxyType({tensor.name: tensor for tensor in tensors})
     return Model(proto, by_name, path, external.files, notes, buffer)
 

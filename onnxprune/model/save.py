@@ -1,8 +1,8 @@
 """Writing a model: all or nothing.
 
-Everything is written into a fresh hidden folder beside the target (`.NAME.XXXXXXXX.tmp`), under the final file names. So
-the staged model can be loaded and verified, external data included, and committing is renaming: the data file first,
-the .onnx last. Large models have one data file, `NAME.data` for an output called NAME. If renaming fails in between,
+Everything is written into a fresh hidden folder beside the target (`.NAME.XXXXXXXX.tmp`), under the final file names.
+So the staged model can be loaded and verified, external data included, and committing is renaming: the data file
+first, the .onnx last. Large models have one data file, `NAME.data` for an output called NAME. If renaming fails in between,
 the previous data file is put back. Writers of the same folder wait for each other while they commit.
 """
 
@@ -100,7 +100,7 @@ class Staged:
             self._remove()
             raise
 
-    def __enter__(self) -> Staged:  # noqa: PYI034 (typing.Self needs Python 3.11)
+    def __enter__(self) -> Staged:
         return self
 
     def __exit__(

@@ -22,6 +22,7 @@ class _Body:
     outputs: list[str]
     where: str
     parent: tuple[_Body, int] | None = None  # the node that owns this subgraph
+    producer: dict[str, int] = field(default_factory=dict)  # which node defines a name
     captured: dict[int, set[str]] = field(default_factory=dict)  # names that subgraphs of node i read from outside
 
 
@@ -36,6 +37,7 @@ def check_structure(model: ModelProto) -> bool:
     for root in roots:
         bodies = [root]
         for body in bodies:  # grows while it is walked: every subgraph comes after its parent
+            _find_producers(body)
             bodies.extend(_subgraphs(body))
         for body in reversed(bodies):
             moved |= _check_body(body)
@@ -92,12 +94,12 @@ def describe(node: NodeProto) -> str:
 
 
 def _check_body(body: _Body) -> bool:
-    producer = _producers(body)
+    producer = body.producer
     reads: list[set[str]] = []
     free: set[str] = set()
     ordered = True
     for index, node in enumerate(body.nodes):
-        names = {name for name in node.input if name}
+        names = set(node.input)
         if index in body.captured:
             names |= body.captured[index]
         reads.append(names)
@@ -105,7 +107,7 @@ def _check_body(body: _Body) -> bool:
             source = producer.get(name)
             if source is not None:
                 ordered &= source < index
-            elif name not in body.given:
+            elif name and name not in body.given:
                 free.add(name)
     free.update(name for name in body.outputs if name not in producer and name not in body.given)
     _settle_free_names(body, free)
@@ -115,16 +117,28 @@ def _check_body(body: _Body) -> bool:
     return True
 
 
-def _producers(body: _Body) -> dict[str, int]:
-    producer: dict[str, int] = {}
+def _find_producers(body: _Body) -> None:
+    producer = body.producer
     for index, node in enumerate(body.nodes):
         for name in node.output:
             if not name:
                 continue
             if name in producer or name in body.given:
                 raise ModelError(f"{body.where} defines {name!r} twice, the second time by {describe(node)}")
+            if body.parent is not None and _visible_outside(body, name):
+                raise ModelError(f"{body.where} redefines {name!r}, which it can already see")
             producer[name] = index
-    return producer
+
+
+def _visible_outside(body: _Body, name: str) -> bool:
+    """Whether an enclosing graph defines a name before the node that owns this subgraph."""
+    parent = body.parent
+    while parent is not None:
+        outer, owner = parent
+        if name in outer.given or outer.producer.get(name, owner) < owner:
+            return True
+        parent = outer.parent
+    return False
 
 
 def _settle_free_names(body: _Body, free: set[str]) -> None:

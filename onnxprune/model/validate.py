@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, defs
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, defs
 
 from onnxprune.errors import ModelError
 from onnxprune.model import wire
@@ -19,8 +19,9 @@ OLDEST_OPSET = 7
 
 
 def check_model(proto: ModelProto) -> None:
-    """Versions, imports, functions and text. Raises ModelError; UnicodeDecodeError for text that is not UTF-8."""
+    """Versions, imports, functions and text. Raises ModelError."""
     _check_versions(proto)
+    _check_text(proto)
     _check_opsets(proto)
     keys = [(function.domain, function.name, function.overload) for function in proto.functions]
     if len(set(keys)) != len(keys):
@@ -28,7 +29,6 @@ def check_model(proto: ModelProto) -> None:
     for key in keys:
         if not key[1]:
             raise ModelError("the model has a function without a name")
-    _read_text(proto)
 
 
 def _check_versions(proto: ModelProto) -> None:
@@ -62,28 +62,51 @@ def _check_opsets(proto: ModelProto) -> None:
                 raise ModelError(f"the model uses {describe(node)} but does not import the ONNX opset it belongs to")
 
 
-def _read_text(proto: ModelProto) -> None:
-    """Touch the text that everybody relies on: protobuf decodes only when it is read."""
-    for entry in proto.metadata_props:
-        _ = entry.key, entry.value
-    _ = proto.producer_name, proto.producer_version, proto.domain, proto.doc_string
+def _check_text(proto: ModelProto) -> None:
+    """Raise ModelError for text that is not UTF-8: protobuf hands it out as bytes, which nobody expects."""
+    _require_text([proto.producer_name, proto.producer_version, proto.domain, proto.doc_string])
+    _require_text([entry.domain for entry in proto.opset_import])
+    _check_metadata(proto.metadata_props)
+    for function in proto.functions:
+        _require_text([function.name, function.domain, *function.input, *function.output, *function.attribute])
+        _check_nodes(function.node)
     for graph in all_graphs(proto):
-        _ = graph.name, graph.doc_string
+        _require_text([graph.name, graph.doc_string])
+        _check_metadata(graph.metadata_props)
         for values in (graph.input, graph.output, graph.value_info):
             for value in values:
-                _read_value_text(value)
+                dims = value.type.tensor_type.shape.dim
+                _require_text([value.name, value.doc_string, *[dim.dim_param for dim in dims]])
         for tensor in graph.initializer:
-            _ = tensor.name, tensor.doc_string
-    for node in all_nodes(proto):
-        _ = node.name, node.op_type, node.domain, node.doc_string
+            _require_text([tensor.name, tensor.doc_string])
+            _check_metadata(tensor.metadata_props)
+        _require_text([sparse.values.name for sparse in graph.sparse_initializer])
+        _check_nodes(graph.node)
+
+
+def _check_nodes(nodes: Iterable[NodeProto]) -> None:
+    texts: list[str] = []
+    for node in nodes:
+        texts += (node.name, node.op_type, node.domain, node.overload, node.doc_string)
+        texts += node.input
+        texts += node.output
         for attribute in node.attribute:
-            _ = attribute.name, attribute.ref_attr_name
+            texts += (attribute.name, attribute.ref_attr_name)
+        if node.metadata_props:
+            _check_metadata(node.metadata_props)
+    _require_text(texts)
 
 
-def _read_value_text(value: ValueInfoProto) -> None:
-    _ = value.name, value.doc_string
-    for dim in value.type.tensor_type.shape.dim:
-        _ = dim.dim_param
+def _check_metadata(entries: Iterable[StringStringEntryProto]) -> None:
+    _require_text([text for entry in entries for text in (entry.key, entry.value)])
+
+
+def _require_text(texts: list[str]) -> None:
+    try:
+        "".join(texts)
+    except TypeError:
+        wrong = next(text for text in texts if not isinstance(text, str))
+        raise ModelError(f"the file is corrupt: {wrong!r} in it is not UTF-8 text") from None
 
 
 def all_graphs(proto: ModelProto) -> Iterator[GraphProto]:

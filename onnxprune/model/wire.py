@@ -121,7 +121,7 @@ def fields(buffer: memoryview, start: int, end: int, where: str) -> Iterator[Fie
         elif wire == VARINT:
             value = position
             size = varint(buffer, position, end)[1] - position
-        elif wire == FIXED32 or wire == FIXED64:
+        elif wire in (FIXED32, FIXED64):
             value, size = position, 4 if wire == FIXED32 else 8
         else:
             raise ModelError(f"the file is corrupt: wire type {wire} in {where} at byte {first}")
