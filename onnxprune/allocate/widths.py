@@ -41,7 +41,8 @@ def removal_order(group: GroupScores) -> NDArray[np.int64]:
     if group.blocks is None:
         return np.lexsort((-index, group.scores)).astype(np.int64)
     by_block = np.lexsort((-index, group.scores, group.blocks)).astype(np.int64)
-    return by_block.reshape(group.n_blocks, -1).T.reshape(-1)
+    alternating: NDArray[np.int64] = by_block.reshape(group.n_blocks, -1).T.flatten()
+    return alternating
 
 
 def keep_mask(group: GroupScores, kept: int) -> Mask:

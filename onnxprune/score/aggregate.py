@@ -62,7 +62,8 @@ def normalise(scores: FloatArray, how: Normalise = "mean") -> FloatArray:
         return relative
     if how == "lamp":
         return _lamp(np.maximum(relative, 0.0))
-    return relative / (np.abs(relative).mean() if how == "mean" else np.abs(relative).sum())
+    total = float(np.abs(relative).sum())
+    return relative / (total / len(relative) if how == "mean" else total)
 
 
 def _lamp(magnitude: FloatArray) -> FloatArray:

@@ -70,7 +70,8 @@ class Criterion:
     function: ScoreFunction
 
     def __call__(self, layer: Layer) -> FloatArray:
-        scores = self.function(layer)
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below, by name
+            scores = self.function(layer)
         if scores.shape != layer.filters.shape[:1] or scores.dtype != np.float64:
             raise ValueError(
                 f"criterion {self.name!r} gave {scores.dtype} {scores.shape} for {len(layer.filters)} filters"
