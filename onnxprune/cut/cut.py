@@ -1,0 +1,183 @@
+"""From a trace and the units that stay to a smaller model.
+
+Constants are compressed along their labelled axes; rules rewrite attributes and literal inputs; sizes computed by the
+graph follow by themselves, are corrected where they hold literals, and are frozen where they are used as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnxprune.cut.constants import variants
+from onnxprune.cut.surgeon import Surgeon
+from onnxprune.model.graph import Graph, Node
+from onnxprune.model.infer import Facts, Shape, infer, propagate, value_of
+from onnxprune.model.load import Model
+from onnxprune.ops.atoms import IntArray, Labels
+from onnxprune.ops.context import Literal, NotUnderstood
+from onnxprune.trace.groups import Trace
+
+Bools = NDArray[np.bool_]
+
+
+class CutError(Exception):
+    """A node cannot be rewritten for this choice: `node` must keep its indices, because of the message."""
+
+    def __init__(self, message: str, node: int) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+class _Kept:
+    """What the rules ask while they rewrite."""
+
+    def __init__(self, trace: Trace, keep: Bools) -> None:
+        self._table, self._keep = trace.table, keep
+
+    def mask(self, labels: IntArray) -> Bools:
+        return self._keep[self._table[labels]]
+
+    def count(self, labels: Labels, size: int) -> int:
+        return size if labels is None else int(self.mask(labels).sum())
+
+
+def planned_shapes(trace: Trace, keep: Bools) -> dict[str, Shape]:
+    """Shape of every value after the cut."""
+    kept = _Kept(trace, keep)
+    shapes = dict(trace.facts.shapes)
+    for key, axes in trace.state.axes.items():
+        shape = shapes.get(key)
+        if shape is not None and any(labels is not None for labels in axes):
+            shapes[key] = tuple(
+                size if labels is None else kept.count(labels, labels.size)
+                for labels, size in zip(axes, shape, strict=True)
+            )
+    return shapes
+
+
+def cut(trace: Trace, keep: Bools) -> Model:
+    """The model without the units that `keep` (unit_count,) drops. The source is not changed.
+
+    Raises CutError where a rule cannot express the result.
+    """
+    model = trace.graph.model
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    surgeon = Surgeon(model, proto)
+    kept = _Kept(trace, keep)
+    shapes = planned_shapes(trace, keep)
+    for constant, cuts in variants(trace, keep):
+        surgeon.replace_constant(constant, cuts)
+    after = Facts(shapes, trace.facts.dtypes, {}, trace.facts.inputs, trace.facts.symbols)
+    propagate(trace.graph, after, fill=False)
+    handled = _literals(trace, kept, after, surgeon)
+    handled |= _rewrites(trace, kept, surgeon)
+    _freeze(trace, after, surgeon, handled)
+    _value_info(proto, surgeon.graph, shapes)
+    return surgeon.finish()
+
+
+def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon) -> set[tuple[int, int]]:
+    """Correct the size inputs that do not come out right by themselves."""
+    for literal in trace.state.literals:
+        required = literal.required(kept)
+        node = trace.graph.nodes[literal.node]
+        if literal.slot >= len(node.inputs) or not node.inputs[literal.slot]:
+            _size_attribute(literal, node, required, surgeon)
+            continue
+        key = node.inputs[literal.slot]
+        now = value_of(trace.graph, after, key)
+        wrong = {
+            position: size
+            for position, size in enumerate(required)
+            if size is not None and (now is None or int(now[position]) != size)
+        }
+        if now is None:  # only what the cut changes needs a correction
+            untouched = literal.required(_Everything())
+            wrong = {p: s for p, s in wrong.items() if untouched[p] != s}
+        if wrong:
+            constant = key in trace.graph.constants
+            surgeon.patch_sizes(node, literal.slot, now if constant else None, wrong, len(required))
+    return {(literal.node, literal.slot) for literal in trace.state.literals}
+
+
+class _Everything:
+    """Nothing is cut."""
+
+    def mask(self, labels: IntArray) -> Bools:
+        return np.ones(labels.shape, bool)
+
+    def count(self, labels: Labels, size: int) -> int:
+        return size if labels is None else labels.size
+
+
+def _size_attribute(literal: Literal, node: Node, required: object, surgeon: Surgeon) -> None:
+    """Reshape before opset 5 keeps its target in an attribute."""
+    old = node.attribute("shape")
+    if isinstance(old, list) and isinstance(required, list):
+        new = [given if size is None else size for given, size in zip(old, required, strict=True)]
+        if new != old:
+            surgeon.edit(literal.node).set_attribute("shape", new)
+
+
+def _rewrites(trace: Trace, kept: _Kept, surgeon: Surgeon) -> set[tuple[int, int]]:
+    handled: set[tuple[int, int]] = set()
+    for index, functions in trace.state.rewrites.items():
+        edit = surgeon.edit(index, kept.mask, kept.count)
+        for function in functions:
+            try:
+                function(edit)
+            except NotUnderstood as refusal:
+                raise CutError(str(refusal), index) from refusal
+        handled |= {(index, slot) for slot in edit.replaced}
+    return handled
+
+
+def _freeze(trace: Trace, after: Facts, surgeon: Surgeon, handled: set[tuple[int, int]]) -> None:
+    """A size that the cut changes, used as data (the scale 1/sqrt(d) of attention), keeps its old value.
+
+    Only a value that does not depend on symbolic dimensions can be written down.
+    """
+    before = trace.facts.values
+    changed = {k for k, v in after.values.items() if k in before and not np.array_equal(v, before[k], equal_nan=True)}
+    changed |= {k for k in before if k not in after.values}
+    if not changed:
+        return
+    other: Facts | None = None
+    for node in trace.graph.nodes:
+        if node.outputs and all(key in before for key in node.outputs if key):
+            continue
+        for slot, key in enumerate(node.inputs):
+            if key not in changed or (node.index, slot) in handled:
+                continue
+            if other is None:
+                other = infer(trace.graph, {s: n + 1 for s, n in trace.facts.symbols.items()})
+            if trace.facts.symbols and not np.array_equal(other.values.get(key, np.nan), before[key], equal_nan=True):
+                raise CutError("it uses as data a size that depends on symbolic dimensions and on the cut", node.index)
+            surgeon.freeze(node, slot, before[key])
+
+
+def _value_info(proto: onnx.ModelProto, graph: Graph, shapes: Mapping[str, Shape]) -> None:
+    """Bring the recorded shapes of intermediate values up to date; symbolic dimensions stay symbolic."""
+    for scope, body in enumerate(graph.scopes):
+        for value in body.value_info:
+            key = value.name if scope == 0 else f"{value.name}@{scope}"
+            dims = value.type.tensor_type.shape.dim
+            shape = shapes.get(key)
+            if shape is None or len(shape) != len(dims):
+                continue
+            for dim, size in zip(dims, shape, strict=True):
+                if dim.HasField("dim_value") and size is not None and dim.dim_value != size:
+                    dim.dim_value = size
+    if proto.ir_version < 4:
+        sizes = {t.name: t.dims for t in proto.graph.initializer}
+        for value in proto.graph.input:
+            if value.name in sizes and value.type.tensor_type.elem_type != TensorProto.UNDEFINED:
+                del value.type.tensor_type.shape.dim[:]
+                for size in sizes[value.name]:
+                    value.type.tensor_type.shape.dim.add().dim_value = size

@@ -1,0 +1,229 @@
+"""Editing a ModelProto in place: nodes are addressed by their index in the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, helper
+
+from onnxprune.model.graph import Constant, Node, build
+from onnxprune.model.load import Model
+from onnxprune.model.tensors import LazyTensor
+from onnxprune.ops.atoms import IntArray, Labels
+
+Array = NDArray[Any]
+
+
+class Surgeon:
+    """Works on `proto`, a copy of the model's skeleton; `graph` has the same indices as the trace's graph."""
+
+    def __init__(self, model: Model, proto: onnx.ModelProto) -> None:
+        self._model = model
+        self._proto = proto
+        self._tensors = dict(model.tensors)
+        self.graph = build(Model(proto, self._tensors, model.path, model.external_files, model.notes))
+        self._names = set(self._tensors) | {n for node in self.graph.nodes for n in node.proto.output}
+        self._names |= {i.name for i in proto.graph.input}
+        self._before: dict[int, list[NodeProto]] = {}
+        self._orphans: set[str] = set()
+        self._made: dict[tuple[bytes, str, tuple[int, ...]], str] = {}
+
+    # ---- constants ---------------------------------------------------------------------------------------------
+    def replace_constant(
+        self, constant: Constant, cuts: Sequence[tuple[list[tuple[int, int]], Array | None]]
+    ) -> None:
+        """Give every use its cut of the constant. A single cut keeps the constant's name and place."""
+        if len(cuts) == 1 and cuts[0][1] is not None:
+            self._overwrite(constant, cuts[0][1])
+            return
+        for uses, array in cuts:
+            if array is None:
+                continue
+            name = self._add(f"{constant.name}.pruned", array, constant.dtype)
+            for index, slot in uses:
+                self.graph.nodes[index].proto.input[slot] = name
+        if all(array is not None for _, array in cuts):
+            self._orphans.add(constant.key)
+
+    def _overwrite(self, constant: Constant, array: Array) -> None:
+        if constant.node is not None:
+            node = self.graph.nodes[constant.node].proto
+            tensor = LazyTensor.from_array(constant.name, array, constant.dtype).to_proto()
+            old = next((a for a in node.attribute if a.name == "value"), None)
+            if old is None:
+                del node.attribute[:]
+                node.attribute.append(helper.make_attribute("value", tensor))
+            else:
+                tensor.name, tensor.doc_string = old.t.name, old.t.doc_string
+                old.t.CopyFrom(tensor)
+        elif constant.scope == 0:
+            self._tensors[constant.name] = LazyTensor.from_array(constant.name, array, constant.dtype)
+        else:
+            tensor = LazyTensor.from_array(constant.name, array, constant.dtype).to_proto()
+            for known in self.graph.scopes[constant.scope].initializer:
+                if known.name == constant.name:
+                    tensor.doc_string = known.doc_string
+                    known.CopyFrom(tensor)
+
+    def _add(self, wanted: str, array: Array, dtype: int | None = None) -> str:
+        """A new constant at the top level: an initializer, or a Constant node where initializers must be inputs."""
+        array = np.ascontiguousarray(array)
+        identity = (array.tobytes(), str(array.dtype), array.shape)
+        if array.nbytes <= 4096 and identity in self._made:
+            return self._made[identity]
+        name = self._fresh(wanted)
+        tensor = LazyTensor.from_array(name, array, dtype)
+        if self._proto.ir_version < 4:
+            node = helper.make_node("Constant", [], [name], name=name, value=tensor.to_proto())
+            self._before.setdefault(-1, []).append(node)
+        else:
+            self._tensors[name] = tensor
+        if array.nbytes <= 4096:
+            self._made[identity] = name
+        return name
+
+    def _fresh(self, wanted: str) -> str:
+        name, number = wanted, 1
+        while name in self._names:
+            number += 1
+            name = f"{wanted}.{number}"
+        self._names.add(name)
+        return name
+
+    # ---- sizes -------------------------------------------------------------------------------------------------
+    def patch_sizes(self, node: Node, slot: int, known: Array | None, sizes: Mapping[int, int], length: int) -> None:
+        """Make some elements of a size input literal. Unknown others are taken from the old input at run time."""
+        target = self.graph.nodes[node.index].proto
+        old = target.input[slot]
+        if known is not None:
+            new = np.array(known, np.int64)
+            for position, size in sizes.items():
+                new[position] = size
+            target.input[slot] = self._add(f"{old}.pruned", new)
+            return
+        keep = np.array([0 if p in sizes else 1 for p in range(length)], np.int64)
+        put = np.array([sizes.get(p, 0) for p in range(length)], np.int64)
+        if not keep.any():
+            target.input[slot] = self._add(f"{old}.pruned", put)
+            return
+        product, total = self._fresh(f"{old}.kept"), self._fresh(f"{old}.pruned")
+        self._before.setdefault(node.index, []).extend(
+            [
+                helper.make_node("Mul", [old, self._add(f"{old}.mask", keep)], [product], name=product),
+                helper.make_node("Add", [product, self._add(f"{old}.sizes", put)], [total], name=total),
+            ]
+        )
+        target.input[slot] = total
+
+    def freeze(self, node: Node, slot: int, value: Array) -> None:
+        """Let an input of a node be a constant."""
+        target = self.graph.nodes[node.index].proto
+        target.input[slot] = self._add(f"{target.input[slot]}.frozen", value)
+
+    def edit(
+        self,
+        index: int,
+        mask: Callable[[IntArray], NDArray[np.bool_]] | None = None,
+        count: Callable[[Labels, int], int] | None = None,
+    ) -> NodeEdit:
+        return NodeEdit(self, self.graph.nodes[index].proto, mask, count)
+
+    # ---- the result --------------------------------------------------------------------------------------------
+    def finish(self) -> Model:
+        """Insert the new nodes, drop what the cut left without use, and give the model."""
+        self._insert()
+        used = {name for node in self.graph.nodes for name in node.proto.input}
+        used |= {o.name for scope in self.graph.scopes for o in scope.output}
+        for key in self._orphans:
+            constant = self.graph.constants[key]
+            if constant.name in used:
+                continue
+            if constant.node is not None:
+                self._remove_node(constant)
+            elif constant.scope == 0:
+                self._drop_initializer(constant.name)
+        return self._model.replace(self._proto, self._tensors)
+
+    def _drop_initializer(self, name: str) -> None:
+        del self._tensors[name]
+        inputs = self._proto.graph.input
+        for value in [v for v in inputs if v.name == name]:
+            inputs.remove(value)
+
+    def _remove_node(self, constant: Constant) -> None:
+        assert constant.node is not None
+        body = self.graph.scopes[constant.scope]
+        wanted = self.graph.nodes[constant.node].proto.output[0]
+        for position, node in enumerate(body.node):
+            if node.op_type == "Constant" and node.output[0] == wanted:
+                del body.node[position]
+                return
+
+    def _insert(self) -> None:
+        by_scope: dict[int, set[str]] = {}
+        for index in self._before:
+            scope = self.graph.nodes[index].scope if index >= 0 else 0
+            by_scope.setdefault(scope, set())
+        first_output = {
+            (n.scope, n.proto.output[0]): n.index for n in self.graph.nodes if n.index in self._before and n.outputs
+        }
+        # innermost first: rebuilding a body's list copies its nodes, and those of the bodies inside
+        for scope in sorted(by_scope, reverse=True):
+            body = self.graph.scopes[scope]
+            nodes = [*self._before.get(-1, [])] if scope == 0 else []
+            for node in body.node:
+                index = first_output.get((scope, node.output[0])) if node.output else None
+                if index is not None:
+                    nodes.extend(self._before[index])
+                nodes.append(node)
+            rebuilt = onnx.GraphProto()
+            rebuilt.node.extend(nodes)
+            del body.node[:]
+            body.node.extend(rebuilt.node)
+
+
+class NodeEdit:
+    """One node under the knife; see ops.context.Edit. `replaced` are the input slots that were set."""
+
+    def __init__(
+        self,
+        surgeon: Surgeon,
+        proto: NodeProto,
+        mask: Callable[[IntArray], NDArray[np.bool_]] | None,
+        count: Callable[[Labels, int], int] | None,
+    ) -> None:
+        self._surgeon = surgeon
+        self._mask, self._count = mask, count
+        self.proto = proto
+        self.replaced: set[int] = set()
+
+    def mask(self, labels: IntArray) -> NDArray[np.bool_]:
+        assert self._mask is not None
+        return self._mask(labels)
+
+    def count(self, labels: Labels, size: int) -> int:
+        assert self._count is not None
+        return self._count(labels, size)
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Set, or with None remove, an attribute."""
+        for position, attribute in enumerate(self.proto.attribute):
+            if attribute.name == name:
+                if value is not None and helper.get_attribute_value(attribute) == value:
+                    return
+                del self.proto.attribute[position]
+                break
+        if value is not None:
+            self.proto.attribute.append(helper.make_attribute(name, value))
+
+    def set_input(self, slot: int, value: Array) -> None:
+        """Let input `slot` be a new constant; missing inputs before it are absent ones."""
+        while len(self.proto.input) <= slot:
+            self.proto.input.append("")
+        wanted = self.proto.input[slot] or f"{self.proto.output[0]}.input{slot}"
+        self.proto.input[slot] = self._surgeon._add(f"{wanted}.pruned", value)
+        self.replaced.add(slot)

@@ -1,0 +1,230 @@
+"""The graph as a flat list of nodes with resolved value names, bodies of If/Loop/Scan included.
+
+A *key* names a value uniquely over all scopes: the plain name at the top level, `name@scope` inside a body.
+Body nodes come before the node that owns the body, so one pass over `nodes` sees every value after its producer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+
+from onnxprune.model.load import Model
+
+WEIGHT_TYPES = frozenset(
+    {
+        TensorProto.FLOAT,
+        TensorProto.FLOAT16,
+        TensorProto.BFLOAT16,
+        TensorProto.DOUBLE,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT32,
+    }
+)
+"""Element types of constants that may be cut; 64-bit integers are positions, sizes and indices."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value known from the file. `scope` 0 is the top level; `node` is set for `Constant` nodes."""
+
+    key: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: int
+    array: Callable[[], NDArray[Any]]
+    scope: int = 0
+    node: int | None = None
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator call. `inputs` and `outputs` are keys; an absent optional one is the empty string."""
+
+    index: int
+    proto: NodeProto
+    scope: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def op_type(self) -> str:
+        return self.proto.op_type
+
+    @property
+    def domain(self) -> str:
+        return "" if self.proto.domain == "ai.onnx" else self.proto.domain
+
+    @cached_property
+    def label(self) -> str:
+        """What people call this node: its name, or operator and first output where it has none."""
+        return self.proto.name or f"{self.op_type}:{self.proto.output[0] if self.proto.output else self.index}"
+
+    @cached_property
+    def attributes(self) -> Mapping[str, AttributeProto]:
+        return {a.name: a for a in self.proto.attribute}
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """The attribute's Python value; strings are decoded, lists are lists."""
+        found = self.attributes.get(name)
+        if found is None or found.ref_attr_name:
+            return default
+        value = onnx.helper.get_attribute_value(found)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return list(value) if found.type in (AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS) else value
+
+
+@dataclass
+class Graph:
+    """All nodes and constants of a model, and who produces and consumes which key."""
+
+    model: Model
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, Constant] = field(default_factory=dict)
+    producer: dict[str, int] = field(default_factory=dict)
+    fixed: dict[str, str] = field(default_factory=dict)
+    """Keys whose every axis stays, with the reason: graph inputs and outputs, body inputs and outputs, ..."""
+    scopes: list[GraphProto] = field(default_factory=list)
+
+    @cached_property
+    def consumers(self) -> dict[str, list[tuple[int, int]]]:
+        """key -> [(node index, input slot)]"""
+        result: dict[str, list[tuple[int, int]]] = {}
+        for node in self.nodes:
+            for slot, key in enumerate(node.inputs):
+                if key:
+                    result.setdefault(key, []).append((node.index, slot))
+        return result
+
+
+def build(model: Model) -> Graph:
+    """Flatten `model`. Nested bodies are walked with a stack; their depth is that of the file, not of the graph."""
+    graph = Graph(model)
+    _Builder(graph).run()
+    return graph
+
+
+class _Builder:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.names: list[dict[str, str]] = []
+
+    def run(self) -> None:
+        model, proto = self.graph.model, self.graph.model.proto.graph
+        self.graph.scopes.append(proto)
+        top: dict[str, str] = {}
+        self.names.append(top)
+        overridable = {i.name for i in proto.input} if model.proto.ir_version >= 4 else set()
+        for name, tensor in model.tensors.items():
+            top[name] = name
+            if name in overridable:
+                self.graph.fixed[name] = "an initializer that callers may override (it is also a graph input)"
+            else:
+                self.graph.constants[name] = Constant(name, name, tuple(tensor.shape), tensor.dtype, tensor.array)
+        for value in proto.input:
+            top[value.name] = value.name
+            if value.name not in self.graph.constants:
+                self.graph.fixed.setdefault(value.name, "a graph input")
+        for sparse in proto.sparse_initializer:
+            top[sparse.values.name] = sparse.values.name
+            self.graph.fixed[sparse.values.name] = "a sparse initializer"
+        self._nodes(proto, 0)
+        for value in proto.output:
+            self.graph.fixed.setdefault(top.get(value.name, value.name), "a graph output")
+
+    def _nodes(self, proto: GraphProto, scope: int) -> None:
+        for node in proto.node:
+            for attribute in node.attribute:
+                for body in _bodies(attribute):
+                    self._body(body)
+            inputs = tuple(self._resolve(name) for name in node.input)
+            outputs = tuple(self._define(name, scope) for name in node.output)
+            index = len(self.graph.nodes)
+            entry = Node(index, node, scope, inputs, outputs)
+            self.graph.nodes.append(entry)
+            for key in outputs:
+                if key:
+                    self.graph.producer[key] = index
+            if node.op_type == "Constant" and entry.domain == "" and outputs:
+                self._constant(entry)
+
+    def _body(self, body: GraphProto) -> None:
+        scope = len(self.graph.scopes)
+        self.graph.scopes.append(body)
+        self.names.append({})
+        for value in body.input:
+            self.graph.fixed[self._define(value.name, scope)] = "an input of a subgraph"
+        for tensor in body.initializer:
+            key = self._define(tensor.name, scope)
+            self.graph.constants[key] = _from_proto(key, tensor, scope)
+        for sparse in body.sparse_initializer:
+            self.graph.fixed[self._define(sparse.values.name, scope)] = "a sparse initializer"
+        self._nodes(body, scope)
+        for value in body.output:
+            self.graph.fixed[self._resolve(value.name)] = "an output of a subgraph"
+        self.names.pop()
+
+    def _define(self, name: str, scope: int) -> str:
+        if not name:
+            return ""
+        key = name if scope == 0 else f"{name}@{scope}"
+        self.names[-1][name] = key
+        return key
+
+    def _resolve(self, name: str) -> str:
+        if not name:
+            return ""
+        for names in reversed(self.names):
+            if name in names:
+                return names[name]
+        return name
+
+    def _constant(self, node: Node) -> None:
+        for name, convert in _CONSTANT_ATTRIBUTES.items():
+            if name in node.attributes and not node.attributes[name].ref_attr_name:
+                key = node.outputs[0]
+                if name == "value":
+                    tensor = node.attributes[name].t
+                    found = _from_proto(key, tensor, node.scope)
+                else:
+                    array = convert(node.attribute(name))
+                    dtype = TensorProto.FLOAT if array.dtype == np.float32 else TensorProto.INT64
+                    found = Constant(key, node.proto.output[0], array.shape, dtype, lambda a=array: a, node.scope)
+                self.graph.constants[key] = Constant(
+                    key, node.proto.output[0], found.shape, found.dtype, found.array, node.scope, node.index
+                )
+
+
+_CONSTANT_ATTRIBUTES: dict[str, Callable[[Any], NDArray[Any]]] = {
+    "value": lambda v: np.asarray(v),
+    "value_float": lambda v: np.array(v, np.float32),
+    "value_floats": lambda v: np.array(v, np.float32),
+    "value_int": lambda v: np.array(v, np.int64),
+    "value_ints": lambda v: np.array(v, np.int64),
+}
+
+
+def _bodies(attribute: AttributeProto) -> Iterator[GraphProto]:
+    if attribute.type == AttributeProto.GRAPH:
+        yield attribute.g
+    elif attribute.type == AttributeProto.GRAPHS:
+        yield from attribute.graphs
+
+
+def _from_proto(key: str, tensor: TensorProto, scope: int) -> Constant:
+    return Constant(
+        key, tensor.name, tuple(tensor.dims), tensor.data_type, lambda: onnx.numpy_helper.to_array(tensor), scope
+    )

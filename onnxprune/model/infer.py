@@ -1,0 +1,308 @@
+"""Shapes, element types and known integer values of every tensor, for one choice of the symbolic dimensions.
+
+onnx's own inference does the bulk in one call; where it stops, each node is inferred alone with the values that the
+arithmetic on shapes (values.py) has found by then. com.microsoft operators have shape rules here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, TypeProto, ValueInfoProto
+
+from onnxprune.model.graph import Constant, Graph, Node
+from onnxprune.model.load import Model
+from onnxprune.model.values import MAX_ELEMENTS, evaluate
+
+Shape = tuple["int | None", ...]
+INLINE_BYTES = 8192
+_INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})
+
+
+@dataclass
+class Facts:
+    """What is known of each key: `shapes` (None for an unknown dimension), `dtypes`, and `values` derived from shapes.
+
+    `symbols` are the sizes chosen for the symbolic dimensions, `inputs` the resulting shapes of the graph's inputs.
+    """
+
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    dtypes: dict[str, int] = field(default_factory=dict)
+    values: dict[str, NDArray[Any]] = field(default_factory=dict)
+    inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    symbols: dict[str, int] = field(default_factory=dict)
+
+
+def default_size(rank: int, axis: int) -> int:
+    """Size of a symbolic dimension that nobody named: batch 1, 224 pixels, 32 tokens, 256 steps, 16 x 112 x 112 frames."""
+    if axis == 0:
+        return 1
+    return {2: 32, 3: 256, 4: 224, 5: 16 if axis <= 2 else 112}.get(rank, 16)
+
+
+def input_shapes(
+    model: Model, sizes: Mapping[str, int] | None = None, default: Callable[[int, int], int] = default_size
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Concrete shapes of the graph's inputs (initializers left out) and the sizes that the symbols took."""
+    symbols = dict(sizes or {})
+    shapes: dict[str, tuple[int, ...]] = {}
+    for value in model.proto.graph.input:
+        if value.name in model.tensors or not value.type.HasField("tensor_type"):
+            continue
+        dims = value.type.tensor_type.shape.dim
+        shape = []
+        for axis, dim in enumerate(dims):
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                shape.append(dim.dim_value)
+            elif dim.dim_param:
+                shape.append(symbols.setdefault(dim.dim_param, default(len(dims), axis)))
+            else:
+                shape.append(symbols.get(f"{value.name}[{axis}]", default(len(dims), axis)))
+        shapes[value.name] = tuple(shape)
+    return shapes, symbols
+
+
+def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
+    """Facts for symbolic dimensions of the given `sizes` (symbol -> size), defaults for the others."""
+    facts = Facts()
+    facts.inputs, facts.symbols = input_shapes(graph.model, sizes)
+    _bulk(graph, facts)
+    for constant in graph.constants.values():
+        facts.shapes[constant.key] = constant.shape
+        facts.dtypes[constant.key] = constant.dtype
+    propagate(graph, facts, fill=True)
+    return facts
+
+
+def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
+    """Evaluate the arithmetic on shapes in node order; with `fill`, infer missing shapes node by node as well."""
+    opset = graph.model.opset()
+    for node in graph.nodes:
+        if node.op_type == "Constant" and node.outputs and node.outputs[0] in graph.constants:
+            continue
+        inputs = [value_of(graph, facts, key) for key in node.inputs]
+        if fill and any(o and not _complete(facts.shapes.get(o)) for o in node.outputs):
+            _infer_node(graph, facts, node, inputs)
+        outputs = _evaluate(graph, facts, node, inputs, opset)
+        if outputs is None:
+            continue
+        for key, value in zip(node.outputs, outputs, strict=False):
+            if key and _is_value(node, graph, value):
+                facts.values[key] = value
+                facts.shapes[key] = value.shape
+                facts.dtypes[key] = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+
+
+def value_of(graph: Graph, facts: Facts, key: str) -> NDArray[Any] | None:
+    """The known value of `key`: derived, or a small constant of the file; None otherwise."""
+    if key in facts.values:
+        return facts.values[key]
+    constant = graph.constants.get(key)
+    if constant is not None and constant.size <= MAX_ELEMENTS and _plain(constant):
+        return constant.array()
+    return None
+
+
+def _plain(constant: Constant) -> bool:
+    return constant.dtype in _INTEGERS or (constant.dtype in (TensorProto.FLOAT, TensorProto.DOUBLE) and constant.size <= 64)
+
+
+def _evaluate(
+    graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray[Any] | None], opset: int
+) -> list[NDArray[Any]] | None:
+    if node.domain:
+        return None
+    if node.op_type in ("Shape", "Size"):
+        shape = facts.shapes.get(node.inputs[0]) if node.inputs else None
+        if shape is None or any(d is None for d in shape):
+            return None
+        dims = np.array(shape, np.int64)
+        if node.op_type == "Size":
+            return [np.array(np.prod(dims), np.int64)]
+        return [dims[slice(node.attribute("start", 0), node.attribute("end"))]]
+    if any(key and value is None for key, value in zip(node.inputs, inputs, strict=True)):
+        return None
+    return evaluate(node, inputs, opset)
+
+
+def _is_value(node: Node, graph: Graph, value: NDArray[Any]) -> bool:
+    """Integers are sizes and positions; floats only if they were computed from them (scales), never from weights."""
+    if value.dtype.kind in "ib":
+        return value.dtype.itemsize != 1 or value.dtype.kind == "b"
+    small = value.size == 1 or (value.ndim == 1 and value.size <= 8)
+    return small and not all(key in graph.constants for key in node.inputs if key)
+
+
+def _complete(shape: Shape | None) -> bool:
+    return shape is not None and all(d is not None for d in shape)
+
+
+def _bulk(graph: Graph, facts: Facts) -> None:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph.model.proto)
+    del proto.graph.value_info[:]
+    for value in proto.graph.input:
+        if value.name in facts.inputs:
+            del value.type.tensor_type.shape.dim[:]
+            for size in facts.inputs[value.name]:
+                value.type.tensor_type.shape.dim.add().dim_value = size
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for tensor in proto.graph.initializer:
+        lazy = graph.model.tensors[tensor.name]
+        if lazy.nbytes <= INLINE_BYTES and lazy.dtype in _INTEGERS | {TensorProto.FLOAT}:
+            tensor.CopyFrom(lazy.to_proto())
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception:  # onnx raises bare exceptions of several types here; node by node inference takes over
+        inferred = proto
+    for name, shape in facts.inputs.items():
+        facts.shapes[name] = shape
+    for value in inferred.graph.input:
+        facts.dtypes[value.name] = value.type.tensor_type.elem_type
+    _collect(inferred.graph, facts)
+
+
+def _collect(inferred: onnx.GraphProto, facts: Facts) -> None:
+    """Read value_info of the top level and of the bodies, which appear in the same order as `graph.scopes`."""
+    graphs: list[tuple[onnx.GraphProto, int]] = [(inferred, 0)]
+    _number_bodies(inferred, graphs)
+    for current, here in graphs:
+        for value in list(current.value_info) + list(current.output):
+            key = value.name if here == 0 else f"{value.name}@{here}"
+            if value.type.HasField("tensor_type"):
+                facts.dtypes[key] = value.type.tensor_type.elem_type
+                shape = _shape(value)
+                if shape is not None:
+                    facts.shapes.setdefault(key, shape)
+
+
+def _number_bodies(proto: onnx.GraphProto, graphs: list[tuple[onnx.GraphProto, int]]) -> None:
+    """Number nested bodies depth first in node order, exactly as graph.build does."""
+    todo: list[Any] = [iter(_bodies_of(proto))]
+    while todo:
+        body = next(todo[-1], None)
+        if body is None:
+            todo.pop()
+            continue
+        graphs.append((body, len(graphs)))
+        todo.append(iter(_bodies_of(body)))
+
+
+def _bodies_of(proto: onnx.GraphProto) -> list[onnx.GraphProto]:
+    found: list[onnx.GraphProto] = []
+    for node in proto.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                found.append(attribute.g)
+            elif attribute.type == onnx.AttributeProto.GRAPHS:
+                found.extend(attribute.graphs)
+    return found
+
+
+def _shape(value: ValueInfoProto) -> Shape | None:
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    return tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
+
+
+def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray[Any] | None]) -> None:
+    if node.domain:
+        _contrib_shape(facts, node)
+        return
+    version = graph.model.opset()
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, "")
+        types: dict[str, TypeProto] = {}
+        data: dict[str, TensorProto] = {}
+        for name, key, value in zip(node.proto.input, node.inputs, inputs, strict=True):
+            shape = facts.shapes.get(key)
+            if not name or key not in facts.dtypes:
+                continue
+            types[name] = onnx.helper.make_tensor_type_proto(facts.dtypes[key], shape)
+            if value is not None:
+                data[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.proto.attribute):
+            return
+        found = onnx.shape_inference.infer_node_outputs(
+            schema, node.proto, types, data, opset_imports=list(graph.model.proto.opset_import), ir_version=10
+        )
+    except Exception:  # unknown operator, or an inference function that gives up: the shape stays unknown
+        return
+    for name, key in zip(node.proto.output, node.outputs, strict=True):
+        if name in found and found[name].HasField("tensor_type"):
+            tensor = found[name].tensor_type
+            facts.dtypes.setdefault(key, tensor.elem_type)
+            if tensor.HasField("shape"):
+                facts.shapes[key] = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+
+
+SAME_AS_FIRST = frozenset(
+    """Gelu FastGelu BiasGelu QuickGelu BiasAdd SkipLayerNormalization SkipSimplifiedLayerNormalization
+    SimplifiedLayerNormalization FusedLayerNorm RotaryEmbedding GroupNorm SkipGroupNorm BiasSplitGelu""".split()
+)
+
+
+def _contrib_shape(facts: Facts, node: Node) -> None:
+    """Output shapes of the com.microsoft operators that have tracing rules; their schemas are not part of onnx."""
+    if node.domain != "com.microsoft" or not node.inputs:
+        return
+    first = facts.shapes.get(node.inputs[0])
+    dtype = facts.dtypes.get(node.inputs[0])
+    shape: Shape | None = None
+    if node.op_type in SAME_AS_FIRST:
+        shape = first
+    elif node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv", "NhwcFusedConv"):
+        shape = _fused_shape(facts, node)
+    elif node.op_type == "Attention" and first is not None and len(node.inputs) > 1:
+        weight = facts.shapes.get(node.inputs[1])
+        sizes = node.attribute("qkv_hidden_sizes")
+        if weight is not None and weight[1] is not None:
+            shape = (*first[:-1], sizes[2] if sizes else weight[1] // 3)
+    elif node.op_type in ("MultiHeadAttention", "GroupQueryAttention") and first is not None:
+        value = facts.shapes.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        width = first[-1] if node.op_type == "GroupQueryAttention" or value is None else value[-1]
+        shape = (*first[:-1], width) if len(first) == 3 else None
+    if shape is not None:
+        facts.shapes.setdefault(node.outputs[0], shape)
+    if dtype is not None:
+        facts.dtypes.setdefault(node.outputs[0], dtype)
+
+
+def _fused_shape(facts: Facts, node: Node) -> Shape | None:
+    standard = {"FusedMatMul": "MatMul", "FusedGemm": "Gemm", "FusedConv": "Conv"}.get(node.op_type)
+    shapes = [facts.shapes.get(key) for key in node.inputs]
+    if standard is None or any(s is None for s in shapes[:2]):
+        return None
+    if standard == "MatMul":
+        a, b = (list(s) for s in shapes[:2] if s is not None)
+        if node.attribute("transA", 0):
+            a[-1], a[-2] = a[-2], a[-1]
+        if node.attribute("transB", 0):
+            b[-1], b[-2] = b[-2], b[-1]
+        batch = a[:-2] if len(a) >= len(b) else b[:-2]
+        return (*batch, a[-2], b[-1])
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.op_type, proto.domain = standard, ""
+    keep = {"alpha", "beta", "transA", "transB", "kernel_shape", "pads", "strides", "dilations", "group", "auto_pad"}
+    for attribute in list(proto.attribute):
+        if attribute.name not in keep:
+            proto.attribute.remove(attribute)
+    del proto.input[3:]
+    types = {
+        name: onnx.helper.make_tensor_type_proto(facts.dtypes.get(key, TensorProto.FLOAT), facts.shapes.get(key))
+        for name, key in zip(proto.input, node.inputs, strict=False)
+        if name
+    }
+    try:
+        found = onnx.shape_inference.infer_node_outputs(onnx.defs.get_schema(standard, 17, ""), proto, types)
+    except Exception:  # as above: the shape stays unknown
+        return None
+    tensor = found[proto.output[0]].tensor_type
+    return tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)

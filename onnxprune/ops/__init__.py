@@ -1,0 +1,13 @@
+"""What operators mean for indices: one small rule a family. Importing the package registers them all."""
+
+from onnxprune.ops import (  # noqa: F401
+    attention,
+    contraction,
+    control,
+    elementwise,
+    movement,
+    normalization,
+    recurrent,
+    reduction,
+    reshape,
+)

@@ -1,0 +1,322 @@
+"""What a rule sees of one node, and what it may say.
+
+A rule reads labels (`label`, `axes`), ties them (`tie`), says where indices end (`contract`, `close`), what must be
+rewritten when they shrink (`literal`, `rewrite`), and gives the labels of the outputs (`set`). Whatever a rule does
+not set cannot shrink; whatever it does not understand it refuses (`NotUnderstood`), and the node's inputs are pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
+from onnxprune.model.infer import Facts, Shape, value_of
+from onnxprune.ops.atoms import STAYS, Atoms, IntArray, Labels
+
+
+class NotUnderstood(Exception):
+    """A rule gives up on a node: the message is the reason that people read."""
+
+
+class Kept(Protocol):
+    """What survives, as rules see it when the cut is made."""
+
+    def mask(self, labels: IntArray) -> NDArray[np.bool_]: ...
+
+    def count(self, labels: Labels, size: int) -> int:
+        """Indices left of an axis of `size`."""
+
+
+class Edit(Kept, Protocol):
+    """A node under the knife: a rule's `rewrite` changes attributes and literal inputs through this."""
+
+    proto: NodeProto
+
+    def set_attribute(self, name: str, value: Any) -> None: ...
+
+    def set_input(self, slot: int, value: NDArray[Any]) -> None: ...
+
+
+class Reference(Protocol):
+    """Builds the masked counterpart of one node in the reference model (see verify/reference.py)."""
+
+    node: Node
+
+    def mask(self, labels: IntArray, rank: int, axis: int) -> str:
+        """Name of a 0/1 tensor of the data type of the first input, shaped to broadcast along `axis`."""
+
+    def add(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str: ...
+
+    def constant(self, value: NDArray[Any]) -> str: ...
+
+    def number(self, value: float) -> str: ...
+
+    def finish(self, name: str, output: int = 0) -> None:
+        """Let `name` be the node's output."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """Indices end here: input `slot` of `node` is summed (or averaged, ...) along `axis`."""
+
+    node: int
+    slot: int
+    axis: int
+    labels: IntArray
+    kind: str = "sum"
+
+
+@dataclass(frozen=True)
+class Member:
+    """Rows of a constant that produce indices: what the weight criteria look at. `labels[i]` belongs to row i."""
+
+    node: int
+    slot: int
+    axis: int
+    labels: IntArray
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Equal numbers must stay in every row of `labels` (blocks, indices per block)."""
+
+    node: int
+    labels: IntArray
+
+
+@dataclass(frozen=True)
+class Literal:
+    """Input `slot` holds sizes that follow the cut: `required` gives them, None where an element stays as it is."""
+
+    node: int
+    slot: int
+    required: Callable[[Kept], Sequence[int | None]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A node where one of several axes may carry the atoms: `labels` are those of the `taken` of `options` axes."""
+
+    node: int
+    options: int
+    taken: int
+    labels: IntArray
+
+
+@dataclass(frozen=True)
+class BlockAxis:
+    """Axis `axis` of a grouped weight: rows of block b lose the indices of `labels[b]`."""
+
+    axis: int
+    labels: IntArray
+
+
+@dataclass
+class State:
+    """Everything that one pass of tracing gathers; arrays hold raw atoms until groups.py turns them into units."""
+
+    graph: Graph
+    facts: Facts
+    choices: dict[int, int] = field(default_factory=dict)
+    prefer_outer: bool = False
+    atoms: Atoms = field(default_factory=Atoms)
+    axes: dict[str, list[Labels]] = field(default_factory=dict)
+    uses: dict[tuple[int, int], list[Labels]] = field(default_factory=dict)
+    block_axes: dict[tuple[int, int], BlockAxis] = field(default_factory=dict)
+    closings: list[Closing] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+    blocks: list[Blocks] = field(default_factory=list)
+    literals: list[Literal] = field(default_factory=list)
+    rewrites: dict[int, list[Callable[[Edit], None]]] = field(default_factory=dict)
+    references: dict[int, Callable[[Reference], None]] = field(default_factory=dict)
+    taken: list[Choice] = field(default_factory=list)
+    pins: list[tuple[IntArray, str, int]] = field(default_factory=list)
+    """(atoms, reason, node)"""
+    shared: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
+    shared_keys: set[str] = field(default_factory=set)
+    """Constants of rank 2 and more with several consumers, not all of one value: a layer that is applied repeatedly."""
+
+    def pin(self, labels: Labels, reason: str, node: int) -> None:
+        if labels is not None and labels.size:
+            atoms = labels[labels != STAYS]
+            if atoms.size:
+                self.pins.append((atoms, reason, node))
+
+
+class Op:
+    """One node, for its rule."""
+
+    def __init__(self, state: State, node: Node) -> None:
+        self.state = state
+        self.node = node
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+    @property
+    def type(self) -> str:
+        return self.node.op_type
+
+    @property
+    def opset(self) -> int:
+        return self.state.graph.model.opset(self.node.domain)
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.node.attribute(name, default)
+
+    def has(self, slot: int) -> bool:
+        """Is input `slot` given?"""
+        return slot < len(self.node.inputs) and bool(self.node.inputs[slot])
+
+    def shape(self, slot: int) -> Shape:
+        """Shape of input `slot`; refuses the node if the rank is unknown."""
+        if not self.has(slot):
+            raise NotUnderstood(f"input {slot} is missing")
+        found = self.state.facts.shapes.get(self.node.inputs[slot])
+        if found is None:
+            raise NotUnderstood(f"the rank of its input {slot} is unknown")
+        return found
+
+    def output_shape(self, output: int = 0) -> Shape:
+        found = self.state.facts.shapes.get(self.node.outputs[output])
+        if found is None:
+            raise NotUnderstood("the rank of its output is unknown")
+        return found
+
+    def size(self, slot: int, axis: int) -> int:
+        """Length of an axis; refuses the node if it is unknown."""
+        shape = self.shape(slot)
+        if not -len(shape) <= axis < len(shape):
+            raise NotUnderstood(f"its input {slot} has rank {len(shape)}")
+        found = shape[axis]
+        if found is None:
+            raise NotUnderstood(f"the size of axis {axis} of its input {slot} is unknown")
+        return found
+
+    def value(self, slot: int) -> NDArray[Any] | None:
+        """The statically known value of input `slot`, if it is small."""
+        return value_of(self.state.graph, self.state.facts, self.node.inputs[slot]) if self.has(slot) else None
+
+    def constant(self, slot: int) -> Constant | None:
+        return self.state.graph.constants.get(self.node.inputs[slot]) if self.has(slot) else None
+
+    def label(self, slot: int, axis: int) -> Labels:
+        """Labels of one axis of an input. A constant gets new atoms there, its own ones for this use."""
+        rank = len(self.shape(slot))
+        if not -rank <= axis < rank:
+            raise NotUnderstood(f"its input {slot} has rank {rank}")
+        axis %= rank
+        key = self.node.inputs[slot]
+        constant = self.state.graph.constants.get(key)
+        if constant is None:
+            axes = self.state.axes.get(key)
+            return axes[axis] if axes is not None and len(axes) == rank else None
+        if constant.dtype not in WEIGHT_TYPES or constant.shape[axis] <= 1 or key in self.state.graph.fixed:
+            return None
+        use = self.state.uses.setdefault((self.node.index, slot), [None] * rank)
+        found = use[axis]
+        if found is None:
+            found = use[axis] = self.state.atoms.fresh(constant.shape[axis])
+            self._tie_repeated(key, slot, axis, found)
+        return found
+
+    def axes(self, slot: int) -> list[Labels]:
+        return [self.label(slot, axis) for axis in range(len(self.shape(slot)))]
+
+    # ---- saying ------------------------------------------------------------------------------------------------
+    def tie(self, a: Labels, b: Labels, what: str = "") -> Labels:
+        """a[i] and b[i] live and die together. Against an axis that cannot shrink, the other one is pinned."""
+        if a is None or b is None:
+            self.pin(a if b is None else b, what or f"{self.type} aligns it with an axis that cannot shrink")
+            return a if b is None else b
+        if a.shape != b.shape:
+            raise NotUnderstood(f"axes of {a.size} and {b.size} indices meet")
+        if a is not b:
+            stays = (a == STAYS) | (b == STAYS)
+            if stays.any():
+                reason = what or f"{self.type} aligns it with indices that stay"
+                self.pin(a[stays], reason)
+                self.pin(b[stays], reason)
+                self.state.atoms.tie(a[~stays], b[~stays])
+            else:
+                self.state.atoms.tie(a, b)
+        return a
+
+    def pin(self, labels: Labels, reason: str) -> None:
+        """These indices stay; `reason` completes "it stays because ..."."""
+        self.state.pin(labels, reason, self.node.index)
+
+    def pin_axes(self, slot: int, reason: str, but: Sequence[int] = ()) -> None:
+        """Pin all axes of an input except some. A constant that has no labels yet needs none."""
+        if not self.has(slot) or (self.constant(slot) is not None and (self.node.index, slot) not in self.state.uses):
+            return
+        rank = len(self.shape(slot))
+        keep = {axis % rank for axis in but}
+        for axis in range(rank):
+            if axis not in keep:
+                self.pin(self.label(slot, axis) if self.constant(slot) is None else self._used(slot, axis), reason)
+
+    def close(self, slot: int, axis: int, kind: str = "sum") -> None:
+        """The axis is reduced here: whoever consumes the output does not see these indices."""
+        labels = self.label(slot, axis)
+        if labels is not None:
+            axis %= len(self.shape(slot))
+            self.state.closings.append(Closing(self.node.index, slot, axis, labels, kind))
+
+    def contract(self, slot: int, axis: int, other_slot: int, other_axis: int) -> None:
+        """Sum over a common axis of two inputs: their indices are tied, and end here."""
+        what = f"{self.type} sums over it together with an axis that cannot shrink"
+        self.tie(self.label(slot, axis), self.label(other_slot, other_axis), what)
+        first = slot if self.constant(slot) is None else other_slot
+        self.close(first, axis if first == slot else other_axis)
+
+    def member(self, slot: int, axis: int) -> None:
+        """Along `axis`, this input holds the weights that produce the indices: criteria score them."""
+        labels = self.label(slot, axis)
+        if labels is not None and self.constant(slot) is not None:
+            self.state.members.append(Member(self.node.index, slot, axis % len(self.shape(slot)), labels))
+
+    def equal_per_block(self, labels: Labels, blocks: int) -> None:
+        """What leaves an axis must leave evenly from each of `blocks` equal parts."""
+        if labels is not None:
+            self.state.blocks.append(Blocks(self.node.index, labels.reshape(blocks, -1)))
+
+    def block_axis(self, slot: int, axis: int, labels: Labels, blocks: int) -> None:
+        if labels is not None:
+            self.state.block_axes[self.node.index, slot] = BlockAxis(axis, labels.reshape(blocks, -1))
+
+    def literal(self, slot: int, required: Callable[[Kept], Sequence[int | None]]) -> None:
+        self.state.literals.append(Literal(self.node.index, slot, required))
+
+    def rewrite(self, function: Callable[[Edit], None]) -> None:
+        self.state.rewrites.setdefault(self.node.index, []).append(function)
+
+    def reference(self, function: Callable[[Reference], None]) -> None:
+        """How the reference model computes this node when only some indices count (for normalisations)."""
+        self.state.references[self.node.index] = function
+
+    def fresh(self, size: int) -> Labels:
+        """New atoms for indices that this node makes up (padding, constant tensors)."""
+        return self.state.atoms.fresh(size) if size > 1 else None
+
+    def set(self, output: int, axes: Sequence[Labels]) -> None:
+        """Labels of an output, one entry per axis."""
+        if output < len(self.node.outputs) and self.node.outputs[output]:
+            self.state.axes[self.node.outputs[output]] = list(axes)
+
+    # ---- inner -------------------------------------------------------------------------------------------------
+    def _used(self, slot: int, axis: int) -> Labels:
+        return self.state.uses[self.node.index, slot][axis]
+
+    def _tie_repeated(self, key: str, slot: int, axis: int, labels: IntArray) -> None:
+        if key not in self.state.shared_keys:
+            return
+        first = self.state.shared.setdefault((key, self.type, slot), (self.node.index, slot))
+        if first != (self.node.index, slot):
+            other = self.state.uses.get(first, [None] * (axis + 1))[axis]
+            if other is not None:
+                self.state.atoms.tie(labels, other)

@@ -1,0 +1,140 @@
+"""The plan: which indices leave which group, as plain JSON.
+
+Everything that follows the choice (dry run, review, cut, proof, provenance) reads the plan and nothing else of it. A
+plan belongs to one model (by SHA-256) and to one way of tracing (`units`); groups are found again by name and size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.errors import PlanError, UsageError
+from onnxprune.trace.groups import Group, Trace
+
+VERSION = 1
+MAX_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """`removed` are positions within the group (0 .. size-1), increasing."""
+
+    name: str
+    size: int
+    removed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What leaves. `options` records how it was chosen; it does not influence the cut, except for `units`."""
+
+    source_sha256: str
+    groups: tuple[GroupPlan, ...]
+    units: str = "channels"
+    options: dict[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, in a fixed order."""
+        return {
+            "version": self.version,
+            "source_sha256": self.source_sha256,
+            "units": self.units,
+            "options": self.options,
+            "groups": [{"name": g.name, "size": g.size, "removed": list(g.removed)} for g in self.groups],
+        }
+
+    def dumps(self, *, indent: int | None = None) -> str:
+        return json.dumps(self.to_json(), indent=indent, sort_keys=False)
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that name the plan."""
+        return hashlib.sha256(self.dumps().encode()).hexdigest()[:8]
+
+    @property
+    def removed_count(self) -> int:
+        return sum(len(g.removed) for g in self.groups)
+
+
+def of_masks(trace: Trace, groups: Sequence[Group], keep: Sequence[NDArray[np.bool_]], **rest: Any) -> Plan:
+    """The plan that keeps what the masks keep (one per group, over its units). Untouched groups are left out."""
+    entries = [
+        GroupPlan(group.name, group.size, tuple(np.flatnonzero(~mask).tolist()))
+        for group, mask in zip(groups, keep, strict=True)
+        if not mask.all()
+    ]
+    return Plan(trace.graph.model.sha256, tuple(entries), **rest)
+
+
+def keep_of(plan: Plan, trace: Trace) -> NDArray[np.bool_]:
+    """Which units stay, (unit_count,), unit 0 included. Raises PlanError where the plan does not fit the trace."""
+    keep = np.ones(trace.unit_count, bool)
+    known = {group.name: group for group in trace.prunable}
+    for entry in plan.groups:
+        group = known.get(entry.name)
+        if group is None or group.size != entry.size:
+            found = "is not prunable here" if group is None else f"has {group.size} indices here"
+            raise PlanError(f"the plan removes from group {entry.name!r} of {entry.size} indices, which {found}")
+        if len(entry.removed) >= group.size:
+            raise PlanError(f"the plan removes all {group.size} indices of group {entry.name!r}")
+        keep[group.units[list(entry.removed)]] = False
+    return keep
+
+
+def check_source(plan: Plan, trace: Trace) -> None:
+    """A plan applies only to the model it was made for."""
+    if plan.source_sha256 != trace.graph.model.sha256:
+        raise PlanError(
+            f"the plan was made for another model: it names SHA-256 {plan.source_sha256[:12]}..., "
+            f"this model has {trace.graph.model.sha256[:12]}...",
+            hint="Make a new plan with --dry-run --save-plan, or give the model that the plan was made for.",
+        )
+
+
+def read(path: Path) -> Plan:
+    """Read a plan file. Raises UsageError if there is none, PlanError for everything else that is wrong with it."""
+    try:
+        if not path.is_file():
+            raise UsageError(f"plan {path} is not a file" if path.exists() else f"plan {path} does not exist")
+        if path.stat().st_size > MAX_BYTES:
+            raise PlanError(f"plan {path} has {path.stat().st_size} bytes; plans are far smaller")
+        return parse(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"plan {path} cannot be read: {error}") from error
+
+
+def parse(text: str, where: str = "plan") -> Plan:
+    """Read a plan from JSON text; see `read`."""
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise PlanError(f"{where} is not JSON: {error}") from error
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        found = data.get("version") if isinstance(data, dict) else type(data).__name__
+        raise PlanError(f"{where} is not a plan of version {VERSION}: found {found!r}")
+    try:
+        groups = tuple(_group(entry) for entry in data["groups"])
+        plan = Plan(str(data["source_sha256"]), groups, str(data["units"]), dict(data.get("options", {})))
+    except (KeyError, TypeError, ValueError) as error:
+        raise PlanError(f"{where} is not a valid plan: {type(error).__name__} {error}") from error
+    if len({g.name for g in groups}) != len(groups):
+        raise PlanError(f"{where} names a group twice")
+    return plan
+
+
+def _group(entry: dict[str, Any]) -> GroupPlan:
+    size, removed = entry["size"], entry["removed"]
+    if not isinstance(size, int) or isinstance(size, bool) or not all(type(i) is int for i in removed):
+        raise ValueError("size and removed must be integers")
+    if sorted(set(removed)) != list(removed) or (removed and not 0 <= removed[0] <= removed[-1] < size):
+        raise ValueError(f"removed indices of {entry['name']!r} are not increasing positions below {size}")
+    return GroupPlan(str(entry["name"]), size, tuple(removed))

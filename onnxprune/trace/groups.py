@@ -1,0 +1,207 @@
+"""From tied atoms to units and groups.
+
+A *unit* is a class of tied atoms: it goes as a whole. A *group* is the set of units of the same origins, which are
+interchangeable. Everything a pass of tracing gathered is translated from atoms to units: unit 0 is "stays".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.model.graph import Graph
+from onnxprune.model.infer import Facts
+from onnxprune.ops.atoms import IntArray, Labels
+from onnxprune.ops.context import Blocks, Closing, Member, State
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Why a group stays: `reason`, said by `node` (None for what the file declares)."""
+
+    reason: str
+    node: str | None
+
+
+@dataclass
+class Group:
+    """`units` are unit numbers, ordered by their first index; `blocks` is a block number per unit, where equal
+    numbers must stay in every block; `pin` is set for groups that stay.
+    """
+
+    name: str
+    units: IntArray
+    pin: Pin | None = None
+    members: list[Member] = field(default_factory=list)
+    blocks: IntArray | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.units)
+
+
+@dataclass
+class Trace:
+    """The model seen by indices. All labels are unit numbers; `unit_count` includes unit 0."""
+
+    graph: Graph
+    facts: Facts
+    state: State
+    groups: list[Group]
+    unit_count: int
+    table: IntArray
+    """unit of every atom"""
+
+    def units(self, labels: IntArray) -> IntArray:
+        """Unit numbers of raw atoms."""
+        return self.table[labels]
+
+    def axes(self, key: str) -> list[Labels]:
+        """Unit numbers per axis of a value; None for an axis that cannot shrink."""
+        return [None if x is None else self.table[x] for x in self.state.axes.get(key, ())]
+
+    @property
+    def prunable(self) -> list[Group]:
+        return [g for g in self.groups if g.pin is None]
+
+    @property
+    def closings(self) -> list[Closing]:
+        return [replace(c, labels=self.table[c.labels]) for c in self.state.closings]
+
+
+def build(state: State) -> Trace:
+    """Units and groups of one finished pass."""
+    roots = state.atoms.roots()
+    reasons, conflicts = _pins(state, roots), _block_conflicts(state)
+    for atoms in conflicts:
+        for root in np.unique(roots[atoms]):
+            reasons.setdefault(int(root), len(state.pins) - 1)
+    alive, position = np.unique(roots[1:], return_inverse=True)
+    pinned = np.array([int(r) in reasons for r in alive], bool)
+    unit = np.zeros(len(alive), np.int64)
+    unit[~pinned] = np.arange(1, int((~pinned).sum()) + 1)
+    table = np.zeros(len(roots), np.int64)
+    table[1:] = unit[position]
+    signatures = _signatures(state, position, len(alive))
+    trace = Trace(state.graph, state.facts, state, [], int((~pinned).sum()) + 1, table)
+    trace.groups = _groups(state, alive, unit, signatures, reasons)
+    _attach_members(trace, alive, position, signatures)
+    _attach_blocks(trace)
+    return trace
+
+
+def _pins(state: State, roots: IntArray) -> dict[int, int]:
+    """root -> number of the first pin that holds it"""
+    reasons: dict[int, int] = {}
+    for number, (atoms, _, _) in enumerate(state.pins):
+        for root in np.unique(roots[atoms]).tolist():
+            reasons.setdefault(root, number)
+    return reasons
+
+
+def _block_conflicts(state: State) -> list[IntArray]:
+    """Atoms under two block structures that do not nest: they stay, and the last pin says why."""
+    seen: dict[int, tuple[int, int]] = {}
+    bad: list[IntArray] = []
+    for number, blocks in enumerate(state.blocks):
+        roots = state.atoms.find(blocks.labels)
+        per_row = [np.unique(row[row != 0]) for row in roots]
+        sizes = {len(r) for r in per_row}
+        overlap = len(np.unique(np.concatenate(per_row))) != sum(len(r) for r in per_row) if per_row else False
+        shape = (blocks.labels.shape[0], blocks.labels.shape[1])
+        first = seen.setdefault(int(roots.min()), (number, shape[0]))
+        if len(sizes) > 1 or overlap or (roots == 0).any() or first[1] != shape[0]:
+            bad.append(blocks.labels[blocks.labels != 0])
+    if bad:
+        state.pins.append((bad[0], "groups of two sizes meet on it", state.blocks[0].node))
+    return bad
+
+
+def _signatures(state: State, position: IntArray, count: int) -> NDArray[np.uint64]:
+    """One number per unit that depends on the set of its origins (a seeded random number each, summed)."""
+    starts = np.array(state.atoms.starts, np.int64)
+    atoms = np.arange(1, len(state.atoms), dtype=np.int64)
+    origin = np.searchsorted(starts, atoms, side="right") - 1
+    pairs = np.unique(position * len(starts) + origin)
+    weights = np.random.default_rng(0).integers(1, 2**63, len(starts), dtype=np.uint64)
+    result = np.zeros(count, np.uint64)
+    with np.errstate(over="ignore"):
+        np.add.at(result, pairs // len(starts), weights[pairs % len(starts)])
+    return result
+
+
+def _groups(
+    state: State, alive: IntArray, unit: IntArray, signatures: NDArray[np.uint64], reasons: dict[int, int]
+) -> list[Group]:
+    """Groups in the order of their first atom; a group with both pinned and free units is two groups."""
+    pinned = unit == 0
+    keys = np.stack([signatures, pinned.astype(np.uint64)], axis=1)
+    _, first, label = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    by_label = np.argsort(label.ravel(), kind="stable")
+    bounds = np.searchsorted(label.ravel()[by_label], np.arange(len(first) + 1))
+    groups = []
+    for k in order.tolist():
+        rows = by_label[bounds[k] : bounds[k + 1]]
+        pin = None
+        if pinned[rows[0]]:
+            _, reason, node = state.pins[reasons[int(alive[rows[0]])]]
+            pin = Pin(reason, state.graph.nodes[node].label if node >= 0 else None)
+        groups.append(Group("", unit[rows] if pin is None else alive[rows], pin))
+    return groups
+
+
+def _attach_members(
+    trace: Trace, alive: IntArray, position: IntArray, signatures: NDArray[np.uint64]
+) -> None:
+    """Give every group the constants whose rows produce it, and a name from the first of them."""
+    group_of_unit = np.full(trace.unit_count, -1, np.int64)
+    group_of_root: dict[int, int] = {}
+    for number, group in enumerate(trace.groups):
+        if group.pin is None:
+            group_of_unit[group.units] = number
+        else:
+            group_of_root.update(dict.fromkeys(group.units.tolist(), number))
+    roots = trace.state.atoms.roots()
+    for member in trace.state.members:
+        units = trace.table[member.labels]
+        numbers = set(group_of_unit[units[units > 0]].tolist())
+        numbers |= {group_of_root[r] for r in np.unique(roots[member.labels[units == 0]]).tolist() if r in group_of_root}
+        for number in sorted(numbers):
+            trace.groups[number].members.append(replace(member, labels=units))
+    names: dict[str, int] = {}
+    for group in trace.groups:
+        owner = trace.graph.nodes[group.members[0].node].label if group.members else _owner(trace, group)
+        seen = names.get(owner, 0)
+        names[owner] = seen + 1
+        group.name = owner if seen == 0 else f"{owner}#{seen + 1}"
+
+
+def _owner(trace: Trace, group: Group) -> str:
+    """A name for indices that no weight produces: the first constant or node that they belong to."""
+    wanted = int(group.units[0])
+    for (node, slot), axes in trace.state.uses.items():
+        for labels in axes:
+            if labels is not None and group.pin is None and (trace.table[labels] == wanted).any():
+                return f"{trace.graph.nodes[node].label}:{trace.graph.nodes[node].proto.input[slot]}"
+    return "indices"
+
+
+def _attach_blocks(trace: Trace) -> None:
+    for blocks in trace.state.blocks:
+        units = trace.table[blocks.labels]
+        if (units == 0).any():
+            continue
+        number = np.zeros(trace.unit_count, np.int64) - 1
+        for block, row in enumerate(units):
+            number[row] = block
+        for group in trace.prunable:
+            if (number[group.units] >= 0).all():
+                group.blocks = number[group.units]
+
+
+def blocks_of(trace: Trace) -> list[Blocks]:
+    """Block constraints in unit numbers."""
+    return [replace(b, labels=trace.table[b.labels]) for b in trace.state.blocks]
