@@ -172,12 +172,10 @@ def _parse(buffer: memoryview, path: Path | None) -> Model:
     external = ExternalData(path)
     tensors = [_tensor(buffer, part, external) for part in found.tensors]
     proto.graph.initializer.extend(tensor.header for tensor in tensors)
-    alive = list(proto.graph.node)  # protobuf makes a Python object per node: once is enough
     check_model(proto)
     embed_external_tensors(proto, external)
     external.check_overlaps()
     notes = ("the nodes were not in topological order and have been sorted",) if check_structure(proto) else ()
-    del alive
     by_name = MappingProxyType({tensor.name: tensor for tensor in tensors})
     return Model(proto, by_name, path, external.files, notes, buffer)
 

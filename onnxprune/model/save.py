@@ -2,8 +2,8 @@
 
 Everything is written into a fresh hidden folder beside the target (`.NAME.XXXXXXXX.tmp`), under the final file names.
 So the staged model can be loaded and verified, external data included, and committing is renaming: the data file
-first, the .onnx last. Large models have one data file, `NAME.data` for an output called NAME. If renaming fails in between,
-the previous data file is put back. Writers of the same folder wait for each other while they commit.
+first, the .onnx last. Large models have one data file, `NAME.data` for an output called NAME. If renaming fails in
+between, the previous data file is put back. Writers of the same folder wait for each other while they commit.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ class _Body:
     where: str
     parent: tuple[_Body, int] | None = None  # the node that owns this subgraph
     producer: dict[str, int] = field(default_factory=dict)  # which node defines a name
+    reads: list[set[str]] = field(default_factory=list)  # what each node reads, its subgraphs included
     captured: dict[int, set[str]] = field(default_factory=dict)  # names that subgraphs of node i read from outside
 
 
@@ -95,14 +96,11 @@ def describe(node: NodeProto) -> str:
 
 def _check_body(body: _Body) -> bool:
     producer = body.producer
-    reads: list[set[str]] = []
     free: set[str] = set()
     ordered = True
-    for index, node in enumerate(body.nodes):
-        names = set(node.input)
-        if index in body.captured:
-            names |= body.captured[index]
-        reads.append(names)
+    for index, names in body.captured.items():
+        body.reads[index] |= names
+    for index, names in enumerate(body.reads):
         for name in names:
             source = producer.get(name)
             if source is not None:
@@ -113,13 +111,14 @@ def _check_body(body: _Body) -> bool:
     _settle_free_names(body, free)
     if ordered:
         return False
-    _sort(body, producer, reads)
+    _sort(body)
     return True
 
 
 def _find_producers(body: _Body) -> None:
     producer = body.producer
     for index, node in enumerate(body.nodes):
+        body.reads.append(set(node.input))
         for name in node.output:
             if not name:
                 continue
@@ -128,6 +127,8 @@ def _find_producers(body: _Body) -> None:
             if body.parent is not None and _visible_outside(body, name):
                 raise ModelError(f"{body.where} redefines {name!r}, which it can already see")
             producer[name] = index
+    require_text(list(producer))
+    require_text(list(set().union(*body.reads)))
 
 
 def _visible_outside(body: _Body, name: str) -> bool:
@@ -158,9 +159,10 @@ def _settle_free_names(body: _Body, free: set[str]) -> None:
     raise ModelError(f"{body.where} never defines {name!r}, which {reader} reads")
 
 
-def _sort(body: _Body, producer: dict[str, int], reads: list[set[str]]) -> None:
+def _sort(body: _Body) -> None:
     """Stable topological order: among the nodes that are ready, the first in the file goes first."""
-    sources = [{producer[name] for name in names if name in producer} for names in reads]
+    producer = body.producer
+    sources = [{producer[name] for name in names if name in producer} for names in body.reads]
     waiting = [len(items) for items in sources]
     users: list[list[int]] = [[] for _ in sources]
     for index, items in enumerate(sources):
@@ -195,3 +197,12 @@ def _raise_cycle(body: _Body, stuck: list[int], sources: list[set[int]]) -> None
     shown = " <- ".join(describe(body.nodes[item]) for item in cycle[:_SHOWN])
     more = f" and {len(cycle) - _SHOWN} more" if len(cycle) > _SHOWN else ""
     raise ModelError(f"{body.where} has a cycle: {shown}{more}")
+
+
+def require_text(texts: list[str]) -> None:
+    """Raise ModelError for text that is not UTF-8: protobuf hands it out as bytes, which nobody expects."""
+    try:
+        "".join(texts)
+    except TypeError:
+        wrong = next(text for text in texts if not isinstance(text, str))
+        raise ModelError(f"the file is corrupt: {wrong!r} in it is not UTF-8 text") from None

@@ -11,7 +11,7 @@ from onnxprune.errors import ModelError
 from onnxprune.model import wire
 from onnxprune.model.encode import INLINE_LIMIT
 from onnxprune.model.external import ExternalData
-from onnxprune.model.structure import describe, graphs_of
+from onnxprune.model.structure import describe, graphs_of, require_text
 from onnxprune.model.tensors import check_header, check_raw_size, check_typed, payload_bytes
 
 OLDEST_IR = 3  # opset_import came with it
@@ -63,24 +63,24 @@ def _check_opsets(proto: ModelProto) -> None:
 
 
 def _check_text(proto: ModelProto) -> None:
-    """Raise ModelError for text that is not UTF-8: protobuf hands it out as bytes, which nobody expects."""
-    _require_text([proto.producer_name, proto.producer_version, proto.domain, proto.doc_string])
-    _require_text([entry.domain for entry in proto.opset_import])
+    """Raise ModelError for text that is not UTF-8. What nodes read and write is left to `check_structure`."""
+    require_text([proto.producer_name, proto.producer_version, proto.domain, proto.doc_string])
+    require_text([entry.domain for entry in proto.opset_import])
     _check_metadata(proto.metadata_props)
     for function in proto.functions:
-        _require_text([function.name, function.domain, *function.input, *function.output, *function.attribute])
+        require_text([function.name, function.domain, *function.input, *function.output, *function.attribute])
         _check_nodes(function.node)
     for graph in all_graphs(proto):
-        _require_text([graph.name, graph.doc_string])
+        require_text([graph.name, graph.doc_string])
         _check_metadata(graph.metadata_props)
         for values in (graph.input, graph.output, graph.value_info):
             for value in values:
                 dims = value.type.tensor_type.shape.dim
-                _require_text([value.name, value.doc_string, *[dim.dim_param for dim in dims]])
+                require_text([value.name, value.doc_string, *[dim.dim_param for dim in dims]])
         for tensor in graph.initializer:
-            _require_text([tensor.name, tensor.doc_string])
+            require_text([tensor.name, tensor.doc_string])
             _check_metadata(tensor.metadata_props)
-        _require_text([sparse.values.name for sparse in graph.sparse_initializer])
+        require_text([sparse.values.name for sparse in graph.sparse_initializer])
         _check_nodes(graph.node)
 
 
@@ -88,25 +88,15 @@ def _check_nodes(nodes: Iterable[NodeProto]) -> None:
     texts: list[str] = []
     for node in nodes:
         texts += (node.name, node.op_type, node.domain, node.overload, node.doc_string)
-        texts += node.input
-        texts += node.output
         for attribute in node.attribute:
             texts += (attribute.name, attribute.ref_attr_name)
         if node.metadata_props:
             _check_metadata(node.metadata_props)
-    _require_text(texts)
+    require_text(texts)
 
 
 def _check_metadata(entries: Iterable[StringStringEntryProto]) -> None:
-    _require_text([text for entry in entries for text in (entry.key, entry.value)])
-
-
-def _require_text(texts: list[str]) -> None:
-    try:
-        "".join(texts)
-    except TypeError:
-        wrong = next(text for text in texts if not isinstance(text, str))
-        raise ModelError(f"the file is corrupt: {wrong!r} in it is not UTF-8 text") from None
+    require_text([text for entry in entries for text in (entry.key, entry.value)])
 
 
 def all_graphs(proto: ModelProto) -> Iterator[GraphProto]:
