@@ -12,6 +12,7 @@ from onnx import NodeProto, helper
 
 from onnxprune.model.graph import Constant, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.splice import FRONT, splice
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.ops.atoms import IntArray, Labels
 
@@ -79,7 +80,7 @@ class Surgeon:
         tensor = LazyTensor.from_array(name, array, dtype)
         if self._proto.ir_version < 4:
             node = helper.make_node("Constant", [], [name], name=name, value=tensor.to_proto())
-            self._before.setdefault(-1, []).append(node)
+            self._before.setdefault(FRONT, []).append(node)
         else:
             self._tensors[name] = tensor
         if array.nbytes <= 4096:
@@ -135,7 +136,7 @@ class Surgeon:
     # ---- the result --------------------------------------------------------------------------------------------
     def finish(self) -> Model:
         """Insert the new nodes, drop what the cut left without use, and give the model."""
-        self._insert()
+        splice(self.graph, self._before)
         used = {name for node in self.graph.nodes for name in node.proto.input}
         used |= {o.name for scope in self.graph.scopes for o in scope.output}
         for key in self._orphans:
@@ -162,28 +163,6 @@ class Surgeon:
             if node.op_type == "Constant" and node.output[0] == wanted:
                 del body.node[position]
                 return
-
-    def _insert(self) -> None:
-        by_scope: dict[int, set[str]] = {}
-        for index in self._before:
-            scope = self.graph.nodes[index].scope if index >= 0 else 0
-            by_scope.setdefault(scope, set())
-        first_output = {
-            (n.scope, n.proto.output[0]): n.index for n in self.graph.nodes if n.index in self._before and n.outputs
-        }
-        # innermost first: rebuilding a body's list copies its nodes, and those of the bodies inside
-        for scope in sorted(by_scope, reverse=True):
-            body = self.graph.scopes[scope]
-            nodes = [*self._before.get(-1, [])] if scope == 0 else []
-            for node in body.node:
-                index = first_output.get((scope, node.output[0])) if node.output else None
-                if index is not None:
-                    nodes.extend(self._before[index])
-                nodes.append(node)
-            rebuilt = onnx.GraphProto()
-            rebuilt.node.extend(nodes)
-            del body.node[:]
-            body.node.extend(rebuilt.node)
 
 
 class NodeEdit:

@@ -1,0 +1,102 @@
+"""Inputs to compare two models on: seeded, of several batch sizes and symbolic sizes, integers within their range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from onnxprune.model.graph import Graph
+from onnxprune.model.infer import Facts, default_size, input_shapes
+
+PASSED_ON = frozenset({"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One feed. `optional` cases count only if the original itself accepts their sizes."""
+
+    name: str
+    feed: dict[str, NDArray[Any]]
+    optional: bool
+
+
+def cases(graph: Graph, facts: Facts, seed: int = 0) -> list[Case]:
+    """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes if there are any."""
+    base = dict(facts.symbols)
+    result = [
+        Case("seed 0", feed(graph, facts.inputs, seed, 1.0), False),
+        Case("seed 1", feed(graph, facts.inputs, seed + 1, 0.5), False),
+    ]
+    for number, sizes in enumerate(_other_sizes(graph, base)):
+        shapes, _ = input_shapes(graph.model, sizes, lambda rank, axis: _unnamed(rank, axis, number))
+        if shapes != facts.inputs:
+            result.append(Case(_describe(sizes), feed(graph, shapes, seed + 2 + number, 1.0), True))
+    return result
+
+
+def _unnamed(rank: int, axis: int, number: int) -> int:
+    return 2 if axis == 0 else default_size(rank, axis)
+
+
+def _other_sizes(graph: Graph, base: dict[str, int]) -> Iterator[dict[str, int]]:
+    batch = _batch_symbols(graph)
+    yield {s: 2 if s in batch else n for s, n in base.items()}
+    if any(s not in batch for s in base):
+        yield {s: 3 if s in batch else max(n * 3 // 4, 2) for s, n in base.items()}
+
+
+def _batch_symbols(graph: Graph) -> set[str]:
+    """Symbols on the first axis of an input."""
+    found = set()
+    for value in graph.model.proto.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) and dims[0].dim_param:
+            found.add(dims[0].dim_param)
+    return found
+
+
+def _describe(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{s}={n}" for s, n in sizes.items()) or "batch 2"
+
+
+def feed(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, scale: float) -> dict[str, NDArray[Any]]:
+    """Normal numbers of the given standard deviation; integers below the size of the table that they look up."""
+    rng = np.random.default_rng(seed)
+    result: dict[str, NDArray[Any]] = {}
+    for value in graph.model.proto.graph.input:
+        if value.name not in shapes:
+            continue
+        shape = shapes[value.name]
+        dtype = value.type.tensor_type.elem_type
+        if dtype == TensorProto.STRING:
+            result[value.name] = np.full(shape, "text", object)
+            continue
+        kind = np.dtype(helper.tensor_dtype_to_np_dtype(dtype))
+        if kind.kind in "iu":
+            high = table_size(graph, value.name)
+            result[value.name] = rng.integers(0, high, shape).astype(kind)
+        elif kind.kind == "b":
+            result[value.name] = np.ones(shape, bool)
+        else:
+            result[value.name] = (rng.standard_normal(shape) * scale).astype(kind)
+    return result
+
+
+def table_size(graph: Graph, name: str) -> int:
+    """Rows of the smallest constant table that integers of this input look up; 2 if they look up nothing."""
+    todo, seen, sizes = [name], {name}, []
+    while todo:
+        for index, slot in graph.consumers.get(todo.pop(), ()):
+            node = graph.nodes[index]
+            table = graph.constants.get(node.inputs[0]) if node.op_type == "Gather" and slot == 1 else None
+            if table is not None and table.shape:
+                sizes.append(table.shape[node.attribute("axis", 0)])
+            elif node.op_type in PASSED_ON and slot == 0:
+                todo.extend(o for o in node.outputs if o not in seen)
+                seen.update(node.outputs)
+    return min(sizes, default=2)

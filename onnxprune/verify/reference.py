@@ -1,0 +1,166 @@
+"""The masked reference: the original network in which removed indices do not count.
+
+Wherever indices end (trace closings), the input is multiplied by a 0/1 mask first; an average is rescaled to the kept
+indices; a normalisation is written out with statistics over them. Masks are inputs of the reference, so that one
+session serves the plan and its deliberately wrong mutations. It shares nothing with the cut but the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
+
+from onnxprune.model.graph import Graph, Node, build
+from onnxprune.model.load import Model
+from onnxprune.model.splice import splice
+from onnxprune.model.tensors import LazyTensor
+from onnxprune.ops.atoms import IntArray
+from onnxprune.ops.context import Closing
+from onnxprune.trace.groups import Trace
+
+PREFIX = "onnxprune.reference."
+
+
+@dataclass(frozen=True)
+class Mask:
+    """An input of the reference. `labels` are unit numbers; `kind` says how they become numbers."""
+
+    name: str
+    labels: IntArray
+    kind: str
+    shape: tuple[int, ...]
+    dtype: int
+
+    def value(self, keep: NDArray[np.bool_]) -> NDArray[Any]:
+        """The mask for the units that stay."""
+        alive = keep[self.labels]
+        kind = np.dtype(helper.tensor_dtype_to_np_dtype(self.dtype))
+        if self.kind in ("max", "min"):
+            off = -np.inf if self.kind == "max" else np.inf
+            return np.where(alive, 0, off).reshape(self.shape).astype(kind)
+        scale = alive.size / max(int(alive.sum()), 1) if self.kind == "mean" else 1.0
+        return (alive * scale).reshape(self.shape).astype(kind)
+
+
+@dataclass
+class MaskedModel:
+    """A reference: `model` with the additional inputs `masks`."""
+
+    model: Model
+    masks: list[Mask] = field(default_factory=list)
+
+    def feed(self, keep: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        return {mask.name: mask.value(keep) for mask in self.masks}
+
+
+def build_reference(trace: Trace, outputs: Sequence[str] = ()) -> MaskedModel:
+    """The reference of `trace`; `outputs` are additional values (top-level names) that it gives."""
+    model = trace.graph.model
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    builder = _Builder(trace, build(Model(proto, model.tensors, model.path, model.external_files)))
+    for closing in trace.closings:
+        if closing.kind != "norm" and closing.labels.any():
+            builder.mask_input(closing)
+    for index, function in trace.state.references.items():
+        if any(c.node == index and c.labels.any() for c in trace.closings):
+            function(_NodeReference(builder, trace.graph.nodes[index]))
+            builder.dropped.add(index)
+    splice(builder.graph, builder.before, builder.dropped)
+    add_outputs(proto, trace, outputs)
+    for mask in builder.masks:
+        proto.graph.input.append(helper.make_tensor_value_info(mask.name, mask.dtype, mask.shape))
+    return MaskedModel(model.replace(proto, {**model.tensors, **builder.tensors}), builder.masks)
+
+
+def add_outputs(proto: onnx.ModelProto, trace: Trace, names: Sequence[str]) -> None:
+    """Append values to the outputs of a model."""
+    known = {o.name for o in proto.graph.output}
+    for name in names:
+        if name not in known:
+            dtype = trace.facts.dtypes.get(name, TensorProto.FLOAT)
+            rank = len(trace.facts.shapes.get(name, ()))
+            proto.graph.output.append(helper.make_tensor_value_info(name, dtype, [None] * rank))
+
+
+class _Builder:
+    def __init__(self, trace: Trace, graph: Graph) -> None:
+        self.trace = trace
+        self.graph = graph
+        self.before: dict[int, list[NodeProto]] = {}
+        self.dropped: set[int] = set()
+        self.masks: list[Mask] = []
+        self.tensors: dict[str, LazyTensor] = {}
+        self._known: dict[tuple[bytes, str, tuple[int, ...], int], str] = {}
+        self._count = 0
+
+    def fresh(self) -> str:
+        self._count += 1
+        return f"{PREFIX}{self._count}"
+
+    def mask(self, labels: IntArray, kind: str, shape: tuple[int, ...], dtype: int) -> str:
+        """Name of a mask input; equal ones are shared. `labels` are unit numbers."""
+        identity = (labels.tobytes(), kind, shape, dtype)
+        if identity not in self._known:
+            mask = Mask(f"{PREFIX}mask{len(self.masks)}", labels, kind, shape, dtype)
+            self.masks.append(mask)
+            self._known[identity] = mask.name
+        return self._known[identity]
+
+    def mask_input(self, closing: Closing) -> None:
+        node = self.graph.nodes[closing.node]
+        key = node.inputs[closing.slot]
+        rank = len(self.trace.facts.shapes[key])
+        shape = tuple(closing.labels.size if a == closing.axis else 1 for a in range(rank))
+        dtype = self.trace.facts.dtypes.get(key, TensorProto.FLOAT)
+        mask = self.mask(closing.labels, closing.kind, shape, dtype)
+        name = self.fresh()
+        operator = "Add" if closing.kind in ("max", "min") else "Mul"
+        self.add(node.index, helper.make_node(operator, [node.proto.input[closing.slot], mask], [name], name=name))
+        node.proto.input[closing.slot] = name
+
+    def add(self, index: int, node: NodeProto) -> None:
+        self.before.setdefault(index, []).append(node)
+
+
+class _NodeReference:
+    """What a rule's reference function writes with; see ops.context.Reference."""
+
+    def __init__(self, builder: _Builder, node: Node) -> None:
+        self._builder = builder
+        self.node = node
+        self._dtype = builder.trace.facts.dtypes.get(node.inputs[0], TensorProto.FLOAT)
+
+    def mask(self, labels: IntArray, rank: int, axis: int) -> str:
+        shape = tuple(labels.size if a == axis else 1 for a in range(rank))
+        return self._builder.mask(self._builder.trace.table[labels], "sum", shape, self._dtype)
+
+    def add(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
+        name = self._builder.fresh()
+        inputs = list(inputs)
+        if op_type == "ReduceMean" and self._builder.trace.graph.model.opset() < 18:
+            attributes["axes"] = self._builder.tensors[inputs.pop()].array().tolist()
+        self._builder.add(self.node.index, helper.make_node(op_type, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, value: NDArray[Any]) -> str:
+        name = self._builder.fresh()
+        self._builder.tensors[name] = LazyTensor.from_array(name, value)
+        return name
+
+    def number(self, value: float) -> str:
+        name = self._builder.fresh()
+        self._builder.tensors[name] = LazyTensor.from_array(name, np.array(value, np.float32), self._dtype)
+        return name
+
+    def finish(self, name: str, output: int = 0) -> None:
+        if output < len(self.node.proto.output) and self.node.proto.output[output]:
+            target = self.node.proto.output[output]
+            node = helper.make_node("Identity", [name], [target], name=f"{target}.reference")
+            self._builder.add(self.node.index, node)

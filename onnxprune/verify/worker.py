@@ -1,0 +1,81 @@
+"""Runs models in a process of its own, so that a crash of the runtime becomes a message.
+
+python -m onnxprune.verify.worker JOB.json   reads the job, writes JOB.json.result and the outputs as .npy files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def _session(path: str, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _run(job: dict[str, Any]) -> dict[str, Any]:
+    """Every model of the job on every one of its feeds; outputs go to files, failures are kept as text."""
+    result: dict[str, Any] = {"runs": []}
+    for task in job["tasks"]:
+        entry: dict[str, Any] = {"name": task["name"], "cases": []}
+        result["runs"].append(entry)
+        try:
+            if task.get("check"):
+                import onnx
+
+                onnx.checker.check_model(task["check"])
+        except Exception as error:  # the checker's own types differ between versions
+            entry["checker"] = str(error)[:2000]
+        try:
+            session = _session(task["model"], job["threads"])
+        except Exception as error:  # onnxruntime raises many types
+            entry["load"] = str(error)[:2000]
+            continue
+        names = [o.name for o in session.get_outputs()]
+        for number, feed_path in enumerate(task["feeds"]):
+            with np.load(feed_path, allow_pickle=False) as data:
+                feed = {k: data[k] for k in data.files}
+            try:
+                outputs = session.run(None, {**feed, **_masks(task, number)})
+            except Exception as error:  # as above
+                entry["cases"].append({"error": str(error)[:2000]})
+                continue
+            files = []
+            for position, value in enumerate(outputs):
+                path = f"{task['out']}.{number}.{position}.npy"
+                if isinstance(value, np.ndarray) and value.dtype != object:
+                    np.save(path, value, allow_pickle=False)
+                    files.append(path)
+                else:
+                    files.append("")
+            entry["cases"].append({"names": names, "files": files})
+        del session
+    return result
+
+
+def _masks(task: dict[str, Any], number: int) -> dict[str, Any]:
+    if not task.get("masks"):
+        return {}
+    with np.load(task["masks"][number], allow_pickle=False) as data:
+        return {k: data[k] for k in data.files}
+
+
+def main() -> None:
+    path = Path(sys.argv[1])
+    job = json.loads(path.read_text())
+    result = _run(job)
+    path.with_suffix(".result").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
