@@ -22,7 +22,15 @@ MAX_BYTES = (1 << 63) - 1
 # Element types narrower than a byte, in bits. Their payload is packed, lowest bits first.
 _PACKED_BITS = {
     value: bits
-    for name, bits in (("UINT4", 4), ("INT4", 4), ("FLOAT4E2M1", 4), ("UINT2", 2), ("INT2", 2))
+    for name, bits in (
+        ("UINT4", 4),
+        ("INT4", 4),
+        ("FLOAT4E2M1", 4),
+        ("UINT2", 2),
+        ("INT2", 2),
+        ("FLOAT6E2M3", 6),
+        ("FLOAT6E3M2", 6),
+    )
     if (value := getattr(TensorProto, name, None)) is not None
 }
 # Which typed field carries which element types; all others (16 bits and less, bool) live in int32_data.
@@ -226,7 +234,7 @@ class LazyTensor:
         """
         if dtype is None:
             is_text = array.dtype.kind in "OSU"
-            dtype = int(TensorProto.STRING if is_text else helper.np_dtype_to_tensor_dtype(array.dtype))
+            dtype = int(TensorProto.STRING if is_text else helper.np_dtype_to_tensor_dtype(_native(array).dtype))
         return _in_memory(TensorProto(name=name, data_type=dtype), array)
 
 
@@ -238,14 +246,19 @@ def _in_memory(header: TensorProto, array: Array) -> LazyTensor:
         values = TensorProto(string_data=numpy_helper.from_array(array.astype(object)).string_data)
         encoded = values.SerializeToString()
         return LazyTensor(header, typed=lambda: encoded, nbytes=sum(map(len, values.string_data)))
-    array = array.astype(helper.tensor_dtype_to_np_dtype(header.data_type), copy=False)
+    array = _native(array).astype(helper.tensor_dtype_to_np_dtype(header.data_type), copy=False)
     raw = _array_bytes(array)
     return LazyTensor(header, raw=lambda: raw)
+
+
+def _native(array: Array) -> Array:
+    """The array in this machine's byte order."""
+    return array.astype(array.dtype.newbyteorder("=")) if array.dtype.byteorder in "<>" else array
 
 
 def _array_bytes(array: Array) -> memoryview:
     """Raw little-endian bytes of an array; a view where possible."""
     dtype = int(helper.np_dtype_to_tensor_dtype(array.dtype))
-    if dtype in _PACKED_BITS or sys.byteorder == "big" or array.dtype.byteorder == ">":
+    if dtype in _PACKED_BITS or sys.byteorder == "big":
         return memoryview(numpy_helper.from_array(array).raw_data)
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data.toreadonly()

@@ -166,6 +166,9 @@ def embed_external_tensors(proto: ModelProto, external: ExternalData) -> None:
             tensor.ClearField("external_data")
             tensor.ClearField("data_location")
         elif tensor.HasField("raw_data"):
+            for name in wire.TYPED_DATA.values():
+                if getattr(tensor, name):
+                    raise ModelError(f"tensor {tensor.name!r} has both raw_data and {name}")
             check_raw_size(tensor, len(tensor.raw_data))
         else:
             _check_embedded_typed(tensor)

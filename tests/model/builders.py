@@ -28,7 +28,9 @@ def tensor_model(*tensors: TensorProto) -> ModelProto:
     """x -> y, and initializers that nobody uses."""
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])]
-    return make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", inputs, outputs, tensors), 21, 10)
+    return make_model(
+        helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", inputs, outputs, tensors), 21, 10
+    )
 
 
 def large_model(channels: int = 64) -> ModelProto:
