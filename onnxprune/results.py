@@ -1,0 +1,191 @@
+"""What the API gives back: plain values, from which text and JSON reports are made. Units are in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A step of a long run: `done` of `total` (None if unknown) of a stage named as in docs/architecture.md."""
+
+    stage: str
+    done: int
+    total: int | None = None
+    message: str = ""
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One model file. `macs` are multiply-accumulates for the sizes in `symbols` (symbolic dimension -> size);
+    `uncounted` lists nodes whose cost is unknown.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+    parameters: int
+    macs: int
+    uncounted: int
+    nodes: int
+    opset: int
+    ir_version: int
+    symbols: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One node with weights. `group` names the group of its output indices (None if they are in several or none)."""
+
+    node: str
+    op_type: str
+    macs: int | None
+    parameters: int
+    output_shape: tuple[int | None, ...] | None
+    group: str | None
+    pinned: str | None
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """One group of interchangeable indices: its size, the layers that produce them, and why it stays, if it does."""
+
+    name: str
+    size: int
+    layers: tuple[str, ...]
+    pinned: str | None
+    pinned_by: str | None
+    blocks: int | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What can be removed from a model, what stays and why, and what each layer costs."""
+
+    model: ModelSummary
+    groups: tuple[GroupSummary, ...]
+    layers: tuple[LayerCost, ...]
+    operators_without_rule: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def removable(self) -> int:
+        return sum(g.size for g in self.groups if g.pinned is None)
+
+
+@dataclass(frozen=True)
+class GroupChange:
+    """A group after planning. `reason` is set where it lost less than was asked (pinned, excluded, too narrow)."""
+
+    name: str
+    size: int
+    removed: int
+    layers: tuple[str, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ProofSummary:
+    """The masked equivalence that was shown; differences are relative to the largest output."""
+
+    cases: tuple[str, ...]
+    skipped_cases: tuple[str, ...]
+    compared_elements: int
+    worst_relative: float
+    worst_absolute: float
+    tolerance_relative: float
+    tolerance_policy: str
+    sensitive: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RepairSummary:
+    """What was refitted: method, number of layers with a new bias, and layers where there was none to take it."""
+
+    method: str
+    corrected_layers: int
+    skipped_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShrinkResult:
+    """Outcome of `shrink`. `after`, `proof` and `written` are empty in a dry run or if nothing was removed."""
+
+    before: ModelSummary
+    after: ModelSummary | None
+    plan: Any
+    groups: tuple[GroupChange, ...]
+    asked_ratio: float | None
+    reached_ratio: float
+    proof: ProofSummary | None
+    repair: RepairSummary | None
+    written: tuple[Path, ...]
+    seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """Outcome of `verify`: the proof of the cut, and the initializers in which the file differs from the bare cut."""
+
+    original: ModelSummary
+    pruned: ModelSummary
+    plan_digest: str
+    proof: ProofSummary
+    refitted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """An initializer of two models; None where one does not have it. `max_difference` if the shapes agree."""
+
+    name: str
+    shape_a: tuple[int, ...] | None
+    shape_b: tuple[int, ...] | None
+    max_difference: float | None = None
+
+
+@dataclass(frozen=True)
+class NodeDifference:
+    """A node (by name or first output) of two models: what is different about it, in words."""
+
+    name: str
+    op_type: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What distinguishes two model files."""
+
+    a: ModelSummary
+    b: ModelSummary
+    signature: tuple[str, ...]
+    metadata: tuple[str, ...]
+    nodes: tuple[NodeDifference, ...]
+    tensors: tuple[TensorDifference, ...]
+
+    @property
+    def same(self) -> bool:
+        return not (self.signature or self.metadata or self.nodes or self.tensors)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions and hardware, for bug reports."""
+
+    onnxprune: str
+    python: str
+    platform: str
+    cpu: str
+    cores: int
+    memory_bytes: int | None
+    packages: dict[str, str | None]
+    providers: tuple[str, ...]
