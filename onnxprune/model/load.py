@@ -83,8 +83,9 @@ class Model:
 
         Existing entries keep doc_string, metadata_props and unknown fields; payloads come from `tensors` alone.
         """
-        synchronise(proto, tensors)
-        return Model(proto, MappingProxyType(dict(tensors)), self.path, self.external_files, self.notes)
+        named = {name: item if item.name == name else item.renamed(name) for name, item in tensors.items()}
+        synchronise(proto, named)
+        return Model(proto, MappingProxyType(named), self.path, self.external_files, self.notes)
 
     def complete_proto(self) -> ModelProto:
         """A ModelProto with all payloads, in memory. Raises ModelError above 2 GB."""
@@ -125,7 +126,6 @@ def synchronise(proto: ModelProto, tensors: Mapping[str, LazyTensor]) -> None:
             entry.data_type = header.data_type
             entry.dims.extend(header.dims)
             header = entry
-        header.name = name
         entries.append(header)
     del graph.initializer[:]
     graph.initializer.extend(entries)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
+from onnxprune.model.load import Model
 
-def metadata(proto: ModelProto) -> dict[str, str]:
+
+def metadata(model: Model | ModelProto) -> dict[str, str]:
     """The model's metadata_props, in file order; of duplicate keys the last one counts."""
+    proto = model.proto if isinstance(model, Model) else model
     return {entry.key: entry.value for entry in proto.metadata_props}
 
 

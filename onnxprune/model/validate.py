@@ -87,6 +87,8 @@ def _check_text(proto: ModelProto) -> None:
 def _check_nodes(nodes: Iterable[NodeProto]) -> None:
     texts: list[str] = []
     for node in nodes:
+        if not node.op_type:
+            raise ModelError(f"{describe(node)} has no operator")
         texts += (node.name, node.op_type, node.domain, node.overload, node.doc_string)
         for attribute in node.attribute:
             texts += (attribute.name, attribute.ref_attr_name)

@@ -248,6 +248,39 @@ def test_captured_names_count_for_order_and_definition() -> None:
     rejects(branching(writes="v2"), "redefines 'v2'")
 
 
+def test_a_node_without_an_operator() -> None:
+    proto = chain(3)
+    proto.graph.node[1].op_type = ""
+    rejects(proto, "node 'n1' has no operator")
+
+
+def test_nesting_beyond_protobuf() -> None:
+    content = b""
+    for _ in range(300):  # graph inside attribute inside node inside graph
+        for number in (6, 5, 1):
+            content = tag(number, 2) + encode_varint(len(content)) + content
+    content = b"\x08\x08" + tag(7, 2) + encode_varint(len(content)) + content
+    rejects(content, "protobuf cannot decode")
+
+
+def test_every_other_problem_of_a_model() -> None:
+    proto = annotated_model()
+    proto.functions.append(proto.functions[0])
+    rejects(proto, "function twice")
+    proto = annotated_model()
+    proto.functions[0].name = ""
+    rejects(proto, "function without a name")
+    proto = annotated_model()
+    proto.functions[0].input.append("a")
+    rejects(proto, "function 'Act'", "two inputs")
+    proto = annotated_model()
+    proto.functions[0].node[0].input[0] = "nowhere"
+    rejects(proto, "function 'Act' never defines 'nowhere'")
+    proto = annotated_model()
+    proto.graph.sparse_initializer[0].values.dims[0] = 2
+    rejects(proto, "'sparse'", "holds 4 bytes")
+
+
 def test_a_hundred_thousand_nodes_load_in_seconds() -> None:
     content = chain(100_000).SerializeToString()
     start = time.perf_counter()

@@ -288,17 +288,51 @@ def test_a_size_limit_leaves_the_old_state(tmp_path: Path, mode: str) -> None:
     assert listing(tmp_path) == {"o.onnx": b"old", "o.onnx.data": b"old data"}
 
 
-def test_a_full_disk_leaves_the_old_state() -> None:
-    folder = Path("/dev/shm")
-    if not folder.is_dir() or os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize > 256 << 20:
-        pytest.skip("no small file system to fill")
-    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    tensor = LazyTensor.from_array("t", np.zeros(free + (1 << 20), np.int8))
-    model = load(tensor_model())
-    big = model.replace(onnx.ModelProto.FromString(model.proto.SerializeToString()), {"t": tensor})
-    before = sorted(os.listdir(folder))
-    refuses(big, folder / "onnxprune-test.onnx", "disk is full")
-    assert sorted(os.listdir(folder)) == before
+@pytest.mark.parametrize("mode", ["always", "never"])
+def test_a_full_disk_leaves_the_old_state(tmp_path: Path, mode: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import os, sys
+            import numpy as np
+            from onnxprune.errors import OutputError
+            from onnxprune.model import LazyTensor, load, write
+            from tests.model.builders import listing, small_model, tensor_model
+            from pathlib import Path
+            disk = Path(sys.argv[1])
+            write(load(small_model()), disk / "o.onnx")
+            before = listing(disk)
+            model = load(tensor_model())
+            big = model.replace(model.proto, {{"t": LazyTensor.from_array("t", np.zeros(2 << 20, np.int8))}})
+            try:
+                write(big, disk / "o.onnx", force=True, external_data={mode!r})
+            except OutputError as error:
+                print(error)
+            assert listing(disk) == before
+            """
+        )
+    )
+    # A file system of one megabyte, in a namespace of its own: the machine does not see it.
+    mount = f"mount -t tmpfs -o size=1m tmpfs {disk} || exit 77; exec {sys.executable} {script} {disk}"
+    try:
+        process = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", mount],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("no unshare")
+    if process.returncode in (1, 77) and "Traceback" not in process.stderr:
+        pytest.skip("no user namespaces")
+    assert process.returncode == 0, process.stderr
+    assert "disk is full" in process.stdout
 
 
 def test_an_interrupt_while_writing_leaves_the_old_state(tmp_path: Path) -> None:
