@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.errors import ModelError, OutputError
-from onnxprune.model import LazyTensor, Model, load, metadata, save, stage, with_metadata, write
+from onnxprune.model import Model, load, metadata, save, stage, with_metadata, write
 from tests.model.builders import annotated_model, large_model, listing, save_external, small_model, tensor_model
 
 ROOT = Path(__file__).resolve().parents[2]
