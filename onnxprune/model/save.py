@@ -1,6 +1,6 @@
 """Writing a model: all or nothing.
 
-Everything is written into a fresh hidden folder beside the target (`.NAME.XXXXXXXX.tmp`), under the final file names.
+Everything is written into a fresh hidden folder beside the target (`.NAME.RANDOM.tmp`), under the final file names.
 So the staged model can be loaded and verified, external data included, and committing is renaming: the data file
 first, the .onnx last. Large models have one data file, `NAME.data` for an output called NAME. If renaming fails in
 between, the previous data file is put back. Writers of the same folder wait for each other while they commit.
@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,14 +85,13 @@ class Staged:
         self._names = [self.target.name] + ([_data_name(self.target)] if encoding.places else [])
         with _output_errors(self.target):
             self._check_targets()
-            self._folder = Path(
-                tempfile.mkdtemp(prefix=f".{self.target.name[:100]}.", suffix=".tmp", dir=self.target.parent)
-            )
-        # Also when the object is forgotten, or the interpreter ends.
-        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder = self.target.parent / f".{self.target.name[:40]}.{secrets.token_hex(8)}.tmp"
         self.path = self._folder / self.target.name
+        # Before the folder exists, so that no interrupt falls in between; runs at the latest when the interpreter ends.
+        self._remove = weakref.finalize(self, _remove_folder, self._folder)
         try:
             with _output_errors(self.target):
+                os.mkdir(self._folder, 0o700)
                 if encoding.places:
                     _write_file(self._folder / _data_name(self.target), _data_chunks(model.tensors, encoding.places))
                 _write_file(self.path, encoding.chunks())
@@ -221,6 +220,14 @@ def _data_chunks(tensors: Mapping[str, LazyTensor], places: Mapping[str, Place])
         yield bytes(place.offset - position)
         yield tensors[name].payload()
         position = place.offset + place.length
+
+
+def _remove_folder(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:  # an interrupt in the middle of cleaning up: finish first
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
