@@ -1,0 +1,54 @@
+"""onnxprune: make trained networks smaller and faster, from the ONNX file alone.
+
+The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `inspect`, `why`, `verify`, `diff`,
+`environment`; and `load`, `write`, `Model`, `Plan` for work with single stages.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "shrink": "onnxprune.api",
+    "inspect": "onnxprune.api",
+    "why": "onnxprune.api",
+    "verify": "onnxprune.api",
+    "diff": "onnxprune.api",
+    "environment": "onnxprune.api",
+    "load": "onnxprune.model.load",
+    "write": "onnxprune.model.save",
+    "Model": "onnxprune.model.load",
+    "Plan": "onnxprune.plan",
+    "OnnxPruneError": "onnxprune.errors",
+}
+
+__all__ = [
+    "Model",
+    "OnnxPruneError",
+    "Plan",
+    "__version__",
+    "diff",
+    "environment",
+    "inspect",
+    "load",
+    "shrink",
+    "verify",
+    "why",
+    "write",
+]
+
+if TYPE_CHECKING:
+    from onnxprune.api import diff, environment, inspect, shrink, verify, why
+    from onnxprune.errors import OnnxPruneError
+    from onnxprune.model.load import Model, load
+    from onnxprune.model.save import write
+    from onnxprune.plan import Plan
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'onnxprune' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

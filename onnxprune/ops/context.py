@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from onnxprune.model.folding import source
 from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
 from onnxprune.model.infer import Facts, Shape, value_of
 from onnxprune.ops.atoms import STAYS, Atoms, IntArray, Labels
@@ -44,7 +45,7 @@ class Edit(Kept, Protocol):
 
 
 class Reference(Protocol):
-    """Builds the masked counterpart of one node in the reference model (see verify/reference.py)."""
+    """Builds the masked counterpart of one node in the reference model (see proof/reference.py)."""
 
     node: Node
 
@@ -277,7 +278,7 @@ class Op:
     def member(self, slot: int, axis: int) -> None:
         """Along `axis`, this input holds the weights that produce the indices: criteria score them."""
         labels = self.label(slot, axis)
-        if labels is not None and self.constant(slot) is not None:
+        if labels is not None and source(self.state.graph, self.node.inputs[slot]) is not None:
             self.state.members.append(Member(self.node.index, slot, axis % len(self.shape(slot)), labels))
 
     def equal_per_block(self, labels: Labels, blocks: int) -> None:
@@ -304,9 +305,15 @@ class Op:
         return self.state.atoms.fresh(size) if size > 1 else None
 
     def set(self, output: int, axes: Sequence[Labels]) -> None:
-        """Labels of an output, one entry per axis."""
+        """Labels of an output, one entry per axis. An index that is alone on its axis stays: size 1 broadcasts."""
         if output < len(self.node.outputs) and self.node.outputs[output]:
-            self.state.axes[self.node.outputs[output]] = list(axes)
+            result: list[Labels] = []
+            for labels in axes:
+                if labels is not None and labels.size <= 1:
+                    self.pin(labels, f"{self.type} leaves it alone on its axis")
+                    labels = None
+                result.append(labels)
+            self.state.axes[self.node.outputs[output]] = result
 
     # ---- inner -------------------------------------------------------------------------------------------------
     def _used(self, slot: int, axis: int) -> Labels:

@@ -13,12 +13,12 @@ SPATIAL = "it is a spatial axis of a convolution"
 
 
 @rule("Conv")
-def convolution(op: Op, slots: tuple[int, int, int] = (0, 1, 2)) -> None:
+def convolution(op: Op) -> None:
     """W has shape (O, I/g, k...). Depthwise (I/g = 1): an output lives with its input, and g shrinks.
 
     Other groups: both sides lose equally many indices per group, g stays.
     """
-    x, w, bias = slots
+    x, w, bias = 0, 1, 2
     group, outputs, inputs = op.attribute("group", 1), op.size(w, 0), op.size(w, 1)
     op.pin_axes(x, SPATIAL, but=(0, 1))
     op.pin_axes(w, SPATIAL, but=(0, 1))
@@ -180,12 +180,3 @@ def einsum(op: Op) -> None:
             for slot, axis in places:
                 op.member(slot, axis)
     op.set(0, [seen.get(letter) for letter in right])
-
-
-@rule("QLinearConv")
-def quantized_convolution(op: Op) -> None:
-    """x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, B; scales of w may be per output channel."""
-    convolution(op, (0, 3, 8))
-    for slot in (4, 5):
-        if op.has(slot) and op.shape(slot) and op.shape(slot)[0] != 1:
-            op.tie(op.label(3, 0), op.label(slot, 0))

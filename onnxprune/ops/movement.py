@@ -310,8 +310,8 @@ def expand(op: Op) -> None:
     lead = len(after) - len(before)
     result: list[Labels] = [None] * lead
     for labels, size, new in zip(axes, before, after[lead:], strict=True):
-        if size == 1 and new not in (1, None) and op.constant(0) is not None:
-            result.append(op.fresh(int(new or 1)))  # a constant repeated along an axis is any part of it, too
+        if size == 1 and new not in (1, None):
+            result.append(op.fresh(int(new or 1)))  # equal values along an axis: any part of them is as good
         else:
             result.append(labels)
     op.set(0, result)

@@ -53,6 +53,7 @@ class Trace:
     unit_count: int
     table: IntArray
     """unit of every atom"""
+    units_mode: str = "channels"
 
     def units(self, labels: IntArray) -> IntArray:
         """Unit numbers of raw atoms."""
@@ -61,6 +62,32 @@ class Trace:
     def axes(self, key: str) -> list[Labels]:
         """Unit numbers per axis of a value; None for an axis that cannot shrink."""
         return [None if x is None else self.table[x] for x in self.state.axes.get(key, ())]
+
+    def pin_node(self, index: int, reason: str) -> None:
+        """Let all indices stay that a node touches, and form the groups anew."""
+        for labels in self._labels_at(index):
+            self.state.pin(labels, reason, index)
+        fresh = build(self.state)
+        self.groups, self.unit_count, self.table = fresh.groups, fresh.unit_count, fresh.table
+
+    def groups_at(self, index: int) -> list[Group]:
+        """Groups of the indices that a node touches."""
+        roots = self.state.atoms.roots()
+        found = [np.unique(roots[labels]) for labels in self._labels_at(index)]
+        wanted = set(np.concatenate(found).tolist()) if found else set()
+        units = {int(self.table[r]) for r in wanted} - {0}
+        return [
+            g
+            for g in self.groups
+            if (g.pin is None and not units.isdisjoint(g.units.tolist()))
+            or (g.pin is not None and not wanted.isdisjoint(g.units.tolist()))
+        ]
+
+    def _labels_at(self, index: int) -> list[IntArray]:
+        node = self.graph.nodes[index]
+        found = [x for key in (*node.inputs, *node.outputs) for x in self.state.axes.get(key, ())]
+        found += [x for slot in range(len(node.inputs)) for x in self.state.uses.get((index, slot), ())]
+        return [x for x in found if x is not None]
 
     @property
     def prunable(self) -> list[Group]:

@@ -1,6 +1,6 @@
 """Runs models in a process of its own, so that a crash of the runtime becomes a message.
 
-python -m onnxprune.verify.worker JOB.json   reads the job, writes JOB.json.result and the outputs as .npy files.
+python -m onnxprune.proof.worker JOB.json   reads the job, writes JOB.json.result and the outputs as .npy files.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.save import write
 from onnxprune.trace.groups import Trace
-from onnxprune.verify.inputs import Case, cases
-from onnxprune.verify.reference import add_outputs, build_reference
-from onnxprune.verify.tolerance import Tolerance, tolerance
+from onnxprune.proof.inputs import Case, cases
+from onnxprune.proof.reference import add_outputs, build_reference
+from onnxprune.proof.tolerance import Tolerance, tolerance
 
 Bools = NDArray[np.bool_]
 TIMEOUT_S = 1800
@@ -117,13 +117,26 @@ def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed:
         return _judge(trace, keep, feeds, original, result, extra)
 
 
+def check_runs(trace: Trace, candidate: Path, *, seed: int = 0, threads: int = 0) -> None:
+    """A repaired model must load and run, with finite outputs where its inputs are ordinary numbers."""
+    feeds = cases(trace.graph, trace.facts, seed)[:1]
+    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+        here = Path(folder)
+        file = _save(here / "feed.npz", feeds[0].feed)
+        task = {"name": "repaired", "model": str(candidate), "feeds": [file], "check": str(candidate)}
+        result = run_tasks(here, [{**task, "out": str(here / "out")}], threads)[0]
+        failure = result.get("load") or result["cases"][0].get("error")
+        if failure:
+            raise VerificationError(f"ONNX Runtime cannot run the repaired model: {failure}")
+
+
 def run_tasks(folder: Path, tasks: Sequence[dict[str, Any]], threads: int = 0) -> list[dict[str, Any]]:
     """Run models in a subprocess; see worker.py. A crash raises VerificationError."""
     job = folder / "job.json"
     job.write_text(json.dumps({"tasks": list(tasks), "threads": threads}))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "onnxprune.verify.worker", str(job)],
+        [sys.executable, "-m", "onnxprune.proof.worker", str(job)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

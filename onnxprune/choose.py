@@ -1,0 +1,146 @@
+"""From a trace, a criterion and a ratio to the units that stay: selection by pattern, scores, allocation, constraints."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.allocate import GroupScores, global_, local, parse_min_keep
+from onnxprune.allocate.groups import check_ratio
+from onnxprune.errors import UsageError
+from onnxprune.model.graph import Graph, Node
+from onnxprune.score import get
+from onnxprune.score.aggregate import Combine, Normalise
+from onnxprune.score.collect import unit_scores
+from onnxprune.trace.groups import Group, Trace, blocks_of
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much, which, and where; see docs of `onnxprune shrink`."""
+
+    ratio: float = 0.5
+    criterion: str = "l1"
+    scope: str = "local"
+    normalise: Normalise = "mean"
+    aggregate: Combine = "mean"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    multiple_of: int = 1
+    min_keep: str | int | float = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Masks over the units of `groups`, and per pruned group name why it lost less than asked."""
+
+    groups: tuple[Group, ...]
+    keep: tuple[Mask, ...]
+    reasons: dict[str, str]
+
+
+def choose(trace: Trace, options: Options) -> Selection:
+    """Raises UsageError for options that cannot be meant."""
+    check_ratio(options.ratio)
+    if options.multiple_of < 1:
+        raise UsageError(f"--multiple-of must be at least 1, found {options.multiple_of}")
+    criterion = get(options.criterion)
+    reasons = _selected(trace, options)
+    groups = [g for g in trace.prunable if g.name not in reasons]
+    scores = unit_scores(trace, groups, criterion, how=options.aggregate, seed=options.seed)
+    entries = [
+        GroupScores(
+            group.name,
+            score,
+            min_keep=parse_min_keep(options.min_keep, group.size),
+            multiple_of=options.multiple_of,
+            blocks=group.blocks,
+        )
+        for group, score in zip(groups, scores, strict=True)
+    ]
+    if options.scope == "global":
+        keep = global_(entries, options.ratio, options.normalise)
+    elif options.scope == "local":
+        keep = local(entries, options.ratio)
+    else:
+        raise UsageError(f"--scope is local or global, found {options.scope!r}")
+    keep = _even_blocks(trace, groups, keep, reasons)
+    for group, mask in zip(groups, keep, strict=True):
+        if mask.all() and options.ratio * group.size >= 1:
+            reasons.setdefault(group.name, f"too narrow for a multiple of {options.multiple_of} or its minimum")
+    return Selection(tuple(groups), tuple(keep), reasons)
+
+
+def _selected(trace: Trace, options: Options) -> dict[str, str]:
+    """Groups that stay whole: excluded, not included, or without weights that could be scored."""
+    reasons = {g.name: "no weights produce these indices" for g in trace.prunable if not g.members}
+    if options.include:
+        wanted = matching(trace.graph, options.include, "--include")
+        for group in trace.prunable:
+            if not any(m.node in wanted for m in group.members):
+                reasons.setdefault(group.name, "not included")
+    if options.exclude:
+        unwanted = matching(trace.graph, options.exclude, "--exclude")
+        for group in trace.prunable:
+            if any(m.node in unwanted for m in group.members):
+                reasons[group.name] = "excluded"
+    return reasons
+
+
+def matching(graph: Graph, patterns: Sequence[str], option: str) -> set[int]:
+    """Nodes that some pattern names: a name, a glob, or type:Operator. Each must match something."""
+    found: set[int] = set()
+    for pattern in patterns:
+        hits = {node.index for node in graph.nodes if _matches(node, pattern)}
+        if not hits:
+            raise UsageError(f"{option} {pattern!r} matches no node.", hint=_suggest(graph, pattern))
+        found |= hits
+    return found
+
+
+def _matches(node: Node, pattern: str) -> bool:
+    if pattern.startswith("type:"):
+        return fnmatch.fnmatchcase(node.op_type, pattern[5:])
+    return fnmatch.fnmatchcase(node.label, pattern) or node.label == pattern
+
+
+def _suggest(graph: Graph, pattern: str) -> str:
+    """The nearest thing that does match."""
+    kind = pattern.startswith("type:")
+    names = sorted({n.op_type if kind else n.label for n in graph.nodes})
+    close = difflib.get_close_matches(pattern[5:] if kind else pattern, names, n=3, cutoff=0.3)
+    listed = ", ".join(repr(f"type:{name}" if kind else name) for name in close)
+    guess = f"Did you mean {listed}?  " if close else ""
+    return f"{guess}Names: onnxprune inspect MODEL --layers"
+
+
+def _even_blocks(trace: Trace, groups: list[Group], keep: list[Mask], reasons: dict[str, str]) -> list[Mask]:
+    """Blocks that span several groups must lose evenly all the same; where they do not, these groups stay whole."""
+    keep = list(keep)
+    owner = np.full(trace.unit_count, -1, np.int64)
+    for number, group in enumerate(groups):
+        owner[group.units] = number
+    changed = True
+    while changed:
+        changed = False
+        alive = np.ones(trace.unit_count, bool)
+        for group, mask in zip(groups, keep, strict=True):
+            alive[group.units] = mask
+        for blocks in blocks_of(trace):
+            counts = alive[blocks.labels].sum(axis=1)
+            if (counts == counts[0]).all():
+                continue
+            for number in set(owner[np.unique(blocks.labels)].tolist()) - {-1}:
+                if not keep[number].all():
+                    keep[number] = np.ones(groups[number].size, bool)
+                    reasons[groups[number].name] = "its blocks, shared with other groups, would not shrink evenly"
+                    changed = True
+    return keep

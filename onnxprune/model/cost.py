@@ -1,0 +1,109 @@
+"""What a model costs: multiply-accumulates, parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from onnxprune.model.graph import Graph, Node
+from onnxprune.model.infer import Facts
+
+Sizes = tuple[int, ...]
+
+
+def macs_of(node: Node, facts: Facts) -> int | None:
+    """Multiply-accumulates of one node; 0 for operators without products of weights, None if a size is unknown."""
+    counter = _COUNTERS.get(node.op_type)
+    if counter is None:
+        return 0
+    try:
+        return counter(node, lambda slot: _known(facts, node.inputs, slot), lambda k: _known(facts, node.outputs, k))
+    except (_Unknown, IndexError):
+        return None
+
+
+def total(graph: Graph, facts: Facts) -> tuple[int, int]:
+    """(multiply-accumulates, number of nodes that could not be counted). Every body is counted once."""
+    counts = [macs_of(node, facts) for node in graph.nodes]
+    return sum(c for c in counts if c is not None), sum(c is None for c in counts)
+
+
+def parameters(graph: Graph) -> int:
+    """Elements of all initializers and Constant nodes."""
+    return sum(constant.size for constant in graph.constants.values())
+
+
+class _Unknown(Exception):
+    pass
+
+
+def _known(facts: Facts, keys: tuple[str, ...], slot: int) -> Sizes:
+    shape = facts.shapes.get(keys[slot])
+    if shape is None or any(size is None for size in shape):
+        raise _Unknown
+    return tuple(int(size or 0) for size in shape)
+
+
+Reader = Callable[[int], Sizes]
+
+
+def _conv(node: Node, i: Reader, o: Reader) -> int:
+    return math.prod(o(0)) * math.prod(i(1)[1:])
+
+
+def _conv_transpose(node: Node, i: Reader, o: Reader) -> int:
+    return math.prod(i(0)) * math.prod(i(1)[1:])
+
+
+def _gemm(node: Node, i: Reader, o: Reader) -> int:
+    return math.prod(o(0)) * i(0)[0 if node.attribute("transA", 0) else 1]
+
+
+def _matmul(node: Node, i: Reader, o: Reader) -> int:
+    return math.prod(o(0)) * i(0)[-2 if node.attribute("transA", 0) and len(i(0)) > 1 else -1]
+
+
+def _einsum(node: Node, i: Reader, o: Reader) -> int:
+    terms = str(node.attribute("equation", "")).replace(" ", "").split("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for slot, term in enumerate(terms):
+        if "." in term:
+            raise _Unknown
+        for letter, size in zip(term, i(slot), strict=False):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    return math.prod(sizes.values())
+
+
+def _recurrent(node: Node, i: Reader, o: Reader) -> int:
+    steps, batch = i(0)[0], i(0)[1]
+    return steps * batch * (math.prod(i(1)) + math.prod(i(2)))
+
+
+def _attention(node: Node, i: Reader, o: Reader) -> int:
+    """Products of queries with keys and of scores with values; the packed form projects first."""
+    if node.op_type == "Attention" and node.domain:
+        batch, length, _ = i(0)
+        return math.prod(i(0)) * i(1)[1] + 2 * batch * length * length * (i(1)[1] // 3)
+    query, key, value = i(0), i(1), i(2)
+    if len(query) == 4:
+        return math.prod(query) * key[2] + math.prod(query[:3]) * key[2] * value[3]
+    return math.prod(query) * key[1] + query[0] * query[1] * key[1] * value[2]
+
+
+_COUNTERS: dict[str, Callable[[Node, Reader, Reader], int]] = {
+    "Conv": _conv,
+    "FusedConv": _conv,
+    "ConvInteger": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Gemm": _gemm,
+    "FusedGemm": _gemm,
+    "MatMul": _matmul,
+    "FusedMatMul": _matmul,
+    "MatMulInteger": _matmul,
+    "Einsum": _einsum,
+    "LSTM": _recurrent,
+    "GRU": _recurrent,
+    "RNN": _recurrent,
+    "Attention": _attention,
+    "MultiHeadAttention": _attention,
+}

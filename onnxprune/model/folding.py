@@ -1,0 +1,56 @@
+"""Weights that reach their layer through Identity, Cast, Transpose or DequantizeLinear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxprune.model.graph import Graph, Node
+
+PASSED = frozenset({"Identity", "Cast", "Transpose", "DequantizeLinear"})
+MAX_STEPS = 8
+
+
+def source(graph: Graph, key: str) -> list[Node] | None:
+    """The nodes between a constant and `key`, the constant's consumer first; None if `key` is not such a weight."""
+    path: list[Node] = []
+    while key not in graph.constants:
+        index = graph.producer.get(key)
+        node = None if index is None else graph.nodes[index]
+        if node is None or node.domain or node.op_type not in PASSED or len(path) == MAX_STEPS:
+            return None
+        if any(k and k not in graph.constants for k in node.inputs[1:]):
+            return None
+        path.append(node)
+        key = node.inputs[0]
+    return path[::-1]
+
+
+def folded(graph: Graph, key: str) -> NDArray[Any]:
+    """The value of `key`, a weight for which `source` gives a path."""
+    path = source(graph, key)
+    if path is None:
+        raise KeyError(key)
+    array = graph.constants[path[0].inputs[0] if path else key].array()
+    for node in path:
+        array = _apply(graph, node, array)
+    return array
+
+
+def _apply(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
+    if node.op_type == "Cast":
+        return array.astype(onnx.helper.tensor_dtype_to_np_dtype(node.attribute("to")))
+    if node.op_type == "Transpose":
+        return np.transpose(array, node.attribute("perm"))
+    if node.op_type == "DequantizeLinear":
+        scale = graph.constants[node.inputs[1]].array()
+        zero = graph.constants[node.inputs[2]].array() if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
+        shape = [1] * array.ndim
+        if scale.size > 1:
+            shape[node.attribute("axis", 1)] = scale.size
+        wide = array.astype(np.float32) - zero.astype(np.float32).reshape(shape if zero.size > 1 else [1] * array.ndim)
+        return np.asarray(wide * scale.astype(np.float32).reshape(shape))
+    return array
