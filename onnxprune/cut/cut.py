@@ -16,7 +16,7 @@ from onnx import TensorProto
 from onnxprune.cut.constants import variants
 from onnxprune.cut.surgeon import Surgeon
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.infer import Facts, Shape, infer, propagate, value_of
+from onnxprune.model.infer import Facts, Shape, Statics, propagate, value_of
 from onnxprune.model.load import Model
 from onnxprune.ops.atoms import IntArray, Labels
 from onnxprune.ops.context import Literal, NotUnderstood
@@ -75,15 +75,22 @@ def cut(trace: Trace, keep: Bools) -> Model:
         surgeon.replace_constant(constant, cuts)
     after = Facts(shapes, trace.facts.dtypes, {}, trace.facts.inputs, trace.facts.symbols)
     propagate(trace.graph, after, fill=False)
-    handled = _literals(trace, kept, after, surgeon)
+    static = trace.state.statics
+    handled = _literals(trace, kept, after, surgeon, static)
     handled |= _rewrites(trace, kept, surgeon)
-    _freeze(trace, after, surgeon, handled)
+    _freeze(trace, after, surgeon, handled, static)
     _value_info(proto, surgeon.graph, shapes)
     return surgeon.finish()
 
 
-def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon) -> set[tuple[int, int]]:
-    """Correct the size inputs that do not come out right by themselves."""
+def _literals(
+    trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static: Statics
+) -> set[tuple[int, int]]:
+    """Correct the size inputs that do not come out right by themselves.
+
+    An element that the cut should not change, but does because it was computed from a size that shrinks, gets its old
+    value back.
+    """
     for literal in trace.state.literals:
         required = literal.required(kept)
         node = trace.graph.nodes[literal.node]
@@ -97,6 +104,12 @@ def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon) -> set[
             for position, size in enumerate(required)
             if size is not None and (now is None or int(now[position]) != size)
         }
+        old = trace.facts.values.get(key)
+        if old is not None and now is not None and old.shape == now.shape:
+            drifted = [p for p in np.flatnonzero(old != now).tolist() if p < len(required) and required[p] is None]
+            if drifted and not static.holds(key)[drifted].all():
+                raise CutError("a size it needs depends on symbolic dimensions and on the cut", literal.node)
+            wrong.update({p: int(old[p]) for p in drifted})
         if now is None:  # only what the cut changes needs a correction
             untouched = literal.required(_Everything())
             wrong = {p: s for p, s in wrong.items() if untouched[p] != s}
@@ -138,7 +151,7 @@ def _rewrites(trace: Trace, kept: _Kept, surgeon: Surgeon) -> set[tuple[int, int
     return handled
 
 
-def _freeze(trace: Trace, after: Facts, surgeon: Surgeon, handled: set[tuple[int, int]]) -> None:
+def _freeze(trace: Trace, after: Facts, surgeon: Surgeon, handled: set[tuple[int, int]], static: Statics) -> None:
     """A size that the cut changes, used as data (the scale 1/sqrt(d) of attention), keeps its old value.
 
     Only a value that does not depend on symbolic dimensions can be written down.
@@ -148,16 +161,13 @@ def _freeze(trace: Trace, after: Facts, surgeon: Surgeon, handled: set[tuple[int
     changed |= {k for k in before if k not in after.values}
     if not changed:
         return
-    other: Facts | None = None
     for node in trace.graph.nodes:
         if node.outputs and all(key in before for key in node.outputs if key):
             continue
         for slot, key in enumerate(node.inputs):
             if key not in changed or (node.index, slot) in handled:
                 continue
-            if other is None:
-                other = infer(trace.graph, {s: n + 1 for s, n in trace.facts.symbols.items()})
-            if trace.facts.symbols and not np.array_equal(other.values.get(key, np.nan), before[key], equal_nan=True):
+            if not static.holds(key).all():
                 raise CutError("it uses as data a size that depends on symbolic dimensions and on the cut", node.index)
             surgeon.freeze(node, slot, before[key])
 

@@ -79,6 +79,27 @@ def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
     return facts
 
 
+class Statics:
+    """Tells known values that are the same for all symbolic sizes, by inferring once more with other ones."""
+
+    def __init__(self, graph: Graph, facts: Facts) -> None:
+        self._graph, self._facts = graph, facts
+        self._other: Facts | None = None
+
+    def holds(self, key: str) -> NDArray[np.bool_]:
+        """Per element of the known value of `key`."""
+        before = value_of(self._graph, self._facts, key)
+        assert before is not None
+        if key in self._graph.constants or not self._facts.symbols:
+            return np.ones(before.shape, bool)
+        if self._other is None:
+            self._other = infer(self._graph, {s: n + 1 for s, n in self._facts.symbols.items()})
+        other = self._other.values.get(key)
+        if other is None or other.shape != before.shape:
+            return np.zeros(before.shape, bool)
+        return np.asarray((other == before) | ((other != other) & (before != before)), bool)
+
+
 def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
     """Evaluate the arithmetic on shapes in node order; with `fill`, infer missing shapes node by node as well."""
     opset = graph.model.opset()
@@ -234,12 +255,27 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
         )
     except Exception:  # unknown operator, or an inference function that gives up: the shape stays unknown
         return
+    if node.op_type == "Expand" and not _complete(facts.shapes.get(node.outputs[0])):
+        _expand_like(graph, facts, node)
+        return
     for name, key in zip(node.proto.output, node.outputs, strict=True):
         if name in found and found[name].HasField("tensor_type"):
             tensor = found[name].tensor_type
             facts.dtypes.setdefault(key, tensor.elem_type)
             if tensor.HasField("shape"):
                 facts.shapes[key] = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+
+
+def _expand_like(graph: Graph, facts: Facts, node: Node) -> None:
+    """Expand to the shape of another value, of which not all sizes are known: the known ones are worth having."""
+    index = graph.producer.get(node.inputs[1])
+    maker = None if index is None else graph.nodes[index]
+    data = facts.shapes.get(node.inputs[0])
+    if maker is None or maker.op_type != "Shape" or maker.attributes or data is None:
+        return
+    like = facts.shapes.get(maker.inputs[0])
+    if like is not None and len(like) == len(data):
+        facts.shapes[node.outputs[0]] = tuple(b if a == 1 else a for a, b in zip(data, like, strict=True))
 
 
 SAME_AS_FIRST = frozenset(

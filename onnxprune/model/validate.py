@@ -15,7 +15,7 @@ from onnxprune.model.structure import describe, graphs_of, require_text
 from onnxprune.model.tensors import check_header, check_raw_size, check_typed, payload_bytes
 
 OLDEST_IR = 3  # opset_import came with it
-OLDEST_OPSET = 7
+OLDEST_OPSET = 1  # before 7, broadcasting was an attribute: such nodes are pinned by the tracer
 
 
 def check_model(proto: ModelProto) -> None:

@@ -5,6 +5,7 @@ from onnxprune.ops import (  # noqa: F401
     contraction,
     control,
     elementwise,
+    indexed,
     movement,
     normalization,
     recurrent,

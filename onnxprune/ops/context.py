@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx import NodeProto
 
 from onnxprune.model.folding import source
 from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
-from onnxprune.model.infer import Facts, Shape, value_of
+from onnxprune.model.infer import Facts, Shape, Statics, value_of
 from onnxprune.ops.atoms import STAYS, Atoms, IntArray, Labels
 
 
@@ -143,6 +144,10 @@ class State:
     shared_keys: set[str] = field(default_factory=set)
     """Constants of rank 2 and more with several consumers, not all of one value: a layer that is applied repeatedly."""
 
+    @cached_property
+    def statics(self) -> Statics:
+        return Statics(self.graph, self.facts)
+
     def pin(self, labels: Labels, reason: str, node: int) -> None:
         if labels is not None and labels.size:
             atoms = labels[labels != STAYS]
@@ -201,6 +206,15 @@ class Op:
     def value(self, slot: int) -> NDArray[Any] | None:
         """The statically known value of input `slot`, if it is small."""
         return value_of(self.state.graph, self.state.facts, self.node.inputs[slot]) if self.has(slot) else None
+
+    def static(self, slot: int) -> NDArray[np.bool_]:
+        """Which elements of the known value of input `slot` are the same for all symbolic sizes."""
+        return self.state.statics.holds(self.node.inputs[slot])
+
+    def fixed_value(self, slot: int) -> NDArray[Any] | None:
+        """`value`, if it is the same for all symbolic sizes."""
+        found = self.value(slot)
+        return found if found is not None and self.static(slot).all() else None
 
     def constant(self, slot: int) -> Constant | None:
         return self.state.graph.constants.get(self.node.inputs[slot]) if self.has(slot) else None

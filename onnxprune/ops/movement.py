@@ -125,6 +125,10 @@ def _slice_bounds(op: Op) -> dict[int, tuple[int, int, int]] | None:
         if given[0] is None or given[1] is None or (op.has(4) and given[3] is None):
             free = all(op.label(0, a % rank) is None for a in axes)
             return {} if free else None
+        fixed = op.static(1) & op.static(2)
+        for position, axis in enumerate(axes):
+            if not fixed[position]:
+                op.pin(op.label(0, axis % rank), "Slice has bounds on it that depend on symbolic sizes")
         starts, ends = given[0].tolist(), given[1].tolist()
         steps = [1] * count if given[3] is None else given[3].tolist()
     return {int(a) % rank: (int(s), int(e), int(t)) for a, s, e, t in zip(axes, starts, ends, steps, strict=True)}
@@ -183,8 +187,8 @@ def gather(op: Op) -> None:
     axes = op.axes(0)
     axis = op.attribute("axis", 0) % max(len(axes), 1)
     rank = len(op.shape(1))
-    indices = op.value(1)
     labels = axes[axis]
+    indices = op.fixed_value(1) if labels is not None else None
     moved: list[Labels] = [None] * rank
     if labels is not None and indices is None:
         op.pin(labels, "Gather looks it up by indices that are not known before it runs")
@@ -258,7 +262,7 @@ def _pads(op: Op, rank: int) -> list[tuple[int, int]] | None:
     if op.opset < 11:
         flat, axes = op.attribute("pads"), list(range(rank))
     else:
-        known = op.value(1)
+        known = op.fixed_value(1) if any(label is not None for label in op.axes(0)) else op.value(1)
         chosen = op.value(3) if op.has(3) else np.arange(rank)
         if chosen is None:
             return None

@@ -13,12 +13,15 @@ from onnxprune.ops.context import Choice, NotUnderstood, Op, State
 from onnxprune.ops.registry import find
 
 MAX_PASSES = 6
+OLDEST_OPSET = 7
+"""Before it, broadcasting was an attribute."""
 
 
 def run(graph: Graph, facts: Facts, *, prefer_outer: bool = False) -> State:
     """Trace until every choice carries indices that may go, or its options are used up."""
     choices: dict[int, int] = {}
     shared = _shared(graph)
+    passes = 0
     while True:
         state = State(graph, facts, dict(choices), prefer_outer, shared_keys=shared)
         for node in graph.nodes:
@@ -26,11 +29,10 @@ def run(graph: Graph, facts: Facts, *, prefer_outer: bool = False) -> State:
         for key, reason in graph.fixed.items():
             for labels in state.axes.get(key, ()):
                 state.pin(labels, f"it belongs to {reason}", graph.producer.get(key, -1))
-        if len(choices) and max(choices.values()) >= MAX_PASSES:
-            return state
         failed = [c for c in _pinned_choices(state) if c.taken + 1 < c.options]
-        if not failed:
+        if not failed or passes == MAX_PASSES:
             return state
+        passes += 1
         for choice in failed:
             choices[choice.node] = choice.taken + 1
 
@@ -45,6 +47,8 @@ def _visit(state: State, node: Node) -> None:
     try:
         if rule is None:
             raise NotUnderstood("")
+        if not node.domain and op.opset < OLDEST_OPSET:
+            raise NotUnderstood(f"operator set {op.opset} is older than {OLDEST_OPSET}")
         rule(op)
         _check(op)
     except NotUnderstood as refusal:

@@ -1,0 +1,89 @@
+"""Versions and hardware, for bug reports. Reads a few files of the system; no network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from onnxprune import __version__
+from onnxprune.results import Environment
+
+PACKAGES = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnx-graphsurgeon",
+    "scipy",
+    "protobuf",
+    "ml_dtypes",
+    "click",
+    "rich",
+)
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def version(package: str) -> str | None:
+    """The installed version of a distribution, None if it is not installed. Does not import it."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def environment() -> Environment:
+    """What onnxprune runs on. Only ONNX Runtime is imported, to ask it for its execution providers."""
+    return Environment(
+        onnxprune=__version__,
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        platform=platform.platform(),
+        cpu=_cpu(),
+        cores=_cores(),
+        memory_bytes=_memory_bytes(),
+        packages={name: version(name) for name in PACKAGES},
+        providers=_providers(),
+    )
+
+
+def _cores() -> int:
+    """Cores that this process may use, which is what counts in a container."""
+    if sys.platform != "win32" and hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model") and value.strip():
+                return value.strip()
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    """Physical memory, or the limit of the container where that is less; None if the system does not say."""
+    found: list[int] = []
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError, ValueError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(Path(path).read_text("ascii")))
+    return min((size for size in found if size > 0), default=None)
+
+
+def _providers() -> tuple[str, ...]:
+    try:
+        import onnxruntime
+    except Exception:  # a broken installation is exactly what a bug report is about
+        return ()
+    return tuple(onnxruntime.get_available_providers())

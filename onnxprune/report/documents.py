@@ -1,0 +1,216 @@
+"""Results as JSON documents; docs/json-schema.md is their schema. Every number carries its unit in its key."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from onnxprune.results import (
+    Difference,
+    Environment,
+    GroupSummary,
+    Inspection,
+    LayerCost,
+    ModelSummary,
+    ProofSummary,
+    ShrinkResult,
+    VerifyResult,
+)
+
+Document = dict[str, Any]
+
+
+def dumps(document: Document) -> str:
+    """One document, ASCII only, with a line end. Numbers that JSON does not know (NaN, infinity) become null."""
+    return json.dumps(_clean(document), indent=2, allow_nan=False) + "\n"
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):  # undecodable bytes of a path are lone surrogates, which JSON readers refuse
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    return value
+
+
+def shrink(result: ShrinkResult) -> Document:
+    """See `ShrinkResult`."""
+    removed = {group.name: list(group.removed) for group in result.plan.groups}
+    return {
+        "schema": "onnxprune.shrink/1",
+        "before": _model(result.before),
+        "after": None if result.after is None else _model(result.after),
+        "asked_ratio": result.asked_ratio,
+        "reached_ratio": result.reached_ratio,
+        "plan": {"digest": result.plan.digest, "units": result.plan.units, "removed_count": result.plan.removed_count},
+        "groups": [
+            {
+                "name": group.name,
+                "channels_count": group.size,
+                "removed_count": group.removed,
+                "removed_indices": removed.get(group.name, []),
+                "layers": list(group.layers),
+                "reason": group.reason,
+            }
+            for group in result.groups
+        ],
+        "repair": None
+        if result.repair is None
+        else {
+            "method": result.repair.method,
+            "corrected_layers_count": result.repair.corrected_layers,
+            "skipped_layers": list(result.repair.skipped_layers),
+        },
+        "proof": None if result.proof is None else _proof(result.proof),
+        "written": [_path(path) for path in result.written],
+        "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
+        "notes": list(result.notes),
+    }
+
+
+def inspect(result: Inspection, *, groups: bool = True, layers: bool = True) -> Document:
+    """See `Inspection`; `groups` and `layers` say which of the two lists are there."""
+    document: Document = {
+        "schema": "onnxprune.inspect/1",
+        "model": _model(result.model),
+        "removable_count": result.removable,
+        "operators_without_rule": [
+            {"operator": name, "nodes_count": count} for name, count in result.operators_without_rule.items()
+        ],
+        "notes": list(result.notes),
+    }
+    if groups:
+        document["groups"] = [_group(group) for group in result.groups]
+    if layers:
+        document["layers"] = [_layer(layer) for layer in result.layers]
+    return document
+
+
+def why(node: str, groups: tuple[GroupSummary, ...], sentences: tuple[str, ...]) -> Document:
+    """The groups at one node; `sentences` say the same to people, one per group."""
+    return {
+        "schema": "onnxprune.why/1",
+        "node": node,
+        "groups": [
+            {**_group(group), "explanation": sentence} for group, sentence in zip(groups, sentences, strict=True)
+        ],
+    }
+
+
+def verify(result: VerifyResult) -> Document:
+    """See `VerifyResult`."""
+    return {
+        "schema": "onnxprune.verify/1",
+        "original": _model(result.original),
+        "pruned": _model(result.pruned),
+        "plan": {"digest": result.plan_digest},
+        "proof": _proof(result.proof),
+        "refitted": list(result.refitted),
+    }
+
+
+def diff(result: Difference) -> Document:
+    """See `Difference`."""
+    return {
+        "schema": "onnxprune.diff/1",
+        "same": result.same,
+        "a": _model(result.a),
+        "b": _model(result.b),
+        "signature": list(result.signature),
+        "metadata": list(result.metadata),
+        "nodes": [{"name": n.name, "operator": n.op_type, "difference": n.what} for n in result.nodes],
+        "tensors": [
+            {
+                "name": tensor.name,
+                "a_shape": None if tensor.shape_a is None else list(tensor.shape_a),
+                "b_shape": None if tensor.shape_b is None else list(tensor.shape_b),
+                "max_difference_absolute": tensor.max_difference,
+            }
+            for tensor in result.tensors
+        ],
+    }
+
+
+def env(result: Environment) -> Document:
+    """See `Environment`."""
+    return {
+        "schema": "onnxprune.env/1",
+        "onnxprune": result.onnxprune,
+        "python": result.python,
+        "platform": result.platform,
+        "cpu": result.cpu,
+        "cores_count": result.cores,
+        "memory_bytes": result.memory_bytes,
+        "packages": dict(result.packages),
+        "providers": list(result.providers),
+    }
+
+
+def error(kind: str, message: str, hint: str | None, exit_code: int) -> Document:
+    """What went wrong; printed instead of the command's document."""
+    return {
+        "schema": "onnxprune.error/1",
+        "error": {"type": kind, "message": message, "hint": hint, "exit_code": exit_code},
+    }
+
+
+def _model(model: ModelSummary) -> Document:
+    return {
+        "name": model.name,
+        "sha256": model.sha256,
+        "size_bytes": model.size_bytes,
+        "parameters_count": model.parameters,
+        "macs_count": model.macs,
+        "uncounted_nodes_count": model.uncounted,
+        "nodes_count": model.nodes,
+        "opset_version": model.opset,
+        "ir_version": model.ir_version,
+        "symbols": [{"name": name, "assumed_size_count": size} for name, size in model.symbols.items()],
+    }
+
+
+def _group(group: GroupSummary) -> Document:
+    return {
+        "name": group.name,
+        "channels_count": group.size,
+        "blocks_count": group.blocks,
+        "layers": list(group.layers),
+        "pinned": group.pinned,
+        "pinned_by": group.pinned_by,
+    }
+
+
+def _layer(layer: LayerCost) -> Document:
+    return {
+        "name": layer.node,
+        "operator": layer.op_type,
+        "output_shape": None if layer.output_shape is None else list(layer.output_shape),
+        "parameters_count": layer.parameters,
+        "macs_count": layer.macs,
+        "group": layer.group,
+        "pinned": layer.pinned,
+    }
+
+
+def _proof(proof: ProofSummary) -> Document:
+    return {
+        "cases": list(proof.cases),
+        "skipped_cases": list(proof.skipped_cases),
+        "compared_elements_count": proof.compared_elements,
+        "worst_difference_relative": proof.worst_relative,
+        "worst_difference_absolute": proof.worst_absolute,
+        "tolerance_relative": proof.tolerance_relative,
+        "tolerance_policy": proof.tolerance_policy,
+        "sensitive": proof.sensitive,
+        "notes": list(proof.notes),
+    }
+
+
+def _path(path: Path) -> str:
+    return str(path)

@@ -1,0 +1,76 @@
+"""Parts that several reports have."""
+
+from __future__ import annotations
+
+from onnxprune.report.blocks import Column, Line, Table
+from onnxprune.results import ModelSummary, ProofSummary
+from onnxprune.units import format_bytes, format_change, format_count, format_difference, format_macs, plural
+
+STAGES = (Column("stage"), Column("result"), Column("time", right=True))
+
+
+def model_line(model: ModelSummary) -> str:
+    """One line about a model: name, parameters, size, cost, opset."""
+    return _GAP.join(
+        (
+            model.name,
+            f"{format_count(model.parameters)} params",
+            format_bytes(model.size_bytes),
+            format_macs(model.macs) + (f" (at least: {model.uncounted} nodes unknown)" if model.uncounted else ""),
+            f"opset {model.opset}",
+        )
+    )
+
+
+_GAP = "  "
+
+
+def before_after(before: ModelSummary, after: ModelSummary, titles: tuple[str, str] = ("before", "after")) -> Table:
+    """The table of what changed in size and cost."""
+    rows = (
+        (
+            "parameters",
+            format_count(before.parameters),
+            format_count(after.parameters),
+            format_change(before.parameters, after.parameters),
+        ),
+        (
+            "file",
+            format_bytes(before.size_bytes),
+            format_bytes(after.size_bytes),
+            format_change(before.size_bytes, after.size_bytes),
+        ),
+        (
+            "MACs",
+            format_count(before.macs),
+            format_count(after.macs),
+            format_change(before.macs, after.macs),
+        ),
+    )
+    columns = (Column(""), *(Column(title, right=True) for title in (*titles, "change")))
+    return Table(columns, rows)
+
+
+def proof_text(proof: ProofSummary) -> str:
+    """What was shown, in one line."""
+    total = len(proof.cases) + len(proof.skipped_cases)
+    parts = [
+        "signature same, checker ok, runs",
+        f"masked equivalence {len(proof.cases)}/{plural(total, 'input')}",
+        f"max |d| {format_difference(proof.worst_absolute)}",
+        f"relative {format_difference(proof.worst_relative)} of {format_difference(proof.tolerance_relative)} allowed",
+    ]
+    if not proof.sensitive:
+        parts.append("but a wrong plan gave the same outputs: the outputs do not depend on what was removed")
+    return ", ".join(parts)
+
+
+def notes(*texts: str) -> tuple[Line, ...]:
+    """Remarks, one line each."""
+    return tuple(Line(f"note: {text}", indent=2) for text in texts)
+
+
+def names(layers: tuple[str, ...], shown: int = 3) -> str:
+    """A few names, and how many more there are."""
+    listed = ", ".join(layers[:shown])
+    return listed if len(layers) <= shown else f"{listed} and {len(layers) - shown} more"

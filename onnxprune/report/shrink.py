@@ -1,0 +1,106 @@
+"""The report of `shrink`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
+from onnxprune.report.shared import STAGES, before_after, model_line, names, notes, proof_text
+from onnxprune.results import GroupChange, ShrinkResult
+from onnxprune.units import format_ratio, format_seconds, plural
+
+_GROUPS = (
+    Column("group", code=True),
+    Column("before", right=True),
+    Column("after", right=True),
+    Column("layers", code=True),
+)
+
+
+def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False) -> Report:
+    """What was done, stage by stage, and what came of it. `groups` lists every group that shrinks."""
+    removed = result.plan.removed_count
+    blocks: list[Block] = [Heading(model_line(result.before)), Table(STAGES, _stages(result), bare=True)]
+    if removed and (groups or dry_run):
+        blocks.append(_group_table(result.groups))
+    if result.after is not None:
+        blocks.append(before_after(result.before, result.after))
+    blocks.extend(notes(*result.notes, *(result.proof.notes if result.proof else ())))
+    blocks.extend(_outcome(result, dry_run))
+    return tuple(blocks)
+
+
+def outcome(result: ShrinkResult, *, dry_run: bool = False) -> Report:
+    """The last line alone."""
+    return tuple(_outcome(result, dry_run))
+
+
+def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
+    if not result.plan.removed_count:
+        return [Line(f"nothing was removed, and no file written: {_nothing(result)}")]
+    digest = f"plan {result.plan.digest}"
+    if dry_run or not result.written:
+        return [Line(f"dry run: nothing was written     {digest}")]
+    return [Line(f"wrote {', '.join(str(path) for path in result.written)}     {digest}")]
+
+
+def _nothing(result: ShrinkResult) -> str:
+    """Why nothing was removed, in words."""
+    if not result.groups:
+        return "the model has no channels that could be removed"
+    reasons = stays(result.groups)
+    if reasons:
+        return f"no group can shrink ({reasons})"
+    return "the ratio asks for less than one channel of every group"
+
+
+def stays(groups: tuple[GroupChange, ...]) -> str:
+    """Why groups lost nothing, most frequent reason first: "3 a graph output, 1 excluded"."""
+    counts = Counter(group.reason for group in groups if group.reason and not group.removed)
+    return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+
+
+def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
+    rows = [("traced", _traced(result.groups), _time(result, "load", "trace"))]
+    if result.plan.removed_count:
+        rows.append(("planned", _planned(result), _time(result, "plan", "cut")))
+    if result.repair is not None:
+        rows.append(("repaired", _repaired(result), _time(result, "repair")))
+    if result.proof is not None:
+        rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
+    return tuple(rows)
+
+
+def _traced(groups: tuple[GroupChange, ...]) -> str:
+    shrinking = sum(1 for group in groups if group.removed)
+    text = f"{plural(len(groups), 'group')}: {shrinking} shrink, {len(groups) - shrinking} stay"
+    return text if shrinking == len(groups) else f"{text} (inspect --why)"
+
+
+def _planned(result: ShrinkResult) -> str:
+    reached = f"{format_ratio(result.reached_ratio)} reached"
+    text = f"from the plan given, {reached}"
+    if result.asked_ratio is not None:
+        text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
+    multiple = result.plan.options.get("multiple_of", 1)
+    return text if multiple == 1 else f"{text} (multiple of {multiple})"
+
+
+def _repaired(result: ShrinkResult) -> str:
+    assert result.repair is not None
+    text = f"{plural(result.repair.corrected_layers, 'layer')}, {result.repair.method}"
+    skipped = result.repair.skipped_layers
+    return f"{text}; {len(skipped)} without a bias to correct ({names(skipped)})" if skipped else text
+
+
+def _time(result: ShrinkResult, *stages: str) -> str:
+    return format_seconds(sum(result.seconds.get(stage, 0.0) for stage in stages))
+
+
+def _group_table(groups: tuple[GroupChange, ...]) -> Table:
+    rows = tuple(
+        (group.name, str(group.size), str(group.size - group.removed), names(group.layers, 6))
+        for group in groups
+        if group.removed
+    )
+    return Table(_GROUPS, rows)
