@@ -107,7 +107,8 @@ def slice_(op: Op) -> None:
         result = [None] * len(axes)
     op.set(0, result)
     if cut_axes and bounds is not None:
-        op.rewrite(lambda edit: _rewrite_slice(edit, op, axes, dict(bounds), cut_axes))
+        literal = op.opset < 10 or all(op.static(slot).all() for slot in range(1, 5) if op.has(slot))
+        op.rewrite(lambda edit: _rewrite_slice(edit, op, axes, dict(bounds), cut_axes, literal))
 
 
 def _slice_bounds(op: Op) -> dict[int, tuple[int, int, int]] | None:
@@ -135,8 +136,17 @@ def _slice_bounds(op: Op) -> dict[int, tuple[int, int, int]] | None:
 
 
 def _rewrite_slice(
-    edit: Edit, op: Op, axes: Sequence[Labels], bounds: dict[int, tuple[int, int, int]], cut: dict[int, IntArray]
+    edit: Edit,
+    op: Op,
+    axes: Sequence[Labels],
+    bounds: dict[int, tuple[int, int, int]],
+    cut: dict[int, IntArray],
+    literal: bool,
 ) -> None:
+    if all(edit.mask(labels).all() for a in cut if (labels := axes[a]) is not None):
+        return
+    if not literal:
+        raise NotUnderstood("Slice cuts along an axis that shrinks together with one of symbolic size")
     places = {}
     for axis, picked in cut.items():
         labels = axes[axis]
