@@ -83,7 +83,7 @@ def _memory_bytes() -> int | None:
 
 def _providers() -> tuple[str, ...]:
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
     except Exception:  # a broken installation is exactly what a bug report is about
         return ()
     return tuple(onnxruntime.get_available_providers())

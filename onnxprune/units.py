@@ -78,7 +78,7 @@ def format_difference(value: float) -> str:
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """ "1 layer", "2 layers". """
+    """A number with its noun: "1 layer", "2 layers"."""
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 

@@ -11,7 +11,7 @@ from onnxprune.units import format_count, plural
 
 SHOWN_GROUPS = 20
 _GROUPS = (Column("group", code=True), Column("channels", right=True), Column("layers", code=True))
-_ALL_GROUPS = (*_GROUPS, Column("stays because of"))
+_ALL_GROUPS = (*_GROUPS, Column("stays, because"))
 _PINNED = (Column("groups", right=True), Column("reason"), Column("for example", code=True))
 _LAYERS = (
     Column("layer", code=True),
@@ -20,7 +20,7 @@ _LAYERS = (
     Column("parameters", right=True),
     Column("MACs", right=True),
     Column("group", code=True),
-    Column("stays because of"),
+    Column("stays, because"),
 )
 
 
@@ -75,8 +75,8 @@ def why_sentence(group: GroupSummary) -> str:
             text += f", equally many from each of {group.blocks} blocks"
         others = tuple(layer for layer in group.layers if layer != group.name)
         return f"{text}; they leave together from {names(others, 6)}." if others else f"{text}."
-    said_by = f" at {group.pinned_by!r}" if group.pinned_by else ""
-    return f"{subject} stay, because of{said_by}: {group.pinned}."
+    said_by = f" (at node {group.pinned_by!r})" if group.pinned_by else ""
+    return f"{subject} cannot be removed: {group.pinned}{said_by}."
 
 
 def _overview(result: Inspection, free: list[GroupSummary]) -> str:
@@ -108,7 +108,7 @@ def _pinned(groups: tuple[GroupSummary, ...]) -> list[Block]:
         (str(len(found)), reason, names(tuple(found)))
         for reason, found in sorted(by_reason.items(), key=lambda item: -len(item[1]))
     )
-    return [Line("stay, because of:", indent=2), Table(_PINNED, rows, bare=True, indent=4)]
+    return [Line("stay, because:", indent=2), Table(_PINNED, rows, bare=True, indent=4)]
 
 
 def _without_rule(result: Inspection) -> list[Block]:

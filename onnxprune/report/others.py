@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.shared import before_after, model_line, names, notes, proof_text
+from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text
 from onnxprune.results import Difference, Environment, TensorDifference, VerifyResult
 from onnxprune.units import format_bytes, format_difference, plural
 
@@ -14,12 +14,12 @@ _FACTS = (Column("what"), Column("found"))
 
 def verify_report(result: VerifyResult) -> Report:
     """What the proof showed."""
-    refitted = f"; weights differ from the bare cut in {names(result.refitted)}" if result.refitted else ""
+    refitted = f" differ from the bare cut: {names(result.refitted)}" if result.refitted else ""
     return (
         Heading(f"{result.pruned.name} is {result.original.name} minus the channels of plan {result.plan_digest}"),
         Line(f"verified: {proof_text(result.proof)}", indent=2),
         Line(f"refitted: {plural(len(result.refitted), 'initializer')}{refitted}", indent=2),
-        Line(f"tolerance: {result.proof.tolerance_policy}", indent=2),
+        Line(f"tolerance: {tolerance_text(result.proof)}", indent=2),
         before_after(result.original, result.pruned, ("original", "pruned")),
         *notes(*result.proof.notes),
     )

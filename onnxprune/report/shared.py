@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from onnxprune.report.blocks import Column, Line, Table
 from onnxprune.results import ModelSummary, ProofSummary
 from onnxprune.units import format_bytes, format_change, format_count, format_difference, format_macs, plural
@@ -58,11 +60,24 @@ def proof_text(proof: ProofSummary) -> str:
         "signature same, checker ok, runs",
         f"masked equivalence {len(proof.cases)}/{plural(total, 'input')}",
         f"max |d| {format_difference(proof.worst_absolute)}",
-        f"relative {format_difference(proof.worst_relative)} of {format_difference(proof.tolerance_relative)} allowed",
     ]
     if not proof.sensitive:
         parts.append("but a wrong plan gave the same outputs: the outputs do not depend on what was removed")
     return ", ".join(parts)
+
+
+def tolerance_text(proof: ProofSummary) -> str:
+    """How far outputs were apart, how far they may be, and why so far."""
+    found, allowed = format_difference(proof.worst_relative), format_difference(proof.tolerance_relative)
+    return f"relative {found}, allowed {allowed} = {proof.tolerance_policy}"
+
+
+def shown_path(path: Path) -> str:
+    """Relative where the file is below the working directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
 
 
 def notes(*texts: str) -> tuple[Line, ...]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.shared import STAGES, before_after, model_line, names, notes, proof_text
+from onnxprune.report.shared import (
+    STAGES,
+    before_after,
+    model_line,
+    names,
+    notes,
+    proof_text,
+    shown_path,
+    tolerance_text,
+)
 from onnxprune.results import GroupChange, ShrinkResult
 from onnxprune.units import format_ratio, format_seconds, plural
 
@@ -41,7 +50,7 @@ def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
     digest = f"plan {result.plan.digest}"
     if dry_run or not result.written:
         return [Line(f"dry run: nothing was written     {digest}")]
-    return [Line(f"wrote {', '.join(str(path) for path in result.written)}     {digest}")]
+    return [Line(f"wrote {', '.join(map(shown_path, result.written))}     {digest}")]
 
 
 def _nothing(result: ShrinkResult) -> str:
@@ -68,6 +77,7 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
         rows.append(("repaired", _repaired(result), _time(result, "repair")))
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
+        rows.append(("", tolerance_text(result.proof), ""))
     return tuple(rows)
 
 

@@ -1,0 +1,28 @@
+"""`onnxprune diff`: what distinguishes two models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxprune.cli.options import Command, model_argument, output_format
+from onnxprune.cli.run import Run
+
+
+@click.command("diff", cls=Command, short_help="Show how two models differ.")
+@model_argument("a")
+@model_argument("b")
+@output_format
+@click.pass_context
+def command(ctx: click.Context, /, a: Path, b: Path, format_: str) -> None:
+    """Show how two models differ: signature, metadata, nodes, initializers."""
+    from onnxprune import api
+    from onnxprune.cli.progress import progress
+    from onnxprune.report import documents
+    from onnxprune.report.others import diff_report
+
+    run = ctx.ensure_object(Run)
+    with progress(run):
+        result = api.diff(a, b)
+    run.show(lambda: diff_report(result), lambda: documents.diff(result))

@@ -1,0 +1,130 @@
+"""From exceptions to a message, an exit code and, for our own bugs, a log file."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+import click
+
+from onnxprune.cli.run import Run, discard
+from onnxprune.errors import OnnxPruneError
+from onnxprune.units import printable
+
+USAGE = 2
+MEMORY = 3
+BUG = 70
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the user is told. `kind` is the name of the error's class."""
+
+    kind: str
+    message: str
+    hint: str | None
+    exit_code: int
+
+
+def guarded(run: Run, action: Callable[[], None]) -> int:
+    """Run `action`; the exit code. Every exception becomes a message, and none gets out."""
+    try:
+        with _signals_interrupt():
+            action()
+        code = 0
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except BrokenPipeError:  # nobody reads the help text to its end
+        discard(sys.stdout)
+        code = 0
+    except BaseException as error:
+        failure = _failure(run, error)
+        _tell(run, failure)
+        code = failure.exit_code
+    _flush()
+    return code
+
+
+def _failure(run: Run, error: BaseException) -> Failure:
+    if isinstance(error, OnnxPruneError):
+        return Failure(type(error).__name__, error.message, error.hint, error.exit_code)
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return Failure("Interrupted", "interrupted", None, INTERRUPTED)
+    if isinstance(error, click.ClickException):
+        return Failure("UsageError", error.format_message(), _usage_hint(error), USAGE)
+    if isinstance(error, MemoryError):
+        return Failure("MemoryError", "there is not enough memory for this model", None, MEMORY)
+    return _bug(run, error)
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return None if context is None else f"Try '{context.command_path} --help'."
+
+
+def _bug(run: Run, error: BaseException) -> Failure:
+    from onnxprune.cli.bundle import write_bundle
+
+    try:
+        path = write_bundle(run, error)
+        hint = f"Details, without weights, to attach to a report: {path}"
+    except Exception as second:  # no place to write to
+        hint = f"The log could not be written ({type(second).__name__})."
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return Failure("InternalError", f"this is a bug in onnxprune ({what}).", hint, BUG)
+
+
+def _tell(run: Run, failure: Failure) -> None:
+    """The message on stderr, and with `--format json` the document on stdout, unless one is there already."""
+    lines = [f"Error: {failure.message}", *([f"  {failure.hint}"] if failure.hint else [])]
+    if failure.exit_code == BUG:
+        lines = [" ".join(line.strip() for line in lines)]
+    text = "\n".join(printable(line) for line in "\n".join(lines).split("\n"))
+    if failure.exit_code == INTERRUPTED:
+        text = "Interrupted."
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        discard(sys.stderr)
+    if run.format == "json" and not run.printed:
+        from onnxprune.report.documents import dumps, error
+
+        with contextlib.suppress(OnnxPruneError):
+            run.print(dumps(error(failure.kind, failure.message, failure.hint, failure.exit_code)))
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Being asked to end (SIGTERM, a closed terminal) is the same as Ctrl-C: cleaning up, exit code 130."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            discard(stream)

@@ -1,0 +1,165 @@
+"""Options and types that several commands share, and how commands take their defaults from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from onnxprune.cli.run import FORMATS, Run
+from onnxprune.errors import UsageError
+from onnxprune.units import parse_ratio
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COMMAND_LINE_ONLY = frozenset({"help", "output", "plan", "save_plan", "force", "dry_run", "groups", "layers", "why"})
+"""What a file cannot set: it must not name files to write, nor allow to overwrite, nor turn a run into another."""
+
+
+class FilePath(click.Path):
+    """A path as given; whether there is a file behind it is for the API to say."""
+
+    name = "path"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("", b""):
+            self.fail("the path is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def ratio(value: str | float) -> float:
+    """The type of an option that takes a share: 0.5 or 50%."""
+    try:
+        return parse_ratio(value)
+    except UsageError as error:
+        raise click.BadParameter(f"{error.message}. {error.hint}") from error
+
+
+class Command(click.Command):
+    """A command whose options take their defaults from the configuration."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        run = ctx.find_object(Run)
+        helping = any(argument in ctx.help_option_names for argument in args)
+        if run is not None and not helping and not ctx.resilient_parsing:
+            run.command = self.name or ""
+            ctx.default_map = configured(self, ctx)
+            if not any(a == "--format" or a.startswith("--format=") for a in args):
+                run.format = ctx.default_map.get("format_", run.format)
+        rest = super().parse_args(ctx, args)
+        if run is not None:
+            run.options = dict(ctx.params)
+        return rest
+
+
+def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
+    """Values for the options of `command` from the file in force, converted. Raises UsageError naming the file."""
+    from onnxprune.config import read
+
+    config = read()
+    if config.path is None or ctx.parent is None:
+        return {}
+    group = ctx.parent.command
+    assert isinstance(group, click.Group)
+    commands = [found for name in group.list_commands(ctx) if (found := group.get_command(ctx, name)) is not None]
+    known = {entry.name or "": list(_configurable(entry)) for entry in commands}
+    values = config.for_command(command.name or "", known)
+    options = _configurable(command)
+    own = config.values.get(command.name or "", {})
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        where = config.where(command.name if key in own else None)
+        result[options[key].name or key] = _converted(options[key], value, ctx, f"{where}: {key}")
+    return result
+
+
+def _configurable(command: click.Command) -> dict[str, click.Option]:
+    """key in a file -> option"""
+    return {
+        param.name.rstrip("_"): param
+        for param in command.params
+        if isinstance(param, click.Option) and param.name and param.name not in COMMAND_LINE_ONLY
+    }
+
+
+def _converted(option: click.Option, value: Any, ctx: click.Context, where: str) -> Any:
+    """A value of a TOML file as the command line would have it."""
+    if option.multiple and isinstance(value, str):
+        value = [value]
+    if not _fits(option, value):
+        expected = "a list of texts" if option.multiple else f"{option.type.name}"
+        raise UsageError(f"{where} = {value!r} is not {expected}.")
+    try:
+        option.type_cast_value(ctx, value)
+    except click.BadParameter as error:
+        raise UsageError(f"{where} = {value!r}: {error.message}") from error
+    return value
+
+
+def _fits(option: click.Option, value: Any) -> bool:
+    """TOML has types: a number is not taken for a text, nor true for 1."""
+    if option.multiple:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if option.is_flag:
+        return isinstance(value, bool)
+    if isinstance(option.type, click.Choice):
+        return isinstance(value, str)
+    if isinstance(option.type, type(click.INT)):
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
+
+
+def combined(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def model_argument(name: str) -> Callable[[F], F]:
+    """A model file to read."""
+    return click.argument(name, metavar=name.upper(), type=FilePath())
+
+
+output_format: Callable[[F], F] = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="Form of the result on stdout.",
+)
+units_option: Callable[[F], F] = click.option(
+    "--units",
+    type=click.Choice(("channels", "heads")),
+    default="channels",
+    show_default=True,
+    help="What is removed: single channels, or whole attention heads.",
+)
+run_options: Callable[[F], F] = combined(
+    (
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of everything random: the inputs of the proof, and criterion 'random'.",
+        ),
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default="all cores",
+            help="Threads that ONNX Runtime may use. Results do not depend on it.",
+        ),
+    )
+)

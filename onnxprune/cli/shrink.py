@@ -1,0 +1,254 @@
+"""`onnxprune shrink`: a smaller model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from onnxprune.cli.options import (
+    Command,
+    FilePath,
+    combined,
+    model_argument,
+    output_format,
+    ratio,
+    run_options,
+    units_option,
+)
+from onnxprune.cli.run import Run
+from onnxprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from onnxprune.plan import Plan
+    from onnxprune.report.blocks import Report
+
+CRITERIA = {
+    "bn-scale": "Scale |gamma| of the batch normalisation that follows; norm of the filter where it is fused.",
+    "filter-sketch": "Share of a filter in the directions that a Frequent-Directions sketch of all filters preserves.",
+    "geometric-median": "Sum of the distances to the other filters: low near the geometric median.",
+    "l1": "Sum of the absolute weights of a filter.",
+    "l2": "Euclidean norm of the weights of a filter.",
+    "random": "Uniform random numbers from the layer's seed: the baseline.",
+    "similarity": "Cosine distance to the nearest other filter, greedily: of two alike, the weaker one goes.",
+}
+"""What --help lists; a test keeps it equal to the registry, whose import would take longer than --help may."""
+
+CHOOSING = (
+    "ratio",
+    "criterion",
+    "scope",
+    "normalise",
+    "aggregate",
+    "include",
+    "exclude",
+    "multiple_of",
+    "min_keep",
+    "units",
+)
+"""Options that say what leaves. A given plan has said it already."""
+
+
+class ShrinkCommand(Command):
+    """Lists the criteria below the options."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Criteria (the channels with the lowest scores leave)"):
+            formatter.write_dl(list(CRITERIA.items()))
+
+
+def _complete_criterion(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in CRITERIA if name.startswith(incomplete)]
+
+
+def _choice(*names: str) -> click.Choice[str]:
+    return click.Choice(names)
+
+
+how_much = combined(
+    (
+        click.option(
+            "--ratio",
+            metavar="SHARE",
+            type=ratio,
+            default=0.5,
+            show_default=True,
+            help="Share of the removable channels that leaves, 0.5 or 50%.",
+        ),
+        click.option(
+            "--criterion",
+            metavar="NAME",
+            default="l1",
+            show_default=True,
+            shell_complete=_complete_criterion,
+            help="How channels are ranked; see below.",
+        ),
+        click.option(
+            "--scope",
+            type=_choice("local", "global"),
+            default="local",
+            show_default=True,
+            help="The same share from every group, or the lowest scores of the whole model.",
+        ),
+        click.option(
+            "--normalise",
+            type=_choice("mean", "max", "sum", "none", "lamp"),
+            default="mean",
+            show_default=True,
+            help="How scores become comparable between groups (with --scope global).",
+        ),
+        click.option(
+            "--aggregate",
+            type=_choice("mean", "sum", "max"),
+            default="mean",
+            show_default=True,
+            help="How the scores of the layers of one group become one.",
+        ),
+    )
+)
+which = combined(
+    (
+        click.option(
+            "--include",
+            metavar="PATTERN",
+            multiple=True,
+            help="Shrink only these layers: a name, a glob, or type:Conv. Repeatable.",
+        ),
+        click.option(
+            "--exclude",
+            metavar="PATTERN",
+            multiple=True,
+            help="Leave these layers whole; wins over --include. Repeatable.",
+        ),
+        click.option(
+            "--multiple-of",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Keep a multiple of N channels; groups that cannot stay whole.",
+        ),
+        click.option(
+            "--min-keep",
+            metavar="N|SHARE",
+            default="1",
+            show_default=True,
+            help="The least to keep of every group: a number (8), or a share (0.25 or 25%).",
+        ),
+        units_option,
+    )
+)
+plan_and_output = combined(
+    (
+        click.option(
+            "--repair",
+            type=_choice("auto", "none", "bias"),
+            default="auto",
+            show_default=True,
+            help="Refit what reads removed channels: biases take over their means.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Plan and report, write no model."),
+        click.option("--save-plan", metavar="FILE", type=FilePath(), help="Write the plan as JSON."),
+        click.option("--plan", metavar="FILE", type=FilePath(), help="Remove what this plan says."),
+        click.option("--force", is_flag=True, help="Replace output files that exist."),
+        click.option(
+            "--external-data",
+            type=_choice("auto", "always", "never"),
+            default="auto",
+            show_default=True,
+            help="Weights in a file OUT.data of their own (auto: above 2 GB).",
+        ),
+    )
+)
+
+
+@click.command("shrink", cls=ShrinkCommand, short_help="Write a smaller, proven model.")
+@model_argument("model")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=FilePath(),
+    help="The file to write.  [default: MODEL's stem + .pruned.onnx, beside MODEL]",
+)
+@how_much
+@which
+@plan_and_output
+@run_options
+@output_format
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    model: Path,
+    output: Path | None,
+    plan: Path | None,
+    save_plan: Path | None,
+    dry_run: bool,
+    force: bool,
+    jobs: int,
+    format_: str,
+    **options: Any,
+) -> None:
+    """Write a smaller model, proven to be MODEL minus the removed channels."""
+    from onnxprune import api
+    from onnxprune.cli.progress import progress
+    from onnxprune.report import documents
+    from onnxprune.report import shrink as text
+
+    run = ctx.ensure_object(Run)
+    given = _read_plan(ctx, plan, options)
+    protected = _check_save_plan(model, output, plan, save_plan, dry_run=dry_run, force=force)
+    with progress(run) as callback:
+        result = api.shrink(
+            model, output, plan=given, dry_run=dry_run, force=force, threads=jobs, progress=callback, **options
+        )
+    if save_plan is not None:
+        from onnxprune.cli.files import write_text
+
+        write_text(save_plan, result.plan.dumps(indent=2) + "\n", force=force, inputs=(*protected, *result.written))
+
+    def report() -> Report:
+        if run.quiet:
+            return text.outcome(result, dry_run=dry_run)
+        return text.report(result, dry_run=dry_run, groups=run.verbosity > 0)
+
+    run.show(report, lambda: documents.shrink(result))
+
+
+def _read_plan(ctx: click.Context, path: Path | None, options: dict[str, Any]) -> Plan | None:
+    """The plan to apply. Options that choose are then an error on the command line, and without effect in a file."""
+    if path is None:
+        return None
+    for name in CHOOSING:
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            flag = name.replace("_", "-")
+            raise UsageError(
+                f"--{flag} has no effect with --plan, which says exactly what to remove.",
+                hint=f"Leave out --{flag}, or make a new plan with --dry-run --save-plan.",
+            )
+    from onnxprune.plan import read
+
+    plan = read(path)
+    options["units"] = plan.units
+    options["include"] = options["exclude"] = ()
+    return plan
+
+
+def _check_save_plan(
+    model: Path, output: Path | None, plan: Path | None, save_plan: Path | None, *, dry_run: bool, force: bool
+) -> tuple[Path, ...]:
+    """Find out before the run that the plan cannot be saved. The files that it must not replace."""
+    if save_plan is None:
+        return ()
+    from onnxprune.api import default_output
+    from onnxprune.cli.files import check_target
+    from onnxprune.model import load
+
+    target = output if output is not None else default_output(model)
+    protected = (*load(model).origin, *([] if plan is None else [plan]))
+    outputs = () if dry_run else (target, target.with_name(f"{target.name}.data"))
+    check_target(save_plan, force=force, inputs=(*protected, *outputs))
+    return protected
