@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,22 +16,19 @@ from numpy.typing import NDArray
 from onnxprune.choose import Options, Selection, choose
 from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
-from onnxprune.model import cost
-from onnxprune.model.graph import Graph, build
-from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import check_output, stage
 from onnxprune.ops.registry import find
 from onnxprune.plan import Plan, check_source, keep_of, of_masks
+from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.proof.masked import Proof, check_runs, check_shapes, prove
 from onnxprune.provenance import plan_of, record
 from onnxprune.repair import correct_biases
 from onnxprune.results import (
     Difference,
     Environment,
-    GroupChange,
     GroupSummary,
     Inspection,
-    LayerCost,
     ModelSummary,
     Progress,
     ProgressCallback,
@@ -39,9 +37,8 @@ from onnxprune.results import (
     ShrinkResult,
     VerifyResult,
 )
-from onnxprune.trace import Group, Trace, trace_model
-from onnxprune.proof.compare_files import compare_with_expected
-from onnxprune.proof.masked import Proof, check_runs, check_shapes, prove
+from onnxprune.summaries import changes, group_summary, layer_costs, proof_summary, summary, summary_of
+from onnxprune.trace import Trace, trace_model
 
 Source = "str | Path | Model"
 MAX_ATTEMPTS = 20
@@ -98,16 +95,18 @@ def shrink(
         check_source(plan, traced)
     planned, selection, smaller, keep = _plan_and_cut(traced, options, plan, repair, clock)
     before = summary(source, traced.graph, traced.facts)
-    changes = _changes(traced, selection, planned)
+    changed = changes(traced, selection, planned)
     reached = planned.removed_count / max(sum(g.size for g in traced.prunable), 1)
     asked = None if plan is not None else ratio
     if dry_run or target is None or planned.removed_count == 0:
-        return ShrinkResult(before, None, planned, changes, asked, reached, None, None, (), clock.finish(), source.notes)
+        return ShrinkResult(
+            before, None, planned, changed, asked, reached, None, None, (), clock.finish(), source.notes
+        )
     proof, repaired, written, after = _publish(
         traced, keep, smaller, planned, target, repair, verify, force, external_data, seed, threads, clock
     )
     return ShrinkResult(
-        before, after, planned, changes, asked, reached, proof, repaired, written, clock.finish(), source.notes
+        before, after, planned, changed, asked, reached, proof, repaired, written, clock.finish(), source.notes
     )
 
 
@@ -122,9 +121,7 @@ def _plan_and_cut(
             planned = given
         else:
             recorded = _recorded(options, repair)
-            planned = of_masks(
-                traced, selection.groups, selection.keep, units=traced.units_mode, options=recorded
-            )
+            planned = of_masks(traced, selection.groups, selection.keep, units=traced.units_mode, options=recorded)
         keep = keep_of(planned, traced)
         clock.start("cut")
         try:
@@ -165,18 +162,18 @@ def _publish(
     with stage(recorded, target, external_data=external_data, force=force) as staged:
         if verify:
             clock.start("verify")
-            proof = _proof_summary(prove(traced, keep, staged.path, seed=seed, threads=threads))
+            proof = proof_summary(prove(traced, keep, staged.path, seed=seed, threads=threads))
         if repaired is recorded:
             clock.start("write")
             written = staged.commit()
-            return proof, fixed, written, _summary_of(recorded, target, traced.facts)
+            return proof, fixed, written, summary_of(recorded, target, traced.facts)
     with stage(repaired, target, external_data=external_data, force=force) as staged:
         if verify:
             clock.start("verify")
             check_runs(traced, staged.path, seed=seed, threads=threads)
         clock.start("write")
         written = staged.commit()
-    return proof, fixed, written, _summary_of(repaired, target, traced.facts)
+    return proof, fixed, written, summary_of(repaired, target, traced.facts)
 
 
 def inspect(
@@ -196,8 +193,8 @@ def inspect(
     clock.finish()
     return Inspection(
         summary(source, traced.graph, traced.facts),
-        tuple(_group_summary(traced, g) for g in traced.groups if g.members or g.pin is None),
-        tuple(_layers(traced)),
+        tuple(group_summary(traced, g) for g in traced.groups if g.members or g.pin is None),
+        tuple(layer_costs(traced)),
         dict(sorted(missing.items())),
         source.notes,
     )
@@ -212,7 +209,7 @@ def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tup
         close = difflib.get_close_matches(node, names, n=3, cutoff=0.3)
         guess = f"Did you mean {', '.join(map(repr, close))}?  " if close else ""
         raise UsageError(f"no node is called {node!r}.", hint=f"{guess}Names: onnxprune inspect MODEL --layers")
-    return tuple(_group_summary(traced, g) for g in traced.groups_at(found[0].index))
+    return tuple(group_summary(traced, g) for g in traced.groups_at(found[0].index))
 
 
 def verify(
@@ -242,22 +239,20 @@ def verify(
     clock.finish()
     return VerifyResult(
         summary(a, traced.graph, traced.facts),
-        _summary_of(b, b.path, traced.facts),
+        summary_of(b, b.path, traced.facts),
         planned.digest,
-        _proof_summary(proof),
+        proof_summary(proof),
         refitted,
     )
 
 
-def prove_in_memory(
-    traced: Trace, keep: NDArray[np.bool_], model: Model, *, seed: int = 0, threads: int = 0
-) -> Proof:
+def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, seed: int = 0, threads: int = 0) -> Proof:
     """The proof for a model that is not on disk."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
-        with stage(model, Path(folder) / "candidate.onnx") as staged:
-            return prove(traced, keep, staged.path, seed=seed, threads=threads)
+    with (
+        tempfile.TemporaryDirectory(prefix="onnxprune-") as folder,
+        stage(model, Path(folder) / "candidate.onnx") as staged,
+    ):
+        return prove(traced, keep, staged.path, seed=seed, threads=threads)
 
 
 def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
@@ -265,7 +260,7 @@ def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
     from onnxprune.diff import difference
 
     first, second = _load(a), _load(b)
-    return difference(first, second, _summary_of(first, first.path), _summary_of(second, second.path))
+    return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))
 
 
 def environment() -> Environment:
@@ -273,23 +268,6 @@ def environment() -> Environment:
     from onnxprune.environment import environment as read
 
     return read()
-
-
-def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -> ModelSummary:
-    """Size and cost of a model."""
-    macs, uncounted = cost.total(graph, facts)
-    return ModelSummary(
-        name or (model.path.name if model.path else "model"),
-        model.sha256,
-        model.size_bytes,
-        cost.parameters(graph),
-        macs,
-        uncounted,
-        len(graph.nodes),
-        model.opset(),
-        model.proto.ir_version,
-        dict(facts.symbols),
-    )
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
@@ -350,74 +328,6 @@ def _recorded(options: Options, repair: str) -> dict[str, Any]:
         "repair": repair,
         "seed": options.seed,
     }
-
-
-def _summary_of(model: Model, path: Path | None, facts: Facts | None = None) -> ModelSummary:
-    graph = build(model)
-    return summary(model, graph, infer(graph, facts.symbols if facts else None), path.name if path else None)
-
-
-def _layer_names(traced: Trace, group: Group) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(traced.graph.nodes[m.node].label for m in group.members))
-
-
-def _group_summary(traced: Trace, group: Group) -> GroupSummary:
-    return GroupSummary(
-        group.name,
-        group.size,
-        _layer_names(traced, group),
-        group.pin.reason if group.pin else None,
-        group.pin.node if group.pin else None,
-        None if group.blocks is None else int(group.blocks.max()) + 1,
-    )
-
-
-def _layers(traced: Trace) -> list[LayerCost]:
-    by_node: dict[int, list[Group]] = {}
-    for group in traced.groups:
-        for member in group.members:
-            by_node.setdefault(member.node, []).append(group)
-    result = []
-    for node in traced.graph.nodes:
-        held = [c.size for k in node.inputs if (c := traced.graph.constants.get(k)) is not None]
-        macs = cost.macs_of(node, traced.facts)
-        groups = by_node.get(node.index, [])
-        if not macs and not groups:
-            continue
-        only = groups[0] if len(groups) == 1 else None
-        pin = next((g.pin.reason for g in groups if g.pin is not None), None)
-        shape = traced.facts.shapes.get(node.outputs[0])
-        result.append(
-            LayerCost(node.label, node.op_type, macs, sum(held), shape, only.name if only else None, pin)
-        )
-    return result
-
-
-def _changes(traced: Trace, selection: Selection | None, planned: Plan) -> tuple[GroupChange, ...]:
-    removed = {g.name: len(g.removed) for g in planned.groups}
-    reasons = selection.reasons if selection else {}
-    result = []
-    for group in traced.groups:
-        if not group.members and group.pin is not None:
-            continue
-        reason = group.pin.reason if group.pin else reasons.get(group.name)
-        lost = 0 if group.pin else removed.get(group.name, 0)
-        result.append(GroupChange(group.name, group.size, lost, _layer_names(traced, group), reason))
-    return tuple(result)
-
-
-def _proof_summary(proof: Proof) -> ProofSummary:
-    return ProofSummary(
-        proof.cases,
-        proof.skipped,
-        sum(c.elements for c in proof.comparisons),
-        proof.worst,
-        proof.worst_absolute,
-        proof.tolerance.relative,
-        proof.tolerance.policy,
-        proof.sensitive,
-        proof.notes,
-    )
 
 
 __all__ = [

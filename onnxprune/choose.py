@@ -1,4 +1,4 @@
-"""From a trace, a criterion and a ratio to the units that stay: selection by pattern, scores, allocation, constraints."""
+"""From a trace, a criterion and a ratio to the units that stay: patterns, scores, allocation, constraints."""
 
 from __future__ import annotations
 

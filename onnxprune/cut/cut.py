@@ -40,7 +40,7 @@ class _Kept:
         self._table, self._keep = trace.table, keep
 
     def mask(self, labels: IntArray) -> Bools:
-        return self._keep[self._table[labels]]
+        return np.asarray(self._keep[self._table[labels]], bool)
 
     def count(self, labels: Labels, size: int) -> int:
         return size if labels is None else int(self.mask(labels).sum())
@@ -83,9 +83,7 @@ def cut(trace: Trace, keep: Bools) -> Model:
     return surgeon.finish()
 
 
-def _literals(
-    trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static: Statics
-) -> set[tuple[int, int]]:
+def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static: Statics) -> set[tuple[int, int]]:
     """Correct the size inputs that do not come out right by themselves.
 
     An element that the cut should not change, but does because it was computed from a size that shrinks, gets its old

@@ -34,9 +34,7 @@ class Surgeon:
         self._made: dict[tuple[bytes, str, tuple[int, ...]], str] = {}
 
     # ---- constants ---------------------------------------------------------------------------------------------
-    def replace_constant(
-        self, constant: Constant, cuts: Sequence[tuple[list[tuple[int, int]], Array | None]]
-    ) -> None:
+    def replace_constant(self, constant: Constant, cuts: Sequence[tuple[list[tuple[int, int]], Array | None]]) -> None:
         """Give every use its cut of the constant. A single cut keeps the constant's name and place."""
         if len(cuts) == 1 and cuts[0][1] is not None:
             self._overwrite(constant, cuts[0][1])

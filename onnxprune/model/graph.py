@@ -84,7 +84,9 @@ class Node:
         value = onnx.helper.get_attribute_value(found)
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
-        return list(value) if found.type in (AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS) else value
+        return (
+            list(value) if found.type in (AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS) else value
+        )
 
 
 @dataclass
@@ -202,10 +204,14 @@ class _Builder:
                 else:
                     array = convert(node.attribute(name))
                     dtype = TensorProto.FLOAT if array.dtype == np.float32 else TensorProto.INT64
-                    found = Constant(key, node.proto.output[0], array.shape, dtype, lambda a=array: a, node.scope)
+                    found = Constant(key, node.proto.output[0], array.shape, dtype, _giver(array), node.scope)
                 self.graph.constants[key] = Constant(
                     key, node.proto.output[0], found.shape, found.dtype, found.array, node.scope, node.index
                 )
+
+
+def _giver(array: NDArray[Any]) -> Callable[[], NDArray[Any]]:
+    return lambda: array
 
 
 _CONSTANT_ATTRIBUTES: dict[str, Callable[[Any], NDArray[Any]]] = {

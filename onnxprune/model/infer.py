@@ -39,7 +39,7 @@ class Facts:
 
 
 def default_size(rank: int, axis: int) -> int:
-    """Size of a symbolic dimension that nobody named: batch 1, 224 pixels, 32 tokens, 256 steps, 16 x 112 x 112 frames."""
+    """Size of a symbolic dimension: batch 1, 224 pixels, 32 tokens, 256 steps, 16 x 112 x 112 frames."""
     if axis == 0:
         return 1
     return {2: 32, 3: 256, 4: 224, 5: 16 if axis <= 2 else 112}.get(rank, 16)
@@ -130,7 +130,9 @@ def value_of(graph: Graph, facts: Facts, key: str) -> NDArray[Any] | None:
 
 
 def _plain(constant: Constant) -> bool:
-    return constant.dtype in _INTEGERS or (constant.dtype in (TensorProto.FLOAT, TensorProto.DOUBLE) and constant.size <= 64)
+    return constant.dtype in _INTEGERS or (
+        constant.dtype in (TensorProto.FLOAT, TensorProto.DOUBLE) and constant.size <= 64
+    )
 
 
 def _evaluate(
@@ -279,8 +281,21 @@ def _expand_like(graph: Graph, facts: Facts, node: Node) -> None:
 
 
 SAME_AS_FIRST = frozenset(
-    """Gelu FastGelu BiasGelu QuickGelu BiasAdd SkipLayerNormalization SkipSimplifiedLayerNormalization
-    SimplifiedLayerNormalization FusedLayerNorm RotaryEmbedding GroupNorm SkipGroupNorm BiasSplitGelu""".split()
+    [
+        "Gelu",
+        "FastGelu",
+        "BiasGelu",
+        "QuickGelu",
+        "BiasAdd",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+        "SimplifiedLayerNormalization",
+        "FusedLayerNorm",
+        "RotaryEmbedding",
+        "GroupNorm",
+        "SkipGroupNorm",
+        "BiasSplitGelu",
+    ]
 )
 
 

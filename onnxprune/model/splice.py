@@ -17,7 +17,9 @@ def splice(graph: Graph, before: Mapping[int, Sequence[NodeProto]], drop: Collec
     """Put nodes before the node of an index, in the same body; remove the nodes in `drop`. Edits graph.scopes."""
     touched = {graph.nodes[index].scope if index >= 0 else 0 for index in {*before, *drop}}
     position = {
-        (n.scope, n.proto.output[0]): n.index for n in graph.nodes if (n.index in before or n.index in drop) and n.outputs
+        (n.scope, n.proto.output[0]): n.index
+        for n in graph.nodes
+        if (n.index in before or n.index in drop) and n.outputs
     }
     # innermost first: rebuilding a body copies its nodes, and with them the bodies inside
     for scope in sorted(touched, reverse=True):

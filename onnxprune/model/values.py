@@ -26,7 +26,7 @@ def evaluate(node: Node, inputs: Sequence[Array | None], opset: int) -> list[Arr
     try:
         with np.errstate(all="ignore"):
             if node.op_type in _AXES_BY_OPSET:
-                result: Array | list[Array] = _AXES_BY_OPSET[node.op_type](node, inputs, opset)  # type: ignore[operator]
+                result: Array | list[Array] = _AXES_BY_OPSET[node.op_type](node, inputs, opset)
             else:
                 result = _EVALUATORS[node.op_type](node, [i for i in inputs if i is not None])
     except (ValueError, IndexError, TypeError, ZeroDivisionError, KeyError, OverflowError):
@@ -58,7 +58,7 @@ def _slice(node: Node, inputs: Sequence[Array | None], opset: int) -> Array:
         axes, steps = node.attribute("axes") or list(range(len(starts))), [1] * len(starts)
     else:
         rest = [None if i is None else i.tolist() for i in inputs[1:]] + [None] * 4
-        starts, ends = rest[0], rest[1]
+        starts, ends = rest[0] or [], rest[1] or []
         axes = rest[2] if rest[2] is not None else list(range(len(starts)))
         steps = rest[3] if rest[3] is not None else [1] * len(starts)
     index = [slice(None)] * data.ndim

@@ -286,9 +286,7 @@ def _pads(op: Op, rank: int) -> list[tuple[int, int]] | None:
     return result
 
 
-def _rewrite_pad(
-    edit: Edit, op: Op, pads: list[tuple[int, int]], made: dict[int, tuple[Labels, Labels]]
-) -> None:
+def _rewrite_pad(edit: Edit, op: Op, pads: list[tuple[int, int]], made: dict[int, tuple[Labels, Labels]]) -> None:
     new = list(pads)
     for axis, (before, after) in made.items():
         new[axis] = (edit.count(before, 0), edit.count(after, 0))

@@ -170,7 +170,9 @@ def _group_reference(ref: Reference, op: Op, labels: Labels, groups: int) -> Non
         return ref.add("Div", [ref.add("ReduceMean", [ref.add("Mul", [value, mask]), over]), share])
 
     view = ref.add("Sub", [view, mean(view)])
-    deviation = ref.add("Sqrt", [ref.add("Add", [mean(ref.add("Mul", [view, view])), ref.number(op.attribute("epsilon", 1e-5))])])
+    deviation = ref.add(
+        "Sqrt", [ref.add("Add", [mean(ref.add("Mul", [view, view])), ref.number(op.attribute("epsilon", 1e-5))])]
+    )
     back = ref.add("Reshape", [ref.add("Div", [view, deviation]), ref.add("Shape", [x])])
     column = ref.constant(np.array([-1] + [1] * (rank - 2), np.int64))
     for slot, operator in ((1, "Mul"), (2, "Add")):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import Model
@@ -55,5 +58,5 @@ def _replaced(a: onnx.GraphProto, b: onnx.GraphProto) -> set[str]:
     return {n for node in a.node for n in node.input} - {n for node in b.node for n in node.input}
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)

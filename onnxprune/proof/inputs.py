@@ -25,21 +25,27 @@ class Case:
     optional: bool
 
 
-def cases(graph: Graph, facts: Facts, seed: int = 0) -> list[Case]:
-    """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes if there are any."""
-    base = dict(facts.symbols)
+LARGER = {2: 512, 3: 1024, 4: 320}
+"""Sizes of symbolic dimensions (by rank of the input) for models that do not run with the default ones."""
+
+
+def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False) -> list[Case]:
+    """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any."""
+    base, shapes = dict(facts.symbols), facts.inputs
+    if larger:
+        shapes, base = input_shapes(graph.model, None, lambda rank, axis: 1 if axis == 0 else LARGER.get(rank, 64))
     result = [
-        Case("seed 0", feed(graph, facts.inputs, seed, 1.0), False),
-        Case("seed 1", feed(graph, facts.inputs, seed + 1, 0.5), False),
+        Case("seed 0", feed(graph, shapes, seed, 1.0), False),
+        Case("seed 1", feed(graph, shapes, seed + 1, 0.5), False),
     ]
     for number, sizes in enumerate(_other_sizes(graph, base)):
-        shapes, _ = input_shapes(graph.model, sizes, lambda rank, axis: _unnamed(rank, axis, number))
+        shapes, _ = input_shapes(graph.model, sizes, _unnamed)
         if shapes != facts.inputs:
             result.append(Case(_describe(sizes), feed(graph, shapes, seed + 2 + number, 1.0), True))
     return result
 
 
-def _unnamed(rank: int, axis: int, number: int) -> int:
+def _unnamed(rank: int, axis: int) -> int:
     return 2 if axis == 0 else default_size(rank, axis)
 
 
@@ -78,13 +84,35 @@ def feed(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, scale: flo
             continue
         kind = np.dtype(helper.tensor_dtype_to_np_dtype(dtype))
         if kind.kind in "iu":
-            high = table_size(graph, value.name)
-            result[value.name] = rng.integers(0, high, shape).astype(kind)
+            result[value.name] = _integers(graph, value.name, shape, seed, rng).astype(kind)
         elif kind.kind == "b":
             result[value.name] = np.ones(shape, bool)
         else:
             result[value.name] = (rng.standard_normal(shape) * scale).astype(kind)
     return result
+
+
+def _integers(
+    graph: Graph, name: str, shape: tuple[int, ...], seed: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """A switch (a single number that the graph compares with constants) takes their values in turn."""
+    switches = compared_with(graph, name) if int(np.prod(shape)) == 1 else []
+    if switches:
+        choices = [*switches, switches[-1] + 1]
+        return np.full(shape, choices[seed % len(choices)], np.int64)
+    return rng.integers(0, table_size(graph, name), shape)
+
+
+def compared_with(graph: Graph, name: str) -> list[int]:
+    """Constants that the integers of this input are tested for equality with."""
+    found = []
+    for index, slot in graph.consumers.get(name, ()):
+        node = graph.nodes[index]
+        if node.op_type == "Equal":
+            constant = graph.constants.get(node.inputs[1 - slot])
+            if constant is not None and constant.size == 1:
+                found.append(int(constant.array().ravel()[0]))
+    return sorted(set(found))
 
 
 def table_size(graph: Graph, name: str) -> int:

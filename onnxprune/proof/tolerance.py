@@ -18,7 +18,7 @@ from onnxprune.trace.groups import Trace
 
 SAFETY, FLOOR, CEILING = 4.0, 1e-5, 5e-2
 QUANTISED = 5e-2
-EPSILON = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7, TensorProto.DOUBLE: 2.0**-52}
+EPSILON: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 
 

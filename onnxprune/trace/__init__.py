@@ -15,7 +15,7 @@ __all__ = ["UNITS", "Group", "Pin", "Trace", "trace_model"]
 
 
 def trace_model(model: Model, *, units: str = "channels") -> Trace:
-    """Trace a model. `units` says what goes where an axis is split: `channels` (positions in heads) or whole `heads`."""
+    """Trace a model. Where an axis is split, `units` says what goes: `channels` (positions in heads) or `heads`."""
     if units not in UNITS:
         raise UsageError(f"--units is channels or heads, found {units!r}")
     graph = build_graph(model)

@@ -180,9 +180,7 @@ def _groups(
     return groups
 
 
-def _attach_members(
-    trace: Trace, alive: IntArray, position: IntArray, signatures: NDArray[np.uint64]
-) -> None:
+def _attach_members(trace: Trace, alive: IntArray, position: IntArray, signatures: NDArray[np.uint64]) -> None:
     """Give every group the constants whose rows produce it, and a name from the first of them."""
     group_of_unit = np.full(trace.unit_count, -1, np.int64)
     group_of_root: dict[int, int] = {}
@@ -195,7 +193,9 @@ def _attach_members(
     for member in trace.state.members:
         units = trace.table[member.labels]
         numbers = set(group_of_unit[units[units > 0]].tolist())
-        numbers |= {group_of_root[r] for r in np.unique(roots[member.labels[units == 0]]).tolist() if r in group_of_root}
+        numbers |= {
+            group_of_root[r] for r in np.unique(roots[member.labels[units == 0]]).tolist() if r in group_of_root
+        }
         for number in sorted(numbers):
             trace.groups[number].members.append(replace(member, labels=units))
     names: dict[str, int] = {}

@@ -1,0 +1,144 @@
+"""From the outputs of two models to a proof, or a refusal that says where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.errors import ModelError, VerificationError
+from onnxprune.proof.discontinuous import behind_discontinuities
+from onnxprune.proof.inputs import Case
+from onnxprune.proof.tolerance import Tolerance, tolerance
+from onnxprune.trace.groups import Trace
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One value on one case: `difference` is max |a-b| relative to max |a|; `mutated` the same for a wrong plan."""
+
+    case: str
+    output: str
+    elements: int
+    difference: float
+    absolute: float
+    mutated: float | None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was shown. `sensitive`: a deliberately wrong plan was told apart from the right one."""
+
+    comparisons: tuple[Comparison, ...]
+    cases: tuple[str, ...]
+    skipped: tuple[str, ...]
+    tolerance: Tolerance
+    sensitive: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def worst(self) -> float:
+        return max((c.difference for c in self.comparisons), default=0.0)
+
+    @property
+    def worst_absolute(self) -> float:
+        return max((c.absolute for c in self.comparisons), default=0.0)
+
+
+def judge(
+    trace: Trace,
+    keep: Bools,
+    feeds: Sequence[Case],
+    original: dict[str, Any],
+    result: dict[str, Any],
+    extra: Sequence[str],
+) -> Proof:
+    if "load" in original:
+        raise ModelError(
+            f"ONNX Runtime cannot run the original (with masks): {original['load']}",
+            hint="A model that does not run cannot be proven; --no-verify does not exist.",
+        )
+    if "load" in result:
+        raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
+    allowed = tolerance(trace)
+    behind = behind_discontinuities(trace) if extra else set()
+    comparisons: list[Comparison] = []
+    done, skipped = [], []
+    wrong = original["cases"][len(feeds)]
+    for number, case in enumerate(feeds):
+        a, b = original["cases"][number], result["cases"][number]
+        if "error" in a:
+            if not case.optional:
+                raise ModelError(f"ONNX Runtime cannot run the original on random inputs ({case.name}): {a['error']}")
+            skipped.append(case.name)
+            continue
+        if "error" in b:
+            raise VerificationError(f"the result does not run where the original does ({case.name}): {b['error']}")
+        done.append(case.name)
+        found = _compare(trace, keep, case.name, a, b, wrong if number == 0 else None, behind)
+        comparisons.extend(found)
+        for item in found:
+            if not item.difference <= allowed.relative:
+                raise VerificationError(
+                    f"output {item.output!r} differs by {item.difference:.3g} of its largest value from the original "
+                    f"without the removed channels ({case.name}); {allowed.relative:.1g} is allowed"
+                )
+    sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
+    if not any(c.elements for c in comparisons):
+        raise VerificationError("nothing could be compared: the outputs are empty or not finite")
+    notes = () if "checker" not in result else (f"onnx.checker: {result['checker'].splitlines()[0]}",)
+    return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes)
+
+
+def _compare(
+    trace: Trace,
+    keep: Bools,
+    case: str,
+    a: dict[str, Any],
+    b: dict[str, Any],
+    wrong: dict[str, Any] | None,
+    behind: set[str],
+) -> list[Comparison]:
+    result = []
+    for position, (name, path) in enumerate(zip(a["names"], a["files"], strict=True)):
+        other = b["files"][b["names"].index(name)]
+        if not path or not other or name in behind:
+            continue
+        x, y = _kept(trace, keep, name, np.load(path, allow_pickle=False)), np.load(other, allow_pickle=False)
+        if x.shape != y.shape or x.dtype != y.dtype:
+            raise VerificationError(f"output {name!r} is {y.dtype} {y.shape}, the original's is {x.dtype} {x.shape}")
+        relative, absolute, count = _difference(x, y)
+        mutated_difference = None
+        if wrong is not None and "error" not in wrong:
+            z = _kept(trace, keep, name, np.load(wrong["files"][position], allow_pickle=False))
+            mutated_difference = _difference(z, y)[0] if z.shape == y.shape else np.inf
+        result.append(Comparison(case, name, count, relative, absolute, mutated_difference))
+    return result
+
+
+def _kept(trace: Trace, keep: Bools, key: str, value: NDArray[Any]) -> NDArray[Any]:
+    """The part of an inner value that the cut model has."""
+    for axis, labels in enumerate(trace.axes(key)):
+        if labels is not None and value.ndim > axis and value.shape[axis] == labels.size:
+            value = np.compress(keep[labels], value, axis=axis)
+    return value
+
+
+def _difference(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, float, int]:
+    """(max |x-y| / max |x|, max |x-y|, finite elements); infinities and NaN must be at the same places."""
+    if x.size == 0:
+        return 0.0, 0.0, 0
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    finite = np.isfinite(x)
+    if not np.array_equal(finite, np.isfinite(y)):
+        return np.inf, np.inf, int(finite.sum())
+    if not finite.any():
+        return 0.0, 0.0, 0
+    absolute = float(np.abs(x[finite] - y[finite]).max())
+    scale = float(np.abs(x[finite]).max())
+    return (absolute / scale if scale else (0.0 if absolute == 0 else np.inf)), absolute, int(finite.sum())

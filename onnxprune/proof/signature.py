@@ -1,0 +1,44 @@
+"""What must be the same before and after, without running anything: the signature, and the planned shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from onnxprune.errors import VerificationError
+from onnxprune.model.graph import build
+from onnxprune.model.infer import infer
+from onnxprune.model.load import Model, load
+from onnxprune.trace.groups import Trace
+
+
+def same_signature(original: onnx.ModelProto, candidate: Path) -> None:
+    found = load(candidate).proto
+    constants = {t.name for t in original.graph.initializer}
+    for kind, before, after in (
+        ("inputs", original.graph.input, found.graph.input),
+        ("outputs", original.graph.output, found.graph.output),
+    ):
+        a = [v.SerializeToString(deterministic=True) for v in before if v.name not in constants]
+        b = [v.SerializeToString(deterministic=True) for v in after if v.name not in constants]
+        if a != b:
+            raise VerificationError(f"the {kind} of the result are not those of the original")
+    if list(original.opset_import) != list(found.opset_import) or list(original.functions) != list(found.functions):
+        raise VerificationError("the operator sets or functions of the result are not those of the original")
+
+
+def check_shapes(trace: Trace, model: Model, planned: dict[str, Any]) -> None:
+    """The shapes inferred for the cut model must be those that the plan promises."""
+    after = infer(build(model), trace.facts.symbols)
+    for key, expected in planned.items():
+        shape = after.shapes.get(key)
+        if shape is None or key in trace.graph.constants or key in trace.facts.values:
+            continue
+        if len(shape) != len(expected) or any(
+            a is not None and b is not None and a != b for a, b in zip(shape, expected, strict=True)
+        ):
+            raise VerificationError(
+                f"value {key!r} has shape {list(shape)} after the cut, {list(expected)} was planned"
+            )

@@ -1,0 +1,98 @@
+"""From models, traces and proofs to the plain values of results.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnxprune.choose import Selection
+from onnxprune.model import cost
+from onnxprune.model.graph import Graph, build
+from onnxprune.model.infer import Facts, infer
+from onnxprune.model.load import Model
+from onnxprune.plan import Plan
+from onnxprune.proof.judge import Proof
+from onnxprune.results import GroupChange, GroupSummary, LayerCost, ModelSummary, ProofSummary
+from onnxprune.trace import Group, Trace
+
+
+def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -> ModelSummary:
+    """Size and cost of a model."""
+    macs, uncounted = cost.total(graph, facts)
+    return ModelSummary(
+        name or (model.path.name if model.path else "model"),
+        model.sha256,
+        model.size_bytes,
+        cost.parameters(graph),
+        macs,
+        uncounted,
+        len(graph.nodes),
+        model.opset(),
+        model.proto.ir_version,
+        dict(facts.symbols),
+    )
+
+
+def summary_of(model: Model, path: Path | None, facts: Facts | None = None) -> ModelSummary:
+    graph = build(model)
+    return summary(model, graph, infer(graph, facts.symbols if facts else None), path.name if path else None)
+
+
+def _layer_names(traced: Trace, group: Group) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(traced.graph.nodes[m.node].label for m in group.members))
+
+
+def group_summary(traced: Trace, group: Group) -> GroupSummary:
+    return GroupSummary(
+        group.name,
+        group.size,
+        _layer_names(traced, group),
+        group.pin.reason if group.pin else None,
+        group.pin.node if group.pin else None,
+        None if group.blocks is None else int(group.blocks.max()) + 1,
+    )
+
+
+def layer_costs(traced: Trace) -> list[LayerCost]:
+    by_node: dict[int, list[Group]] = {}
+    for group in traced.groups:
+        for member in group.members:
+            by_node.setdefault(member.node, []).append(group)
+    result = []
+    for node in traced.graph.nodes:
+        held = [c.size for k in node.inputs if (c := traced.graph.constants.get(k)) is not None]
+        macs = cost.macs_of(node, traced.facts)
+        groups = by_node.get(node.index, [])
+        if not macs and not groups:
+            continue
+        only = groups[0] if len(groups) == 1 else None
+        pin = next((g.pin.reason for g in groups if g.pin is not None), None)
+        shape = traced.facts.shapes.get(node.outputs[0])
+        result.append(LayerCost(node.label, node.op_type, macs, sum(held), shape, only.name if only else None, pin))
+    return result
+
+
+def changes(traced: Trace, selection: Selection | None, planned: Plan) -> tuple[GroupChange, ...]:
+    removed = {g.name: len(g.removed) for g in planned.groups}
+    reasons = selection.reasons if selection else {}
+    result = []
+    for group in traced.groups:
+        if not group.members and group.pin is not None:
+            continue
+        reason = group.pin.reason if group.pin else reasons.get(group.name)
+        lost = 0 if group.pin else removed.get(group.name, 0)
+        result.append(GroupChange(group.name, group.size, lost, _layer_names(traced, group), reason))
+    return tuple(result)
+
+
+def proof_summary(proof: Proof) -> ProofSummary:
+    return ProofSummary(
+        proof.cases,
+        proof.skipped,
+        sum(c.elements for c in proof.comparisons),
+        proof.worst,
+        proof.worst_absolute,
+        proof.tolerance.relative,
+        proof.tolerance.policy,
+        proof.sensitive,
+        proof.notes,
+    )
