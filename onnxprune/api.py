@@ -257,7 +257,7 @@ def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, see
 
 def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
     """What distinguishes two models."""
-    from onnxprune.diff import difference
+    from onnxprune.differences import difference
 
     first, second = _load(a), _load(b)
     return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))
@@ -265,7 +265,7 @@ def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
 
 def environment() -> Environment:
     """Versions and hardware."""
-    from onnxprune.environment import environment as read
+    from onnxprune.system import environment as read
 
     return read()
 

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from onnx import ValueInfoProto
 
 
+_PLAN_BYTES = 1 << 20
+
+
 def write_bundle(run: Run, error: BaseException) -> Path:
     """Write the log to a new file of the temporary folder, readable by its owner only."""
     parts = ["".join(traceback.format_exception(type(error), error, error.__traceback__))]
-    for title, content in (("call", _call), ("environment", _environment), ("models", _models)):
+    for title, content in (("call", _call), ("environment", _environment), ("models", _models), ("plan", _plan)):
         try:
             text = content(run)
         except Exception as second:  # the log must not fail for the reason that it is about
@@ -41,7 +44,7 @@ def _without_folder(value: Any) -> str:
 
 
 def _environment(run: Run) -> str:
-    from onnxprune.environment import PACKAGES, version
+    from onnxprune.system import PACKAGES, version
 
     packages = (f"{name} {version(name)}" for name in ("onnxprune", *PACKAGES))
     return "\n".join([f"python {sys.version}", f"platform {sys.platform}", f"cores {os.cpu_count()}", *packages])
@@ -50,6 +53,14 @@ def _environment(run: Run) -> str:
 def _models(run: Run) -> str:
     paths = [value for value in run.options.values() if isinstance(value, Path) and value.is_file()]
     return "\n".join(_model(path) for path in dict.fromkeys(paths) if path.suffix != ".json")
+
+
+def _plan(run: Run) -> str:
+    path = run.options.get("plan")
+    if not isinstance(path, Path):
+        return "none given"
+    with path.open("rb") as file:
+        return file.read(_PLAN_BYTES).decode("utf-8", "replace")
 
 
 def _model(path: Path) -> str:

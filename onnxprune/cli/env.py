@@ -13,7 +13,7 @@ from onnxprune.cli.run import Run
 @click.pass_context
 def command(ctx: click.Context, /, format_: str) -> None:
     """Show versions and hardware, for bug reports."""
-    from onnxprune.environment import environment
+    from onnxprune.system import environment
     from onnxprune.report import documents
     from onnxprune.report.others import env_report
 

@@ -54,6 +54,7 @@ class Command(click.Command):
         rest = super().parse_args(ctx, args)
         if run is not None:
             run.options = dict(ctx.params)
+            run.format = ctx.params.get("format_", run.format)
         return rest
 
 

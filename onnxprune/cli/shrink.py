@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -249,6 +250,7 @@ def _check_save_plan(
 
     target = output if output is not None else default_output(model)
     protected = (*load(model).origin, *([] if plan is None else [plan]))
-    outputs = () if dry_run else (target, target.with_name(f"{target.name}.data"))
-    check_target(save_plan, force=force, inputs=(*protected, *outputs))
+    if not dry_run and os.path.abspath(save_plan) in (os.path.abspath(target), f"{os.path.abspath(target)}.data"):
+        raise UsageError(f"--save-plan names the model that is to be written, {str(save_plan)!r}.")
+    check_target(save_plan, force=force, inputs=protected)
     return protected

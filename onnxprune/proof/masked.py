@@ -99,7 +99,7 @@ def check_runs(trace: Trace, candidate: Path, *, seed: int = 0, threads: int = 0
 
 def mutated(trace: Trace, keep: Bools) -> Bools:
     """A wrong plan: in every group that lost something, one index that went and one that stayed change places."""
-    wrong = keep.copy()
+    wrong: Bools = np.array(keep)
     for group in trace.prunable:
         alive = keep[group.units]
         if alive.all() or not alive.any():
