@@ -1,0 +1,141 @@
+"""The structure that docs/architecture.md promises: imports point downwards, and its examples work."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "onnxprune"
+
+LAYERS = [
+    {"errors", "units", "results"},
+    {"model"},
+    {"ops"},
+    {"trace"},
+    {"score", "allocate"},
+    {"plan", "choose", "config"},
+    {"cut", "provenance"},
+    {"repair", "proof"},
+    {"summaries", "differences", "system"},
+    {"api"},
+    {"report"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+ONNXRUNTIME_ROOMS = {"proof", "system"}
+FILE_LIMIT, FUNCTION_LIMIT = 400, 60
+
+
+def _files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    room = _room(path)
+    if room == "__init__":
+        return
+    assert room in LEVEL, f"{room} has no place in the list of layers"
+    for name in _imports(ast.parse(path.read_text())):
+        if not name.startswith("onnxprune."):
+            continue
+        target = name.split(".")[1]
+        assert target == room or LEVEL[target] <= LEVEL[room], f"{path.name} imports {name}, which is above it"
+
+
+def test_rooms_of_one_level_form_no_cycle() -> None:
+    edges: dict[str, set[str]] = {}
+    for path in _files():
+        room = _room(path)
+        names = [n.split(".")[1] for n in _imports(ast.parse(path.read_text())) if n.startswith("onnxprune.")]
+        edges.setdefault(room, set()).update(n for n in names if n != room)
+    done: set[str] = set()
+    while len(done) < len(edges):
+        free = {room for room in edges if room not in done and edges[room] <= done | (set(LEVEL) - set(edges))}
+        assert free, f"import cycle among {sorted(set(edges) - done)}"
+        done |= free
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_and_functions_fit_into_a_head(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= FILE_LIMIT
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            documented = node.args.kwonlyargs and node.name in ("shrink",)
+            assert length <= FUNCTION_LIMIT or documented, f"{node.name} has {length} lines"
+
+
+def test_only_some_rooms_know_onnxruntime() -> None:
+    for path in _files():
+        if any(name.split(".")[0] == "onnxruntime" for name in _imports(ast.parse(path.read_text()))):
+            assert _room(path) in ONNXRUNTIME_ROOMS, path
+
+
+def test_only_cli_and_report_print() -> None:
+    for path in _files():
+        if _room(path) in ("cli", "report"):
+            continue
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), path
+
+
+def _examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.S)
+
+
+OPERATOR_CHECK = """
+from onnx import TensorProto, helper as h, numpy_helper as nh
+import numpy as np
+from onnxprune.model.load import load
+from onnxprune.trace import trace_model
+w = nh.from_array(np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32), "w")
+v = nh.from_array(np.random.default_rng(1).standard_normal((2, 6)).astype(np.float32), "v")
+axis = nh.from_array(np.array(AXIS, np.int64), "axis")
+nodes = [h.make_node("Gemm", ["x", "w"], ["a"], transB=1), h.make_node("CumProd", ["a", "axis"], ["b"]),
+         h.make_node("Gemm", ["b", "v"], ["y"], transB=1)]
+value = lambda n, s: h.make_tensor_value_info(n, TensorProto.FLOAT, s)
+graph = h.make_graph(nodes, "g", [value("x", [4, 3])], [value("y", [4, 2])], [w, v, axis])
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 26)], ir_version=10)
+group = next(g for g in trace_model(load(model)).groups if g.size == 6)
+print(group.pin.reason if group.pin else "prunable")
+"""
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(0, "prunable"), (1, "CumProd accumulates along it")])
+def test_the_operator_of_the_page_works(axis: int, expected: str) -> None:
+    code = _examples()[0] + OPERATOR_CHECK.replace("AXIS", str(axis))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.stdout.strip() == expected, result.stderr
+
+
+def test_the_criterion_of_the_page_works(tmp_path: Path) -> None:
+    code = _examples()[1] + (
+        "import onnxprune\n"
+        f"r = onnxprune.shrink('models/digits.onnx', {str(tmp_path / 'out.onnx')!r}, criterion='linf', ratio=0.3)\n"
+        "print(r.plan.options['criterion'], r.plan.removed_count > 0)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.stdout.strip() == "linf True", result.stderr
