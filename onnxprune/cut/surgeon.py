@@ -70,7 +70,7 @@ class Surgeon:
 
     def _add(self, wanted: str, array: Array, dtype: int | None = None) -> str:
         """A new constant at the top level: an initializer, or a Constant node where initializers must be inputs."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")  # keeps rank 0
         identity = (array.tobytes(), str(array.dtype), array.shape)
         if array.nbytes <= 4096 and identity in self._made:
             return self._made[identity]

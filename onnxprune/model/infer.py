@@ -249,7 +249,7 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
                 continue
             types[name] = onnx.helper.make_tensor_type_proto(facts.dtypes[key], shape)
             if value is not None:
-                data[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+                data[name] = onnx.numpy_helper.from_array(np.asarray(value, order="C"), name)
         if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.proto.attribute):
             return
         found = onnx.shape_inference.infer_node_outputs(
