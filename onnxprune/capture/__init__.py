@@ -1,0 +1,1 @@
+"""Running a network on calibration data and keeping sums, not samples."""

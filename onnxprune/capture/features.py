@@ -1,0 +1,138 @@
+"""The linear view of a layer: rows of inputs X (positions, features), rows of outputs Y (positions, outputs), and the
+weight as a matrix (features, outputs), so that Y = X W + b for convolutions and matrix products alike.
+
+Features are channel-major: feature c * K + k is kernel position k of input channel c.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from onnxprune.model.folding import source
+from onnxprune.model.graph import Graph, Node
+
+Array = NDArray[Any]
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A layer that can be refitted. `weight` is its initializer's key; `bias` too, or None.
+
+    kernel, strides, pads (begin, end per axis), dilations: of a convolution, empty for a product.
+    `transposed`: the weight matrix is (outputs, features).
+    """
+
+    node: int
+    x: str
+    y: str
+    weight: str
+    bias: str | None
+    transposed: bool
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    pads: tuple[tuple[int, int], ...] = ()
+    dilations: tuple[int, ...] = ()
+    alpha: float = 1.0
+    can_add_bias: bool = False
+
+    @property
+    def taps(self) -> int:
+        """Features per input channel."""
+        return math.prod(self.kernel)
+
+    def matrix(self, weight: Array) -> NDArray[np.float64]:
+        """(features, outputs), float64."""
+        flat = weight.astype(np.float64).reshape(weight.shape[0], -1)
+        return (flat.T if self.transposed else flat) * self.alpha
+
+    def unmatrix(self, matrix: NDArray[np.float64], shape: tuple[int, ...]) -> Array:
+        """The inverse of `matrix`, in the layout of the file."""
+        flat = matrix / self.alpha
+        return (flat.T if self.transposed else flat).reshape(shape)
+
+
+def linear_layer(graph: Graph, node: Node) -> Linear | None:
+    """The linear view of a node, or None: grouped and activation-times-activation products have none."""
+    if node.domain or len(node.inputs) < 2 or source(graph, node.inputs[1]) != []:
+        return None
+    weight = graph.constants[node.inputs[1]]
+    if node.op_type == "Conv" and node.attribute("group", 1) == 1:
+        return _convolution(graph, node, weight.shape)
+    bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
+    if node.op_type == "Gemm" and not node.attribute("transA", 0) and node.attribute("beta", 1.0) == 1.0:
+        if bias is not None and (
+            source(graph, bias) != []
+            or graph.constants[bias].size != weight.shape[0 if node.attribute("transB", 0) else 1]
+        ):
+            return None
+        transposed = bool(node.attribute("transB", 0))
+        alpha = float(node.attribute("alpha", 1.0))
+        return Linear(
+            node.index,
+            node.inputs[0],
+            node.outputs[0],
+            node.inputs[1],
+            bias,
+            transposed,
+            alpha=alpha,
+            can_add_bias=True,
+        )
+    if node.op_type == "MatMul" and len(weight.shape) == 2:
+        return Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], None, False)
+    return None
+
+
+def _convolution(graph: Graph, node: Node, shape: tuple[int, ...]) -> Linear | None:
+    rank = len(shape) - 2
+    bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
+    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or (bias and source(graph, bias) != []):
+        return None
+    pads = node.attribute("pads") or [0] * (2 * rank)
+    return Linear(
+        node.index,
+        node.inputs[0],
+        node.outputs[0],
+        node.inputs[1],
+        bias,
+        True,
+        tuple(shape[2:]),
+        tuple(node.attribute("strides") or [1] * rank),
+        tuple((int(pads[a]), int(pads[a + rank])) for a in range(rank)),
+        tuple(node.attribute("dilations") or [1] * rank),
+        can_add_bias=True,
+    )
+
+
+def output_rows(layer: Linear, y: Array) -> Array:
+    """(positions, outputs) view of an output (or of anything of its shape)."""
+    moved = np.moveaxis(y, 1, -1) if layer.kernel else y
+    return moved.reshape(-1, moved.shape[-1])
+
+
+def input_rows(layer: Linear, x: Array, picked: Positions) -> Array:
+    """(len(picked), features): the inputs of the output positions `picked`."""
+    if not layer.kernel:
+        return x.reshape(-1, x.shape[-1])[picked]
+    padded = np.pad(x, [(0, 0), (0, 0), *layer.pads])
+    rank = len(layer.kernel)
+    spans = [(k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilations, strict=True)]
+    windows = sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
+    steps = tuple(slice(None, None, s) for s in layer.strides)
+    inner = tuple(slice(None, None, d) for d in layer.dilations)
+    windows = windows[(slice(None), slice(None), *steps, *inner)]
+    sizes = (windows.shape[0], *windows.shape[2 : 2 + rank])
+    index = np.unravel_index(picked, sizes)
+    rows = windows[(index[0], slice(None), *index[1:])]
+    return rows.reshape(len(picked), -1)
+
+
+def positions_of(layer: Linear, y: Array) -> int:
+    """Number of output positions of a batch."""
+    return int(np.prod([y.shape[0], *y.shape[2:]]) if layer.kernel else np.prod(y.shape[:-1]))

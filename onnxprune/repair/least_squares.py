@@ -1,0 +1,219 @@
+"""Least squares of every layer that lost inputs: sequential and asymmetric.
+
+Layers are visited in order. X are the inputs of the layer in the network that is cut and refitted so far, T what the
+original gives there, so errors do not pile up (He et al., Channel Pruning, ICCV 2017; ThiNet). Where the output meets
+another value in an Add (a residual block), T is the original sum minus that other value as it is now: the layer also
+makes up for the error that the shortcut carries. With G = X'X, R = X'T:
+
+    (G + lambda m D) W = R + lambda m D W0,   m = mean diagonal of G, D = 1 but 0 for the bias
+
+lambda is chosen on held-out samples. A layer whose held-out error does not fall keeps its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from onnxprune.capture.features import Linear, linear_layer
+from onnxprune.capture.moments import Moments, Split, accumulate
+from onnxprune.capture.walker import Array, Walker
+from onnxprune.model.graph import Graph, Node
+from onnxprune.model.load import Model
+from onnxprune.model.tensors import LazyTensor
+from onnxprune.trace.groups import Trace
+
+FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """Held-out error of a layer relative to its target's power: of the bare cut, and after the fit (`ridge` 0: kept)."""
+
+    node: str
+    before: float
+    after: float
+    ridge: float
+
+
+@dataclass(frozen=True)
+class Refit:
+    model: Model
+    layers: tuple[LayerFit, ...]
+    skipped: tuple[str, ...]
+
+
+def with_biases(model: Model, names: set[str]) -> Model:
+    """Give convolutions and Gemms among `names` (by first output) that have no bias one of zeros, to be fitted."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    tensors = dict(model.tensors)
+    for node in proto.graph.node:
+        if not node.output or node.output[0] not in names or node.op_type not in ("Conv", "Gemm"):
+            continue
+        if len(node.input) > 2 and node.input[2]:
+            continue
+        weight = tensors.get(node.input[1])
+        if weight is None:
+            continue
+        axis = 0 if node.op_type == "Conv" or any(a.name == "transB" and a.i for a in node.attribute) else 1
+        name = f"{node.output[0]}.bias.fitted"
+        tensors[name] = LazyTensor.from_array(name, np.zeros(weight.shape[axis], np.float32), weight.dtype)
+        del node.input[2:]
+        node.input.append(name)
+    return model.replace(proto, tensors)
+
+
+def least_squares(
+    trace: Trace,
+    keep: Bools,
+    cut: Model,
+    batches: list[dict[str, Array]],
+    held_out: int,
+    *,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Refit:
+    """Refit the layers of `cut` that lost inputs, on batches of samples of which the last `held_out` are held out."""
+    losers = _losers(trace, keep)
+    cut = with_biases(cut, {trace.graph.nodes[i].proto.output[0] for i in losers})
+    original = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
+    current = Walker(cut, batches, trace.facts.dtypes, threads)
+    by_output = {n.proto.output[0]: n for n in current.graph.nodes if n.scope == 0 and n.proto.output}
+    fits: list[LayerFit] = []
+    skipped: list[str] = []
+    for number, index in enumerate(losers):
+        node = trace.graph.nodes[index]
+        layer = _fittable(current.graph, by_output.get(node.proto.output[0]))
+        if layer is None:
+            skipped.append(node.label)
+            continue
+        split = _moments(trace, keep, node, layer, original, current, held_out, index)
+        fits.append(_fit(node.label, layer, split, current))
+        if progress is not None:
+            progress(number + 1, len(losers))
+    tensors = {name: current.tensors[name] for name in cut.tensors}
+    proto = onnx.ModelProto()
+    proto.CopyFrom(cut.proto)
+    return Refit(cut.replace(proto, tensors), tuple(fits), tuple(skipped))
+
+
+def _losers(trace: Trace, keep: Bools) -> list[int]:
+    """Top-level layers with a weight whose summed indices lost some, in order."""
+    found = {
+        closing.node
+        for closing in trace.closings
+        if closing.kind == "sum" and closing.slot == 0 and not keep[closing.labels].all()
+    }
+    return [n.index for n in trace.graph.nodes if n.index in found and n.scope == 0]
+
+
+def _fittable(graph: Graph, node: Node | None) -> Linear | None:
+    """The linear view, if the weight (and bias) belong to this layer alone and live in an initializer."""
+    layer = None if node is None else linear_layer(graph, node)
+    if layer is None:
+        return None
+    for key in (layer.weight, layer.bias):
+        if key is not None and (key not in graph.model.tensors or len(graph.consumers.get(key, ())) != 1):
+            return None
+    return layer
+
+
+def residual_partner(graph: Graph, key: str) -> tuple[str, str] | None:
+    """(sum, other operand) if `key` is read by one Add of two computed values only."""
+    readers = graph.consumers.get(key, [])
+    if len(readers) != 1 or key in {o.name for o in graph.model.proto.graph.output}:
+        return None
+    node = graph.nodes[readers[0][0]]
+    if node.op_type != "Add" or node.scope != 0:
+        return None
+    other = node.inputs[1 - readers[0][1]]
+    return None if other in graph.constants or other == key else (node.outputs[0], other)
+
+
+def _moments(
+    trace: Trace,
+    keep: Bools,
+    node: Node,
+    layer: Linear,
+    original: Walker,
+    current: Walker,
+    held_out: int,
+    seed: int,
+) -> Split:
+    key = node.outputs[0]
+    partner = residual_partner(trace.graph, key)
+    goal = partner[0] if partner else key
+    original.reach([goal])
+    current.reach([layer.x, *([partner[1]] if partner else [])])
+    targets = [_kept(trace, keep, goal, v) for v in original.values(goal)]
+    if partner:
+        targets = [t - o for t, o in zip(targets, current.values(partner[1]), strict=True)]
+    split = accumulate(layer, current.values(layer.x), targets, held_out, seed)
+    original.drop_dead()
+    current.drop_dead()
+    return split
+
+
+def _kept(trace: Trace, keep: Bools, key: str, value: Array) -> Array:
+    """The part of an original value that the cut network has."""
+    for axis, labels in enumerate(trace.axes(key)):
+        if labels is not None and not keep[labels].all():
+            value = np.compress(keep[labels], value, axis=axis)
+    return value
+
+
+def _fit(name: str, layer: Linear, split: Split, current: Walker) -> LayerFit:
+    weight = current.tensors[layer.weight].array()
+    start = layer.matrix(weight)
+    bias = np.zeros(start.shape[1])
+    if layer.bias is not None:
+        bias = current.tensors[layer.bias].array().astype(np.float64).ravel()
+    start = np.concatenate([start, bias[None, :]])
+    power = max(split.held_out.power, 1e-30)
+    before = split.held_out.error(start)
+    best, ridge = before, 0.0
+    for candidate in RIDGES:
+        solution = solve(split.fit, start, candidate, layer.bias is not None)
+        error = np.inf if solution is None else split.held_out.error(solution)
+        if error < best:
+            best, ridge = error, candidate
+    if ridge:
+        solution = solve(split.fit.merged(split.held_out), start, ridge, layer.bias is not None)
+        if solution is None:
+            return LayerFit(name, before / power, before / power, 0.0)
+        current.replace(layer.weight, layer.unmatrix(solution[:-1], weight.shape).astype(weight.dtype))
+        if layer.bias is not None:
+            old = current.tensors[layer.bias].array()
+            current.replace(layer.bias, solution[-1].reshape(old.shape).astype(old.dtype))
+    return LayerFit(name, before / power, best / power, ridge)
+
+
+def solve(moments: Moments, start: FloatArray, ridge: float, with_bias: bool) -> FloatArray | None:
+    """Ridge solution (d + 1, o) pulled towards `start`; without a bias its row stays. None if G is not definite."""
+    gram, cross = moments.gram, moments.cross
+    inner = len(gram) - 1
+    pull = ridge * float(np.trace(gram[:inner, :inner])) / max(inner, 1)
+    size = inner + 1 if with_bias else inner
+    left = gram[:size, :size].copy()
+    right = cross[:size].copy()
+    if not with_bias:
+        right -= np.outer(gram[:size, inner], start[inner])
+    left[np.arange(inner), np.arange(inner)] += pull
+    right[:inner] += pull * start[:inner]
+    if with_bias:
+        left[inner, inner] += 1e-9 * max(float(left[inner, inner]), 1.0)
+    try:
+        found = cho_solve(cho_factor(left, lower=True), right)
+    except LinAlgError:
+        return None
+    if not np.isfinite(found).all():
+        return None
+    return found if with_bias else np.concatenate([found, start[inner:]])
