@@ -2,9 +2,9 @@
 
 usage: python benchmarks/zoo.py FOLDER [--results FOLDER] [--report FILE] [--fresh] [NAME ...]
 
-FOLDER holds one folder per exporter (`script`, `dynamo`), each with NAME.onnx files; benchmarks/zoo_models.py makes them.
-Every file is shrunk in a process of its own. Results are kept in --results, so that an interrupted run goes on where
-it was; --fresh starts over.
+FOLDER holds one folder per exporter (`script`, `dynamo`), each with NAME.onnx files: benchmarks/zoo_models.py makes
+them. Every file is shrunk in a process of its own. Results are kept in --results, so that an interrupted run goes on
+where it was; --fresh starts over.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ Row = dict[str, Any]
 
 def shrink_one(path: Path) -> Row:
     """Shrink one file and count; runs in a process of its own."""
-    import onnxprune
     from macs import cost
+
+    import onnxprune
 
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         out = Path(folder) / path.name
@@ -89,12 +90,12 @@ def report(rows: list[Row]) -> str:
     parts = [
         "# The zoo: torchvision architectures, two exporters",
         "",
-        "Made by `make zoo`; do not edit. Random weights and random BatchNorm statistics, so this shows what can be cut and",
-        "that the cut is right; it says nothing about accuracy. Every file was shrunk with",
-        f"`--ratio {RATIO} --criterion {CRITERION}` and proven before it was written. Half of the channels everywhere is about a",
-        "quarter of the MACs (multiply-accumulates of Conv, ConvTranspose, Gemm and MatMul, counted by",
+        "Made by `make zoo`; do not edit. Random weights and random BatchNorm statistics, so this shows what can be",
+        "cut and that the cut is right; it says nothing about accuracy. Every file was shrunk with",
+        f"`--ratio {RATIO} --criterion {CRITERION}` and proven before it was written. Half of the channels everywhere",
+        "is about a quarter of the MACs (multiply-accumulates of Conv, ConvTranspose, Gemm and MatMul, counted by",
         "`benchmarks/macs.py` at batch size 1). *Difference* is the largest one the proof saw, relative to the largest",
-        "output; *time* is wall time on two shared cores, proof and write included.",
+        "output; *time* is wall time on two shared CPU cores, proof and write included.",
         "",
         f"**{len(good)} of {len(rows)} files shrunk and proven; {reached} of them to {LIMIT} of the MACs or less.**",
     ]
@@ -122,7 +123,8 @@ def _section(title: str, rows: list[Row]) -> list[str]:
         left = statistics.median(r["macs_left"] for r in good)
         kept = statistics.median(r["parameters_left"] for r in good)
         worst, total = max(r["difference"] for r in good), sum(r["seconds"] for r in good)
-        parts.append(f"| *{len(good)} models* | | | *median {left:.2f}* | *median {kept:.2f}* | *{worst:.0e}* | *{total:.0f} s* |")
+        cells = f"*median {left:.2f}* | *median {kept:.2f}* | *{worst:.0e}* | *{total:.0f} s*"
+        parts.append(f"| *{len(good)} models* | | | {cells} |")
     above = [f"{r['model']} ({r['macs_left']:.2f})" for r in good if r["macs_left"] > LIMIT]
     parts += ["", f"{len(good) - len(above)} at or below {LIMIT}. Above: {', '.join(above) or 'none'}."]
     if bad:

@@ -1,0 +1,84 @@
+# Needs python3 (3.10 or newer, with venv) and make; everything else goes into .venv.
+#   make demo        shrink the example model and show what happens to size and accuracy
+#   make test        the whole test suite
+#   make lint        ruff and mypy --strict
+#   make zoo         shrink about fifty torchvision architectures, write docs/zoo.md (installs PyTorch, takes long);
+#                    make zoo ZOO=folder takes folder/script/*.onnx and folder/dynamo/*.onnx and needs no PyTorch
+#   make bench-self  how fast onnxprune itself is, write docs/benchmarks.md
+#   make clean       remove everything that the other targets made
+# Paths are relative throughout, so that a folder with spaces in its name works.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := -m pip install --quiet --disable-pip-version-check --no-input
+
+.PHONY: help demo test lint zoo bench-self clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '2,8s/^# //p' Makefile
+
+demo: $(VENV)/installed
+	@mkdir -p out
+	@echo
+	@echo '$$ onnxprune shrink models/digits.onnx --ratio 0.3 -o out/digits.pruned.onnx --force'
+	@$(BIN)/onnxprune shrink models/digits.onnx --ratio 0.3 -o out/digits.pruned.onnx --force
+	@echo
+	@$(BIN)/python scripts/demo.py models/digits.onnx out/digits.pruned.onnx models/digits_test.npz
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/installed-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy --strict scripts benchmarks
+
+ifdef ZOO
+zoo: $(VENV)/installed
+	$(BIN)/python benchmarks/zoo.py "$(ZOO)"
+else
+zoo: .venv-zoo/installed
+	.venv-zoo/bin/python benchmarks/zoo_models.py out/zoo
+	.venv-zoo/bin/python benchmarks/zoo.py out/zoo
+endif
+
+bench-self: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_self.py --report docs/benchmarks.md
+
+clean:
+	rm -rf .venv .venv-zoo out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- environments: a stamp inside each says what is installed; pyproject.toml renews it -------------------------------
+
+$(VENV)/installed: pyproject.toml
+	@$(call environment,$(VENV))
+	@$(BIN)/python $(PIP) -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@$(BIN)/python $(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-test
+	@$(BIN)/python $(PIP) -e '.[test,dev]'
+	@touch $@
+
+.venv-zoo/installed: pyproject.toml
+	@$(call environment,.venv-zoo)
+	@.venv-zoo/bin/python $(PIP) -e '.[zoo]'
+	@touch $@
+
+define environment
+if ! command -v $(PYTHON) >/dev/null; then echo 'make: $(PYTHON) was not found: install Python 3.10 or newer' >&2; exit 1; fi; \
+if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then \
+  echo "make: onnxprune needs Python 3.10 or newer, found $$($(PYTHON) --version 2>&1)." >&2; \
+  echo '  Another one: make PYTHON=python3.12 ...' >&2; exit 1; fi; \
+if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
+  echo 'make: this Python cannot make virtual environments: venv or ensurepip is missing.' >&2; \
+  echo '  Debian and Ubuntu: apt install python3-venv' >&2; exit 1; fi; \
+echo 'Installing into $(1): once, about a minute ...'; \
+$(PYTHON) -m venv $(1)
+endef
