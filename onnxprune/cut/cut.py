@@ -79,8 +79,11 @@ def cut(trace: Trace, keep: Bools) -> Model:
     handled = _literals(trace, kept, after, surgeon, static)
     handled |= _rewrites(trace, kept, surgeon)
     _freeze(trace, after, surgeon, handled, static)
-    _value_info(proto, surgeon.graph, shapes)
-    return surgeon.finish()
+    _value_info(surgeon.graph, shapes)
+    smaller = surgeon.finish()
+    if proto.ir_version < 4:
+        _declare_initializers(smaller.proto)
+    return smaller
 
 
 def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static: Statics) -> set[tuple[int, int]]:
@@ -170,7 +173,7 @@ def _freeze(trace: Trace, after: Facts, surgeon: Surgeon, handled: set[tuple[int
             surgeon.freeze(node, slot, before[key])
 
 
-def _value_info(proto: onnx.ModelProto, graph: Graph, shapes: Mapping[str, Shape]) -> None:
+def _value_info(graph: Graph, shapes: Mapping[str, Shape]) -> None:
     """Bring the recorded shapes of intermediate values up to date; symbolic dimensions stay symbolic."""
     for scope, body in enumerate(graph.scopes):
         for value in body.value_info:
@@ -182,10 +185,13 @@ def _value_info(proto: onnx.ModelProto, graph: Graph, shapes: Mapping[str, Shape
             for dim, size in zip(dims, shape, strict=True):
                 if dim.HasField("dim_value") and size is not None and dim.dim_value != size:
                     dim.dim_value = size
-    if proto.ir_version < 4:
-        sizes = {t.name: t.dims for t in proto.graph.initializer}
-        for value in proto.graph.input:
-            if value.name in sizes and value.type.tensor_type.elem_type != TensorProto.UNDEFINED:
-                del value.type.tensor_type.shape.dim[:]
-                for size in sizes[value.name]:
-                    value.type.tensor_type.shape.dim.add().dim_value = size
+
+
+def _declare_initializers(proto: onnx.ModelProto) -> None:
+    """Before IR version 4, initializers are graph inputs as well, with shapes of their own."""
+    sizes = {t.name: t.dims for t in proto.graph.initializer}
+    for value in proto.graph.input:
+        if value.name in sizes and value.type.tensor_type.elem_type != TensorProto.UNDEFINED:
+            del value.type.tensor_type.shape.dim[:]
+            for size in sizes[value.name]:
+                value.type.tensor_type.shape.dim.add().dim_value = size

@@ -78,7 +78,6 @@ BINARY = [
     "Sum",
     "Where",
     "Xor",
-    "CastLike",
 ]
 
 
@@ -106,6 +105,12 @@ def elementwise(op: Op) -> None:
 @rule("QuickGelu", "FastGelu", "Gelu", "BiasGelu", "BiasAdd", domain=MICROSOFT)
 def fused_activation(op: Op) -> None:
     elementwise(op)
+
+
+@rule("CastLike")
+def cast_like(op: Op) -> None:
+    """Only the type of the second input counts."""
+    op.set(0, op.axes(0))
 
 
 @rule("Dropout")
