@@ -1,0 +1,12 @@
+"""Which unit of a group leaves next, judged by the layers that read it: second moments in, an order and its errors out.
+
+Importing this package registers every consumer criterion; a new one is a file, and a line here.
+"""
+
+from onnxprune.score.consumers import obs as _obs
+from onnxprune.score.consumers.moments import Consumer, Removal
+from onnxprune.score.consumers.registry import ConsumerCriterion, consumer_criterion, criteria, get
+
+_CRITERIA = (_obs,)
+
+__all__ = ["Consumer", "ConsumerCriterion", "Removal", "consumer_criterion", "criteria", "get"]

@@ -1,0 +1,164 @@
+"""Greedy block Optimal Brain Surgeon on all consumers of a group at once.
+
+A consumer fits W of E(W) = |Y - X W|^2 / positions + lambda |W - W0|^2, lambda = ridge * mean(diag G) except on the
+bias, so H = G + lambda I and W = H^-1 (R + lambda W0). If the rows of unit q must become zero and all others may
+follow, E grows by exactly
+
+    cost_q = tr(W_q' D_q^-1 W_q),    D_q = (H^-1)_qq    (b x b for a unit of b features)
+
+and what remains is the optimum without q: with the Cholesky factor D_q = L L' and U = (H^-1)_:q L^-T,
+
+    W <- W - U L^-1 W_q,    H^-1 <- H^-1 - U U'.
+
+The costs of several consumers, each divided by the power of its layer, add up. Rows of no unit (other groups, the
+bias) take part in H^-1 but are never read again, so only the rows of the units are kept.
+
+Nothing is approximated. What makes it fast: of H^-1 only the diagonal blocks and W are kept up to date; the panels U
+wait until `_PANEL` columns are there, then are subtracted by one product, and the rows of units that left are dropped.
+Until then a column of H^-1 is the stored one minus the waiting panels' share. Time 2 d^3 (the inverse) + d^2 o,
+memory 3 d^2 float64.
+
+A feature that is always zero has no say: its weights count as zero, so that a dead unit leaves at no cost. Units of
+unequal size are padded with features of no weight that nothing is correlated with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from onnxprune.score.consumers.greedy import remove_all
+from onnxprune.score.consumers.layout import features_of_units
+from onnxprune.score.consumers.moments import Consumer, Removal
+from onnxprune.score.consumers.registry import consumer_criterion
+from onnxprune.score.registry import FloatArray
+
+RIDGE = 1e-4
+_PANEL = 192
+
+
+@consumer_criterion(
+    "obs",
+    source="Hassibi & Stork, 1993; L-OBS, NIPS 2017; Frantar & Alistarh, OBC, NeurIPS 2022; ZipLM, NeurIPS 2023",
+)
+def obs(
+    consumers: Sequence[Consumer], n: int, *, blocks: NDArray[np.int64] | None = None, ridge: float = RIDGE
+) -> Removal:
+    """What the consumers' outputs lose if a unit leaves and the weights of all others follow (OBS)."""
+    states = [_Layer(consumer, ridge) for consumer in consumers if (consumer.unit >= 0).any()]
+    return remove_all(_Group(states, n), consumers, n, blocks)
+
+
+def ridge_system(consumer: Consumer, ridge: float) -> tuple[FloatArray, FloatArray]:
+    """H = G + lambda I (d, d) and R + lambda W0 (d, o); lambda is zero for the bias. Fresh arrays."""
+    weight = np.where(consumer.gram.diagonal()[:, None] > 0.0, consumer.weight, 0.0)
+    penalty = np.ones(len(weight))
+    if consumer.bias is not None:
+        penalty[consumer.bias] = 0.0
+    mean = float(consumer.gram.diagonal() @ penalty) / max(float(penalty.sum()), 1.0)
+    penalty *= ridge * mean if mean > 0.0 else 1.0
+    hessian = consumer.gram.copy()
+    hessian[np.diag_indices_from(hessian)] += penalty
+    return hessian, consumer.cross + penalty[:, None] * weight
+
+
+class _Group:
+    """The layers that read a group: costs add up, a unit leaves all of them."""
+
+    def __init__(self, layers: Sequence[_Layer], n: int) -> None:
+        self.layers = layers
+        self.n = n
+
+    def costs(self) -> FloatArray:
+        total = np.zeros(self.n)
+        for layer in self.layers:
+            total[layer.units] += layer.costs()
+        return total
+
+    def remove(self, unit: int) -> None:
+        for layer in self.layers:
+            layer.remove(unit)
+
+
+class _Layer:
+    """W and H^-1 of one consumer, on the rows of its m units of b features each.
+
+    `units` (m,): global numbers. `weight` (m, b, o) and `diagonal` (m, b, b) are up to date;
+    `inverse` (m b, m b) minus `panels` @ `panels`' is H^-1.
+    """
+
+    def __init__(self, consumer: Consumer, ridge: float) -> None:
+        self.relative = consumer.relative
+        self.units, rows = features_of_units(consumer.unit)
+        inverse, weight = _solve(*ridge_system(consumer, ridge))
+        real = rows.ravel() >= 0
+        inverse, weight = inverse[np.ix_(rows.ravel(), rows.ravel())], weight[rows.ravel()]
+        if not real.all():
+            inverse[~real] = inverse[:, ~real] = weight[~real] = 0.0
+            inverse[~real, ~real] = 1.0
+        m, b = rows.shape
+        self.inverse, self.weight = inverse, weight.reshape(m, b, -1)
+        self.diagonal = inverse.reshape(m, b, m, b)[np.arange(m), :, np.arange(m)]
+        self.alive = np.ones(m, dtype=bool)
+        self.panels = np.empty((m * b, max(_PANEL // b, 1) * b), order="F")
+        self.waiting = 0
+
+    def costs(self) -> FloatArray:
+        """(m,) tr(W_q' D_q^-1 W_q) / power of the units that are still in the arrays."""
+        if self.weight.shape[1] == 1:
+            out = np.einsum("mbo,mbo->m", self.weight, self.weight) / self.diagonal[:, 0, 0]
+        else:
+            square = self.weight @ self.weight.transpose(0, 2, 1)
+            out = np.einsum("mij,mij->m", np.linalg.inv(self.diagonal), square)
+        return np.asarray(out * self.relative, dtype=np.float64)
+
+    def remove(self, unit: int) -> None:
+        """Eliminate the rows of a unit, if it is here."""
+        found = np.flatnonzero(self.units == unit)
+        if not found.size:
+            return
+        q = int(found[0])
+        m, b, outputs = self.weight.shape
+        rows = slice(q * b, (q + 1) * b)
+        panels = self.panels[:, : self.waiting]
+        column = self.inverse[rows] - panels[rows] @ panels.T
+        lower = np.linalg.cholesky(self.diagonal[q])
+        panel = linalg.solve_triangular(lower, column, lower=True, check_finite=False).T
+        step = linalg.solve_triangular(lower, self.weight[q], lower=True, check_finite=False)
+        flat = self.weight.reshape(m * b, outputs)
+        flat -= panel @ step
+        blocks = panel.reshape(m, b, b)
+        self.diagonal -= blocks @ blocks.transpose(0, 2, 1)
+        self.panels[:, self.waiting : self.waiting + b] = panel
+        self.waiting += b
+        self.alive[q] = False
+        self.weight[q], self.diagonal[q] = 0.0, np.eye(b)
+        if self.waiting == self.panels.shape[1]:
+            self._apply()
+
+    def _apply(self) -> None:
+        """Subtract the waiting panels from the stored inverse, and drop what has left."""
+        b = self.weight.shape[1]
+        rows = np.repeat(self.alive, b)
+        panels = np.ascontiguousarray(self.panels[rows, : self.waiting])
+        self.inverse = self.inverse[np.ix_(rows, rows)]
+        self.inverse -= panels @ panels.T
+        self.units, self.weight = self.units[self.alive], self.weight[self.alive]
+        self.diagonal, self.alive = self.diagonal[self.alive], self.alive[self.alive]
+        self.panels = np.empty((len(panels), self.panels.shape[1]), order="F")
+        self.waiting = 0
+
+
+def _solve(hessian: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """H^-1 (d, d) and H^-1 R (d, o), by Cholesky. Overwrites H."""
+    factor = linalg.cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)
+    weight = linalg.cho_solve((factor, True), right, check_finite=False)
+    inverse, info = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
+    if info != 0:
+        raise np.linalg.LinAlgError("the second moments are singular")
+    upper = np.triu_indices(len(inverse), 1)
+    inverse[upper] = inverse.T[upper]
+    return np.ascontiguousarray(inverse), weight
