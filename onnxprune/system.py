@@ -82,8 +82,9 @@ def _memory_bytes() -> int | None:
 
 
 def _providers() -> tuple[str, ...]:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime starts to report home when it is imported
     try:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except Exception:  # a broken installation is exactly what a bug report is about
         return ()
     return tuple(onnxruntime.get_available_providers())

@@ -65,6 +65,7 @@ class Application(click.Group):
 
             sys.exit(shell_complete(self, {}, PROGRAM, COMPLETE_VARIABLE, instruction))
         tolerant_streams()
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it reports home from its import on, and stores that in ~/.cache
         run = Run(format=asked_format(arguments))
         sys.exit(guarded(run, lambda: self._run(arguments, run)))
 

@@ -57,10 +57,9 @@ def _nothing(result: ShrinkResult) -> str:
     """Why nothing was removed, in words."""
     if not result.groups:
         return "the model has no channels that could be removed"
-    reasons = stays(result.groups)
-    if reasons:
-        return f"no group can shrink ({reasons})"
-    return "the ratio asks for less than one channel of every group"
+    if any(group.reason is None for group in result.groups):
+        return "less than one channel was asked of every group that can shrink"
+    return f"no group can shrink ({stays(result.groups)})"
 
 
 def stays(groups: tuple[GroupChange, ...]) -> str:

@@ -1,0 +1,98 @@
+"""Every JSON document is what docs/json-schema.md says, and every number in it carries its unit in its key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_schema import check, schemas
+from cli_support import Call, Document
+
+from onnxprune.report.documents import dumps
+
+UNITS = re.compile(
+    r"(^|_)(bytes|s|count|indices|ratio|relative|absolute|shape|version|code)$",
+)
+
+CALLS = {
+    "shrink": ("shrink", "digits.onnx"),
+    "shrink --dry-run": ("shrink", "digits.onnx", "--dry-run"),
+    "shrink --ratio 0": ("shrink", "digits.onnx", "--ratio", "0"),
+    "shrink --plan": ("shrink", "digits.onnx", "--plan", "p.json"),
+    "inspect": ("inspect", "digits.onnx"),
+    "inspect --groups": ("inspect", "digits.onnx", "--groups"),
+    "inspect --layers": ("inspect", "digits.onnx", "--layers"),
+    "inspect --why": ("inspect", "digits.onnx", "--why", "classifier"),
+    "verify": ("verify", "digits.onnx", "small.onnx"),
+    "diff": ("diff", "digits.onnx", "small.onnx"),
+    "env": ("env",),
+}
+FAILURES = {
+    "no such file": (("inspect", "no.onnx"), 2, "UsageError"),
+    "no argument": (("shrink",), 2, "UsageError"),
+    "no such option": (("inspect", "digits.onnx", "--nonsense"), 2, "UsageError"),
+    "wrong value": (("shrink", "digits.onnx", "--ratio", "x"), 2, "UsageError"),
+    "no such command": (("nonsense",), 2, "UsageError"),
+    "not a model": (("inspect", "text.onnx"), 3, "ModelError"),
+    "a folder": (("inspect", "."), 3, "ModelError"),
+    "not a plan": (("shrink", "digits.onnx", "--plan", "text.onnx"), 3, "PlanError"),
+    "output exists": (("shrink", "digits.onnx", "-o", "text.onnx"), 2, "OutputError"),
+    "never pruned": (("verify", "digits.onnx", "digits.onnx"), 3, None),
+}
+
+
+def _units(value: Any, key: str, where: str) -> None:
+    """Numbers in lists belong to the key of the list."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _units(item, name, f"{where}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            _units(item, key, where)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        assert UNITS.search(key), f"{where} has no unit in its key"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_documents(call: Call, document: Document, name: str) -> None:
+    if "p.json" in CALLS[name]:
+        call("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")
+    if "small.onnx" in CALLS[name]:
+        call("shrink", "digits.onnx", "-o", "small.onnx")
+    found = document(*CALLS[name])
+    check(found)
+    _units(found, "", "$")
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failures(call: Call, document: Document, folder: Path, name: str) -> None:
+    """One document on stdout, the same in words on stderr, and the exit code in both."""
+    (folder / "text.onnx").write_text("not a model at all, but a sentence of some length")
+    arguments, code, kind = FAILURES[name]
+    found = document(*arguments, code=code)
+    check(found)
+    assert found["error"]["exit_code"] == code
+    assert kind is None or found["error"]["type"] == kind
+    stderr = call(*arguments, "--format=json", code=code).stderr
+    assert stderr.startswith(f"Error: {found['error']['message']}")
+    text = call(*arguments, code=code)
+    assert text.stdout == "" and text.stderr == stderr
+
+
+def test_every_schema_is_printed_by_something() -> None:
+    names = {f"onnxprune.{name.split()[0]}/1" for name in CALLS}
+    assert {*names, "onnxprune.why/1", "onnxprune.error/1", "onnxprune.shared/1"} == set(schemas())
+
+
+def test_the_validator_can_fail() -> None:
+    wrong = {"schema": "onnxprune.error/1", "error": {"type": "x", "message": "m", "hint": None, "exit_code": 5}}
+    with pytest.raises(AssertionError):
+        check(wrong)
+    with pytest.raises(AssertionError, match="no unit"):
+        _units({"time": 3.0}, "", "$")
+
+
+def test_numbers_and_texts_that_json_does_not_know() -> None:
+    assert dumps({"a_s": float("nan"), "b": "\udcff"}) == '{\n  "a_s": null,\n  "b": "\\\\udcff"\n}\n'

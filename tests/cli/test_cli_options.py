@@ -1,0 +1,166 @@
+"""Every option that the help shows has an effect, and every wrong value is said."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from cli_support import Call, Document
+
+from onnxprune import api
+from onnxprune.allocate import SCOPES
+from onnxprune.cli.main import COMMANDS, application
+from onnxprune.cli.shrink import CRITERIA, command
+from onnxprune.score import criteria
+
+
+def _removed(document: Document, *arguments: str) -> Any:
+    """What leaves which group."""
+    groups = document("shrink", "digits.onnx", "--dry-run", *arguments)["groups"]
+    return {group["name"]: group["removed_indices"] for group in groups}
+
+
+# Option -> two calls of which the plan has to differ.
+CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "--ratio": ((), ("--ratio", "25%")),
+    "--criterion": ((), ("--criterion", "geometric-median")),
+    "--scope": ((), ("--scope", "global")),
+    "--normalise": (("--scope", "global"), ("--scope", "global", "--normalise", "none")),
+    "--aggregate": ((), ("--aggregate", "max")),
+    "--include": ((), ("--include", "stem.*")),
+    "--exclude": ((), ("--exclude", "stem.*", "--exclude", "pointwise.conv")),
+    "--multiple-of": ((), ("--multiple-of", "32")),
+    "--min-keep": ((), ("--min-keep", "75%")),
+    "--units": ((), ("--units", "heads")),
+    "--seed": (("--criterion", "random"), ("--criterion", "random", "--seed", "1")),
+}
+# Option -> the test that shows its effect.
+ELSEWHERE = {
+    "--output": "test_output",
+    "--repair": "test_repair",
+    "--external-data": "test_external_data",
+    "--jobs": "test_jobs",
+    "--dry-run": "test_dry_run_writes_nothing",
+    "--save-plan": "test_a_saved_plan_gives_the_same_file",
+    "--plan": "test_a_saved_plan_gives_the_same_file",
+    "--force": "test_shrink_again_needs_force",
+    "--format": "test_markdown_has_tables",
+}
+
+
+@pytest.mark.parametrize("option", CHOICES)
+def test_options_that_choose(document: Document, option: str) -> None:
+    before, after = CHOICES[option]
+    if option == "--units":  # there is no attention in this model; which units are meant is in the plan
+        assert document("shrink", "digits.onnx", "--dry-run", *after)["plan"]["units"] == "heads"
+        return
+    assert _removed(document, *before) != _removed(document, *after)
+
+
+def test_no_option_is_forgotten() -> None:
+    shown = {max(param.opts, key=len) for param in command.params if isinstance(param, click.Option)}
+    assert shown == {*CHOICES, *ELSEWHERE}
+
+
+def test_output(call: Call, folder: Path) -> None:
+    (folder / "sub").mkdir()
+    assert "wrote sub/x.onnx" in call("shrink", "digits.onnx", "-o", "sub/x.onnx").stdout
+    assert (folder / "sub" / "x.onnx").is_file()
+    assert "does not exist" in call("shrink", "digits.onnx", "-o", "nowhere/x.onnx", code=2).stderr
+
+
+def test_repair(document: Document, folder: Path) -> None:
+    assert document("shrink", "digits.onnx", "--repair", "bias")["repair"]["corrected_layers_count"] > 0
+    repaired = (folder / "digits.pruned.onnx").read_bytes()
+    assert document("shrink", "digits.onnx", "--repair", "none", "--force")["repair"] is None
+    assert (folder / "digits.pruned.onnx").read_bytes() != repaired
+
+
+def test_external_data(document: Document, folder: Path) -> None:
+    written = document("shrink", "digits.onnx", "--external-data", "always")["written"]
+    assert [Path(path).name for path in written] == ["digits.pruned.onnx", "digits.pruned.onnx.data"]
+    assert all(Path(path).is_file() for path in written)
+
+
+def _spied(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The options that the next call hands to the API."""
+    given: dict[str, Any] = {}
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        given.update(options)
+        return original(*arguments, **options)
+
+    original: Callable[..., Any] = api.shrink
+    monkeypatch.setattr(api, "shrink", spy)
+    return given
+
+
+def test_jobs(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = _spied(monkeypatch)
+    call("shrink", "digits.onnx", "--jobs", "1", "--dry-run")
+    assert given["threads"] == 1
+
+
+def test_the_defaults_are_those_of_the_api(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lists of defaults would drift apart."""
+    defaults = {name: p.default for name, p in inspect.signature(api.shrink).parameters.items()}
+    given = _spied(monkeypatch)
+    call("shrink", "digits.onnx")
+    assert {name: str(given[name]) for name in given if name != "progress"} == {
+        name: str(defaults[name]) for name in given if name != "progress"
+    }
+    assert set(defaults) - set(given) == {"model", "out", "verify"}, "the two paths, and what only the API may skip"
+
+
+def test_lists_in_the_help_are_complete(call: Call) -> None:
+    assert {entry.name: entry.doc for entry in criteria()} == CRITERIA
+    text = " ".join(call("shrink", "--help").stdout.split())
+    assert all(f" {name} " in text for name in CRITERIA)
+    scopes = next(param for param in command.params if param.name == "scope").type
+    assert isinstance(scopes, click.Choice) and set(scopes.choices) == set(SCOPES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--ratio", "1"), "at least 0 and below 1"),
+        (("--ratio", "-1"), "at least 0 and below 1"),
+        (("--ratio", "nan"), "'--ratio': not a share: 'nan'"),
+        (("--ratio", "half"), "Give a number such as 0.5, or a percentage such as 50%."),
+        (("--criterion", "geometric_median"), "did you mean geometric-median?"),
+        (("--scope", "globl"), "'--scope'"),
+        (("--include", "nothing*"), "--include 'nothing*' matches no node"),
+        (("--exclude", "type:Cnv"), "'type:Conv'"),
+        (("--multiple-of", "0"), "'--multiple-of'"),
+        (("--min-keep", "lots"), "'lots'"),
+        (("--seed", "-1"), "'--seed'"),
+        (("--jobs", "x"), "'--jobs'"),
+        (("--format", "xml"), "'--format'"),
+        (("--output", ""), "the path is empty"),
+        (("--rato", "0.5"), "--ratio"),
+        (("extra",), "extra"),
+    ],
+)
+def test_wrong_values(call: Call, folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = call("shrink", "digits.onnx", *arguments, code=2)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ") and message in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["digits.onnx"]
+
+
+def test_a_mistyped_command(call: Call) -> None:
+    assert call("shrnk", code=2).stderr == (
+        "Error: there is no command 'shrnk'. Did you mean 'shrink'?\n  Try 'onnxprune --help'.\n"
+    )
+
+
+def test_every_command_is_lazy_and_loads() -> None:
+    context = click.Context(application)
+    assert application.list_commands(context) == list(COMMANDS)
+    for name in COMMANDS:
+        found = application.get_command(context, name)
+        assert found is not None and found.name == name and found.short_help
