@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.model.load import Model
-from onnxprune.proof.signature import check_shapes
 from onnxprune.proof.reference import MaskedModel, build_reference
+from onnxprune.proof.signature import check_shapes
 from onnxprune.trace import Trace
 from onnxprune.trace.groups import Group, blocks_of
 
@@ -72,7 +72,7 @@ def _even(trace: Trace, keep: Bools) -> Bools:
 
 
 def cut_or_pin(trace: Trace, names: Sequence[str] | None, rng: np.random.Generator) -> tuple[Model, Bools]:
-    """Cut a random keep set of the named groups (all: None); where a rule refuses, pin and draw again, as shrink does."""
+    """Cut a random keep set of the named groups (None: of all); where a rule refuses, pin and draw again."""
     for _ in range(ATTEMPTS):
         groups = [g for g in trace.prunable if names is None or g.name in names]
         keep = random_keep(trace, groups, rng)
