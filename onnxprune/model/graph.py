@@ -143,6 +143,8 @@ class _Builder:
         for sparse in proto.sparse_initializer:
             top[sparse.values.name] = sparse.values.name
             self.graph.fixed[sparse.values.name] = "a sparse initializer"
+        for name in _trained(model.proto) & set(self.graph.constants):
+            self.graph.fixed[name] = "an initializer that training_info names"
         self._nodes(proto, 0)
         for value in proto.output:
             self.graph.fixed.setdefault(top.get(value.name, value.name), "a graph output")
@@ -221,6 +223,17 @@ _CONSTANT_ATTRIBUTES: dict[str, Callable[[Any], NDArray[Any]]] = {
     "value_int": lambda v: np.array(v, np.int64),
     "value_ints": lambda v: np.array(v, np.int64),
 }
+
+
+def _trained(proto: onnx.ModelProto) -> set[str]:
+    """Names that the training graphs of a model read or bind."""
+    found: set[str] = set()
+    for training in proto.training_info:
+        for binding in (*training.initialization_binding, *training.update_binding):
+            found.update((binding.key, binding.value))
+        for graph in (training.initialization, training.algorithm):
+            found.update(name for node in graph.node for name in node.input)
+    return found
 
 
 def _bodies(attribute: AttributeProto) -> Iterator[GraphProto]:
