@@ -29,6 +29,10 @@ def ints(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 class Net:
     """A graph in the making. `weights` says how constants are spelled: initializer, constant, identity."""
 
@@ -80,7 +84,7 @@ class Net:
 
     def hint(self, value: str, *shape: int) -> str:
         """Tell the shape behind the batch of a value that onnx cannot infer."""
-        self.hints.append(helper.make_tensor_value_info(value, self.type_of(None), [1, *shape]))
+        self.hints.append(helper.make_tensor_value_info(value, self.type_of(None), [self.batch, *shape]))
         return value
 
     def shape(self, value: str) -> tuple[int, ...]:
@@ -90,7 +94,7 @@ class Net:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
             found = {
                 v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
-                for v in (*inferred.value_info, *inferred.input, *self.hints)
+                for v in (*inferred.value_info, *inferred.input)
             }
             found.update({t.name: tuple(t.dims) for t in self.tensors})
             self._shapes = (len(self.nodes), found)
@@ -255,7 +259,7 @@ class Net:
         proto = helper.make_model(graph, opset_imports=imports, ir_version=ir, functions=self.functions)
         if fixed:
             del proto.graph.output[:]
-            for value in proto.graph.input:
+            for value in (*proto.graph.input, *proto.graph.value_info):
                 for dim in value.type.tensor_type.shape.dim:
                     if dim.dim_param:
                         dim.dim_value = 1

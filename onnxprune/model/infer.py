@@ -168,7 +168,7 @@ def _complete(shape: Shape | None) -> bool:
 def _bulk(graph: Graph, facts: Facts) -> None:
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.model.proto)
-    del proto.graph.value_info[:]
+    _drop_recorded_shapes(proto.graph, facts)
     for value in proto.graph.input:
         if value.name in facts.inputs:
             del value.type.tensor_type.shape.dim[:]
@@ -189,6 +189,23 @@ def _bulk(graph: Graph, facts: Facts) -> None:
     for value in inferred.graph.input:
         facts.dtypes[value.name] = value.type.tensor_type.elem_type
     _collect(inferred.graph, facts)
+
+
+def _drop_recorded_shapes(proto: onnx.GraphProto, facts: Facts) -> None:
+    """Inference knows better than the file, except behind operators that nobody here knows."""
+    foreign = {
+        name
+        for node in proto.node
+        if node.domain not in ("", "ai.onnx") and not (node.domain == "com.microsoft" and node.op_type in SHAPED)
+        for name in node.output
+    }
+    recorded = [value for value in proto.value_info if value.name in foreign]
+    del proto.value_info[:]
+    proto.value_info.extend(recorded)
+    for value in proto.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in facts.symbols:
+                dim.dim_value = facts.symbols[dim.dim_param]
 
 
 def _collect(inferred: onnx.GraphProto, facts: Facts) -> None:
@@ -297,6 +314,15 @@ SAME_AS_FIRST = frozenset(
         "BiasSplitGelu",
     ]
 )
+SHAPED = SAME_AS_FIRST | {
+    "Attention",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "GroupQueryAttention",
+    "MultiHeadAttention",
+    "NhwcFusedConv",
+}
 
 
 def _contrib_shape(facts: Facts, node: Node) -> None:
