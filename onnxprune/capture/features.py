@@ -67,12 +67,10 @@ def linear_layer(graph: Graph, node: Node) -> Linear | None:
         return _convolution(graph, node, weight.shape)
     bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
     if node.op_type == "Gemm" and not node.attribute("transA", 0) and node.attribute("beta", 1.0) == 1.0:
-        if bias is not None and (
-            source(graph, bias) != []
-            or graph.constants[bias].size != weight.shape[0 if node.attribute("transB", 0) else 1]
-        ):
-            return None
         transposed = bool(node.attribute("transB", 0))
+        outputs = weight.shape[0 if transposed else 1]
+        if bias is not None and (source(graph, bias) != [] or graph.constants[bias].size != outputs):
+            return None
         alpha = float(node.attribute("alpha", 1.0))
         return Linear(
             node.index,
@@ -136,3 +134,15 @@ def input_rows(layer: Linear, x: Array, picked: Positions) -> Array:
 def positions_of(layer: Linear, y: Array) -> int:
     """Number of output positions of a batch."""
     return int(np.prod([y.shape[0], *y.shape[2:]]) if layer.kernel else np.prod(y.shape[:-1]))
+
+
+def residual_partner(graph: Graph, key: str) -> tuple[str, str] | None:
+    """(sum, other operand) if `key` is read by one Add of two computed values only."""
+    readers = graph.consumers.get(key, [])
+    if len(readers) != 1 or key in {o.name for o in graph.model.proto.graph.output}:
+        return None
+    node = graph.nodes[readers[0][0]]
+    if node.op_type != "Add" or node.scope != 0:
+        return None
+    other = node.inputs[1 - readers[0][1]]
+    return None if other in graph.constants or other == key else (node.outputs[0], other)

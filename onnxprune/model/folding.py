@@ -1,16 +1,17 @@
-"""Weights that reach their layer through Identity, Cast, Transpose or DequantizeLinear."""
+"""Weights that reach their layer through Identity, Cast, Transpose, QuantizeLinear or DequantizeLinear."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph, Node
 
-PASSED = frozenset({"Identity", "Cast", "Transpose", "DequantizeLinear"})
+PASSED = frozenset({"Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear"})
 MAX_STEPS = 8
 
 
@@ -45,12 +46,24 @@ def _apply(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(onnx.helper.tensor_dtype_to_np_dtype(node.attribute("to")))
     if node.op_type == "Transpose":
         return np.transpose(array, node.attribute("perm"))
-    if node.op_type == "DequantizeLinear":
-        scale = graph.constants[node.inputs[1]].array()
-        zero = graph.constants[node.inputs[2]].array() if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
-        shape = [1] * array.ndim
-        if scale.size > 1:
-            shape[node.attribute("axis", 1)] = scale.size
-        wide = array.astype(np.float32) - zero.astype(np.float32).reshape(shape if zero.size > 1 else [1] * array.ndim)
-        return np.asarray(wide * scale.astype(np.float32).reshape(shape))
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        return _scaled(graph, node, array)
     return array
+
+
+def _scaled(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
+    """Per tensor or per axis. Quantised values stay float32 here: whole numbers within the bounds of their type."""
+    scale = graph.constants[node.inputs[1]].array()
+    known = len(node.inputs) > 2 and bool(node.inputs[2])
+    zero = graph.constants[node.inputs[2]].array() if known else np.zeros(1, np.uint8)
+    shape = [1] * array.ndim
+    if scale.size > 1:
+        shape[node.attribute("axis", 1)] = scale.size
+    factor = scale.astype(np.float32).reshape(shape)
+    offset = zero.astype(np.float32).reshape(shape if zero.size > 1 else [1] * array.ndim)
+    if node.op_type == "DequantizeLinear":
+        return np.asarray((array.astype(np.float32) - offset) * factor)
+    if zero.dtype.kind == "f" or "float" in zero.dtype.name:
+        return np.asarray(array.astype(np.float32) / factor)
+    bounds = ml_dtypes.iinfo(zero.dtype)
+    return np.clip(np.rint(array.astype(np.float32) / factor) + offset, float(bounds.min), float(bounds.max))

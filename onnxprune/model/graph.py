@@ -26,6 +26,8 @@ WEIGHT_TYPES = frozenset(
         TensorProto.DOUBLE,
         TensorProto.INT8,
         TensorProto.UINT8,
+        TensorProto.INT4,
+        TensorProto.UINT4,
         TensorProto.INT32,
     }
 )

@@ -230,13 +230,15 @@ class Op:
         if constant is None:
             axes = self.state.axes.get(key)
             return axes[axis] if axes is not None and len(axes) == rank else None
-        if constant.dtype not in WEIGHT_TYPES or constant.shape[axis] <= 1 or key in self.state.graph.fixed:
+        if constant.dtype not in WEIGHT_TYPES or constant.shape[axis] <= 1:
             return None
         use = self.state.uses.setdefault((self.node.index, slot), [None] * rank)
         found = use[axis]
         if found is None:
             found = use[axis] = self.state.atoms.fresh(constant.shape[axis])
             self._tie_repeated(key, slot, axis, found)
+            if key in self.state.graph.fixed:
+                self.pin(found, f"it belongs to {self.state.graph.fixed[key]}")
         return found
 
     def axes(self, slot: int) -> list[Labels]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from onnxprune.model.infer import Shape
 from onnxprune.ops.atoms import STAYS, IntArray, Labels
-from onnxprune.ops.context import Choice, Kept, NotUnderstood, Op
+from onnxprune.ops.context import Choice, Edit, Kept, NotUnderstood, Op
 from onnxprune.ops.registry import rule
 
 Block = tuple[list[int], list[int]]
@@ -166,7 +166,28 @@ def reshape(op: Op) -> None:
     op.literal(1, required)
 
 
-@rule("Flatten", "Squeeze", "Unsqueeze")
+@rule("Flatten", "Unsqueeze")
 def refold(op: Op) -> None:
     """The output's shape follows from the input's."""
     _apply(op)
+
+
+@rule("Squeeze")
+def squeeze(op: Op) -> None:
+    """Without axes, every axis of size 1 goes: an axis that shrinks to 1 must not, so the axes are written down."""
+    _apply(op)
+    if op.has(1) or op.attribute("axes"):
+        return
+    alone = [axis for axis, size in enumerate(op.shape(0)) if size == 1]
+    labels = [label for label in op.axes(0) if label is not None]
+
+    def rewrite(edit: Edit) -> None:
+        if all(edit.count(label, label.size) > 1 for label in labels):
+            return
+        if op.opset >= 13:
+            edit.set_input(1, np.array(alone, np.int64))
+        else:
+            edit.set_attribute("axes", alone)
+
+    if labels:
+        op.rewrite(rewrite)

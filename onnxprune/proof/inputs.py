@@ -80,7 +80,7 @@ def feed(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, scale: flo
         shape = shapes[value.name]
         dtype = value.type.tensor_type.elem_type
         if dtype == TensorProto.STRING:
-            result[value.name] = np.full(shape, "text", object)
+            result[value.name] = np.full(shape, "text")  # not of objects: these would be pickled
             continue
         kind = np.dtype(helper.tensor_dtype_to_np_dtype(dtype))
         if kind.kind in "iu":

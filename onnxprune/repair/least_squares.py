@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from onnxprune.capture.features import Linear, linear_layer
+from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.moments import Moments, Split, accumulate
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph, Node
@@ -35,7 +35,7 @@ RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 @dataclass(frozen=True)
 class LayerFit:
-    """Held-out error of a layer relative to its target's power: of the bare cut, and after the fit (`ridge` 0: kept)."""
+    """Held-out error of a layer relative to its target's power: bare cut, and after the fit (`ridge` 0: kept)."""
 
     node: str
     before: float
@@ -124,18 +124,6 @@ def _fittable(graph: Graph, node: Node | None) -> Linear | None:
         if key is not None and (key not in graph.model.tensors or len(graph.consumers.get(key, ())) != 1):
             return None
     return layer
-
-
-def residual_partner(graph: Graph, key: str) -> tuple[str, str] | None:
-    """(sum, other operand) if `key` is read by one Add of two computed values only."""
-    readers = graph.consumers.get(key, [])
-    if len(readers) != 1 or key in {o.name for o in graph.model.proto.graph.output}:
-        return None
-    node = graph.nodes[readers[0][0]]
-    if node.op_type != "Add" or node.scope != 0:
-        return None
-    other = node.inputs[1 - readers[0][1]]
-    return None if other in graph.constants or other == key else (node.outputs[0], other)
 
 
 def _moments(

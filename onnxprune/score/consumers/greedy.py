@@ -19,7 +19,7 @@ class Elimination(Protocol):
     """The state of one greedy removal."""
 
     def costs(self) -> FloatArray:
-        """(n,) what the error grows by if a unit leaves next; anything for units that have left."""
+        """(n,) what the error changes by if a unit leaves next; anything for units that have left."""
 
     def remove(self, unit: int) -> None:
         """The unit leaves."""
@@ -39,12 +39,25 @@ def remove_all(state: Elimination, consumers: Sequence[Consumer], n: int, blocks
     order = np.empty(n, dtype=np.int64)
     steps = np.zeros(n)
     for k in range(n):
-        costs = np.maximum(state.costs(), 0.0)
+        costs = state.costs()
         order[k] = picker.pick(costs)
         steps[k] = costs[order[k]]
         if k < n - 1:
             state.remove(int(order[k]))
-    return Removal(order, np.concatenate([[0.0], np.cumsum(steps)]))
+    return Removal(order, never_falling(np.cumsum(steps)))
+
+
+def remove_by_score(
+    scores: FloatArray, consumers: Sequence[Consumer], blocks: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """The order of leaving (n,) if scores (n,) say who stays and do not change."""
+    picker = Picker(absent(consumers, len(scores)), blocks)
+    return np.array([picker.pick(scores) for _ in scores], dtype=np.int64)
+
+
+def never_falling(errors: FloatArray) -> FloatArray:
+    """(n,) errors after 1..n removals -> (n + 1,) with the leading zero; a later smaller error counts as the earlier."""
+    return np.asarray(np.maximum.accumulate(np.concatenate([[0.0], errors])), dtype=np.float64)
 
 
 class Picker:
@@ -65,7 +78,8 @@ class Picker:
         if idle.any():
             turn = idle
         else:
-            turn &= costs <= costs[turn].min() * (1.0 + TIE) + NOTHING
+            least = float(costs[turn].min())
+            turn &= costs <= least + abs(least) * TIE + NOTHING
         unit = int(np.flatnonzero(turn)[-1])
         self.left[unit] = True
         self.lost[self.block[unit]] += 1

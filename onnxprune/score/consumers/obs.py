@@ -48,8 +48,17 @@ def obs(
     consumers: Sequence[Consumer], n: int, *, blocks: NDArray[np.int64] | None = None, ridge: float = RIDGE
 ) -> Removal:
     """What the consumers' outputs lose if a unit leaves and the weights of all others follow (OBS)."""
-    states = [_Layer(consumer, ridge) for consumer in consumers if (consumer.unit >= 0).any()]
-    return remove_all(_Group(states, n), consumers, n, blocks)
+    return remove_all(_Group(consumers, n, ridge), consumers, n, blocks)
+
+
+def refit_errors(consumers: Sequence[Consumer], order: NDArray[np.int64], *, ridge: float = RIDGE) -> FloatArray:
+    """(n + 1,) errors as in `Removal` for units that leave in a given order, the weights of all others following."""
+    group = _Group(consumers, len(order), ridge)
+    steps = np.zeros(len(order) + 1)
+    for k, unit in enumerate(order, start=1):
+        steps[k] = group.cost(int(unit))
+        group.remove(int(unit))
+    return np.asarray(np.cumsum(steps), dtype=np.float64)
 
 
 def ridge_system(consumer: Consumer, ridge: float) -> tuple[FloatArray, FloatArray]:
@@ -68,15 +77,20 @@ def ridge_system(consumer: Consumer, ridge: float) -> tuple[FloatArray, FloatArr
 class _Group:
     """The layers that read a group: costs add up, a unit leaves all of them."""
 
-    def __init__(self, layers: Sequence[_Layer], n: int) -> None:
-        self.layers = layers
+    def __init__(self, consumers: Sequence[Consumer], n: int, ridge: float) -> None:
+        self.layers = [_Layer(consumer, ridge) for consumer in consumers if (consumer.unit >= 0).any()]
         self.n = n
 
     def costs(self) -> FloatArray:
         total = np.zeros(self.n)
         for layer in self.layers:
-            total[layer.units] += layer.costs()
+            total[layer.units] += layer.costs(slice(None))
         return total
+
+    def cost(self, unit: int) -> float:
+        """What a single unit costs now."""
+        found = [(layer, layer.find(unit)) for layer in self.layers]
+        return float(sum(layer.costs(slice(q, q + 1))[0] for layer, q in found if q is not None))
 
     def remove(self, unit: int) -> None:
         for layer in self.layers:
@@ -106,28 +120,32 @@ class _Layer:
         self.panels = np.empty((m * b, max(_PANEL // b, 1) * b), order="F")
         self.waiting = 0
 
-    def costs(self) -> FloatArray:
-        """(m,) tr(W_q' D_q^-1 W_q) / power of the units that are still in the arrays."""
-        if self.weight.shape[1] == 1:
-            out = np.einsum("mbo,mbo->m", self.weight, self.weight) / self.diagonal[:, 0, 0]
+    def find(self, unit: int) -> int | None:
+        """Where a unit is in the arrays; None if this layer does not read it."""
+        position = int(np.searchsorted(self.units, unit))
+        return position if position < len(self.units) and self.units[position] == unit else None
+
+    def costs(self, which: slice) -> FloatArray:
+        """tr(W_q' D_q^-1 W_q) / power of units in the arrays; zero for those that have left."""
+        weight, diagonal = self.weight[which], self.diagonal[which]
+        if weight.shape[1] == 1:
+            out = np.einsum("mbo,mbo->m", weight, weight) / diagonal[:, 0, 0]
         else:
-            square = self.weight @ self.weight.transpose(0, 2, 1)
-            out = np.einsum("mij,mij->m", np.linalg.inv(self.diagonal), square)
-        return np.asarray(out * self.relative, dtype=np.float64)
+            out = np.einsum("mij,mij->m", np.linalg.inv(diagonal), weight @ weight.transpose(0, 2, 1))
+        return np.maximum(out, 0.0) * self.relative
 
     def remove(self, unit: int) -> None:
         """Eliminate the rows of a unit, if it is here."""
-        found = np.flatnonzero(self.units == unit)
-        if not found.size:
+        q = self.find(unit)
+        if q is None:
             return
-        q = int(found[0])
         m, b, outputs = self.weight.shape
         rows = slice(q * b, (q + 1) * b)
         panels = self.panels[:, : self.waiting]
         column = self.inverse[rows] - panels[rows] @ panels.T
-        lower = np.linalg.cholesky(self.diagonal[q])
-        panel = linalg.solve_triangular(lower, column, lower=True, check_finite=False).T
-        step = linalg.solve_triangular(lower, self.weight[q], lower=True, check_finite=False)
+        whiten = np.linalg.inv(np.linalg.cholesky(self.diagonal[q]))
+        panel = (whiten @ column).T
+        step = whiten @ self.weight[q]
         flat = self.weight.reshape(m * b, outputs)
         flat -= panel @ step
         blocks = panel.reshape(m, b, b)
@@ -159,6 +177,7 @@ def _solve(hessian: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArr
     inverse, info = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
     if info != 0:
         raise np.linalg.LinAlgError("the second moments are singular")
-    upper = np.triu_indices(len(inverse), 1)
-    inverse[upper] = inverse.T[upper]
-    return np.ascontiguousarray(inverse), weight
+    diagonal = inverse.diagonal().copy()
+    inverse = inverse.T + inverse  # the other triangle is zero
+    inverse[np.diag_indices_from(inverse)] = diagonal
+    return inverse, weight

@@ -1,0 +1,108 @@
+"""Does the data fit the model? Shapes from the headers, then every value once, in bounded pieces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.data.calibration import Feed
+from onnxprune.data.column import Column, Shape
+from onnxprune.data.convert import family
+from onnxprune.data.lookup import table_size
+from onnxprune.data.specs import InputSpec
+from onnxprune.errors import DataError
+from onnxprune.model.graph import Graph
+
+_PIECE_BYTES = 16 << 20
+
+
+def check_shapes(spec: InputSpec, column: Column) -> None:
+    """Rank and fixed sizes of every row, and one shape within each group. Raises DataError."""
+    fixed = spec.shape[1:]
+    if len(column.shapes()) > 1:
+        rows = range(column.rows)
+    else:
+        rows = range(min(1, column.rows))
+    for row in rows:
+        shape = column.shape(row)
+        if not _fits(shape, fixed):
+            shown = "(" + ", ".join(["N", *map(str, shape)]) + ")"
+            raise DataError(f"{column.label(row)}: shape {shown} does not fit input {spec}", hint=_hint(spec, shape))
+        first = row - row % spec.group
+        if shape != column.shape(first):
+            raise DataError(
+                f"{column.label(row)}: shape {shape} differs from {column.shape(first)} within a batch of {spec.group}",
+                hint=f"The model fixes the batch of {spec.name!r} at {spec.group}: those samples must be of one size.",
+            )
+
+
+def _fits(shape: Shape, fixed: Sequence[int | str | None]) -> bool:
+    return len(shape) == len(fixed) and all(
+        size > 0 and (not isinstance(want, int) or size == want) for size, want in zip(shape, fixed, strict=True)
+    )
+
+
+def _hint(spec: InputSpec, shape: Shape) -> str | None:
+    if len(shape) == len(spec.shape) - 2:
+        return "The first axis counts the samples; a single sample needs one of size 1: array[None]."
+    if len(shape) == 3 and len(spec.shape) == 4:
+        fixed = spec.shape[1:]
+        if _fits((shape[2], *shape[:2]), fixed) or _fits((*shape[1:], shape[0]), fixed):
+            return "The channels are on the other axis: numpy.moveaxis mends that."
+        if isinstance(fixed[1], int) or isinstance(fixed[2], int):
+            return "Images (a folder, or uint8 arrays) are resized with --preprocess."
+    return None
+
+
+def check_symbols(feeds: Sequence[Feed]) -> None:
+    """A symbol has one size within a sample, over all inputs. Raises DataError."""
+    uniform = all(len(feed.column.shapes()) == 1 for feed in feeds)
+    samples = min((feed.samples for feed in feeds if not feed.shared), default=1)
+    for sample in range(1 if uniform else samples):
+        sizes: dict[str, tuple[int, str]] = {}
+        for feed in feeds:
+            for symbol, size in zip(feed.spec.shape, (feed.spec.group, *feed.shape(sample)), strict=False):
+                if not isinstance(symbol, str):
+                    continue
+                known, other = sizes.setdefault(symbol, (size, feed.spec.name))
+                if known != size:
+                    raise DataError(
+                        f"sample {sample}: {symbol!r} is {known} in input {other!r} and {size} in {feed.spec.name!r}",
+                        hint="One symbol of the model is one size: pad or cut the data.",
+                    )
+
+
+def check_values(feed: Feed, graph: Graph) -> None:
+    """Every value once: no NaN, no infinity, integers within the table that they look up. Raises DataError.
+
+    Reads pieces of at most 16 MB (or one row), so that a mapped file never has to fit into memory.
+    """
+    column, spec = feed.column, feed.spec
+    kind = family(spec.numpy)
+    table = table_size(graph, spec.name) if kind == "integer" else None
+    row = 0
+    while row < column.rows:
+        shape = column.shape(row)
+        step = max(1, _PIECE_BYTES // max(1, math.prod(shape) * spec.numpy.itemsize))
+        stop = min(row + step, column.rows)
+        if len(column.shapes()) > 1:
+            stop = next((i for i in range(row + 1, stop) if column.shape(i) != shape), stop)
+        values = column.read(np.arange(row, stop))
+        if kind in ("float", "complex"):
+            _require(np.isfinite(values), values, feed, row, "is not a finite number")
+        elif table is not None:
+            good = (values >= -table) & (values < table)
+            _require(good, values, feed, row, f"is outside of the table of {table} rows that it looks up")
+        row = stop
+
+
+def _require(good: NDArray[np.bool_], values: NDArray[Any], feed: Feed, start: int, problem: str) -> None:
+    if good.all():
+        return
+    place = tuple(int(i) for i in np.argwhere(~good)[0])
+    where = f"{feed.column.label(start + place[0])}" + (f", position {place[1:]}" if place[1:] else "")
+    raise DataError(f"input {feed.spec.name!r}, {where}: {values[place]} {problem}")

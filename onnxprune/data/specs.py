@@ -1,0 +1,98 @@
+"""What a model's inputs look like, as far as data must fit them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from onnxprune.errors import DataError
+from onnxprune.model.load import Model
+
+_ANONYMOUS = frozenset({"?", "-1", "None", "unk"})
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input that a caller must feed. `dtype` is a TensorProto type; `shape` holds sizes, symbols, or None."""
+
+    name: str
+    dtype: int
+    shape: tuple[int | str | None, ...]
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The numpy type that the model is fed; object for strings."""
+        return np.dtype(object) if self.dtype == TensorProto.STRING else helper.tensor_dtype_to_np_dtype(self.dtype)
+
+    @property
+    def group(self) -> int:
+        """Rows of the first axis that one sample fills: the size that the model fixes, otherwise 1."""
+        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else 1
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first axis has a free size, so that one feed may hold several samples."""
+        return bool(self.shape) and not isinstance(self.shape[0], int)
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {type_name(self)} ({sizes})"
+
+
+_NAMES = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+
+
+def type_name(spec: InputSpec) -> str:
+    """The element type as numpy calls it: float32, int64, bfloat16, string."""
+    return _NAMES.get(spec.dtype) or TensorProto.DataType.Name(spec.dtype).lower()
+
+
+def input_specs(model: Model) -> tuple[InputSpec, ...]:
+    """The inputs of `model` in order, those that an initializer already fills left out.
+
+    Raises DataError for an input that is not a tensor (a sequence, an optional) or has no declared rank.
+    """
+    found = []
+    for value in model.proto.graph.input:
+        if value.name in model.tensors:
+            continue
+        if not value.type.HasField("tensor_type"):
+            raise DataError(f"input {value.name!r} is not a tensor: such models cannot be calibrated")
+        tensor = value.type.tensor_type
+        if not tensor.HasField("shape"):
+            raise DataError(f"input {value.name!r} has no declared shape", hint="Declare its rank in the model.")
+        shape: list[int | str | None] = []
+        for dim in tensor.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                shape.append(dim.dim_value)
+            else:
+                shape.append(dim.dim_param if dim.dim_param and dim.dim_param not in _ANONYMOUS else None)
+        found.append(InputSpec(value.name, tensor.elem_type, tuple(shape)))
+    return tuple(found)
+
+
+def expected(specs: Sequence[InputSpec]) -> str:
+    """A hint that lists the model's inputs."""
+    return "The model's inputs: " + ("; ".join(map(str, specs)) or "none")
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """ "Did you mean 'x'?  " or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"Did you mean {close[0]!r}?  " if close else ""
+
+
+def check_names(names: Iterable[str], specs: Sequence[InputSpec], where: str) -> None:
+    """Raise DataError unless `names` are exactly the names of `specs`."""
+    given, wanted = list(names), [spec.name for spec in specs]
+    for name in given:
+        if name not in wanted:
+            raise DataError(f"{where}: {name!r} is not an input of the model", hint=near(name, wanted) + expected(specs))
+    for name in wanted:
+        if name not in given:
+            raise DataError(f"{where}: no data for input {name!r}", hint=near(name, given) + expected(specs))
