@@ -6,8 +6,12 @@ The functions of onnxprune.api are here, loaded when they are first used: `shrin
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime reports home from its import on unless this is set before; promise: no network, no telemetry.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

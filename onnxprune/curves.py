@@ -1,8 +1,8 @@
 """Removal curves of the groups of a network, from calibration data.
 
 One walk over the original network gathers, for every layer that sums over removable indices, the second moments of its
-inputs and outputs. As soon as all consumers of a group are known, a consumer criterion (greedy OBS by default) gives the
-order in which its units leave and the error of each prefix; then the moments are forgotten.
+inputs and outputs. As soon as all consumers of a group are known, a consumer criterion (greedy OBS by default) gives
+the order in which its units leave and the error of each prefix; then the moments are forgotten.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ LAYERS = [
     {"errors", "units", "results"},
     {"model"},
     {"ops"},
-    {"trace"},
+    {"trace", "data"},
+    {"capture"},
     {"score", "allocate"},
-    {"plan", "choose", "config"},
+    {"plan", "choose", "config", "curves"},
     {"cut", "provenance"},
     {"repair", "proof"},
     {"summaries", "differences", "system"},
@@ -29,7 +30,7 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-ONNXRUNTIME_ROOMS = {"proof", "system"}
+ONNXRUNTIME_ROOMS = {"proof", "capture", "system"}
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 
 
