@@ -56,7 +56,7 @@ def remove_by_score(
 
 
 def never_falling(errors: FloatArray) -> FloatArray:
-    """(n,) errors after 1..n removals -> (n + 1,) with the leading zero; a later smaller error counts as the earlier."""
+    """(n,) errors after 1..n removals -> (n + 1,) with a leading zero; an error that falls again does not count."""
     return np.asarray(np.maximum.accumulate(np.concatenate([[0.0], errors])), dtype=np.float64)
 
 

@@ -55,7 +55,7 @@ class Consumer:
 
         A layer whose output is constant is measured by its mean square instead; one that gives only zeros has no say.
         """
-        power = self.power if self.power > 0 else float(np.einsum("io,ij,jo->", self.weight, self.gram, self.weight))
+        power = self.power if self.power > 0 else float(np.sum(self.weight * (self.gram @ self.weight)))
         return 1.0 / power if power > 0 else 0.0
 
 
