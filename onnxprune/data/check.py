@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data.calibration import Feed
-from onnxprune.data.column import Column, Shape
+from onnxprune.data.column import Column, Positions, Shape
 from onnxprune.data.convert import family
 from onnxprune.data.lookup import table_size
 from onnxprune.data.specs import InputSpec
@@ -23,11 +23,8 @@ _PIECE_BYTES = 16 << 20
 def check_shapes(spec: InputSpec, column: Column) -> None:
     """Rank and fixed sizes of every row, and one shape within each group. Raises DataError."""
     fixed = spec.shape[1:]
-    if len(column.shapes()) > 1:
-        rows = range(column.rows)
-    else:
-        rows = range(min(1, column.rows))
-    for row in rows:
+    mixed = len(column.shapes()) > 1
+    for row in range(column.rows if mixed else min(1, column.rows)):
         shape = column.shape(row)
         if not _fits(shape, fixed):
             shown = "(" + ", ".join(["N", *map(str, shape)]) + ")"
@@ -76,33 +73,39 @@ def check_symbols(feeds: Sequence[Feed]) -> None:
                     )
 
 
-def check_values(feed: Feed, graph: Graph) -> None:
-    """Every value once: no NaN, no infinity, integers within the table that they look up. Raises DataError.
+def check_values(feed: Feed, rows: Positions, graph: Graph) -> None:
+    """Every value of `rows`: no NaN, no infinity, integers within the table that they look up. Raises DataError.
 
     Reads pieces of at most 16 MB (or one row), so that a mapped file never has to fit into memory.
     """
-    column, spec = feed.column, feed.spec
+    spec = feed.spec
     kind = family(spec.numpy)
     table = table_size(graph, spec.name) if kind == "integer" else None
-    row = 0
-    while row < column.rows:
-        shape = column.shape(row)
-        step = max(1, _PIECE_BYTES // max(1, math.prod(shape) * spec.numpy.itemsize))
-        stop = min(row + step, column.rows)
-        if len(column.shapes()) > 1:
-            stop = next((i for i in range(row + 1, stop) if column.shape(i) != shape), stop)
-        values = column.read(np.arange(row, stop))
+    for piece in _pieces(feed, rows):
+        values = feed.column.read(piece)
         if kind in ("float", "complex"):
-            _require(np.isfinite(values), values, feed, row, "is not a finite number")
+            _require(np.isfinite(values), values, feed, piece, "is not a finite number")
         elif table is not None:
             good = (values >= -table) & (values < table)
-            _require(good, values, feed, row, f"is outside of the table of {table} rows that it looks up")
-        row = stop
+            _require(good, values, feed, piece, f"is outside of the table of {table} rows that it looks up")
 
 
-def _require(good: NDArray[np.bool_], values: NDArray[Any], feed: Feed, start: int, problem: str) -> None:
+def _pieces(feed: Feed, rows: Positions) -> Iterator[Positions]:
+    """Parts of `rows` of one shape."""
+    column, mixed, start = feed.column, len(feed.column.shapes()) > 1, 0
+    while start < len(rows):
+        shape = column.shape(int(rows[start]))
+        step = max(1, _PIECE_BYTES // max(1, math.prod(shape) * feed.spec.numpy.itemsize))
+        stop = min(start + step, len(rows))
+        if mixed:
+            stop = next((i for i in range(start + 1, stop) if column.shape(int(rows[i])) != shape), stop)
+        yield rows[start:stop]
+        start = stop
+
+
+def _require(good: NDArray[np.bool_], values: NDArray[Any], feed: Feed, rows: Positions, problem: str) -> None:
     if good.all():
         return
     place = tuple(int(i) for i in np.argwhere(~good)[0])
-    where = f"{feed.column.label(start + place[0])}" + (f", position {place[1:]}" if place[1:] else "")
+    where = feed.column.label(int(rows[place[0]])) + (f", position {place[1:]}" if place[1:] else "")
     raise DataError(f"input {feed.spec.name!r}, {where}: {values[place]} {problem}")

@@ -3,7 +3,7 @@
 | from | to | when |
 | --- | --- | --- |
 | float | another float | nothing finite becomes infinite (rounding is allowed: float64 -> float32 -> float16) |
-| integer or bool | float | every value is exact; uint8 only with a stated scale (preprocess.py): 0..255 and 0..1 are different data |
+| integer or bool | float | every value is exact; uint8 never: it needs a stated scale (preprocess.py) |
 | integer or bool | integer or bool | every value fits |
 | float | integer or bool | never |
 | text | string | always |

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxprune.data import images
 from onnxprune.data.npy import read_npy, read_npz
-from onnxprune.data.preprocess import Preprocess, geometry, target
+from onnxprune.data.preprocess import Preprocess, geometry, require_scale, target
 from onnxprune.data.specs import InputSpec, check_names, expected
 from onnxprune.data.store import LIMIT_BYTES, Spool
 from onnxprune.errors import DataError
@@ -93,6 +93,7 @@ def _read_images(folder: Path, names: Sequence[str], specs: Sequence[InputSpec],
             f"a folder of images feeds one input, the model has {len(specs)}",
             hint="Use .npz files (one key per input) or file.py:function.  " + expected(specs),
         )
+    require_scale(specs[0], steps, "the images")
     wanted = target(specs[0], steps)
     shaping = geometry(specs[0], steps, wanted)
     spool = Spool()
@@ -137,7 +138,7 @@ def add_piece(
 ) -> int:
     """Append one sample (an array without the batch axis) or several; how many rows. Raises DataError."""
     check_names(arrays, specs, label)
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
     for spec in specs:
         array, rank = arrays[spec.name], max(len(spec.shape), 1)
         if array.ndim == rank - 1:
@@ -146,10 +147,10 @@ def add_piece(
             raise DataError(f"{label}: shape {array.shape} does not fit input {spec}")
         if not len(array):
             raise DataError(f"{label}: no samples for input {spec.name!r}")
-        counts[spec.name] = len(array) // spec.group if len(array) % spec.group == 0 else len(array)
+        counts[spec.name] = len(array) / spec.group
         spools[spec.name].add(array, label)
     if len(set(counts.values())) > 1:
-        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        shown = ", ".join(f"{name} {count:g}" for name, count in counts.items())
         raise DataError(f"{label}: the inputs have different numbers of samples: {shown}")
     if sum(spool.nbytes for spool in spools.values()) > LIMIT_BYTES:
         raise DataError(f"the data is larger than {LIMIT_BYTES // 10**9} GB at {label}", hint="Use --samples N.")

@@ -95,10 +95,11 @@ def _resized(image: Image.Image, geometry: Geometry, label: str) -> NDArray[np.u
     if isinstance(size, int):
         short = min(image.width, image.height)
         size = tuple(max(size, int(side * size / short)) for side in (image.height, image.width))
-        size = tuple(geometry.resize if side == short else new for side, new in zip(image.size[::-1], size, strict=True))
     if size and (image.height, image.width) != size:
         if size[0] * size[1] > PIXEL_LIMIT:
-            raise DataError(f"{label} of {image.width} x {image.height} pixels would be resized to {size[1]} x {size[0]}")
+            raise DataError(
+                f"{label} of {image.width} x {image.height} pixels would be resized to {size[1]} x {size[0]}"
+            )
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     if geometry.crop:
         height, width = geometry.crop

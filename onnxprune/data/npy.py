@@ -42,7 +42,8 @@ class Header:
 
     def array(self, buffer: memoryview, offset: int) -> NDArray[Any]:
         """The array at `offset` of `buffer`, without a copy."""
-        return np.ndarray(self.shape, self.dtype, buffer, offset, order="F" if self.fortran else "C")
+        result: NDArray[Any] = np.ndarray(self.shape, self.dtype, buffer, offset, order="F" if self.fortran else "C")
+        return result
 
 
 def open_file(path: Path) -> int:
@@ -99,7 +100,8 @@ def read_header(stream: IO[bytes], size: int, label: str) -> Header:
     nbytes = math.prod(shape) * dtype.itemsize
     if any(size_ < 0 for size_ in shape) or end + nbytes > size:
         raise DataError(
-            f"{label} claims shape {shape} of {dtype} ({format_bytes(nbytes)}), but there are only {max(size - end, 0)} bytes"
+            f"{label} claims shape {shape} of {dtype} ({format_bytes(nbytes)}), "
+            f"but there are only {max(size - end, 0)} bytes"
         )
     return Header(shape, dtype, fortran, end, nbytes)
 

@@ -5,13 +5,14 @@
 | option | value | default |
 | --- | --- | --- |
 | scale | a number or fraction: 1/255; 1 takes 0..255 as it is | must be said for a model of floats |
-| mean, std | one number, or one per channel separated by bars: 0.485\\|0.456\\|0.406; (pixel * scale - mean) / std | 0, 1 |
+| mean, std | one number, or one per channel with bars between; (pixel * scale - mean) / std | 0, 1 |
 | layout | nchw or nhwc: the model's | from the input's shape, else nchw |
 | resize | N (shorter side) or HxW | the model's size, if neither resize nor crop is given |
 | crop | N or HxW, from the centre | after resize=N: the model's size |
 | color | rgb or bgr: the model's order of channels; mean and std are in that order | rgb |
 
-`imagenet` is torchvision's: shorter side to 256/224 of the model's size, centre crop, 0..1, mean and deviation of ImageNet.
+`imagenet` is torchvision's: shorter side to 256/224 of the model's size, centre crop to it, 0..1, then the mean and
+deviation of ImageNet. Example of all: scale=1/255,mean=0.485|0.456|0.406,std=0.229|0.224|0.225,resize=256,crop=224.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.data.convert import Convert
-from onnxprune.data.specs import InputSpec, near
+from onnxprune.data.convert import Convert, family
+from onnxprune.data.specs import InputSpec, near, type_name
 from onnxprune.errors import DataError, UsageError
 
 Size = tuple[int, int]
@@ -63,7 +64,8 @@ def parse(text: str) -> Preprocess:
             known = ["imagenet", *_READERS]
             raise UsageError(
                 f"--preprocess: unknown option {part.strip()!r}",
-                hint=near(key, known) + 'Known: imagenet, or "scale=1/255,mean=..,std=..,layout=..,resize=..,crop=..,color=.."',
+                hint=near(key, known)
+                + 'Known: imagenet, or "scale=1/255,mean=..,std=..,layout=..,resize=..,crop=..,color=.."',
             )
         if key in seen:
             raise UsageError(f"--preprocess: {key!r} is given twice")
@@ -194,6 +196,18 @@ def geometry(spec: InputSpec, steps: Preprocess, wanted: Target) -> Geometry:
 
 def _sides(wanted: Target) -> tuple[int | None, int | None]:
     return wanted.height, wanted.width
+
+
+def require_scale(spec: InputSpec, steps: Preprocess, label: str) -> None:
+    """Pixels are 0..255; what the model takes is not in the file. Raises DataError unless the user said it."""
+    said = steps.scale is not None or steps.mean is not None or steps.std is not None
+    if family(spec.numpy) == "float" and not said:
+        raise DataError(
+            f"{label} hold 0..255 and input {spec} takes {type_name(spec)}: nothing says how the pixels are scaled",
+            hint="--preprocess imagenet, or scale=1/255 (to 0..1), or scale=1 (as they are).",
+        )
+    if family(spec.numpy) != "float" and said:
+        raise UsageError(f"--preprocess: input {spec} takes whole numbers: scale, mean and std do not apply")
 
 
 def arithmetic(spec: InputSpec, steps: Preprocess, axis: int | None, channels: int) -> Convert:

@@ -44,12 +44,12 @@ class InputSpec:
         return f"{self.name}: {type_name(self)} ({sizes})"
 
 
-_NAMES = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+_NAMES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 
 
 def type_name(spec: InputSpec) -> str:
     """The element type as numpy calls it: float32, int64, bfloat16, string."""
-    return _NAMES.get(spec.dtype) or TensorProto.DataType.Name(spec.dtype).lower()
+    return _NAMES.get(spec.dtype) or str(TensorProto.DataType.Name(spec.dtype)).lower()
 
 
 def input_specs(model: Model) -> tuple[InputSpec, ...]:
@@ -92,7 +92,9 @@ def check_names(names: Iterable[str], specs: Sequence[InputSpec], where: str) ->
     given, wanted = list(names), [spec.name for spec in specs]
     for name in given:
         if name not in wanted:
-            raise DataError(f"{where}: {name!r} is not an input of the model", hint=near(name, wanted) + expected(specs))
+            raise DataError(
+                f"{where}: {name!r} is not an input of the model", hint=near(name, wanted) + expected(specs)
+            )
     for name in wanted:
         if name not in given:
             raise DataError(f"{where}: no data for input {name!r}", hint=near(name, given) + expected(specs))

@@ -44,7 +44,7 @@ class Store:
         self.size += count
 
     def _spill(self) -> None:
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the store
         assert isinstance(self._file, io.BytesIO)
         file.write(self._file.getbuffer())
         self._file, self._on_disk = file, True

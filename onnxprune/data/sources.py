@@ -1,0 +1,209 @@
+"""`open_data`: from what the user named to a checked Calibration."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.data import function as functions
+from onnxprune.data.calibration import Calibration, Feed
+from onnxprune.data.check import check_shapes, check_symbols, check_values
+from onnxprune.data.fit import Raw, fit, takes_pixels
+from onnxprune.data.folder import Spooled, choose, list_files, read_folder
+from onnxprune.data.npy import read_npy, read_npz
+from onnxprune.data.preprocess import Preprocess, parse
+from onnxprune.data.specs import InputSpec, check_names, expected, input_specs
+from onnxprune.data.synthetic import DEFAULT_SAMPLES, Random
+from onnxprune.errors import DataError, UsageError
+from onnxprune.model.graph import build
+from onnxprune.model.load import Model
+
+Arrays = Mapping[str, NDArray[Any]]
+Source = str | os.PathLike[str] | Sequence[str] | Arrays | Callable[[], Any]
+_FUNCTION = re.compile(r".+\.py:[^\W\d]\w*", re.DOTALL)
+_FORMS = "Data is calib.npz, x=a.npy, a folder of images or arrays, file.py:function, or random."
+
+
+def open_data(
+    text: Source, model: Model, *, preprocess: str | None = None, samples: int | None = None, seed: int = 0
+) -> Calibration:
+    """Open calibration data and check that all of it fits `model`.
+
+    text: `calib.npz`; `x=a.npy` (one per input, as a sequence); a .npy for a model of one input; a folder; a
+    `file.py:function`; `random`; or from Python a mapping of arrays or a callable. samples: at most so many, a seeded
+    draw (of a function: the first). Raises UsageError for wrong options and missing paths, DataError for the rest.
+    """
+    if samples is not None and samples < 1:
+        raise UsageError(f"--samples must be at least 1, not {samples}")
+    specs = input_specs(model)
+    if not specs:
+        raise DataError("the model has no inputs: there is nothing to feed")
+    steps = None if preprocess is None else parse(preprocess)
+    opened = _Opening(model, specs, steps, samples, seed)
+    if isinstance(text, Mapping):
+        return opened.arrays(functions.to_arrays(text, specs, "the data"), "arrays")
+    if callable(text):
+        name, file = functions.label_of(text)
+        return opened.function(text, name, file)
+    if isinstance(text, (str, os.PathLike)):
+        return opened.text(os.fspath(text))
+    items = [os.fspath(item) for item in text]
+    return opened.text(items[0]) if len(items) == 1 else opened.named(items)
+
+
+class _Opening:
+    """One call of `open_data`."""
+
+    def __init__(
+        self, model: Model, specs: Sequence[InputSpec], steps: Preprocess | None, samples: int | None, seed: int
+    ) -> None:
+        self.model, self.specs, self.steps, self.samples, self.seed = model, specs, steps, samples, seed
+
+    def text(self, text: str) -> Calibration:
+        if text == "random":
+            return self.random()
+        if not text or "\0" in text:
+            raise UsageError(f"not a data source: {text!r}", hint=_FORMS)
+        path = Path(text)
+        if not os.path.lexists(text):
+            if _FUNCTION.fullmatch(text):
+                label = path.name
+                with functions.loaded(text) as function:
+                    return self.function(function, label, text.rpartition(":")[0])
+            if "=" in text:
+                return self.named([text])
+            raise UsageError(f"no such file or folder: {text!r}", hint=_FORMS)
+        if path.is_dir():
+            return self.folder(path)
+        suffix = path.suffix.lower()
+        if suffix == ".npz":
+            return self.arrays(read_npz(path), path.name)
+        if suffix == ".npy":
+            if len(self.specs) != 1:
+                raise DataError(f"{path.name} feeds one input, the model has {len(self.specs)}: say which, x={text}")
+            return self.arrays({self.specs[0].name: read_npy(path)}, path.name)
+        hint = "The function is missing: file.py:function." if suffix == ".py" else _FORMS
+        raise UsageError(f"{text!r} is not a .npz, a .npy or a folder", hint=hint)
+
+    def named(self, items: Sequence[str]) -> Calibration:
+        """`x=a.npy`, several. A name may itself hold "=" and ":"."""
+        found: dict[str, NDArray[Any]] = {}
+        labels = []
+        for item in items:
+            known = [spec.name for spec in self.specs if item.startswith(spec.name + "=")]
+            name = max(known, key=len) if known else item.partition("=")[0]
+            path = item[len(name) + 1 :]
+            if "=" not in item or not path:
+                raise UsageError(f"several sources must be NAME=FILE.npy each, not {item!r}", hint=expected(self.specs))
+            if name in found:
+                raise UsageError(f"input {name!r} is given twice")
+            if Path(path).suffix.lower() != ".npy":
+                raise UsageError(f"{item!r}: a .npy file is needed after the name")
+            check_names([name], [s for s in self.specs if s.name == name] or self.specs, item)
+            found[name] = read_npy(Path(path))
+            labels.append(f"{name}={Path(path).name}")
+        return self.arrays(found, ", ".join(labels))
+
+    def folder(self, path: Path) -> Calibration:
+        steps = self.steps
+        label = f"{path.resolve().name}/"
+        if list_files(path)[1] == "images":
+            self.steps = steps or Preprocess()
+        read = read_folder(path, self.specs, steps, self.samples, self.seed)
+        return self.spooled(read, f"{label} ({read.note})", label)
+
+    def function(self, function: Callable[[], Any], label: str, file: str | None) -> Calibration:
+        given = functions.collect(function, self.specs, label, self.samples, file)
+        if isinstance(given, Spooled):
+            return self.spooled(given, f"{label} ({given.note})", label)
+        return self.arrays(given, label)
+
+    def random(self) -> Calibration:
+        if self.steps is not None:
+            raise UsageError("--preprocess has nothing to apply to: the data is random")
+        graph, samples = build(self.model), self.samples or DEFAULT_SAMPLES
+        columns = [Random(graph, spec, i, samples, self.seed) for i, spec in enumerate(self.specs)]
+        notes = [f"{s.name!r} as {c.note!r} expects" for s, c in zip(self.specs, columns, strict=True) if c.note]
+        feeds = [Feed(spec, column) for spec, column in zip(self.specs, columns, strict=True)]
+        return Calibration(feeds, np.arange(samples), "random" + (f" ({'; '.join(notes)})" if notes else ""))
+
+    def spooled(self, read: Spooled, source: str, label: str) -> Calibration:
+        raws = {name: Raw(spool.arrays(), spool.labels, label) for name, spool in read.spools.items()}
+        if not all(spool.rows for spool in read.spools.values()):
+            raise DataError(f"{label} gave no samples")
+        return self.finish(raws, source, {})
+
+    def arrays(self, given: Arrays, source: str) -> Calibration:
+        """Whole arrays, one per input. A single one may have any name if the model has one input."""
+        label = source
+        if len(given) == 1 and len(self.specs) == 1 and self.specs[0].name not in given:
+            key = next(iter(given))
+            source = f"{source} (array {key!r} for input {self.specs[0].name!r})"
+            given = {self.specs[0].name: given[key]}
+        check_names(given, self.specs, label)
+        raws, shared = {}, {}
+        for spec in self.specs:
+            array = np.asarray(given[spec.name])
+            shared[spec.name] = not spec.shape and array.ndim == 0
+            if shared[spec.name]:
+                array = array.reshape(1)
+            elif not spec.batched and array.ndim == len(spec.shape) + 1 and array.shape[1:2] == spec.shape[:1]:
+                array = array.reshape(-1, *array.shape[2:]) if spec.shape else array
+            if array.ndim < 1:
+                raise DataError(f"{label}: a single number does not fit input {spec}", hint=expected(self.specs))
+            raws[spec.name] = Raw([array], (), label)
+        return self.finish(raws, source, shared)
+
+    def finish(self, raws: Mapping[str, Raw], source: str, shared: Mapping[str, bool]) -> Calibration:
+        pairs = [(spec, raws[spec.name]) for spec in self.specs]
+        if self.steps is not None and not any(takes_pixels(s, a) for s, raw in pairs for a in raw.arrays):
+            raise UsageError(
+                "--preprocess has nothing to apply to: it is for images and arrays of uint8",
+                hint=f"The data is {', '.join(str(a.dtype) for _, raw in pairs for a in raw.arrays[:1])}.",
+            )
+        feeds = []
+        for spec, raw in pairs:
+            column = fit(spec, raw, self.steps)
+            if not column.rows:
+                raise DataError(f"{raw.name}: no samples for input {spec.name!r}")
+            check_shapes(spec, column)
+            feeds.append(Feed(spec, column, shared.get(spec.name, False)))
+        feeds = self._shared(feeds)
+        total, dropped = _count(feeds)
+        order = choose(total, self.samples, self.seed)
+        check_symbols(feeds)
+        graph = build(self.model)
+        for feed in feeds:
+            check_values(feed, np.unique(feed.rows(order)), graph)
+        notes = [f"{len(order)} of {total} samples"] if len(order) < total else []
+        notes += [f"{dropped} left over"] if dropped else []
+        return Calibration(feeds, order, source + (f" ({', '.join(notes)})" if notes else ""))
+
+    def _shared(self, feeds: Sequence[Feed]) -> list[Feed]:
+        """An input of fixed batch with exactly one batch of data goes with every sample of the batched inputs."""
+        most = max((f.samples for f in feeds if f.spec.batched), default=1)
+        return [
+            Feed(f.spec, f.column, f.shared or (not f.spec.batched and bool(f.spec.shape) and f.samples == 1 < most))
+            for f in feeds
+        ]
+
+
+def _count(feeds: Sequence[Feed]) -> tuple[int, int]:
+    """(samples, rows left over). Raises DataError if the inputs disagree or there is not one whole sample."""
+    for feed in feeds:
+        if not feed.samples:
+            raise DataError(
+                f"input {feed.spec.name!r} has {feed.column.rows} rows, the model takes {feed.spec.group} at a time"
+            )
+    own = [feed for feed in feeds if not feed.shared] or list(feeds[:1])
+    counts = {feed.spec.name: feed.samples for feed in own}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DataError(f"the inputs have different numbers of samples: {shown}")
+    return own[0].samples, max(feed.column.rows % feed.spec.group for feed in own)
