@@ -189,7 +189,7 @@ def test_input_straight_to_output(tmp_path: Path) -> None:
 def test_weight_straight_to_output(tmp_path: Path) -> None:
     proto = cnn()
     proto.graph.output.append(info("w1", [8, 3, 3, 3]))
-    assert "graph output" in pins(tmp_path, proto)
+    assert "first: it belongs to a graph output" in pins(tmp_path, proto)
 
 
 def test_graph_without_nodes(tmp_path: Path) -> None:
@@ -303,3 +303,4 @@ def test_training_info_keeps_what_it_names(tmp_path: Path) -> None:
     result, small = shrunk(tmp_path, proto)
     assert {g.name: g.removed for g in result.groups if g.removed} == {"free": 3}
     assert small.proto.training_info == proto.training_info
+    assert "first: it belongs to an initializer that training_info names" in pins(tmp_path, proto)

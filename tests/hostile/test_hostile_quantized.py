@@ -16,7 +16,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from onnxprune.api import inspect, shrink
+from onnxprune.api import inspect, shrink, why
 from onnxprune.model.load import load
 from tests.hostile.support import DIGITS, ROOT, Array, info, model_of, run, shrunk, weights
 
@@ -87,7 +87,8 @@ def test_int4_weights(tmp_path: Path, block: int) -> None:
     if result.written:
         assert result.proof is not None and load(tmp_path / "small.onnx").tensors["q"].shape == (4, 4)
     else:
-        assert any(g.reason and ("DequantizeLinear" in g.reason or "INT4" in g.reason) for g in result.groups)
+        reasons = [g.pinned for g in why(path, "DequantizeLinear:w")]
+        assert block and "DequantizeLinear is refused: its scales are per block" in reasons
 
 
 def test_a_weight_that_is_quantised_in_the_graph(tmp_path: Path) -> None:
