@@ -5,6 +5,7 @@
 #   make zoo         shrink about fifty torchvision architectures, write docs/zoo.md (installs PyTorch, takes long);
 #                    make zoo ZOO=folder takes folder/script/*.onnx and folder/dynamo/*.onnx and needs no PyTorch
 #   make bench-self  how fast onnxprune itself is, write docs/benchmarks.md
+#   make docs        regenerate what README.md and docs/operators.md show
 #   make clean       remove everything that the other targets made
 # Paths are relative throughout, so that a folder with spaces in its name works.
 
@@ -13,11 +14,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self clean
+.PHONY: help demo test lint zoo bench-self docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,8s/^# //p' Makefile
+	@sed -n '2,9s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@mkdir -p out
@@ -46,6 +47,9 @@ endif
 
 bench-self: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_self.py --report docs/benchmarks.md
+
+docs: $(VENV)/installed
+	$(BIN)/python scripts/docs.py
 
 clean:
 	rm -rf .venv .venv-zoo out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

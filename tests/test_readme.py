@@ -1,0 +1,115 @@
+"""What README.md says is so: its examples run and print what it shows, its tables name things that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from onnxprune import errors
+from onnxprune.ops import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+UNSTABLE = re.compile(r"\d+(\.\d+)? (ms|s)\b|\d\.\d+e-\d+|[ \t]+")
+
+
+def _docs() -> ModuleType:
+    """scripts/docs.py, which also regenerates what is tested here."""
+    spec = importlib.util.spec_from_file_location("docs", ROOT / "scripts" / "docs.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+docs = _docs()
+
+
+def stable(text: str) -> str:
+    """Without times, rounding noise and the width of columns, which depend on the machine."""
+    return UNSTABLE.sub(lambda m: " " if m[0].isspace() else "#", text)
+
+
+def section(title: str) -> str:
+    """The text of one section of README."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def cells(title: str) -> list[list[str]]:
+    """The rows of a section's table."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_console(tmp_path: Path) -> None:
+    """Every example prints what README shows. If it should print something else now: make docs."""
+    examples = docs.examples(README)
+    assert len(examples) >= 4 and any(e.python for e in examples)
+    for example, printed in zip(examples, docs.outputs(examples, tmp_path), strict=True):
+        assert stable(printed) == stable(example.output), example.command
+    assert "allowed" in examples[0].output
+
+
+def test_stable_keeps_what_counts() -> None:
+    assert stable("took   21 ms, 9.5e-07 of  12 k") == "took #, # of 12 k"
+
+
+def test_operators_are_those_of_the_registry() -> None:
+    """If not: make docs."""
+    assert docs.OPERATORS.read_text(encoding="utf-8") == docs.operators()
+
+
+def test_named_operators_have_rules() -> None:
+    for family, operators, _ in cells("What is supported")[:-1]:
+        for name in re.sub(r"\([^)]*\)", "", operators).replace(", ...", "").split(", "):
+            domain, _, kind = name.strip().rpartition(":")
+            assert registry.find(domain, kind), f"{family}: {name}"
+
+
+def test_promises_name_tests_that_exist() -> None:
+    rows = cells("What it promises")
+    assert len(rows) >= 12
+    for promise, test in rows:
+        file, name = test.strip("`").split("::")
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), promise
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    listed = {int(code) for code, _ in cells("Exit codes")}
+    kinds = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.OnnxPruneError)]
+    raised = {kind.exit_code for kind in kinds}
+    assert listed == raised | {0, 70, 130}
+
+
+def test_options_exist() -> None:
+    """Options are named only if `shrink` or `inspect` has them, or if README says that they are missing."""
+    from onnxprune.cli import inspect, shrink
+
+    commands = [c for module in (shrink, inspect) for c in vars(module).values() if isinstance(c, click.Command)]
+    known = {option for command in commands for parameter in command.params for option in parameter.opts}
+    said = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README.replace(section("What it does not do yet"), "")))
+    assert {"--ratio", "--criterion"} <= known
+    assert said - known - {"--help", "--strict"} == set()
+    missing = set(re.findall(r"--[a-z][a-z-]+", section("What it does not do yet")))
+    assert missing and not missing & known, "README says that something is missing which is there"
+
+
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"\bmake ([a-z][a-z-]+)", section("Try it") + section("How to go on"))):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
