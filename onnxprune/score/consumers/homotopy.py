@@ -93,12 +93,12 @@ def _leaving(line: FloatArray, inside: NDArray[np.bool_], price: float, moved: i
 
 
 class _Active:
-    """The active set in the order of entering, and the inverse of its part of A, bordered or reduced at every change."""
+    """The active set in the order of entering, and the inverse of its part of A."""
 
     def __init__(self, matrix: FloatArray) -> None:
         self.matrix = matrix
         self.members: list[int] = []
-        self.inverse = np.empty((0, 0))
+        self.inverse: FloatArray = np.empty((0, 0))
         self.changes = 0
 
     def add(self, unit: int) -> None:
@@ -121,5 +121,5 @@ class _Active:
     def _set(self, inverse: FloatArray) -> None:
         self.changes += 1
         if self.changes % _REFRESH == 0:
-            inverse = np.linalg.inv(self.matrix[np.ix_(self.members, self.members)])
+            inverse = np.asarray(np.linalg.inv(self.matrix[np.ix_(self.members, self.members)]), dtype=np.float64)
         self.inverse = inverse

@@ -132,7 +132,7 @@ class _Layer:
             out = np.einsum("mbo,mbo->m", weight, weight) / diagonal[:, 0, 0]
         else:
             out = np.einsum("mij,mij->m", np.linalg.inv(diagonal), weight @ weight.transpose(0, 2, 1))
-        return np.maximum(out, 0.0) * self.relative
+        return np.asarray(np.maximum(out, 0.0) * self.relative, dtype=np.float64)
 
     def remove(self, unit: int) -> None:
         """Eliminate the rows of a unit, if it is here."""

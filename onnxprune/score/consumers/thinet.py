@@ -28,7 +28,7 @@ def thinet(consumers: Sequence[Consumer], n: int, *, blocks: NDArray[np.int64] |
 class _Set:
     def __init__(self, matrix: FloatArray) -> None:
         self.matrix = matrix
-        self.growth = matrix.diagonal().copy()
+        self.growth: FloatArray = matrix.diagonal().copy()
 
     def costs(self) -> FloatArray:
         return self.growth
