@@ -19,7 +19,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from onnxprune.choose import _even_blocks
 from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.model.infer import input_shapes
 from onnxprune.model.load import Model, load
@@ -28,7 +27,7 @@ from onnxprune.proof.masked import check_shapes, mutated
 from onnxprune.proof.reference import build_reference
 from onnxprune.proof.tolerance import tolerance
 from onnxprune.trace import Trace, trace_model
-from onnxprune.trace.groups import Group
+from onnxprune.trace.groups import Group, blocks_of
 from tests.builders import Net
 
 Array = NDArray[Any]
@@ -158,10 +157,19 @@ def random_keep(trace: Trace, seed: int) -> Bools:
     """Random units of every group go, equally many from each block; the last seed leaves one (per block)."""
     rng = np.random.default_rng(seed)
     groups = [g for g in trace.prunable if g.size > 1]
-    chosen = _even_blocks(trace, groups, [_keep_of(g, rng, extreme=seed == 2) for g in groups], {})
     keep = np.ones(trace.unit_count, bool)
-    for group, mask in zip(groups, chosen, strict=True):
-        keep[group.units] = mask
+    for group in groups:
+        keep[group.units] = _keep_of(group, rng, extreme=seed == 2)
+    return _even(trace, keep)
+
+
+def _even(trace: Trace, keep: Bools) -> Bools:
+    """Blocks that span groups: what would leave them unevenly stays."""
+    while uneven := [b for b in blocks_of(trace) if np.ptp(keep[b.labels].sum(axis=1))]:
+        for blocks in uneven:
+            for group in trace.prunable:
+                if np.isin(group.units, blocks.labels).any():
+                    keep[group.units] = True
     return keep
 
 

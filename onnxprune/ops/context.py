@@ -141,6 +141,8 @@ class State:
     pins: list[tuple[IntArray, str, int]] = field(default_factory=list)
     """(atoms, reason, node)"""
     shared: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
+    made_up: set[int] = field(default_factory=set)
+    """First atoms of indices that no weight produces (Expand): the first to be given up."""
     shared_keys: set[str] = field(default_factory=set)
     """Constants of rank 2 and more with several consumers, not all of one value: a layer that is applied repeatedly."""
 
@@ -318,7 +320,11 @@ class Op:
 
     def fresh(self, size: int) -> Labels:
         """New atoms for indices that this node makes up (padding, constant tensors)."""
-        return self.state.atoms.fresh(size) if size > 1 else None
+        if size <= 1:
+            return None
+        found = self.state.atoms.fresh(size)
+        self.state.made_up.add(int(found[0]))
+        return found
 
     def set(self, output: int, axes: Sequence[Labels]) -> None:
         """Labels of an output, one entry per axis. An index that is alone on its axis stays: size 1 broadcasts."""

@@ -84,6 +84,7 @@ def relayout(op: Op, before: Shape, after: Shape, axes: Sequence[Labels]) -> lis
             for axis in labelled:
                 op.pin(axes[axis], f"{op.type} mixes it with an axis of unknown size")
             continue
+        labelled.sort(key=lambda axis: _made_up(op, axes[axis]), reverse=True)
         for axis in labelled[:-1]:
             op.pin(axes[axis], f"{op.type} merges it with another axis that can shrink")
         carrier = labelled[-1]
@@ -94,6 +95,10 @@ def relayout(op: Op, before: Shape, after: Shape, axes: Sequence[Labels]) -> lis
         full = np.broadcast_to(labels.reshape(shape), [int(s or 0) for s in sizes_in])
         project(op, full.reshape([int(s or 0) for s in sizes_out]), outs, result)
     return result
+
+
+def _made_up(op: Op, labels: Labels) -> bool:
+    return labels is not None and int(labels[0]) in op.state.made_up
 
 
 def project(op: Op, block: IntArray, outs: Sequence[int], result: list[Labels]) -> None:
