@@ -4,6 +4,7 @@ Between two events the solution is linear in lambda: with the active set S and s
 x_S = u - lambda v, u = A_SS^-1 b_S, v = A_SS^-1 s, and the correlations c = b - A x = p + lambda r of the others stay
 within +-lambda. Next event: the largest smaller lambda at which a correlation reaches its bound (that one enters) or an
 x reaches zero (that one leaves). u, v, p, r come from A and b at every event, so errors do not pile up.
+Of columns that are equal (or dependent) the ones that would add nothing never enter.
 (Osborne, Presnell, Turlach 2000; Efron et al., Least Angle Regression, 2004.)
 """
 
@@ -19,7 +20,7 @@ from onnxprune.score.registry import FloatArray
 _SAME = 1e-9  # share of lambda below which two events are one
 _END = 1e-9  # share of the first lambda that counts as zero
 _REFRESH = 64  # changes of the active set after which its inverse is computed anew
-_RIDGE = 1e-9  # share of the mean diagonal of A, so that equal columns do not make it singular
+_RIDGE = 1e-9  # share of the mean diagonal of A, so that dependent columns do not make it singular
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def lasso_path(matrix: FloatArray, right: FloatArray, *, record: bool = False) -
         inside = np.zeros(n, dtype=bool)
         inside[active.members] = True
         entering, sign, enter_at = _entering(right - product[:, 0], product[:, 1], inside, price, moved)
-        leaving, leave_at = _leaving(line, inside, price, moved)
+        leaving, leave_at = _leaving(line, signs, price)
         if max(enter_at, leave_at) <= _END * first:
             break
         if enter_at >= leave_at:
@@ -81,13 +82,10 @@ def _entering(
     return unit, (1.0, -1.0)[row], float(at[row, unit]) if at.size else 0.0
 
 
-def _leaving(line: FloatArray, inside: NDArray[np.bool_], price: float, moved: int) -> tuple[int, float]:
-    """Who reaches zero next, at which lambda; lambda 0 if nobody does."""
+def _leaving(line: FloatArray, signs: FloatArray, price: float) -> tuple[int, float]:
+    """Who reaches zero next, at which lambda; lambda 0 if nobody does. Only those that shrink as lambda falls."""
     at = np.zeros(len(line))
-    np.divide(line[:, 0], line[:, 1], out=at, where=inside & (line[:, 1] != 0.0))
-    at[at > price * (1.0 + _SAME)] = 0.0
-    if moved >= 0 and at[moved] > price * (1.0 - _SAME):  # it has just entered: it is zero, and on the way up
-        at[moved] = 0.0
+    np.divide(line[:, 0], line[:, 1], out=at, where=signs * line[:, 1] < 0.0)
     unit = int(at.argmax()) if at.size else -1
     return unit, float(min(at[unit], price)) if at.size else 0.0
 
