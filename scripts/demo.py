@@ -66,7 +66,7 @@ def main() -> None:
         "on the repair: --repair bias (the default) moves the average of what was removed into the biases after it.\n"
     )
     table(original, images, labels)
-    print(f"\nThe original has {accuracy(original, images, labels):.1f} %. Next: .venv/bin/onnxprune shrink --help, and README.md")
+    print(f"\nThe original has {accuracy(original, images, labels):.1f} %. Next: .venv/bin/onnxprune --help, README.md")
 
 
 if __name__ == "__main__":

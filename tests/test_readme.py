@@ -9,8 +9,10 @@ from pathlib import Path
 from types import ModuleType
 
 import click
+import numpy as np
 import pytest
 
+import onnxprune
 from onnxprune import errors
 from onnxprune.ops import registry
 
@@ -19,9 +21,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 UNSTABLE = re.compile(r"\d+(\.\d+)? (ms|s)\b|\d\.\d+e-\d+|[ \t]+")
 
 
-def _docs() -> ModuleType:
-    """scripts/docs.py, which also regenerates what is tested here."""
-    spec = importlib.util.spec_from_file_location("docs", ROOT / "scripts" / "docs.py")
+def script(name: str) -> ModuleType:
+    """A file of scripts/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -29,7 +31,7 @@ def _docs() -> ModuleType:
     return module
 
 
-docs = _docs()
+docs, demo = script("docs"), script("demo")
 
 
 def stable(text: str) -> str:
@@ -55,6 +57,20 @@ def test_console(tmp_path: Path) -> None:
     for example, printed in zip(examples, docs.outputs(examples, tmp_path), strict=True):
         assert stable(printed) == stable(example.output), example.command
     assert "allowed" in examples[0].output
+
+
+def test_expected_accuracies(tmp_path: Path) -> None:
+    """What the demo measures; another processor may round one or two images differently."""
+    with np.load(ROOT / "models" / "digits_test.npz") as file:
+        data = file["image"], file["label"]
+    model, out = ROOT / "models" / "digits.onnx", tmp_path / "out.onnx"
+    measured = [demo.accuracy(model, *data)]
+    for repair in ("bias", "none"):
+        for ratio in demo.RATIOS:
+            onnxprune.shrink(model, out, ratio=ratio, repair=repair, force=True, verify=False)
+            measured.append(demo.accuracy(out, *data))
+    said = [float(number) for number in re.findall(r"([\d.]+)\s%", section("What to expect"))]
+    assert said == pytest.approx(measured, abs=0.5)
 
 
 def test_stable_keeps_what_counts() -> None:
