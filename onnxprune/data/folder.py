@@ -135,8 +135,8 @@ def _files(
 
 def add_piece(
     spools: Mapping[str, Spool], specs: Sequence[InputSpec], arrays: Mapping[str, NDArray[Any]], label: str
-) -> int:
-    """Append one sample (an array without the batch axis) or several; how many rows. Raises DataError."""
+) -> None:
+    """Append one sample (an array without the batch axis) or several. Raises DataError."""
     check_names(arrays, specs, label)
     counts: dict[str, float] = {}
     for spec in specs:
@@ -154,4 +154,3 @@ def add_piece(
         raise DataError(f"{label}: the inputs have different numbers of samples: {shown}")
     if sum(spool.nbytes for spool in spools.values()) > LIMIT_BYTES:
         raise DataError(f"the data is larger than {LIMIT_BYTES // 10**9} GB at {label}", hint="Use --samples N.")
-    return max(len(arrays[spec.name]) for spec in specs) if specs else 0
