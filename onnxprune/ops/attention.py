@@ -42,7 +42,8 @@ def _packed(op: Op) -> None:
     heads = op.attribute("num_heads")
     for slot in range(3, len(op.node.inputs)):
         op.pin_axes(slot, "Attention reads it as mask or cache")
-    if op.has(4) or op.attribute("do_rotary", 0) or op.attribute("qkv_hidden_sizes"):
+    cached = op.has(4) or any(op.node.outputs[1:])
+    if cached or op.attribute("do_rotary", 0) or op.attribute("qkv_hidden_sizes"):
         op.pin_axes(0, "this form of Attention is not understood")
         op.pin_axes(1, "this form of Attention is not understood")
         op.set(0, [op.label(0, 0), op.label(0, 1), None])
@@ -53,16 +54,25 @@ def _packed(op: Op) -> None:
         op.set(0, [op.label(0, 0), op.label(0, 1), None])
         return
     width = labels.size // 3
+    op.close(1, 1)
     if op.has(2):
         op.tie(labels, op.label(2, 0))
+        op.close(2, 0)
     op.member(1, 1)
     qkv = labels.reshape(3, width)
     for part in qkv[1:]:
         op.tie(qkv[0], part)
     value = per_head(op, qkv[2], heads)
+    _bias_per_head(op, 5, value)
     scale = op.attribute("scale", 0.0) or 1 / math.sqrt(width // heads)
     op.set(0, [op.label(0, 0), op.label(0, 1), value])
     op.rewrite(lambda edit: _rewrite_heads(edit, value, heads, scale))
+
+
+def _bias_per_head(op: Op, slot: int, labels: Labels) -> None:
+    """A bias of the scores (B, heads, S, T) stays as it is, and so do the heads where it has one for each."""
+    if op.has(slot) and op.state.prefer_outer and op.shape(slot)[1] != 1:
+        op.pin(labels, f"{op.type} adds a bias to the scores of every head")
 
 
 def _rewrite_heads(edit: Edit, labels: Labels, heads: int, scale: float) -> None:
@@ -96,6 +106,8 @@ def _multi_head(op: Op) -> None:
         parts = None if bias is None else np.split(bias, [op.size(0, 2), op.size(0, 2) + op.size(1, 2)])
         for label, part in zip((query, key, value), parts or (None, None, None), strict=True):
             op.tie(label, part)
+        op.close(3, 0)
+    _bias_per_head(op, 5, query)
     op.close(0, 2)
     op.set(0, [op.label(0, 0), op.label(0, 1), value])
     scale = op.attribute("scale", 0.0) or 1 / math.sqrt(op.size(0, 2) // heads)
@@ -114,13 +126,16 @@ def attention(op: Op) -> None:
     heads = op.label(0, 1)
     if op.shape(0)[1] == op.shape(1)[1]:
         op.tie(op.tie(heads, op.label(1, 1)), op.label(2, 1))
+        if op.has(3) and len(op.shape(3)) >= 3 and op.shape(3)[-3] != 1:
+            op.tie(heads, op.label(3, -3))
     else:
         for slot in range(3):
             op.pin(op.label(slot, 1), "Attention shares keys among its heads")
     for slot in range(3):
         op.pin(op.label(slot, 2), "it is a sequence")
     if op.has(3):
-        op.pin_axes(3, "Attention adds it to its scores", but=())
+        rank = len(op.shape(3))
+        op.pin_axes(3, "Attention adds it to its scores", but=(-3,) if rank >= 3 else ())
     scale = op.attribute("scale") or 1 / math.sqrt(op.size(0, 3))
     op.set(0, [op.label(0, 0), heads, None, op.label(2, 3)])
     query = op.label(0, 3)

@@ -130,6 +130,8 @@ class State:
     atoms: Atoms = field(default_factory=Atoms)
     axes: dict[str, list[Labels]] = field(default_factory=dict)
     uses: dict[tuple[int, int], list[Labels]] = field(default_factory=dict)
+    whole: set[tuple[int, int, int]] = field(default_factory=set)
+    """(node, slot, axis) of constants that stay as they are."""
     block_axes: dict[tuple[int, int], BlockAxis] = field(default_factory=dict)
     closings: list[Closing] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
@@ -270,14 +272,20 @@ class Op:
         self.state.pin(labels, reason, self.node.index)
 
     def pin_axes(self, slot: int, reason: str, but: Sequence[int] = ()) -> None:
-        """Pin all axes of an input except some. A constant that has no labels yet needs none."""
-        if not self.has(slot) or (self.constant(slot) is not None and (self.node.index, slot) not in self.state.uses):
+        """Pin all axes of an input except some. Those of a constant get no labels, or lose them."""
+        if not self.has(slot):
             return
         rank = len(self.shape(slot))
         keep = {axis % rank for axis in but}
         for axis in range(rank):
-            if axis not in keep:
-                self.pin(self.label(slot, axis) if self.constant(slot) is None else self._used(slot, axis), reason)
+            if axis in keep:
+                continue
+            if self.constant(slot) is None:
+                self.pin(self.label(slot, axis), reason)
+                continue
+            self.state.whole.add((self.node.index, slot, axis))
+            if (self.node.index, slot) in self.state.uses:
+                self.pin(self.state.uses[self.node.index, slot][axis], reason)
 
     def close(self, slot: int, axis: int, kind: str = "sum") -> None:
         """The axis is reduced here: whoever consumes the output does not see these indices."""
@@ -338,9 +346,6 @@ class Op:
             self.state.axes[self.node.outputs[output]] = result
 
     # ---- inner -------------------------------------------------------------------------------------------------
-    def _used(self, slot: int, axis: int) -> Labels:
-        return self.state.uses[self.node.index, slot][axis]
-
     def _tie_repeated(self, key: str, slot: int, axis: int, labels: IntArray) -> None:
         if key not in self.state.shared_keys:
             return

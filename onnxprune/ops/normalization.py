@@ -106,7 +106,7 @@ def skip_layer_normalization(op: Op) -> None:
         if op.has(bias):
             total = ref.add("Add", [total, ref.node.proto.input[bias]])
         ref.finish(total, 3)
-        epsilon = op.attribute("epsilon", 1e-5 if simple else 1e-12)
+        epsilon = op.attribute("epsilon", 1e-12)
         over = [len(axes) - 1]
         _standardise(ref, axes, over, epsilon, gamma, beta, None, centred=not simple, data=total)
 

@@ -24,7 +24,8 @@ def recurrent(op: Op) -> None:
     op.pin(op.label(0, 0), f"{op.type} runs along it")
     labels = op.label(2, 2)
     if labels is None:
-        op.pin_axes(1, "its recurrence is not a plain constant", but=(2,))
+        for slot in (1, 3, 5, 6, 7):
+            op.pin_axes(slot, "its recurrence cannot shrink", but=(2,) if slot == 1 else ())
     else:
         for slot, repeat in ((1, gates), (2, gates), (3, 2 * gates), (7, 3)):
             if op.has(slot):
@@ -39,6 +40,7 @@ def recurrent(op: Op) -> None:
         for slot in (5, 6):
             if op.has(slot) and op.shape(slot)[2] != 1:
                 op.tie(labels, op.label(slot, 2))
+            op.pin_axes(slot, f"{op.type} starts from it", but=(2,))
     for slot in (1, 2, 3, 7):
         if op.has(slot):
             op.pin(op.label(slot, 0), f"it is a direction of {op.type}")

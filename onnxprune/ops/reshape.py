@@ -7,6 +7,7 @@ merge different atoms is a choice (context.Choice): one axis carries the atoms a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,7 +81,7 @@ def relayout(op: Op, before: Shape, after: Shape, axes: Sequence[Labels]) -> lis
             result[outs[0]] = axes[ins[0]]
             continue
         sizes_in, sizes_out = [before[a] for a in ins], [after[b] for b in outs]
-        if None in sizes_in or None in sizes_out or not outs:
+        if not outs or _elements(sizes_in) is None or _elements(sizes_in) != _elements(sizes_out):  # or hard-coded
             for axis in labelled:
                 op.pin(axes[axis], f"{op.type} mixes it with an axis of unknown size")
             continue
@@ -95,6 +96,10 @@ def relayout(op: Op, before: Shape, after: Shape, axes: Sequence[Labels]) -> lis
         full = np.broadcast_to(labels.reshape(shape), [int(s or 0) for s in sizes_in])
         project(op, full.reshape([int(s or 0) for s in sizes_out]), outs, result)
     return result
+
+
+def _elements(sizes: Sequence[int | None]) -> int | None:
+    return None if None in sizes else math.prod(int(s or 0) for s in sizes)
 
 
 def _made_up(op: Op, labels: Labels) -> bool:
