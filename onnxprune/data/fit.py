@@ -35,7 +35,7 @@ def fit(spec: InputSpec, raw: Raw, steps: Preprocess | None) -> Rows:
     runs: list[tuple[NDArray[Any], Convert]] = []
     first = 0
     for array in raw.arrays:
-        label = raw.labels[0][1] if len(raw.labels) == 1 else raw.name or f"row {first}"
+        label = next((text for start, text in reversed(raw.labels) if start <= first), raw.name)
         if steps is not None and takes_pixels(spec, array):
             runs.append(_pixels(spec, array, steps, label))
         else:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxprune.data import images
 from onnxprune.data.npy import read_npy, read_npz
 from onnxprune.data.preprocess import Preprocess, geometry, require_scale, target
-from onnxprune.data.specs import InputSpec, check_names, expected
+from onnxprune.data.specs import InputSpec, check_names, expected, name_check
 from onnxprune.data.store import LIMIT_BYTES, Spool
 from onnxprune.errors import DataError
 
@@ -29,6 +29,8 @@ class Spooled:
 
     spools: Mapping[str, Spool]
     note: str
+    pixels: bool = False
+    """Whether it is images, in bytes, still to be scaled."""
 
 
 def list_files(folder: Path) -> tuple[list[str], str]:
@@ -84,7 +86,8 @@ def read_folder(
     else:
         spools = _read_arrays(folder, chosen, specs)
     count = f"{len(chosen)} of {len(names)}" if len(chosen) < len(names) else str(len(names))
-    return Spooled(spools, f"{count} {'images' if kind == 'images' else 'files'}")
+    word = "images" if kind == "images" else "files"
+    return Spooled(spools, f"{count} {word}", kind == "images")
 
 
 def _read_images(folder: Path, names: Sequence[str], specs: Sequence[InputSpec], steps: Preprocess) -> dict[str, Spool]:
@@ -127,7 +130,7 @@ def _files(
                 raise DataError(f"{name} feeds one input, the model has {len(specs)}", hint=expected(specs))
             yield name, {specs[0].name: read_npy(folder / name)}
         else:
-            arrays = read_npz(folder / name)
+            arrays = read_npz(folder / name, name_check(specs, name))
             if len(specs) == 1 and len(arrays) == 1:
                 arrays = dict(zip([specs[0].name], arrays.values(), strict=True))
             yield name, arrays

@@ -49,7 +49,7 @@ def loaded(text: str) -> Iterator[Callable[[], Any]]:
     sys.path.insert(0, folder)
     try:
         with _guard(path.name, str(path)):
-            exec(compile(source, str(path), "exec"), module.__dict__)
+            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
         yield _function(module, function, path.name)
     finally:
         with contextlib.suppress(ValueError):

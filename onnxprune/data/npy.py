@@ -11,6 +11,7 @@ import math
 import struct
 import warnings
 import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -117,12 +118,16 @@ def _parse(text: bytes, major: int, label: str) -> tuple[tuple[int, ...], bool, 
         raise DataError(f"{label}: the .npy header is damaged") from error
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of a .npz. Raises UsageError (missing) and DataError (damaged, pickled, too large when unpacked)."""
+def read_npz(path: Path, check: Callable[[Sequence[str]], None] = lambda names: None) -> dict[str, NDArray[Any]]:
+    """All arrays of a .npz; `check` may refuse their names before anything is unpacked.
+
+    Raises UsageError (missing) and DataError (damaged, pickled, too large when unpacked).
+    """
     descriptor = open_file(path)
     try:
         with open(descriptor, "rb") as file, zipfile.ZipFile(file) as archive:
             members = _members(archive, path)
+            check(list(members))
             buffer = map_path(path)
             return {name: _member(archive, member, buffer, path.name) for name, member in members.items()}
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:

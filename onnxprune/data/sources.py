@@ -15,10 +15,10 @@ from onnxprune.data import function as functions
 from onnxprune.data.calibration import Calibration, Feed
 from onnxprune.data.check import check_shapes, check_symbols, check_values
 from onnxprune.data.fit import Raw, fit, takes_pixels
-from onnxprune.data.folder import Spooled, choose, list_files, read_folder
+from onnxprune.data.folder import Spooled, choose, read_folder
 from onnxprune.data.npy import read_npy, read_npz
 from onnxprune.data.preprocess import Preprocess, parse
-from onnxprune.data.specs import InputSpec, check_names, expected, input_specs
+from onnxprune.data.specs import InputSpec, check_names, expected, input_specs, name_check
 from onnxprune.data.synthetic import DEFAULT_SAMPLES, Random
 from onnxprune.errors import DataError, UsageError
 from onnxprune.model.graph import build
@@ -83,7 +83,7 @@ class _Opening:
             return self.folder(path)
         suffix = path.suffix.lower()
         if suffix == ".npz":
-            return self.arrays(read_npz(path), path.name)
+            return self.arrays(read_npz(path, name_check(self.specs, path.name)), path.name)
         if suffix == ".npy":
             if len(self.specs) != 1:
                 raise DataError(f"{path.name} feeds one input, the model has {len(self.specs)}: say which, x={text}")
@@ -111,11 +111,10 @@ class _Opening:
         return self.arrays(found, ", ".join(labels))
 
     def folder(self, path: Path) -> Calibration:
-        steps = self.steps
         label = f"{path.resolve().name}/"
-        if list_files(path)[1] == "images":
-            self.steps = steps or Preprocess()
-        read = read_folder(path, self.specs, steps, self.samples, self.seed)
+        read = read_folder(path, self.specs, self.steps, self.samples, self.seed)
+        if read.pixels and self.steps is None:
+            self.steps = Preprocess()
         return self.spooled(read, f"{label} ({read.note})", label)
 
     def function(self, function: Callable[[], Any], label: str, file: str | None) -> Calibration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,16 @@ def near(word: str, known: Iterable[str]) -> str:
     """ "Did you mean 'x'?  " or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"Did you mean {close[0]!r}?  " if close else ""
+
+
+def name_check(specs: Sequence[InputSpec], where: str) -> Callable[[Sequence[str]], None]:
+    """`check_names` for the names in a file, where a single array may have any name if the model has one input."""
+
+    def check(names: Sequence[str]) -> None:
+        if not len(names) == len(specs) == 1:
+            check_names(names, specs, where)
+
+    return check
 
 
 def check_names(names: Iterable[str], specs: Sequence[InputSpec], where: str) -> None:

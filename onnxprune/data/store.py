@@ -49,6 +49,10 @@ class Store:
         file.write(self._file.getbuffer())
         self._file, self._on_disk = file, True
 
+    def __del__(self) -> None:
+        if self._on_disk:
+            self._file.close()
+
     def align(self) -> int:
         """Fill up to the next aligned place; its offset."""
         self.write(bytes(-self.size % _ALIGNMENT))

@@ -120,7 +120,7 @@ def test_names_that_do_not_exist(tmp_path: Path) -> None:
         ([{"x": np.ones(3)}, {"x": np.array([1, np.nan, 2])}], r"item 2, position \(1,\): nan"),
         ([{"x": [[1.0], [2.0, 3.0]]}], "is not an array"),
         ([{"x": {}}], "Python objects"),
-        ([{"x": np.zeros(3, np.uint8)}], "scaled"),
+        ([{"x": np.ones(3)}, {"x": np.zeros(3, np.uint8)}], "item 2: input 'x' is float32, the data is uint8"),
     ],
 )
 def test_results_that_do_not_fit(result: object, match: str) -> None:

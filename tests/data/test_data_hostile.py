@@ -178,6 +178,23 @@ def test_what_does_not_fit_into_memory_goes_to_a_file(monkeypatch: pytest.Monkey
     assert np.array_equal(open_data(tmp_path / "y.npz", M).split()[0].batch(5, 6)["x"].shape, (1, 3))
 
 
+def test_a_large_file_is_mapped_and_only_the_chosen_rows_are_read(tmp_path: Path) -> None:
+    rows = 20_000_000_000 // 12
+    with open(tmp_path / "x.npy", "wb") as file:
+        file.write(header(f"({rows}, 3)"))
+        file.truncate(file.tell() + rows * 12)
+    tracemalloc.start()
+    c = open_data(tmp_path / "x.npy", one(4096, 3), samples=3)
+    assert c.batch(0, 3)["x"].shape == (3 * 4096, 3) and tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+
+
+def test_names_are_checked_before_anything_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "x.npz", x=np.ones((2, 3)), y=np.ones(9))
+    monkeypatch.setattr(npy, "_member", lambda *rest: pytest.fail("unpacked"))
+    refused(tmp_path / "x.npz", "'y' is not an input")
+
+
 def test_the_temporary_folder_may_be_full() -> None:
     small = store.Store(10)
     with pytest.raises(DataError, match="larger than"):
