@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnxprune.score.registry import FloatArray
 
 NO_UNIT = -1
+_CONSTANT = 1e-12  # share of the mean square below which a variance is rounding
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,14 @@ class Consumer:
     def relative(self) -> float:
         """1 / power: what an error is multiplied with.
 
-        A layer whose output is constant is measured by its mean square instead; one that gives only zeros has no say.
+        A layer whose output is constant (up to rounding) is measured by its mean square instead; one that gives only
+        zeros has no say.
         """
-        power = self.power if self.power > 0 else float(np.sum(self.weight * (self.gram @ self.weight)))
+        largest = float(self.gram.trace()) * float(np.sum(np.square(self.weight)))  # no mean square exceeds it
+        if self.power > _CONSTANT * largest:
+            return 1.0 / self.power
+        square = float(np.sum(self.weight * (self.gram @ self.weight)))
+        power = self.power if self.power > _CONSTANT * square else square
         return 1.0 / power if power > 0 else 0.0
 
 

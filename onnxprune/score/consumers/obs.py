@@ -16,7 +16,7 @@ bias) take part in H^-1 but are never read again, so only the rows of the units 
 Nothing is approximated. What makes it fast: of H^-1 only the diagonal blocks and W are kept up to date; the panels U
 wait until `_PANEL` columns are there, then are subtracted by one product, and the rows of units that left are dropped.
 Until then a column of H^-1 is the stored one minus the waiting panels' share. Time 2 d^3 (the inverse) + d^2 o,
-memory 3 d^2 float64.
+memory about 3 d^2 float64 beside the moments.
 
 A feature that is always zero has no say: its weights count as zero, so that a dead unit leaves at no cost. Units of
 unequal size are padded with features of no weight that nothing is correlated with.
@@ -172,7 +172,7 @@ class _Layer:
 
 def _solve(hessian: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
     """H^-1 (d, d) and H^-1 R (d, o), by Cholesky. Overwrites H."""
-    factor = linalg.cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)
+    factor = linalg.cholesky(hessian.T, lower=True, overwrite_a=True, check_finite=False)
     weight = linalg.cho_solve((factor, True), right, check_finite=False)
     inverse, info = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
     if info != 0:

@@ -121,6 +121,12 @@ def test_layers_without_power_have_no_say(name: str) -> None:
     assert get(name)([dead, live], 8).order.tolist() == get(name)([live], 8).order.tolist()
 
 
+@every
+def test_a_constant_output_is_measured_by_its_size(name: str) -> None:
+    constant = Consumer("constant", np.ones((2, 2)), np.ones((2, 1)), np.full((2, 1), 0.5), np.arange(2), 1e-17)
+    assert 0.5 <= get(name)([constant], 2).errors[-1] < 2.0
+
+
 def test_what_is_not_finite_is_named() -> None:
     consumer = random_consumer(4, 1, 2, 7)
     consumer.gram[1, 1] = np.inf
