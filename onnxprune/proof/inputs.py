@@ -27,13 +27,17 @@ class Case:
 
 LARGER = {2: 512, 3: 1024, 4: 320}
 """Sizes of symbolic dimensions (by rank of the input) for models that do not run with the default ones."""
+MAX_BATCHES = 4
 
 
-def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False) -> list[Case]:
+def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False, batch: int | None = None) -> list[Case]:
     """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any."""
     base, shapes = dict(facts.symbols), facts.inputs
     if larger:
         shapes, base = input_shapes(graph.model, None, lambda rank, axis: 1 if axis == 0 else LARGER.get(rank, 64))
+    elif batch is not None:
+        base.update(dict.fromkeys(_batch_symbols(graph), batch))
+        shapes, _ = input_shapes(graph.model, base, lambda rank, axis: default_size(rank, axis) if axis else batch)
     result = [
         Case("seed 0", feed(graph, shapes, seed, 1.0), False),
         Case("seed 1", feed(graph, shapes, seed + 1, 0.5), False),
@@ -43,6 +47,16 @@ def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False) ->
         if shapes != facts.inputs:
             result.append(Case(_describe(sizes), feed(graph, shapes, seed + 2 + number, 1.0), True))
     return result
+
+
+def literal_batches(graph: Graph) -> list[int]:
+    """First sizes of Reshape targets: batches that may have been hard-coded when the file was made."""
+    found = set()
+    for node in graph.nodes:
+        target = graph.constants.get(node.inputs[1]) if node.op_type == "Reshape" and len(node.inputs) > 1 else None
+        if target is not None and target.size:
+            found.add(int(target.array().ravel()[0]))
+    return sorted(size for size in found if size > 1)[:MAX_BATCHES]
 
 
 def _unnamed(rank: int, axis: int) -> int:

@@ -19,7 +19,7 @@ from onnxprune.errors import ModelError, VerificationError
 from onnxprune.model.load import load
 from onnxprune.model.save import write
 from onnxprune.proof.discontinuous import before_discontinuities
-from onnxprune.proof.inputs import Case, cases
+from onnxprune.proof.inputs import Case, cases, literal_batches
 from onnxprune.proof.judge import Proof, judge
 from onnxprune.proof.reference import add_outputs, build_reference
 from onnxprune.proof.signature import check_shapes, same_signature
@@ -54,13 +54,18 @@ def _inner_values(trace: Trace) -> list[str]:
 
 
 def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed: int, threads: int) -> Proof:
-    """Compare on the default sizes; where the original does not run with them, on larger ones."""
-    try:
-        return _run(trace, keep, candidate, extra, cases(trace.graph, trace.facts, seed), threads)
-    except ModelError:
-        if not trace.facts.symbols and all(None not in s for s in trace.facts.shapes.values()):
-            raise
-        return _run(trace, keep, candidate, extra, cases(trace.graph, trace.facts, seed, larger=True), threads)
+    """Compare on the default sizes; where the original does not run with them, on larger or hard-coded ones."""
+    attempts: list[dict[str, Any]] = [{}, {"larger": True}, *({"batch": n} for n in literal_batches(trace.graph))]
+    first: ModelError | None = None
+    for options in attempts:
+        try:
+            return _run(trace, keep, candidate, extra, cases(trace.graph, trace.facts, seed, **options), threads)
+        except ModelError as error:
+            if not trace.facts.symbols and all(None not in s for s in trace.facts.shapes.values()):
+                raise
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _run(trace: Trace, keep: Bools, candidate: Path, extra: list[str], feeds: Sequence[Case], threads: int) -> Proof:
