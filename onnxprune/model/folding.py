@@ -65,5 +65,6 @@ def _scaled(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
         return np.asarray((array.astype(np.float32) - offset) * factor)
     if zero.dtype.kind == "f" or "float" in zero.dtype.name:
         return np.asarray(array.astype(np.float32) / factor)
-    bounds = ml_dtypes.iinfo(zero.dtype)
-    return np.clip(np.rint(array.astype(np.float32) / factor) + offset, float(bounds.min), float(bounds.max))
+    bounds = ml_dtypes.iinfo(zero.dtype)  # type: ignore[no-untyped-call]
+    wide = np.rint(array.astype(np.float32) / factor) + offset
+    return np.asarray(np.clip(wide, float(bounds.min), float(bounds.max)))
