@@ -213,7 +213,8 @@ def _collect(inferred: onnx.GraphProto, facts: Facts) -> None:
     graphs: list[tuple[onnx.GraphProto, int]] = [(inferred, 0)]
     _number_bodies(inferred, graphs)
     for current, here in graphs:
-        for value in list(current.value_info) + list(current.output):
+        declared = list(current.input) if here else []
+        for value in [*current.value_info, *current.output, *declared]:
             key = value.name if here == 0 else f"{value.name}@{here}"
             if value.type.HasField("tensor_type"):
                 facts.dtypes[key] = value.type.tensor_type.elem_type

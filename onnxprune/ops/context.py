@@ -236,6 +236,8 @@ class Op:
             return axes[axis] if axes is not None and len(axes) == rank else None
         if constant.dtype not in WEIGHT_TYPES or constant.shape[axis] <= 1:
             return None
+        if (self.node.index, slot, axis) in self.state.whole:
+            return None
         use = self.state.uses.setdefault((self.node.index, slot), [None] * rank)
         found = use[axis]
         if found is None:

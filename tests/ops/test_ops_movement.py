@@ -192,7 +192,9 @@ def slice_up_to_a_computed_size(net: Net) -> None:
 
 
 # ---- Gather ----------------------------------------------------------------------------------------------------
-@case(FREE, opsets=(7, 11, 13), each={"permuted": ([7, 3, 0, 1],), "repeated": ([2, 2, 5],), "negative": ([-1, 0, -3],)})
+@case(
+    FREE, opsets=(7, 11, 13), each={"permuted": ([7, 3, 0, 1],), "repeated": ([2, 2, 5],), "negative": ([-1, 0, -3],)}
+)
 def channel_gather(net: Net, picked: list[int]) -> None:
     h = net.relu(net.stem())
     net.head(net.concat(net.op("Gather", h, ints(*picked), axis=1), h))
@@ -376,6 +378,8 @@ def test_an_uneven_selection_becomes_a_gather(opset: int) -> None:
     net.head(h, name="y")
     trace = trace_model(load(net.model()))
     keep = np.ones(trace.unit_count, bool)
-    keep[trace.units(trace.state.axes[h][1])[2]] = False
+    channels = trace.axes(h)[1]
+    assert channels is not None
+    keep[channels[2]] = False
     kinds = [n.op_type for n in cut(trace, keep).proto.graph.node]
     assert ("Gather" in kinds) == (opset >= 10)

@@ -140,7 +140,7 @@ def local_response(net: Net) -> None:
 
 
 # ---- pooling ---------------------------------------------------------------------------------------------------
-WINDOW = {"kernel_shape": [2, 2], "strides": [2, 2]}
+WINDOW: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
 
 
 @case(FREE, opsets=(7, 11, 17), each={n: (n,) for n in ("MaxPool", "AveragePool", "LpPool")})

@@ -10,10 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxprune.api import prove_in_memory
 from onnxprune.cut import cut
+from onnxprune.errors import VerificationError
 from onnxprune.model.load import load
 from onnxprune.ops.context import Op
 from onnxprune.ops.registry import operators, rule
+from onnxprune.proof.masked import mutated
 from onnxprune.trace import trace_model
 from tests import oracle
 from tests.builders import Net
@@ -109,6 +112,35 @@ def test_a_rule_that_forgets_a_tie_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(registry._RULES, ("", "Relu"), reverse)
     with pytest.raises(AssertionError, match="differs by"):
         oracle.check(_small())
+
+
+# ---- the proof of shrink, in a process of its own --------------------------------------------------------------
+PROVEN = [
+    "grouped_conv-2",
+    "channel_shuffle",
+    "positions-shape-opset17",
+    "layer-LSTM-bidirectional-bias-opset17",
+    "group_normalization-2-opset21",
+    "loop-opset17",
+    "scan",
+]
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_the_proof_agrees(name: str) -> None:
+    """What the oracle accepts, `prove` accepts, and tells a wrong plan apart."""
+    model = next(c for c in _cases() if c.id == name).build().model()
+    trace = trace_model(load(model))
+    keep, smaller, _ = oracle.remove(trace, 0)
+    proof = prove_in_memory(trace, keep, smaller, threads=1)
+    assert proof.sensitive and proof.worst <= proof.tolerance.relative
+
+
+def test_the_proof_refuses_a_wrong_cut() -> None:
+    trace = trace_model(load(_small()))
+    keep, smaller, _ = oracle.remove(trace, 0)
+    with pytest.raises(VerificationError, match="differs by"):
+        prove_in_memory(trace, mutated(trace, keep), smaller, threads=1)
 
 
 def test_tracing_is_the_same_each_time() -> None:
