@@ -53,7 +53,7 @@ def choose(trace: Trace, options: Options) -> Selection:
     if options.multiple_of < 1:
         raise UsageError(f"--multiple-of must be at least 1, found {options.multiple_of}")
     criterion = get(options.criterion)
-    reasons = _selected(trace, options)
+    reasons = selected(trace, options)
     groups = [g for g in trace.prunable if g.name not in reasons]
     scores = unit_scores(trace, groups, criterion, how=options.aggregate, seed=options.seed)
     entries = [
@@ -72,14 +72,14 @@ def choose(trace: Trace, options: Options) -> Selection:
         keep = local(entries, options.ratio)
     else:
         raise UsageError(f"--scope is local or global, found {options.scope!r}")
-    keep = _even_blocks(trace, groups, keep, reasons)
+    keep = even_blocks(trace, groups, keep, reasons)
     for group, mask in zip(groups, keep, strict=True):
         if mask.all() and options.ratio * group.size >= 1:
             reasons.setdefault(group.name, f"too narrow for a multiple of {options.multiple_of} or its minimum")
     return Selection(tuple(groups), tuple(keep), reasons)
 
 
-def _selected(trace: Trace, options: Options) -> dict[str, str]:
+def selected(trace: Trace, options: Options) -> dict[str, str]:
     """Groups that stay whole: excluded, not included, or without weights that could be scored."""
     reasons = {g.name: "no weights produce these indices" for g in trace.prunable if not g.members}
     if options.include:
@@ -122,7 +122,7 @@ def _suggest(graph: Graph, pattern: str) -> str:
     return f"{guess}Names: onnxprune inspect MODEL --layers"
 
 
-def _even_blocks(trace: Trace, groups: list[Group], keep: list[Mask], reasons: dict[str, str]) -> list[Mask]:
+def even_blocks(trace: Trace, groups: list[Group], keep: list[Mask], reasons: dict[str, str]) -> list[Mask]:
     """Blocks that span several groups must lose evenly all the same; where they do not, these groups stay whole."""
     keep = list(keep)
     owner = np.full(trace.unit_count, -1, np.int64)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
-from onnxprune.capture.moments import accumulate
+from onnxprune.capture.moments import Moments, accumulate
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.score.consumers import Consumer, Removal, get
 from onnxprune.trace.groups import Group, Trace
@@ -30,7 +30,7 @@ def removal_curves(
     """One removal per group; None for a group that no layer with a plain weight sums over."""
     score = get(criterion)
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
-    readers = _readers(trace, groups)
+    readers = readers_of(trace, groups)
     waiting = {g: {layer.node for layer in layers} for g, layers in enumerate(readers)}
     moments: dict[int, Consumer] = {}
     result: list[Removal | None] = [None] * len(groups)
@@ -42,7 +42,7 @@ def removal_curves(
                 continue
             waiting[g].discard(index)
             if not waiting[g]:
-                parts = [_for_group(trace, groups[g], moments[one.node], one) for one in layers]
+                parts = [for_group(trace, groups[g], moments[one.node], one) for one in layers]
                 result[g] = score(parts, groups[g].size, blocks=groups[g].blocks)
         unfinished = [layers for nodes, layers in zip(waiting.values(), readers, strict=True) if nodes]
         needed = {layer.node for layers in unfinished for layer in layers}
@@ -52,7 +52,7 @@ def removal_curves(
     return result
 
 
-def _readers(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
+def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
     """Per group the layers that sum over its units and can be seen as matrices."""
     owner = np.full(trace.unit_count, -1, np.int64)
     for number, group in enumerate(groups):
@@ -73,28 +73,32 @@ def _consumer(trace: Trace, walker: Walker, layer: Linear) -> Consumer:
     partner = residual_partner(trace.graph, layer.y)
     goal = partner[0] if partner else layer.y
     walker.reach([layer.x, layer.y, goal])
-    split = accumulate(layer, walker.values(layer.x), walker.values(layer.y), 0, layer.node)
-    power = split.fit.power
+    found = accumulate(layer, walker.values(layer.x), walker.values(layer.y), 0, layer.node).fit
+    power = found.power
     if partner:
-        whole = accumulate(layer, walker.values(layer.x)[:1], walker.values(goal)[:1], 0, layer.node)
-        power = max(whole.fit.power, 1e-30)
+        power = accumulate(layer, walker.values(layer.x)[:1], walker.values(goal)[:1], 0, layer.node).fit.power
     walker.drop_dead()
+    return consumer_of(trace, layer, found, power)
+
+
+def consumer_of(trace: Trace, layer: Linear, moments: Moments, power: float) -> Consumer:
+    """Moments as a criterion sees them; no feature belongs to a unit yet (`for_group`)."""
     weight = layer.matrix(trace.graph.constants[layer.weight].array())
     bias = np.zeros((1, weight.shape[1]))
     if layer.bias is not None:
         bias[0] = trace.graph.constants[layer.bias].array().astype(np.float64).ravel()
-    count = max(split.fit.positions, 1)
+    count = max(moments.positions, 1)
     return Consumer(
         trace.graph.nodes[layer.node].label,
-        split.fit.gram / count,
-        split.fit.cross / count,
+        moments.gram / count,
+        moments.cross / count,
         np.concatenate([weight, bias]),
         np.full(len(weight) + 1, -1, np.int64),
         max(power, 1e-30),
     )
 
 
-def _for_group(trace: Trace, group: Group, consumer: Consumer, layer: Linear) -> Consumer:
+def for_group(trace: Trace, group: Group, consumer: Consumer, layer: Linear) -> Consumer:
     """The consumer with its features labelled by the units of one group."""
     axis = 1 if layer.kernel else -1
     labels = trace.axes(layer.x)[axis]

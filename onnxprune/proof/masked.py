@@ -6,8 +6,9 @@ difference in the last bit may change them at will, so the values before the fir
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.errors import ModelError, VerificationError
+from onnxprune.errors import ModelError, OutputError, VerificationError
 from onnxprune.model.load import load
 from onnxprune.model.save import write
 from onnxprune.proof.discontinuous import before_discontinuities
@@ -40,6 +41,19 @@ def prove(trace: Trace, keep: Bools, candidate: Path, *, seed: int = 0, threads:
     if not proof.sensitive and not keep.all():  # outputs that are constant by themselves prove nothing: look inside
         proof = _attempt(trace, keep, candidate, [*extra, *_inner_values(trace)], seed, threads)
     return proof
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder. Raises OutputError if it cannot be written to."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(
+            f"the proof cannot use the temporary folder {tempfile.gettempdir()!r}: {error.strerror or error}",
+            hint="Set TMPDIR to a folder with room for twice the model.",
+        ) from error
 
 
 def _inner_values(trace: Trace) -> list[str]:
@@ -69,8 +83,7 @@ def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed:
 
 
 def _run(trace: Trace, keep: Bools, candidate: Path, extra: list[str], feeds: Sequence[Case], threads: int) -> Proof:
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
-        here = Path(folder)
+    with _scratch() as here:
         reference = build_reference(trace, extra)
         write(reference.model, here / "reference.onnx")
         compared = candidate
@@ -92,8 +105,7 @@ def _run(trace: Trace, keep: Bools, candidate: Path, extra: list[str], feeds: Se
 def check_runs(trace: Trace, candidate: Path, *, seed: int = 0, threads: int = 0) -> None:
     """A repaired model must load and run, with finite outputs where its inputs are ordinary numbers."""
     feeds = cases(trace.graph, trace.facts, seed)[:1] + cases(trace.graph, trace.facts, seed, larger=True)[:1]
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
-        here = Path(folder)
+    with _scratch() as here:
         files = [_save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
         task = {"name": "repaired", "model": str(candidate), "feeds": files, "check": str(candidate)}
         result = run_tasks(here, [{**task, "out": str(here / "out")}], threads)[0]

@@ -21,13 +21,14 @@ def run_tasks(folder: Path, tasks: Sequence[dict[str, Any]], threads: int = 0) -
     """Run models in a subprocess; see worker.py. A crash raises VerificationError."""
     job = folder / "job.json"
     job.write_text(json.dumps({"tasks": list(tasks), "threads": threads}))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path if p)}
     process = subprocess.Popen(
         [sys.executable, "-m", "onnxprune.proof.worker", str(job)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=environment,
+        cwd=folder,  # Python looks for modules in the working directory first: not in the one of the user
     )
     try:
         _, errors = process.communicate(timeout=TIMEOUT_S)

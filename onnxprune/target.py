@@ -1,0 +1,35 @@
+"""What the result may cost: `macs=50%` leaves at most half, `params=2M` at most two million."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxprune.errors import UsageError
+from onnxprune.units import parse_count, parse_ratio
+
+KINDS = ("macs", "params")
+
+
+@dataclass(frozen=True)
+class Target:
+    """`kind` of cost, and what may be left of it: a `share` of the original, or an `amount`."""
+
+    kind: str
+    share: float | None
+    amount: int | None
+
+    def limit(self, original: int) -> float:
+        return original * self.share if self.share is not None else float(self.amount or 0)
+
+
+def parse_target(text: str) -> Target:
+    """`KIND=50%` or `KIND=1.2G`. Raises UsageError."""
+    kind, found, value = text.partition("=")
+    if not found or kind not in KINDS:
+        raise UsageError(f"not a target: {text!r}", hint=f"Give {' or '.join(f'{k}=50%' for k in KINDS)}, or a number.")
+    if value.strip().endswith("%"):
+        share = parse_ratio(value)
+        if not 0 < share <= 1:
+            raise UsageError(f"a target of {value} is not a share that can be left", hint="Give between 0% and 100%.")
+        return Target(kind, share, None)
+    return Target(kind, None, parse_count(value))
