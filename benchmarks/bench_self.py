@@ -33,7 +33,8 @@ HEADER = """# Benchmarks of onnxprune itself
 Made by `make bench-self`; do not edit. Medians of {runs} runs; memory is the highest of samples every 20 ms of the
 proportional set size (shared pages counted once) of the process and its children, one run.
 
-Machine: {cores} CPU cores, {machine}, {system}; Python {python}, onnx {onnx}, ONNX Runtime {runtime}.
+Machine: {cores} CPU cores, {machine}, {system}; Python {python}, onnx {onnx}, ONNX Runtime {runtime}. Wall time,
+not isolated from other programs on the machine.
 """
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def report(rows: list[Row]) -> str:
         f"`--ratio {RATIO} --criterion {CRITERION}` and proven before it was written. Half of the channels everywhere",
         "is about a quarter of the MACs (multiply-accumulates of Conv, ConvTranspose, Gemm and MatMul, counted by",
         "`benchmarks/macs.py` at batch size 1). *Difference* is the largest one the proof saw, relative to the largest",
-        "output; *time* is wall time on two shared CPU cores, proof and write included.",
+        f"output; *time* is wall time on {os.cpu_count()} CPU cores, proof and write included, other programs running.",
         "",
         f"**{len(good)} of {len(rows)} files shrunk and proven; {reached} of them to {LIMIT} of the MACs or less.**",
     ]
@@ -125,7 +126,7 @@ def _section(title: str, rows: list[Row]) -> list[str]:
         worst, total = max(r["difference"] for r in good), sum(r["seconds"] for r in good)
         cells = f"*median {left:.2f}* | *median {kept:.2f}* | *{worst:.0e}* | *{total:.0f} s*"
         parts.append(f"| *{len(good)} models* | | | {cells} |")
-    above = [f"{r['model']} ({r['macs_left']:.2f})" for r in good if r["macs_left"] > LIMIT]
+    above = [f"{r['model']} ({r['macs_left']:.3f})" for r in good if r["macs_left"] > LIMIT]
     parts += ["", f"{len(good) - len(above)} at or below {LIMIT}. Above: {', '.join(above) or 'none'}."]
     if bad:
         parts += ["", "| not shrunk | reason |", "| --- | --- |"]

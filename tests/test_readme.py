@@ -124,6 +124,12 @@ def test_links_lead_somewhere(page: str) -> None:
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
+def test_the_summary_of_the_zoo_is_that_of_its_page() -> None:
+    page = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
+    found = re.search(r"^\*\*(.*)\*\*$", page, re.M)
+    assert found is not None and found[1] in README
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"\bmake ([a-z][a-z-]+)", section("Try it") + section("How to go on"))):
