@@ -96,7 +96,7 @@ def half(dtype: int, kind: type) -> ModelProto:
     """The CNN in a sixteen-bit type."""
     proto = cnn()
     for tensor in proto.graph.initializer:
-        array = numpy_helper.to_array(tensor).astype(kind)
+        array: Array = numpy_helper.to_array(tensor).astype(kind)
         raw = TensorProto(name=tensor.name, data_type=dtype, dims=array.shape, raw_data=array.tobytes())
         tensor.CopyFrom(raw)
     for value in (*proto.graph.input, *proto.graph.output):
