@@ -35,7 +35,7 @@ FLOW = ("raft_small",)
 NAMES = [*" ".join(CLASSIFIERS).split(), *SEGMENTERS, *VIDEO, *FLOW, *DETECTORS]
 
 
-class Mask(nn.Module):
+class Mask(nn.Module):  # type: ignore[misc, unused-ignore]
     """A segmentation model that gives its mask instead of a dictionary."""
 
     def __init__(self, inner: nn.Module) -> None:
