@@ -124,10 +124,10 @@ def input_rows(layer: Linear, x: Array, picked: Positions) -> Array:
     windows = sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
     steps = tuple(slice(None, None, s) for s in layer.strides)
     inner = tuple(slice(None, None, d) for d in layer.dilations)
-    windows = windows[(slice(None), slice(None)) + steps + inner]
+    windows = windows[(slice(None), slice(None), *steps, *inner)]
     sizes = (windows.shape[0], *windows.shape[2 : 2 + rank])
     index = np.unravel_index(picked, sizes)
-    where: tuple[Any, ...] = (index[0], slice(None)) + tuple(index[1:])
+    where: tuple[Any, ...] = (index[0], slice(None), *index[1:])
     rows = windows[where]
     return np.asarray(rows.reshape(len(picked), -1))
 

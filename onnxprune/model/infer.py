@@ -72,6 +72,12 @@ def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
     facts = Facts()
     facts.inputs, facts.symbols = input_shapes(graph.model, sizes)
     _bulk(graph, facts)
+    for value in graph.model.proto.graph.input:  # an override has the shape that the input declares
+        if value.name in graph.model.tensors and value.name not in graph.constants:
+            facts.dtypes[value.name] = value.type.tensor_type.elem_type
+            declared = _shape(value)
+            if declared is not None:
+                facts.shapes[value.name] = declared
     for constant in graph.constants.values():
         facts.shapes[constant.key] = constant.shape
         facts.dtypes[constant.key] = constant.dtype
