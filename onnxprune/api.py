@@ -7,13 +7,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.choose import Options, Selection, choose
+from onnxprune.choose import Options, Selection, choose, on_groups_of
 from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
 from onnxprune.model.load import Model, load
@@ -93,7 +94,7 @@ def shrink(
     clock.start("plan")
     if plan is not None:
         check_source(plan, traced)
-    planned, selection, smaller, keep = _plan_and_cut(traced, options, plan, repair, clock)
+    traced, planned, selection, smaller, keep = _plan_and_cut(traced, options, plan, repair, clock)
     before = summary(source, traced.graph, traced.facts)
     changed = changes(traced, selection, planned)
     reached = planned.removed_count / max(sum(g.size for g in traced.prunable), 1)
@@ -112,24 +113,32 @@ def shrink(
 
 def _plan_and_cut(
     traced: Trace, options: Options, given: Plan | None, repair: str, clock: _Clock
-) -> tuple[Plan, Selection | None, Model, NDArray[np.bool_]]:
-    """Choose and cut; where a rule cannot express the choice, pin what it names and choose again."""
+) -> tuple[Trace, Plan, Selection | None, Model, NDArray[np.bool_]]:
+    """Choose and cut; where a rule cannot express the choice, pin what it names and choose again.
+
+    The plan is for the trace as it was before these pins, which is the one that everybody else gets.
+    """
+    unpinned = replace(traced)
+    refused = False
     for _ in range(MAX_ATTEMPTS):
         selection = None if given is not None else choose(traced, options)
+        if selection is not None and refused:
+            selection = on_groups_of(unpinned, traced, selection)
         if selection is None:
             assert given is not None
             planned = given
         else:
             recorded = _recorded(options, repair)
-            planned = of_masks(traced, selection.groups, selection.keep, units=traced.units_mode, options=recorded)
-        keep = keep_of(planned, traced)
+            planned = of_masks(unpinned, selection.groups, selection.keep, units=traced.units_mode, options=recorded)
+        keep = keep_of(planned, unpinned)
         clock.start("cut")
         try:
-            return planned, selection, cut(traced, keep), keep
+            return unpinned, planned, selection, cut(unpinned, keep), keep
         except CutError as refusal:
             if given is not None:
                 raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
             traced.pin_node(refusal.node, str(refusal))
+            refused = True
             clock.start("plan")
     raise VerificationError("the cut was refused too often")
 
@@ -196,7 +205,7 @@ def inspect(
         tuple(group_summary(traced, g) for g in traced.groups if g.members or g.pin is None),
         tuple(layer_costs(traced)),
         dict(sorted(missing.items())),
-        source.notes,
+        (*source.notes, *_refusal_notes(traced)),
     )
 
 
@@ -209,7 +218,12 @@ def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tup
         close = difflib.get_close_matches(node, names, n=3, cutoff=0.3)
         guess = f"Did you mean {', '.join(map(repr, close))}?  " if close else ""
         raise UsageError(f"no node is called {node!r}.", hint=f"{guess}Names: onnxprune inspect MODEL --layers")
-    return tuple(group_summary(traced, g) for g in traced.groups_at(found[0].index))
+    index = found[0].index
+    groups = tuple(group_summary(traced, g) for g in traced.groups_at(index))
+    refusal = traced.state.refusals.get(index)
+    if refusal is not None and not any(g.pinned for g in groups):
+        groups += (GroupSummary(found[0].label, 0, (), refusal, found[0].label),)
+    return groups
 
 
 def verify(
@@ -244,6 +258,12 @@ def verify(
         proof_summary(proof),
         refitted,
     )
+
+
+def _refusal_notes(traced: Trace) -> list[str]:
+    """Nodes that no rule understood, counted by reason."""
+    counts = Counter(traced.state.refusals.values())
+    return [f"{count} nodes: {reason}" for reason, count in sorted(counts.items())]
 
 
 def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, seed: int = 0, threads: int = 0) -> Proof:

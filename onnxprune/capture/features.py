@@ -124,7 +124,8 @@ def input_rows(layer: Linear, x: Array, picked: Positions) -> Array:
     windows = sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
     steps = tuple(slice(None, None, s) for s in layer.strides)
     inner = tuple(slice(None, None, d) for d in layer.dilations)
-    windows = windows[(slice(None), slice(None), *steps, *inner)]
+    window: tuple[slice, ...] = (slice(None), slice(None), *steps, *inner)
+    windows = windows[window]
     sizes = (windows.shape[0], *windows.shape[2 : 2 + rank])
     index = np.unravel_index(picked, sizes)
     where: tuple[Any, ...] = (index[0], slice(None), *index[1:])

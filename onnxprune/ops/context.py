@@ -142,6 +142,8 @@ class State:
     taken: list[Choice] = field(default_factory=list)
     pins: list[tuple[IntArray, str, int]] = field(default_factory=list)
     """(atoms, reason, node)"""
+    refusals: dict[int, str] = field(default_factory=dict)
+    """Nodes that no rule understood, with the reason."""
     shared: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
     made_up: set[int] = field(default_factory=set)
     """First atoms of indices that no weight produces (Expand): the first to be given up."""

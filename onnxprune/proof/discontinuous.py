@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
+from onnxprune.model.graph import Node
 from onnxprune.trace.groups import Trace
 
 DISCONTINUOUS = frozenset(
@@ -38,37 +39,44 @@ DISCONTINUOUS = frozenset(
 
 
 def before_discontinuities(trace: Trace) -> list[str]:
-    """Floating-point values (top level) that enter the first discontinuous operators."""
-    tainted: set[str] = set()
-    found: dict[str, None] = {}
+    """Floating-point values (top level) that enter the first discontinuous operators which a cut can reach."""
+    return list(_walk(trace)[0])
+
+
+def behind_discontinuities(trace: Trace) -> set[str]:
+    """Outputs that depend on such an operator."""
+    return {o.name for o in trace.graph.model.proto.graph.output} & _walk(trace)[1]
+
+
+def _walk(trace: Trace) -> tuple[dict[str, None], set[str]]:
+    """(values before, keys behind). Where nothing that may leave is summed upstream, both models compute the same."""
+    closing = {c.node for c in trace.closings if c.labels.any()}
+    reached: set[str] = set()
+    behind: set[str] = set()
+    before: dict[str, None] = {}
     for node in trace.graph.nodes:
         if node.outputs and all(k in trace.facts.values for k in node.outputs if k):
             continue
-        jumps = node.op_type in DISCONTINUOUS or (
-            node.op_type == "Cast" and _is_float(trace, node.inputs[0]) and not _is_float(trace, node.outputs[0])
-        )
         inputs = [k for k in node.inputs if k]
-        if jumps:
-            for key in inputs:
-                computed = key in trace.graph.producer and key not in trace.graph.constants
-                if computed and node.scope == 0 and key not in tainted and _is_float(trace, key):
-                    found[key] = None
-        if jumps or any(k in tainted for k in inputs):
-            tainted.update(k for k in node.outputs if k)
-    return [k for k in found if "@" not in k]
+        if node.index in closing or any(k in reached for k in inputs):
+            reached.update(k for k in node.outputs if k)
+        jumps = _jumps(trace, node) and any(k in reached for k in inputs)
+        if jumps and node.scope == 0:
+            before.update(dict.fromkeys(k for k in inputs if k not in behind and _computed_float(trace, k)))
+        if jumps or any(k in behind for k in inputs):
+            behind.update(k for k in node.outputs if k)
+    return before, behind
+
+
+def _jumps(trace: Trace, node: Node) -> bool:
+    truncates = node.op_type == "Cast" and _is_float(trace, node.inputs[0]) and not _is_float(trace, node.outputs[0])
+    return truncates or node.op_type in DISCONTINUOUS
+
+
+def _computed_float(trace: Trace, key: str) -> bool:
+    return key in trace.graph.producer and key not in trace.graph.constants and "@" not in key and _is_float(trace, key)
 
 
 def _is_float(trace: Trace, key: str) -> bool:
     kinds = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
     return trace.facts.dtypes.get(key) in kinds
-
-
-def behind_discontinuities(trace: Trace) -> set[str]:
-    """Outputs that depend on a discontinuous operator."""
-    tainted: set[str] = set()
-    for node in trace.graph.nodes:
-        if node.outputs and all(k in trace.facts.values for k in node.outputs if k):
-            continue
-        if node.op_type in DISCONTINUOUS or any(k in tainted for k in node.inputs):
-            tainted.update(k for k in node.outputs if k)
-    return {o.name for o in trace.graph.model.proto.graph.output} & tainted

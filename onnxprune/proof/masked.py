@@ -85,7 +85,8 @@ def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed:
 def _run(trace: Trace, keep: Bools, candidate: Path, extra: list[str], feeds: Sequence[Case], threads: int) -> Proof:
     with _scratch() as here:
         reference = build_reference(trace, extra)
-        write(reference.model, here / "reference.onnx")
+        # weights in a file of their own are mapped by the runtime, not copied into its protobuf first
+        write(reference.model, here / "reference.onnx", external_data="always")
         compared = candidate
         if extra:
             compared = _with_outputs(trace, candidate, extra, here / "candidate.onnx")

@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from onnxprune.trace.groups import Trace
 
-SAFETY, FLOOR, CEILING = 4.0, 1e-5, 5e-2
+SAFETY, FLOOR, CEILING = 4.0, 3e-5, 5e-2
 QUANTISED = 5e-2
 EPSILON: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})

@@ -72,6 +72,7 @@ def _check(op: Op) -> None:
 
 
 def _refuse(op: Op, reason: str) -> None:
+    op.state.refusals[op.node.index] = reason
     for slot, key in enumerate(op.node.inputs):
         for labels in op.state.axes.get(key, ()):
             op.pin(labels, reason)
