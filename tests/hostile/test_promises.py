@@ -19,7 +19,7 @@ from onnxprune.model.metadata import metadata
 from onnxprune.ops import registry
 from onnxprune.ops.context import Op
 from onnxprune.plan import GroupPlan, Plan
-from tests.hostile.support import DIGITS, cnn, info, listing, mlp, run, save, shrunk, weights
+from tests.hostile.support import DIGITS, cnn, info, listing, mlp, model_of, run, save, shrunk, weights
 
 
 @pytest.fixture
@@ -236,3 +236,28 @@ def test_a_plan_applies_only_to_its_model(tmp_path: Path, digits: Path) -> None:
         with pytest.raises(PlanError):
             shrink(digits, tmp_path / "b.onnx", plan=replace(planned, groups=(group, *planned.groups[1:])))
     assert not (tmp_path / "b.onnx").exists()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plan_made_after_a_refused_cut_replays(tmp_path: Path, seed: int) -> None:
+    """A Slice over two axes cannot pick uneven channels: these stay, and the plan names the groups as anybody else who
+    traces the model finds them.
+    """
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["h"], name="first", pads=[1] * 4),
+        helper.make_node("Split", ["h", "parts"], ["a", "b"], axis=1, name="split"),
+        helper.make_node("Slice", ["a", "starts", "ends", "axes", "steps"], ["sliced"], name="slice"),
+        helper.make_node("Concat", ["sliced", "b"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "w2"], ["y"], name="last"),
+    ]
+    tensors = {"w1": weights(18, 3, 3, 3), "b1": weights(18), "w2": weights(2, 10, 1, 1)}
+    sizes = {"parts": [12, 6], "starts": [0, 0], "ends": [12, 6], "axes": [1, 2], "steps": [3, 1]}
+    tensors |= {name: np.array(value, np.int64) for name, value in sizes.items()}
+    path = save(tmp_path, model_of(nodes, [info("x", ["N", 3, 6, 6])], [info("y", ["N", 2, 6, 6])], tensors))
+    out = tmp_path / "small.onnx"
+    result = shrink(path, out, ratio=0.4, criterion="random", seed=seed, threads=1)
+    assert verify(path, out, threads=1).plan_digest == result.plan.digest
+    shrink(path, tmp_path / "again.onnx", plan=result.plan, threads=1)
+    assert (tmp_path / "again.onnx").read_bytes() == out.read_bytes()
+    refused = any(g.reason and "uneven selection" in g.reason for g in result.groups)
+    assert refused == (seed in (1, 3))
