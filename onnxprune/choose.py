@@ -47,6 +47,29 @@ class Selection:
     reasons: dict[str, str]
 
 
+def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:
+    """`selection`, made on `later`, which is `trace` with more pins, in the groups of `trace`: plans name those."""
+    alive = np.ones(later.unit_count, bool)
+    for group, mask in zip(selection.groups, selection.keep, strict=True):
+        alive[group.units] = mask
+    _, atoms = np.unique(trace.table, return_index=True)
+    unit = later.table[atoms]
+    roots = later.state.atoms.find(atoms)
+    pinned = {root: g.pin.reason for g in later.groups if g.pin is not None for root in g.units.tolist()}
+    named = {
+        u: selection.reasons[g.name] for g in later.prunable if g.name in selection.reasons for u in g.units.tolist()
+    }
+    reasons = {}
+    for group in trace.prunable:
+        for u in group.units.tolist():
+            reason = named.get(int(unit[u])) if unit[u] else pinned.get(int(roots[u]))
+            if reason is not None:
+                reasons[group.name] = reason
+                break
+    groups = trace.prunable
+    return Selection(tuple(groups), tuple(alive[unit[g.units]] for g in groups), reasons)
+
+
 def choose(trace: Trace, options: Options) -> Selection:
     """Raises UsageError for options that cannot be meant."""
     check_ratio(options.ratio)
