@@ -18,6 +18,10 @@ from onnxprune.trace.groups import Trace
 Bools = NDArray[np.bool_]
 
 
+class Differs(VerificationError):
+    """The outputs are further apart than rounding explains."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One value on one case: `difference` is max |a-b| relative to max |a|; `mutated` the same for a wrong plan."""
@@ -65,6 +69,8 @@ def judge(
         )
     if "load" in result:
         raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
+    if "checker" in result and "checker" not in original:
+        raise VerificationError(f"onnx.checker refuses the result: {result['checker']}")
     allowed = tolerance(trace)
     behind = behind_discontinuities(trace) if extra else set()
     comparisons: list[Comparison] = []
@@ -84,7 +90,7 @@ def judge(
         comparisons.extend(found)
         for item in found:
             if not item.difference <= allowed.relative:
-                raise VerificationError(
+                raise Differs(
                     f"output {item.output!r} differs by {item.difference:.3g} of its largest value from the original "
                     f"without the removed channels ({case.name}); {allowed.relative:.1g} is allowed"
                 )

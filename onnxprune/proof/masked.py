@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from onnxprune.model.load import load
 from onnxprune.model.save import write
 from onnxprune.proof.discontinuous import before_discontinuities
 from onnxprune.proof.inputs import Case, cases, literal_batches
-from onnxprune.proof.judge import Proof, judge
+from onnxprune.proof.judge import Differs, Proof, judge
 from onnxprune.proof.reference import add_outputs, build_reference
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
@@ -31,6 +32,7 @@ __all__ = ["Proof", "check_runs", "check_shapes", "mutated", "prove"]
 
 Bools = NDArray[np.bool_]
 INNER_VALUES = 6
+FUSED = "equal without the runtime's graph optimisations only; with them, "
 
 
 def prove(trace: Trace, keep: Bools, candidate: Path, *, seed: int = 0, threads: int = 0) -> Proof:
@@ -83,6 +85,24 @@ def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed:
 
 
 def _run(trace: Trace, keep: Bools, candidate: Path, extra: list[str], feeds: Sequence[Case], threads: int) -> Proof:
+    """Compare as users run models; where the runtime's fusions round too differently, compare without them."""
+    try:
+        return _run_once(trace, keep, candidate, extra, feeds, threads, optimise=True)
+    except Differs as difference:
+        proof = _run_once(trace, keep, candidate, extra, feeds, threads, optimise=False)
+        return replace(proof, notes=(*proof.notes, f"{FUSED}{difference.message}"))
+
+
+def _run_once(
+    trace: Trace,
+    keep: Bools,
+    candidate: Path,
+    extra: list[str],
+    feeds: Sequence[Case],
+    threads: int,
+    *,
+    optimise: bool,
+) -> Proof:
     with _scratch() as here:
         reference = build_reference(trace, extra)
         # weights in a file of their own are mapped by the runtime, not copied into its protobuf first
@@ -93,12 +113,18 @@ def _run(trace: Trace, keep: Bools, candidate: Path, extra: list[str], feeds: Se
         masks = [_save(here / "keep.npz", reference.feed(keep))] * len(feeds)
         masks.append(_save(here / "mutated.npz", reference.feed(mutated(trace, keep))))
         files = [_save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
-        tasks = [
-            {"name": "original", "model": str(here / "reference.onnx"), "feeds": [*files, files[0]], "masks": masks},
+        tasks: list[dict[str, Any]] = [
+            {
+                "name": "original",
+                "model": str(here / "reference.onnx"),
+                "feeds": [*files, files[0]],
+                "masks": masks,
+                "check": str(here / "reference.onnx"),
+            },
             {"name": "candidate", "model": str(compared), "feeds": files, "check": str(candidate)},
         ]
         for task in tasks:
-            task["out"] = str(here / str(task["name"]))
+            task["out"], task["optimise"] = str(here / str(task["name"])), optimise
         original, result = run_tasks(here, tasks, threads)
         return judge(trace, keep, feeds, original, result, extra)
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 
-def _session(path: str, threads: int) -> Any:
+def _session(path: str, threads: int, optimise: bool) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -37,7 +39,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:  # the checker's own types differ between versions
             entry["checker"] = str(error)[:2000]
         try:
-            session = _session(task["model"], job["threads"])
+            session = _session(task["model"], job["threads"], task.get("optimise", True))
         except Exception as error:  # onnxruntime raises many types
             entry["load"] = str(error)[:2000]
             continue
