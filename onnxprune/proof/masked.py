@@ -32,6 +32,7 @@ __all__ = ["Proof", "check_runs", "check_shapes", "mutated", "prove"]
 
 Bools = NDArray[np.bool_]
 INNER_VALUES = 6
+LARGE_BYTES = 256 << 20
 FUSED = "equal without the runtime's graph optimisations only; with them, "
 
 
@@ -120,6 +121,7 @@ def _run_once(
                 "feeds": [*files, files[0]],
                 "masks": masks,
                 "check": str(here / "reference.onnx"),
+                "frugal": trace.graph.model.size_bytes > LARGE_BYTES,
             },
             {"name": "candidate", "model": str(compared), "feeds": files, "check": str(candidate)},
         ]

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 
-def _session(path: str, threads: int, optimise: bool) -> Any:
+def _session(path: str, threads: int, optimise: bool, frugal: bool) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if frugal:  # packed copies of the weights would double what a large model takes
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -39,7 +41,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:  # the checker's own types differ between versions
             entry["checker"] = str(error)[:2000]
         try:
-            session = _session(task["model"], job["threads"], task.get("optimise", True))
+            session = _session(task["model"], job["threads"], task.get("optimise", True), task.get("frugal", False))
         except Exception as error:  # onnxruntime raises many types
             entry["load"] = str(error)[:2000]
             continue
