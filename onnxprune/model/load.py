@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ class Model:
                 while block := file.read(_CHUNK):
                     digest.update(block)
         return digest.hexdigest()
+
+    def release_pages(self) -> None:
+        """Let the system take back the memory of the mapped file; it is read again when it is needed."""
+        mapped = None if self.source is None else self.source.obj
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def opset(self, domain: str = "") -> int:
         """The imported version of an operator domain, 0 if it is not imported. "" and "ai.onnx" are the same."""

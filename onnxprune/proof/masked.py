@@ -127,6 +127,7 @@ def _run_once(
         ]
         for task in tasks:
             task["out"], task["optimise"] = str(here / str(task["name"])), optimise
+        trace.graph.model.release_pages()
         original, result = run_tasks(here, tasks, threads)
         return judge(trace, keep, feeds, original, result, extra)
 
