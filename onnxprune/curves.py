@@ -17,6 +17,8 @@ from onnxprune.capture.walker import Array, Walker
 from onnxprune.score.consumers import Consumer, Removal, get
 from onnxprune.trace.groups import Group, Trace
 
+MOST_SHRINKAGE = 10.0
+
 
 def removal_curves(
     trace: Trace,
@@ -82,17 +84,26 @@ def _consumer(trace: Trace, walker: Walker, layer: Linear) -> Consumer:
 
 
 def consumer_of(trace: Trace, layer: Linear, moments: Moments, power: float) -> Consumer:
-    """Moments as a criterion sees them; no feature belongs to a unit yet (`for_group`)."""
+    """Moments as a criterion sees them; no feature belongs to a unit yet (`for_group`).
+
+    With fewer positions than features some features look redundant that are not; the second moments are shrunk
+    towards a multiple of the identity, the more the fewer positions there are.
+    """
     weight = layer.matrix(trace.graph.constants[layer.weight].array())
     bias = np.zeros((1, weight.shape[1]))
     if layer.bias is not None:
         bias[0] = trace.graph.constants[layer.bias].array().astype(np.float64).ravel()
     count = max(moments.positions, 1)
+    gram, cross, start = moments.gram / count, moments.cross / count, np.concatenate([weight, bias])
+    inner = len(gram) - 1
+    pull = float(np.trace(gram[:inner, :inner])) / max(inner, 1) * min((inner / count) ** 2, MOST_SHRINKAGE)
+    gram[np.arange(inner), np.arange(inner)] += pull
+    cross[:inner] += pull * start[:inner]
     return Consumer(
         trace.graph.nodes[layer.node].label,
-        moments.gram / count,
-        moments.cross / count,
-        np.concatenate([weight, bias]),
+        gram,
+        cross,
+        start,
         np.full(len(weight) + 1, -1, np.int64),
         max(power, 1e-30),
     )

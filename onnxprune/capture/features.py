@@ -139,7 +139,7 @@ def positions_of(layer: Linear, y: Array) -> int:
 
 
 def residual_partner(graph: Graph, key: str) -> tuple[str, str] | None:
-    """(sum, other operand) if `key` is read by one Add of two computed values only."""
+    """(sum, other operand) if `key` is read by one Add only, of a value that is computed before `key`."""
     readers = graph.consumers.get(key, [])
     if len(readers) != 1 or key in {o.name for o in graph.model.proto.graph.output}:
         return None
@@ -147,4 +147,6 @@ def residual_partner(graph: Graph, key: str) -> tuple[str, str] | None:
     if node.op_type != "Add" or node.scope != 0:
         return None
     other = node.inputs[1 - readers[0][1]]
-    return None if other in graph.constants or other == key else (node.outputs[0], other)
+    if other in graph.constants or other == key or graph.producer.get(other, -1) > graph.producer.get(key, -1):
+        return None
+    return node.outputs[0], other

@@ -45,7 +45,8 @@ class Walker:
 
     def reach(self, keys: Iterable[str]) -> None:
         """Compute `keys` (and what lies before them) for all batches, and keep them until `forget`."""
-        wanted = [k for k in keys if k not in self._state[0] and k not in self.graph.constants]
+        asked = set(keys)
+        wanted = [k for k in sorted(asked) if k not in self._state[0] and k not in self.graph.constants]
         nodes = self._needed(wanted)
         if not nodes:
             return
@@ -60,7 +61,7 @@ class Walker:
             except Exception as error:  # onnxruntime raises many types
                 raise DataError(f"ONNX Runtime cannot run the model on the calibration data: {error}") from error
             state.update(zip(produced, values, strict=True))
-        self.forget(set(self._state[0]) - alive - set(wanted))
+        self.forget(set(self._state[0]) - alive - asked)
 
     def values(self, key: str) -> list[Array]:
         """The value of `key` in each batch; it must have been reached."""
