@@ -71,6 +71,7 @@ def cut(trace: Trace, keep: Bools) -> Model:
     surgeon = Surgeon(model, proto)
     kept = _Kept(trace, keep)
     shapes = planned_shapes(trace, keep)
+    _refuse_empty(trace, shapes)
     for constant, cuts in variants(trace, keep):
         surgeon.replace_constant(constant, cuts)
     after = Facts(shapes, trace.facts.dtypes, {}, trace.facts.inputs, trace.facts.symbols)
@@ -84,6 +85,17 @@ def cut(trace: Trace, keep: Bools) -> Model:
     if proto.ir_version < 4:
         _declare_initializers(smaller.proto)
     return smaller
+
+
+def _refuse_empty(trace: Trace, shapes: Mapping[str, Shape]) -> None:
+    """A group keeps an index at least, but a part of it (of a Slice, a Split) may lose its last one: ONNX Runtime does
+    not give operators on nothing a meaning, and some never end.
+    """
+    before = trace.facts.shapes
+    empty = {key for key in trace.state.axes if 0 in shapes.get(key, ()) and 0 not in before.get(key, ())}
+    if empty:
+        node = next(n for n in trace.graph.nodes if not empty.isdisjoint((*n.inputs, *n.outputs)))
+        raise CutError(f"{node.op_type} would be left without an index on one of its axes", node.index)
 
 
 def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static: Statics) -> set[tuple[int, int]]:
