@@ -90,17 +90,14 @@ def _add(
     delta = delta if labels is None else delta[keep[labels]]
     has_bias = len(target.input) > 2 and bool(target.input[2])
     weight = tensors.get(target.input[1])
-    if weight is None or (has_bias and target.input[2] not in tensors):
+    if weight is None or (has_bias and (target.input[2] not in tensors or node.inputs[2] in trace.graph.fixed)):
         return False
-    if has_bias:
-        old = tensors[target.input[2]]
-        bias = np.broadcast_to(old.array().astype(np.float64).ravel(), delta.shape) + delta
-    else:
-        bias = delta
+    old = tensors[target.input[2]] if has_bias else None
+    bias = delta if old is None else old.array().astype(np.float64) + delta  # Gemm: per column, whatever its shape
     name = f"{target.output[0]}.bias.corrected"
     while name in tensors:
         name += "_"
-    if has_bias and _only_use(trace, node, target.input[2]):
+    if old is not None and old.shape == bias.shape and _only_use(trace, node, target.input[2]):
         name = target.input[2]
     elif len(target.input) > 2:
         target.input[2] = name

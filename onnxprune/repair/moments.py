@@ -112,7 +112,10 @@ def _dead_filters(graph: Graph, node: Node) -> Moments | None:
     if len(node.inputs) > 2 and node.inputs[2]:
         if source(graph, node.inputs[2]) is None:
             return None
-        bias = np.broadcast_to(folded(graph, node.inputs[2]).astype(np.float64).ravel(), (len(rows),))
+        found = folded(graph, node.inputs[2]).astype(np.float64)
+        if found.size != 1 and (found.size != len(rows) or found.shape[-1] != len(rows)):
+            return None  # another bias for each row of a Gemm
+        bias = np.broadcast_to(found.ravel(), (len(rows),))
     return Moments(1, np.where(dead, bias, np.nan), np.where(dead, 0.0, np.nan))
 
 

@@ -225,8 +225,10 @@ def _attach_blocks(trace: Trace) -> None:
         for block, row in enumerate(units):
             number[row] = block
         for group in trace.prunable:
-            if (number[group.units] >= 0).all():
-                group.blocks = number[group.units]
+            found = number[group.units]
+            even = len(set(np.unique(found, return_counts=True)[1].tolist())) == 1  # or other groups hold the rest
+            if (found >= 0).all() and even:
+                group.blocks = found
 
 
 def blocks_of(trace: Trace) -> list[Blocks]:
