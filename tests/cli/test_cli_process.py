@@ -76,7 +76,7 @@ def test_a_full_disk_behind_stdout(spawn: Spawn) -> None:
 
 
 def test_closed_streams(folder: Path) -> None:
-    script = f"{sys.executable} -m onnxprune shrink digits.onnx --dry-run >&- 2>&- <&-"
+    script = f"'{sys.executable}' -m onnxprune shrink digits.onnx --dry-run >&- 2>&- <&-"
     assert subprocess.run(["/bin/sh", "-c", script], timeout=60, check=False).returncode == 0
 
 
@@ -145,6 +145,6 @@ def test_nothing_is_left_and_nothing_reported(spawn: Spawn, folder: Path) -> Non
 def test_the_working_directory_may_be_gone(folder: Path) -> None:
     gone = folder / "gone"
     gone.mkdir()
-    script = f"cd {gone} && rmdir {gone} && {sys.executable} -m onnxprune inspect {folder}/digits.onnx"
+    script = f"cd '{gone}' && rmdir '{gone}' && '{sys.executable}' -m onnxprune inspect '{folder}/digits.onnx'"
     result = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr

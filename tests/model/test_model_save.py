@@ -316,7 +316,7 @@ def test_a_full_disk_leaves_the_old_state(tmp_path: Path, mode: str) -> None:
         )
     )
     # A file system of one megabyte, in a namespace of its own: the machine does not see it.
-    mount = f"mount -t tmpfs -o size=1m tmpfs {disk} || exit 77; exec {sys.executable} {script} {disk}"
+    mount = f"mount -t tmpfs -o size=1m tmpfs '{disk}' || exit 77; exec '{sys.executable}' '{script}' '{disk}'"
     try:
         process = subprocess.run(
             ["unshare", "-rm", "sh", "-c", mount],
