@@ -16,13 +16,16 @@ from onnx import TensorProto
 from onnxprune.cut.constants import variants
 from onnxprune.cut.surgeon import Surgeon
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.infer import Facts, Shape, Statics, propagate, value_of
+from onnxprune.model.infer import Facts, Shape, propagate, value_of
 from onnxprune.model.load import Model
+from onnxprune.model.statics import Statics
 from onnxprune.ops.atoms import IntArray, Labels
 from onnxprune.ops.context import Literal, NotUnderstood
+from onnxprune.ops.elementwise import BINARY, UNARY
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
+STANDS_EMPTY = frozenset({*UNARY, *BINARY, "Split", "Slice", "Gather", "Concat", "Transpose", "Shape", "Size"})
 
 
 class CutError(Exception):
@@ -88,14 +91,14 @@ def cut(trace: Trace, keep: Bools) -> Model:
 
 
 def _refuse_empty(trace: Trace, shapes: Mapping[str, Shape]) -> None:
-    """A group keeps an index at least, but a part of it (of a Slice, a Split) may lose its last one: ONNX Runtime does
-    not give operators on nothing a meaning, and some never end.
+    """A group keeps an index at least, but a part of it (of a Slice, a Split) may lose its last one. Data movement
+    and element-wise operators stand that; for others ONNX Runtime does not define it, and a Conv of nothing never ends.
     """
     before = trace.facts.shapes
     empty = {key for key in trace.state.axes if 0 in shapes.get(key, ()) and 0 not in before.get(key, ())}
-    if empty:
-        node = next(n for n in trace.graph.nodes if not empty.isdisjoint((*n.inputs, *n.outputs)))
-        raise CutError(f"{node.op_type} would be left without an index on one of its axes", node.index)
+    for node in trace.graph.nodes if empty else ():
+        if node.op_type not in STANDS_EMPTY and not empty.isdisjoint(node.inputs):
+            raise CutError(f"{node.op_type} would be left without an index on one of its axes", node.index)
 
 
 def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static: Statics) -> set[tuple[int, int]]:
