@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from onnxprune.api import shrink
+from onnxprune.api import shrink, verify
 from onnxprune.score import criteria
 from onnxprune.score.registry import Needs
 from tests.hostile.support import Array, info, model_of, run, save, weights
@@ -90,6 +90,30 @@ def test_every_criterion_of_size_finds_them(tmp_path: Path, name: str, scope: st
     shrink(path, out, ratio=0.5, criterion=name, scope=scope, verify=False)
     before, after = run(path, images())[0], run(out, images())[0]
     np.testing.assert_allclose(after, before, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (1,), (), (1, 1), (2, 6), (2, 1), None], ids=str)
+def test_biases_of_every_shape_take_constant_channels(tmp_path: Path, shape: tuple[int, ...] | None) -> None:
+    """A Gemm adds its third input in any form that broadcasts, and may scale both terms. The result can be verified."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "up", "up.b"], ["a"], name="up"),
+        helper.make_node("Sigmoid", ["a"], ["b"]),
+        helper.make_node("Gemm", ["b", "down"], ["c"], name="down", alpha=0.5, beta=2.0),
+        helper.make_node("MatMul", ["c", "end"], ["y"], name="end"),
+    ]
+    tensors = {"up": weights(4, WIDTH), "up.b": weights(WIDTH), "down": weights(WIDTH, 6), "end": weights(6, 3)}
+    tensors["up"][:, DEAD] = 0
+    if shape is not None:
+        nodes[2].input.append("down.b")
+        tensors["down.b"] = weights(*shape, seed=5) if shape else np.array(0.5, np.float32)
+    path = save(tmp_path, model_of(nodes, [info("x", [2, 4])], [info("y", [2, 3])], tensors))
+    out = tmp_path / "small.onnx"
+    result = shrink(path, out, ratio=0.5, include=["up"], threads=1)
+    assert [g.removed for g in result.plan.groups] == [tuple(np.flatnonzero(DEAD).tolist())]
+    assert result.repair is not None and result.repair.corrected_layers == 1
+    feed = {"x": weights(2, 4, seed=9)}
+    np.testing.assert_allclose(run(out, feed)[0], run(path, feed)[0], atol=TOLERANCE, rtol=TOLERANCE)
+    assert len(verify(path, out, threads=1).refitted) == 1
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["batch-norm", "fused"])
