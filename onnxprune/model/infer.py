@@ -85,27 +85,6 @@ def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
     return facts
 
 
-class Statics:
-    """Tells known values that are the same for all symbolic sizes, by inferring once more with other ones."""
-
-    def __init__(self, graph: Graph, facts: Facts) -> None:
-        self._graph, self._facts = graph, facts
-        self._other: Facts | None = None
-
-    def holds(self, key: str) -> NDArray[np.bool_]:
-        """Per element of the known value of `key`."""
-        before = value_of(self._graph, self._facts, key)
-        assert before is not None
-        if key in self._graph.constants or not self._facts.symbols:
-            return np.ones(before.shape, bool)
-        if self._other is None:
-            self._other = infer(self._graph, {s: n + 1 for s, n in self._facts.symbols.items()})
-        other = self._other.values.get(key)
-        if other is None or other.shape != before.shape:
-            return np.zeros(before.shape, bool)
-        return np.asarray((other == before) | ((other != other) & (before != before)), bool)
-
-
 def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
     """Evaluate the arithmetic on shapes in node order; with `fill`, infer missing shapes node by node as well."""
     opset = graph.model.opset()

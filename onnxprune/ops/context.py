@@ -18,7 +18,8 @@ from onnx import NodeProto
 
 from onnxprune.model.folding import source
 from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
-from onnxprune.model.infer import Facts, Shape, Statics, value_of
+from onnxprune.model.infer import Facts, Shape, value_of
+from onnxprune.model.statics import Statics
 from onnxprune.ops.atoms import STAYS, Atoms, IntArray, Labels
 
 

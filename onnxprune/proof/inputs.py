@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, default_size, input_shapes
+from onnxprune.model.statics import free_sizes
 
 PASSED_ON = frozenset({"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"})
 
@@ -42,7 +43,8 @@ def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False, ba
         Case("seed 0", feed(graph, shapes, seed, 1.0), False),
         Case("seed 1", feed(graph, shapes, seed + 1, 0.5), False),
     ]
-    for number, sizes in enumerate(_other_sizes(graph, base)):
+    free = {**free_sizes(graph.model, facts), **base}
+    for number, sizes in enumerate((*_other_sizes(graph, base), *_larger_sizes(graph, free))):
         shapes, _ = input_shapes(graph.model, sizes, _unnamed)
         if shapes != facts.inputs:
             result.append(Case(_describe(sizes), feed(graph, shapes, seed + 2 + number, 1.0), True))
@@ -68,6 +70,14 @@ def _other_sizes(graph: Graph, base: dict[str, int]) -> Iterator[dict[str, int]]
     yield {s: 2 if s in batch else n for s, n in base.items()}
     if any(s not in batch for s in base):
         yield {s: 3 if s in batch else max(n * 3 // 4, 2) for s, n in base.items()}
+
+
+def _larger_sizes(graph: Graph, free: dict[str, int]) -> Iterator[dict[str, int]]:
+    """Odd and larger than assumed, one batch: there a size shows that was written down as if it were fixed."""
+    batch = _batch_symbols(graph)
+    fixed = {s for s in free if s in batch or s.endswith("[0]")}
+    if fixed != set(free):
+        yield {s: n if s in fixed else (n * 5 // 4) | 1 for s, n in free.items()}
 
 
 def _batch_symbols(graph: Graph) -> set[str]:

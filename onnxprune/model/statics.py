@@ -1,0 +1,59 @@
+"""Which known sizes are the same whatever the symbolic dimensions are; only these may be written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.model.graph import Graph
+from onnxprune.model.infer import Facts, infer, value_of
+from onnxprune.model.load import Model
+
+
+def free_sizes(model: Model, facts: Facts) -> dict[str, int]:
+    """The sizes assumed for all dimensions that the inputs leave open; one without a name is called input[axis]."""
+    sizes = dict(facts.symbols)
+    for value in model.proto.graph.input:
+        dims = value.type.tensor_type.shape.dim if value.name in facts.inputs else ()
+        for axis, (dim, size) in enumerate(zip(dims, facts.inputs.get(value.name, ()), strict=True)):
+            if dim.dim_value <= 0 and not dim.dim_param:
+                sizes[f"{value.name}[{axis}]"] = size
+    return sizes
+
+
+class Statics:
+    """Tells known values that are the same for all symbolic sizes, by inferring again with other ones: the next size
+    (odd where this one is even), twice the size (224 // 32 is 225 // 32), a quarter of it (what is clamped from above).
+    """
+
+    def __init__(self, graph: Graph, facts: Facts) -> None:
+        self._graph, self._facts = graph, facts
+        self._others: list[Facts] = []
+
+    def holds(self, key: str) -> NDArray[np.bool_]:
+        """Per element of the known value of `key`."""
+        before = value_of(self._graph, self._facts, key)
+        assert before is not None
+        sizes = free_sizes(self._graph.model, self._facts)
+        if key in self._graph.constants or not sizes:
+            return np.ones(before.shape, bool)
+        if not self._others:
+            for other in ({s: n + 1 for s, n in sizes.items()}, {s: 2 * n for s, n in sizes.items()}):
+                self._others.append(infer(self._graph, other))
+            self._others.append(infer(self._graph, {s: max(n // 4, 1) for s, n in sizes.items()}))
+        first = self._others[0].values.get(key)
+        if first is None or first.shape != before.shape:
+            return np.zeros(before.shape, bool)
+        result = _same(first, before)
+        for far in self._others[1:]:  # sizes that the model may not take: what is unknown there says nothing
+            value = far.values.get(key)
+            if value is not None:
+                result &= _same(value, before) if value.shape == before.shape else False
+        return result
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    """Element by element; NaN is NaN."""
+    return np.asarray((a == b) | ((a != a) & (b != b)), bool)
