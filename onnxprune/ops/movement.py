@@ -272,14 +272,18 @@ def _pads(op: Op, rank: int) -> list[tuple[int, int]] | None:
     if op.opset < 11:
         flat, axes = op.attribute("pads"), list(range(rank))
     else:
-        known = op.fixed_value(1) if any(label is not None for label in op.axes(0)) else op.value(1)
+        known = op.value(1)
         chosen = op.value(3) if op.has(3) else np.arange(rank)
         if chosen is None:
             return None
         axes = [int(a) % rank for a in chosen]
         if known is None:
             return [(0, 0)] * rank if all(op.label(0, a) is None for a in axes) else None
-        flat = known.tolist()
+        flat, fixed = known.tolist(), op.static(1)
+        if not fixed.all():  # sizes that depend on symbolic ones stay computed: nothing can be written down beside them
+            shrink = [k for k, a in enumerate(axes) if op.label(0, a) is not None]
+            ends = [k + shift for k in shrink for shift in (0, len(axes))]
+            return [(0, 0)] * rank if all(fixed[e] and flat[e] == 0 for e in ends) else None
     result = [(0, 0)] * rank
     for k, axis in enumerate(axes):
         result[axis] = (int(flat[k]), int(flat[len(axes) + k]))

@@ -38,6 +38,15 @@ def padded_to_a_whole(net: Net) -> None:
     net.output(net.op("Conv", net.op("Pad", h, pads), net.normal(4, 12, 1, 1), name="z"), rank=4)
 
 
+def padded_around(net: Net) -> None:
+    """Only the image is padded, to a multiple of 8."""
+    h = _image(net, 1)
+    eight = ints(8, 8)
+    pads = net.op("Mod", net.op("Sub", eight, net.op("Mod", _sizes(net, h), eight)), eight)
+    h = net.op("Pad", h, net.concat(ints(0, 0, 0, 0, 0, 0), pads, axis=0))
+    net.output(net.op("Conv", h, net.normal(4, 8, 8, 8), name="z", strides=[8, 8]), rank=4)
+
+
 def cropped_to_another(net: Net) -> None:
     """A U-Net crops to what the way down left, all axes in one Slice: 225 becomes 224."""
     e = _image(net, 1)
@@ -70,7 +79,8 @@ def _model(fill: Callable[[Net], None], named: bool) -> ModelProto:
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
 @pytest.mark.parametrize(
-    ("fill", "shrinks"), [(padded_to_a_whole, False), (cropped_to_another, True), (chosen_by_the_width, False)]
+    ("fill", "shrinks"),
+    [(padded_to_a_whole, False), (padded_around, True), (cropped_to_another, True), (chosen_by_the_width, False)],
 )
 def test_no_symbolic_size_is_written_down(
     tmp_path: Path, fill: Callable[[Net], None], shrinks: bool, named: bool
