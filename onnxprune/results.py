@@ -107,7 +107,7 @@ class ProofSummary:
 
 @dataclass(frozen=True)
 class RepairSummary:
-    """What was refitted: method, number of layers with a new bias, and layers where there was none to take it."""
+    """What was refitted: method, number of layers with a new bias, and layers that lost channels of unknown mean."""
 
     method: str
     corrected_layers: int

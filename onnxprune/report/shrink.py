@@ -99,7 +99,7 @@ def _repaired(result: ShrinkResult) -> str:
     assert result.repair is not None
     text = f"{plural(result.repair.corrected_layers, 'layer')}, {result.repair.method}"
     skipped = result.repair.skipped_layers
-    return f"{text}; {len(skipped)} without a bias to correct ({names(skipped)})" if skipped else text
+    return f"{text}; {len(skipped)} whose channel means are unknown ({names(skipped)})" if skipped else text
 
 
 def _time(result: ShrinkResult, *stages: str) -> str:
