@@ -41,6 +41,9 @@ def reduced_axes(op: Op) -> list[int] | None:
 
 @rule(*REDUCTIONS, "ReduceProd", "ReduceLogSum", "ReduceLogSumExp")
 def reduction(op: Op) -> None:
+    """Sums and extremes do not see removed indices; a mean becomes the mean of those that stay (so does its
+    reference: see Closing.kind), as in a decomposed normalisation.
+    """
     axes = reduced_axes(op)
     if axes is None:
         raise NotUnderstood("its axes are not known before it runs")

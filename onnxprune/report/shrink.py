@@ -49,7 +49,7 @@ def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
         return [Line(f"nothing was removed, and no file written: {_nothing(result)}")]
     digest = f"plan {result.plan.digest}"
     if dry_run or not result.written:
-        return [Line(f"dry run: nothing was written     {digest}")]
+        return [Line(f"dry run: no model was written     {digest}")]
     return [Line(f"wrote {', '.join(map(shown_path, result.written))}     {digest}")]
 
 

@@ -70,7 +70,7 @@ def test_shrink_never_writes_over_the_input(call: Call, folder: Path) -> None:
 
 def test_dry_run_writes_nothing(call: Call, folder: Path) -> None:
     out = call("shrink", "digits.onnx", "--dry-run").stdout
-    assert "dry run: nothing was written" in out
+    assert "dry run: no model was written" in out
     assert "stem.conv" in out
     assert [path.name for path in folder.iterdir()] == ["digits.onnx"]
 
