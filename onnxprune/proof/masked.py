@@ -7,6 +7,7 @@ difference in the last bit may change them at will, so the values before the fir
 from __future__ import annotations
 
 import contextlib
+import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -170,6 +171,7 @@ def _with_outputs(trace: Trace, candidate: Path, names: Sequence[str], target: P
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    buffer = io.BytesIO()  # a full disk then fails in one write, not in the middle of an archive
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    path.write_bytes(buffer.getbuffer())
     return str(path)
