@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 import time
 from collections import Counter
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.choose import Options, Selection, choose, on_groups_of
+from onnxprune.choose import Options, Selection, choose, near_names, on_groups_of
 from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
+from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import check_output, stage
 from onnxprune.ops.registry import find
@@ -41,7 +41,6 @@ from onnxprune.results import (
 from onnxprune.summaries import changes, group_summary, layer_costs, proof_summary, summary, summary_of
 from onnxprune.trace import Trace, trace_model
 
-Source = "str | Path | Model"
 MAX_ATTEMPTS = 20
 
 
@@ -158,7 +157,7 @@ def _publish(
     clock: _Clock,
 ) -> tuple[ProofSummary | None, RepairSummary | None, tuple[Path, ...], ModelSummary]:
     """Write beside the target, prove, repair, check again, and rename into place."""
-    check_shapes(traced, smaller, planned_shapes(traced, keep))
+    facts = check_shapes(traced, smaller, planned_shapes(traced, keep))
     recorded = record(smaller, traced.graph.model, planned)
     repaired, fixed = recorded, None
     if repair != "none":
@@ -167,22 +166,23 @@ def _publish(
         fixed = RepairSummary("bias correction", corrections.corrected, corrections.unknown)
         repaired = corrections.model if corrections.corrected else recorded
     proof = None
-    clock.start("write")
-    with stage(recorded, target, external_data=external_data, force=force) as staged:
-        if verify:
+    if verify:
+        clock.start("write")
+        with stage(recorded, target, external_data=external_data, force=force) as staged:
             clock.start("verify")
             proof = proof_summary(prove(traced, keep, staged.path, seed=seed, threads=threads))
-        if repaired is recorded:
-            clock.start("write")
-            written = staged.commit()
-            return proof, fixed, written, summary_of(recorded, target, traced.facts)
+            if repaired is recorded:
+                clock.start("write")
+                written = staged.commit()
+                return proof, fixed, written, summary(recorded, build(recorded), facts, target.name)
+    clock.start("write")
     with stage(repaired, target, external_data=external_data, force=force) as staged:
-        if verify:
+        if proof is not None:
             clock.start("verify")
-            check_runs(traced, staged.path, seed=seed, threads=threads)
+            check_runs(traced, staged.path, checker=proof.checker_ok, seed=seed, threads=threads)
         clock.start("write")
         written = staged.commit()
-    return proof, fixed, written, summary_of(repaired, target, traced.facts)
+    return proof, fixed, written, summary(repaired, build(repaired), facts, target.name)
 
 
 def inspect(
@@ -214,10 +214,7 @@ def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tup
     traced = trace_model(_load(model), units=units)
     found = [n for n in traced.graph.nodes if n.label == node or node in n.proto.output]
     if not found:
-        names = [n.label for n in traced.graph.nodes]
-        close = difflib.get_close_matches(node, names, n=3, cutoff=0.3)
-        guess = f"Did you mean {', '.join(map(repr, close))}?  " if close else ""
-        raise UsageError(f"no node is called {node!r}.", hint=f"{guess}Names: onnxprune inspect MODEL --layers")
+        raise UsageError(f"no node is called {node!r}.", hint=near_names(node, [n.label for n in traced.graph.nodes]))
     index = found[0].index
     groups = tuple(group_summary(traced, g) for g in traced.groups_at(index))
     refusal = traced.state.refusals.get(index)

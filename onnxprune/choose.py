@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.allocate import GroupScores, global_, local, parse_min_keep
+from onnxprune.allocate import GroupScores, global_, parse_min_keep, scope
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.errors import UsageError
 from onnxprune.model.graph import Graph, Node
 from onnxprune.score import get
 from onnxprune.score.aggregate import Combine, Normalise
 from onnxprune.score.collect import unit_scores
-from onnxprune.trace.groups import Group, Trace, blocks_of
+from onnxprune.trace.groups import Group, Trace
 
 Mask = NDArray[np.bool_]
 
@@ -89,12 +89,10 @@ def choose(trace: Trace, options: Options) -> Selection:
         )
         for group, score in zip(groups, scores, strict=True)
     ]
-    if options.scope == "global":
+    if (allocate := scope(options.scope)) is global_:
         keep = global_(entries, options.ratio, options.normalise)
-    elif options.scope == "local":
-        keep = local(entries, options.ratio)
     else:
-        raise UsageError(f"--scope is local or global, found {options.scope!r}")
+        keep = allocate(entries, options.ratio)
     keep = even_blocks(trace, groups, keep, reasons)
     for group, mask in zip(groups, keep, strict=True):
         if mask.all() and options.ratio * group.size >= 1:
@@ -139,9 +137,13 @@ def _suggest(graph: Graph, pattern: str) -> str:
     """The nearest thing that does match."""
     kind = pattern.startswith("type:")
     names = sorted({n.op_type if kind else n.label for n in graph.nodes})
-    close = difflib.get_close_matches(pattern[5:] if kind else pattern, names, n=3, cutoff=0.3)
-    listed = ", ".join(repr(f"type:{name}" if kind else name) for name in close)
-    guess = f"Did you mean {listed}?  " if close else ""
+    return near_names(pattern, [f"type:{name}" for name in names] if kind else names)
+
+
+def near_names(wrong: str, names: Sequence[str]) -> str:
+    """A hint: the names nearest to `wrong`, and where all of them are listed."""
+    close = difflib.get_close_matches(wrong, names, n=3, cutoff=0.3)
+    guess = f"Did you mean {', '.join(map(repr, close))}?  " if close else ""
     return f"{guess}Names: onnxprune inspect MODEL --layers"
 
 
@@ -157,7 +159,7 @@ def even_blocks(trace: Trace, groups: list[Group], keep: list[Mask], reasons: di
         alive = np.ones(trace.unit_count, bool)
         for group, mask in zip(groups, keep, strict=True):
             alive[group.units] = mask
-        for blocks in blocks_of(trace):
+        for blocks in trace.blocks:
             counts = alive[blocks.labels].sum(axis=1)
             if (counts == counts[0]).all():
                 continue

@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.capture.features import Linear, residual_partner
-from onnxprune.capture.moments import Moments, accumulate
+from onnxprune.capture.features import Linear
+from onnxprune.capture.layers import matched, with_bias, write
+from onnxprune.capture.moments import Moments
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.curves import consumer_of, for_group, readers_of
@@ -50,7 +51,7 @@ def reselect(
     for number, (index, layer) in enumerate(layers):
         mine = [g for g, found in enumerate(readers) if any(one.node == index for one in found) and counts[g]]
         if mine:
-            moments = _moments(trace, layer, original, current, index)
+            moments = matched(trace.graph, layer, original, current, 0, index).fit
             for g in mine:
                 if len(readers[g]) == 1:
                     consumer = consumer_of(trace, layer, moments, moments.power)
@@ -66,41 +67,18 @@ def reselect(
     return gone
 
 
-def _moments(trace: Trace, layer: Linear, original: Walker, current: Walker, seed: int) -> Moments:
-    partner = residual_partner(trace.graph, layer.y)
-    goal = partner[0] if partner else layer.y
-    original.reach([goal])
-    current.reach([layer.x, *([partner[1]] if partner else [])])
-    targets = original.values(goal)
-    if partner:
-        targets = [t - o for t, o in zip(targets, current.values(partner[1]), strict=True)]
-    found = accumulate(layer, current.values(layer.x), targets, 0, seed).fit
-    original.drop_dead()
-    current.drop_dead()
-    return found
-
-
 def _refit(trace: Trace, layer: Linear, moments: Moments, keep: Bools, current: Walker) -> None:
     """Least squares on the kept features; rows of the removed ones become zero."""
-    readers = current.graph.consumers.get(layer.weight, ())
+    consumers = current.graph.consumers
     labels = trace.axes(layer.x)[1 if layer.kernel else -1]
-    if labels is None or layer.weight not in current.tensors or len(readers) != 1:
+    if labels is None or layer.weight not in current.tensors or len(consumers.get(layer.weight, ())) != 1:
         return
     alive = np.repeat(keep[labels], layer.taps)
     rows = np.append(np.flatnonzero(alive), len(alive))
-    weight = current.tensors[layer.weight].array()
-    matrix = layer.matrix(weight)
-    bias = np.zeros((1, matrix.shape[1]))
-    shared = layer.bias is None or len(current.graph.consumers.get(layer.bias, ())) != 1
-    if layer.bias is not None:
-        bias[0] = current.tensors[layer.bias].array().astype(np.float64).ravel()
+    fits_bias = layer.bias is not None and len(consumers.get(layer.bias, ())) == 1
     part = replace(moments, gram=moments.gram[np.ix_(rows, rows)], cross=moments.cross[rows])
-    solution = solve(part, np.concatenate([matrix, bias])[rows], RIDGE, not shared)
-    if solution is None:
-        return
-    matrix = np.zeros_like(matrix)
-    matrix[rows[:-1]] = solution[:-1]
-    current.replace(layer.weight, layer.unmatrix(matrix, weight.shape).astype(weight.dtype))
-    if layer.bias is not None and not shared:
-        old = current.tensors[layer.bias].array()
-        current.replace(layer.bias, solution[-1].reshape(old.shape).astype(old.dtype))
+    solution = solve(part, with_bias(layer, current.tensors)[rows], RIDGE, fits_bias)
+    if solution is not None:
+        whole = np.zeros((len(alive) + 1, solution.shape[1]))
+        whole[rows] = solution
+        write(layer, whole, current, bias=fits_bias)

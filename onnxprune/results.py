@@ -103,6 +103,7 @@ class ProofSummary:
     tolerance_policy: str
     sensitive: bool
     notes: tuple[str, ...] = ()
+    checker_ok: bool = True
 
 
 @dataclass(frozen=True)

@@ -95,4 +95,5 @@ def proof_summary(proof: Proof) -> ProofSummary:
         proof.tolerance.policy,
         proof.sensitive,
         proof.notes,
+        proof.checker_ok,
     )

@@ -27,7 +27,7 @@ from onnxprune.proof.masked import check_shapes, mutated
 from onnxprune.proof.reference import build_reference
 from onnxprune.proof.tolerance import tolerance
 from onnxprune.trace import Trace, trace_model
-from onnxprune.trace.groups import Group, blocks_of
+from onnxprune.trace.groups import Group
 from tests.builders import Net
 
 Array = NDArray[Any]
@@ -165,7 +165,7 @@ def random_keep(trace: Trace, seed: int) -> Bools:
 
 def _even(trace: Trace, keep: Bools) -> Bools:
     """Blocks that span groups: what would leave them unevenly stays."""
-    while uneven := [b for b in blocks_of(trace) if np.ptp(keep[b.labels].sum(axis=1))]:
+    while uneven := [b for b in trace.blocks if np.ptp(keep[b.labels].sum(axis=1))]:
         for blocks in uneven:
             for group in trace.prunable:
                 if np.isin(group.units, blocks.labels).any():

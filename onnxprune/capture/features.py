@@ -7,7 +7,7 @@ Features are channel-major: feature c * K + k is kernel position k of input chan
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,6 @@ class Linear:
     pads: tuple[tuple[int, int], ...] = ()
     dilations: tuple[int, ...] = ()
     alpha: float = 1.0
-    can_add_bias: bool = False
 
     @property
     def taps(self) -> int:
@@ -62,49 +61,33 @@ def linear_layer(graph: Graph, node: Node) -> Linear | None:
     """The linear view of a node, or None: grouped and activation-times-activation products have none."""
     if node.domain or len(node.inputs) < 2 or source(graph, node.inputs[1]) != []:
         return None
-    weight = graph.constants[node.inputs[1]]
-    if node.op_type == "Conv" and node.attribute("group", 1) == 1:
-        return _convolution(graph, node, weight.shape)
+    shape = graph.constants[node.inputs[1]].shape
     bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
+    if bias is not None and source(graph, bias) != []:
+        return None
+    layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False)
+    if node.op_type == "Conv" and node.attribute("group", 1) == 1:
+        return _convolution(node, layer, shape)
     if node.op_type == "Gemm" and not node.attribute("transA", 0) and node.attribute("beta", 1.0) == 1.0:
         transposed = bool(node.attribute("transB", 0))
-        outputs = weight.shape[0 if transposed else 1]
-        if bias is not None and (source(graph, bias) != [] or graph.constants[bias].size != outputs):
+        if bias is not None and graph.constants[bias].size != shape[0 if transposed else 1]:
             return None
-        alpha = float(node.attribute("alpha", 1.0))
-        return Linear(
-            node.index,
-            node.inputs[0],
-            node.outputs[0],
-            node.inputs[1],
-            bias,
-            transposed,
-            alpha=alpha,
-            can_add_bias=True,
-        )
-    if node.op_type == "MatMul" and len(weight.shape) == 2:
-        return Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], None, False)
-    return None
+        return replace(layer, transposed=transposed, alpha=float(node.attribute("alpha", 1.0)))
+    return layer if node.op_type == "MatMul" and len(shape) == 2 else None
 
 
-def _convolution(graph: Graph, node: Node, shape: tuple[int, ...]) -> Linear | None:
+def _convolution(node: Node, layer: Linear, shape: tuple[int, ...]) -> Linear | None:
     rank = len(shape) - 2
-    bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
-    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or (bias and source(graph, bias) != []):
+    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return None
     pads = node.attribute("pads") or [0] * (2 * rank)
-    return Linear(
-        node.index,
-        node.inputs[0],
-        node.outputs[0],
-        node.inputs[1],
-        bias,
-        True,
-        tuple(shape[2:]),
-        tuple(node.attribute("strides") or [1] * rank),
-        tuple((int(pads[a]), int(pads[a + rank])) for a in range(rank)),
-        tuple(node.attribute("dilations") or [1] * rank),
-        can_add_bias=True,
+    return replace(
+        layer,
+        transposed=True,
+        kernel=tuple(shape[2:]),
+        strides=tuple(node.attribute("strides") or [1] * rank),
+        pads=tuple((int(pads[a]), int(pads[a + rank])) for a in range(rank)),
+        dilations=tuple(node.attribute("dilations") or [1] * rank),
     )
 
 

@@ -8,7 +8,7 @@ error of a solution W on it is  t - 2 tr(W'R) + tr(W'GW)  from the held-out sums
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ POSITIONS_PER_FEATURE, MIN_POSITIONS, MAX_POSITIONS = 24, 30_000, 100_000
 
 @dataclass
 class Moments:
-    """Sums over positions; `mean()` divides. d features (a last one is constant), o outputs."""
+    """Sums over positions, not yet divided by their number. d features (a last one is constant), o outputs."""
 
     gram: FloatArray
     cross: FloatArray
@@ -71,14 +71,13 @@ class Split:
 
     fit: Moments
     held_out: Moments
-    layer: Linear = field(repr=False, default=None)  # type: ignore[assignment]
 
 
 def accumulate(layer: Linear, xs: list[Array], targets: list[Array], held_out: int, seed: int = 0) -> Split:
     """Moments over batches; the last `held_out` batches are held out. xs and targets are values of the layer."""
     features = xs[0].shape[1] * layer.taps if layer.kernel else xs[0].shape[-1]
     outputs = targets[0].shape[1] if layer.kernel else targets[0].shape[-1]
-    result = Split(Moments.zero(features, outputs), Moments.zero(features, outputs), layer)
+    result = Split(Moments.zero(features, outputs), Moments.zero(features, outputs))
     total = sum(positions_of(layer, t) for t in targets)
     wanted = min(max(POSITIONS_PER_FEATURE * features, MIN_POSITIONS), MAX_POSITIONS)
     share = min(1.0, wanted / total)

@@ -39,10 +39,6 @@ class Walker:
         self._outputs = {value.name for value in model.proto.graph.output}
         self._state = [dict(batch) for batch in batches]
 
-    @property
-    def batches(self) -> int:
-        return len(self._state)
-
     def reach(self, keys: Iterable[str]) -> None:
         """Compute `keys` (and what lies before them) for all batches, and keep them until `forget`."""
         asked = set(keys)

@@ -17,6 +17,8 @@ from onnxprune.model.tensors import LazyTensor
 from onnxprune.ops.atoms import IntArray, Labels
 
 Array = NDArray[Any]
+SHARED_BYTES = 4096
+"""New constants up to this size are shared if they are equal."""
 
 
 class Surgeon:
@@ -31,7 +33,7 @@ class Surgeon:
         self._names |= {i.name for i in proto.graph.input}
         self._before: dict[int, list[NodeProto]] = {}
         self._orphans: set[str] = set()
-        self._made: dict[tuple[bytes, str, tuple[int, ...]], str] = {}
+        self._made: dict[tuple[bytes, str, tuple[int, ...]] | None, str] = {}
 
     # ---- constants ---------------------------------------------------------------------------------------------
     def replace_constant(self, constant: Constant, cuts: Sequence[tuple[list[tuple[int, int]], Array | None]]) -> None:
@@ -71,8 +73,8 @@ class Surgeon:
     def _add(self, wanted: str, array: Array, dtype: int | None = None) -> str:
         """A new constant at the top level: an initializer, or a Constant node where initializers must be inputs."""
         array = np.asarray(array, order="C")  # keeps rank 0
-        identity = (array.tobytes(), str(array.dtype), array.shape)
-        if array.nbytes <= 4096 and identity in self._made:
+        identity = (array.tobytes(), str(array.dtype), array.shape) if array.nbytes <= SHARED_BYTES else None
+        if identity in self._made:
             return self._made[identity]
         name = self._fresh(wanted)
         tensor = LazyTensor.from_array(name, array, dtype)
@@ -81,7 +83,7 @@ class Surgeon:
             self._before.setdefault(FRONT, []).append(node)
         else:
             self._tensors[name] = tensor
-        if array.nbytes <= 4096:
+        if identity is not None:
             self._made[identity] = name
         return name
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnxprune.data.calibration import Feed
 from onnxprune.data.column import Column, Positions, Shape
 from onnxprune.data.convert import family
-from onnxprune.data.lookup import table_size
 from onnxprune.data.specs import InputSpec
 from onnxprune.errors import DataError
 from onnxprune.model.graph import Graph
+from onnxprune.model.lookup import table_size
 
 _PIECE_BYTES = 16 << 20
 

@@ -13,10 +13,10 @@ from onnx import TensorProto
 
 from onnxprune.data.column import Positions, Shape
 from onnxprune.data.convert import family
-from onnxprune.data.lookup import compared_with, table_size
 from onnxprune.data.specs import InputSpec
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import input_shapes
+from onnxprune.model.lookup import compared_with, table_size
 
 DEFAULT_SAMPLES = 256
 _STEPS = 8

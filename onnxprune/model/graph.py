@@ -6,8 +6,8 @@ Body nodes come before the node that owns the body, so one pass over `nodes` see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from onnxprune.model.load import Model
+from onnxprune.model.structure import graphs_of
 
 WEIGHT_TYPES = frozenset(
     {
@@ -115,7 +116,7 @@ class Graph:
 
 
 def build(model: Model) -> Graph:
-    """Flatten `model`. Nested bodies are walked with a stack; their depth is that of the file, not of the graph."""
+    """Flatten `model`. Recursion is as deep as bodies are nested, never as the graph is long."""
     graph = Graph(model)
     _Builder(graph).run()
     return graph
@@ -153,9 +154,8 @@ class _Builder:
 
     def _nodes(self, proto: GraphProto, scope: int) -> None:
         for node in proto.node:
-            for attribute in node.attribute:
-                for body in _bodies(attribute):
-                    self._body(body)
+            for body in graphs_of(node):
+                self._body(body)
             inputs = tuple(self._resolve(name) for name in node.input)
             outputs = tuple(self._define(name, scope) for name in node.output)
             index = len(self.graph.nodes)
@@ -199,18 +199,16 @@ class _Builder:
         return name
 
     def _constant(self, node: Node) -> None:
-        for name, convert in _CONSTANT_ATTRIBUTES.items():
-            if name in node.attributes and not node.attributes[name].ref_attr_name:
-                key = node.outputs[0]
-                if name == "value":
-                    tensor = node.attributes[name].t
-                    found = _from_proto(key, tensor, node.scope)
-                else:
-                    array = convert(node.attribute(name))
-                    dtype = TensorProto.FLOAT if array.dtype == np.float32 else TensorProto.INT64
-                    found = Constant(key, node.proto.output[0], array.shape, dtype, _giver(array), node.scope)
+        key, name = node.outputs[0], node.proto.output[0]
+        if "value" in node.attributes and not node.attributes["value"].ref_attr_name:
+            found = _from_proto(key, node.attributes["value"].t, node.scope)
+            self.graph.constants[key] = replace(found, name=name, node=node.index)
+            return
+        for attribute, (kind, dtype) in _LITERALS.items():
+            if attribute in node.attributes and not node.attributes[attribute].ref_attr_name:
+                array = np.array(node.attribute(attribute), kind)
                 self.graph.constants[key] = Constant(
-                    key, node.proto.output[0], found.shape, found.dtype, found.array, node.scope, node.index
+                    key, name, array.shape, dtype, _giver(array), node.scope, node.index
                 )
 
 
@@ -218,13 +216,13 @@ def _giver(array: NDArray[Any]) -> Callable[[], NDArray[Any]]:
     return lambda: array
 
 
-_CONSTANT_ATTRIBUTES: dict[str, Callable[[Any], NDArray[Any]]] = {
-    "value": lambda v: np.asarray(v),
-    "value_float": lambda v: np.array(v, np.float32),
-    "value_floats": lambda v: np.array(v, np.float32),
-    "value_int": lambda v: np.array(v, np.int64),
-    "value_ints": lambda v: np.array(v, np.int64),
+_LITERALS: dict[str, tuple[type[np.generic], int]] = {
+    "value_float": (np.float32, TensorProto.FLOAT),
+    "value_floats": (np.float32, TensorProto.FLOAT),
+    "value_int": (np.int64, TensorProto.INT64),
+    "value_ints": (np.int64, TensorProto.INT64),
 }
+"""Attributes of `Constant` that hold numbers instead of a tensor."""
 
 
 def _trained(proto: onnx.ModelProto) -> set[str]:
@@ -236,13 +234,6 @@ def _trained(proto: onnx.ModelProto) -> set[str]:
         for graph in (training.initialization, training.algorithm):
             found.update(name for node in graph.node for name in node.input)
     return found
-
-
-def _bodies(attribute: AttributeProto) -> Iterator[GraphProto]:
-    if attribute.type == AttributeProto.GRAPH:
-        yield attribute.g
-    elif attribute.type == AttributeProto.GRAPHS:
-        yield from attribute.graphs
 
 
 def _from_proto(key: str, tensor: TensorProto, scope: int) -> Constant:

@@ -17,6 +17,7 @@ from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from onnxprune.model.graph import Constant, Graph, Node
 from onnxprune.model.load import Model
+from onnxprune.model.structure import graphs_of
 from onnxprune.model.values import MAX_ELEMENTS, evaluate
 
 Shape = tuple["int | None", ...]
@@ -210,25 +211,10 @@ def _collect(inferred: onnx.GraphProto, facts: Facts) -> None:
 
 def _number_bodies(proto: onnx.GraphProto, graphs: list[tuple[onnx.GraphProto, int]]) -> None:
     """Number nested bodies depth first in node order, exactly as graph.build does."""
-    todo: list[Any] = [iter(_bodies_of(proto))]
-    while todo:
-        body = next(todo[-1], None)
-        if body is None:
-            todo.pop()
-            continue
-        graphs.append((body, len(graphs)))
-        todo.append(iter(_bodies_of(body)))
-
-
-def _bodies_of(proto: onnx.GraphProto) -> list[onnx.GraphProto]:
-    found: list[onnx.GraphProto] = []
     for node in proto.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                found.append(attribute.g)
-            elif attribute.type == onnx.AttributeProto.GRAPHS:
-                found.extend(attribute.graphs)
-    return found
+        for body in graphs_of(node):
+            graphs.append((body, len(graphs)))
+            _number_bodies(body, graphs)
 
 
 def _shape(value: ValueInfoProto) -> Shape | None:
@@ -293,11 +279,9 @@ SAME_AS_FIRST = frozenset(
         "SkipLayerNormalization",
         "SkipSimplifiedLayerNormalization",
         "SimplifiedLayerNormalization",
-        "FusedLayerNorm",
         "RotaryEmbedding",
         "GroupNorm",
         "SkipGroupNorm",
-        "BiasSplitGelu",
     ]
 )
 SHAPED = SAME_AS_FIRST | {
@@ -307,12 +291,11 @@ SHAPED = SAME_AS_FIRST | {
     "FusedMatMul",
     "GroupQueryAttention",
     "MultiHeadAttention",
-    "NhwcFusedConv",
 }
 
 
 def _contrib_shape(facts: Facts, node: Node) -> None:
-    """Output shapes of the com.microsoft operators that have tracing rules; their schemas are not part of onnx."""
+    """Output shapes of com.microsoft operators in optimised files; their schemas are not part of onnx."""
     if node.domain != "com.microsoft" or not node.inputs:
         return
     first = facts.shapes.get(node.inputs[0])
@@ -320,7 +303,7 @@ def _contrib_shape(facts: Facts, node: Node) -> None:
     shape: Shape | None = None
     if node.op_type in SAME_AS_FIRST:
         shape = first
-    elif node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv", "NhwcFusedConv"):
+    elif node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv"):
         shape = _fused_shape(facts, node)
     elif node.op_type == "Attention" and first is not None and len(node.inputs) > 1:
         weight = facts.shapes.get(node.inputs[1])

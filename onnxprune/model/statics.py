@@ -30,13 +30,14 @@ class Statics:
 
     def __init__(self, graph: Graph, facts: Facts) -> None:
         self._graph, self._facts = graph, facts
+        self._sizes = free_sizes(graph.model, facts)
         self._others: list[Facts] = []
 
     def holds(self, key: str) -> NDArray[np.bool_]:
         """Per element of the known value of `key`."""
         before = value_of(self._graph, self._facts, key)
         assert before is not None
-        sizes = free_sizes(self._graph.model, self._facts)
+        sizes = self._sizes
         if key in self._graph.constants or not sizes:
             return np.ones(before.shape, bool)
         if not self._others:

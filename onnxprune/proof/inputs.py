@@ -12,9 +12,8 @@ from onnx import TensorProto, helper
 
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, default_size, input_shapes
+from onnxprune.model.lookup import compared_with, table_size
 from onnxprune.model.statics import free_sizes
-
-PASSED_ON = frozenset({"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"})
 
 
 @dataclass(frozen=True)
@@ -124,31 +123,4 @@ def _integers(
     if switches:
         choices = [*switches, switches[-1] + 1]
         return np.full(shape, choices[seed % len(choices)], np.int64)
-    return rng.integers(0, table_size(graph, name), shape)
-
-
-def compared_with(graph: Graph, name: str) -> list[int]:
-    """Constants that the integers of this input are tested for equality with."""
-    found = []
-    for index, slot in graph.consumers.get(name, ()):
-        node = graph.nodes[index]
-        if node.op_type == "Equal":
-            constant = graph.constants.get(node.inputs[1 - slot])
-            if constant is not None and constant.size == 1:
-                found.append(int(constant.array().ravel()[0]))
-    return sorted(set(found))
-
-
-def table_size(graph: Graph, name: str) -> int:
-    """Rows of the smallest constant table that integers of this input look up; 2 if they look up nothing."""
-    todo, seen, sizes = [name], {name}, []
-    while todo:
-        for index, slot in graph.consumers.get(todo.pop(), ()):
-            node = graph.nodes[index]
-            table = graph.constants.get(node.inputs[0]) if node.op_type == "Gather" and slot == 1 else None
-            if table is not None and table.shape:
-                sizes.append(table.shape[node.attribute("axis", 0)])
-            elif node.op_type in PASSED_ON and slot == 0:
-                todo.extend(o for o in node.outputs if o not in seen)
-                seen.update(node.outputs)
-    return min(sizes, default=2)
+    return rng.integers(0, table_size(graph, name) or 2, shape)

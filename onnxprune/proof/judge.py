@@ -18,6 +18,10 @@ from onnxprune.trace.groups import Trace
 Bools = NDArray[np.bool_]
 
 
+class Unloadable(ModelError):
+    """ONNX Runtime refuses the original itself, whatever its inputs."""
+
+
 class Differs(VerificationError):
     """The outputs are further apart than rounding explains."""
 
@@ -44,6 +48,8 @@ class Proof:
     tolerance: Tolerance
     sensitive: bool
     notes: tuple[str, ...] = ()
+    checker_ok: bool = True
+    """False where onnx.checker refuses the original as well: the note has its words."""
 
     @property
     def worst(self) -> float:
@@ -63,9 +69,9 @@ def judge(
     extra: Sequence[str],
 ) -> Proof:
     if "load" in original:
-        raise ModelError(
-            f"ONNX Runtime cannot run the original (with masks): {original['load']}",
-            hint="A model that does not run cannot be proven; --no-verify does not exist.",
+        raise Unloadable(
+            f"ONNX Runtime cannot load the original (with masks): {original['load']}",
+            hint="What cannot be run cannot be proven, and nothing is written without a proof.",
         )
     if "load" in result:
         raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
@@ -98,7 +104,7 @@ def judge(
     if not any(c.elements for c in comparisons):
         raise VerificationError("nothing could be compared: the outputs are empty or not finite")
     notes = () if "checker" not in result else (f"onnx.checker: {result['checker'].splitlines()[0]}",)
-    return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes)
+    return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, not notes)
 
 
 def _compare(
@@ -115,24 +121,16 @@ def _compare(
         other = b["files"][b["names"].index(name)]
         if not path or not other or name in behind:
             continue
-        x, y = _kept(trace, keep, name, np.load(path, allow_pickle=False)), np.load(other, allow_pickle=False)
+        x, y = trace.kept_part(name, keep, np.load(path, allow_pickle=False)), np.load(other, allow_pickle=False)
         if x.shape != y.shape or x.dtype != y.dtype:
             raise VerificationError(f"output {name!r} is {y.dtype} {y.shape}, the original's is {x.dtype} {x.shape}")
         relative, absolute, count = _difference(x, y)
         mutated_difference = None
         if wrong is not None and "error" not in wrong:
-            z = _kept(trace, keep, name, np.load(wrong["files"][position], allow_pickle=False))
+            z = trace.kept_part(name, keep, np.load(wrong["files"][position], allow_pickle=False))
             mutated_difference = _difference(z, y)[0] if z.shape == y.shape else np.inf
         result.append(Comparison(case, name, count, relative, absolute, mutated_difference))
     return result
-
-
-def _kept(trace: Trace, keep: Bools, key: str, value: NDArray[Any]) -> NDArray[Any]:
-    """The part of an inner value that the cut model has."""
-    for axis, labels in enumerate(trace.axes(key)):
-        if labels is not None and value.ndim > axis and value.shape[axis] == labels.size:
-            value = np.compress(keep[labels], value, axis=axis)
-    return value
 
 
 def _difference(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, float, int]:

@@ -23,7 +23,7 @@ from onnxprune.model.load import load
 from onnxprune.model.save import write
 from onnxprune.proof.discontinuous import before_discontinuities
 from onnxprune.proof.inputs import Case, cases, literal_batches
-from onnxprune.proof.judge import Differs, Proof, judge
+from onnxprune.proof.judge import Differs, Proof, Unloadable, judge
 from onnxprune.proof.reference import add_outputs, build_reference
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
@@ -79,6 +79,8 @@ def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed:
         try:
             return _run(trace, keep, candidate, extra, cases(trace.graph, trace.facts, seed, **options), threads)
         except ModelError as error:
+            if isinstance(error, Unloadable):
+                raise
             if not trace.facts.symbols and all(None not in s for s in trace.facts.shapes.values()):
                 raise
             first = first or error
@@ -133,16 +135,28 @@ def _run_once(
         return judge(trace, keep, feeds, original, result, extra)
 
 
-def check_runs(trace: Trace, candidate: Path, *, seed: int = 0, threads: int = 0) -> None:
-    """A repaired model must load and run, with finite outputs where its inputs are ordinary numbers."""
-    feeds = cases(trace.graph, trace.facts, seed)[:1] + cases(trace.graph, trace.facts, seed, larger=True)[:1]
+def check_runs(trace: Trace, candidate: Path, *, checker: bool, seed: int = 0, threads: int = 0) -> None:
+    """A repaired model must load and run: with the default sizes, or where it does not take them, with larger ones.
+    `checker`: onnx.checker must accept it as well, as it accepted the bare cut.
+    """
+    result = _run_alone(candidate, cases(trace.graph, trace.facts, seed)[0], threads)
+    if checker and "checker" in result:
+        raise VerificationError(f"onnx.checker refuses the repaired model: {result['checker']}")
+    failure = _failure(result)
+    if failure and _failure(_run_alone(candidate, cases(trace.graph, trace.facts, seed, larger=True)[0], threads)):
+        raise VerificationError(f"ONNX Runtime cannot run the repaired model: {failure}")
+
+
+def _run_alone(candidate: Path, case: Case, threads: int) -> dict[str, Any]:
     with _scratch() as here:
-        files = [_save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
-        task = {"name": "repaired", "model": str(candidate), "feeds": files, "check": str(candidate)}
-        result = run_tasks(here, [{**task, "out": str(here / "out")}], threads)[0]
-        failure = result.get("load") or result["cases"][0].get("error")
-        if failure and ("load" in result or "error" in result["cases"][1]):
-            raise VerificationError(f"ONNX Runtime cannot run the repaired model: {failure}")
+        feeds = [_save(here / "feed.npz", case.feed)]
+        task = {"name": "repaired", "model": str(candidate), "feeds": feeds, "check": str(candidate)}
+        return run_tasks(here, [{**task, "out": str(here / "out")}], threads)[0]
+
+
+def _failure(result: dict[str, Any]) -> str | None:
+    failure: str | None = result.get("load") or result["cases"][0].get("error")
+    return failure
 
 
 def mutated(trace: Trace, keep: Bools) -> Bools:

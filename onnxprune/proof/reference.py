@@ -65,11 +65,13 @@ def build_reference(trace: Trace, outputs: Sequence[str] = ()) -> MaskedModel:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     builder = _Builder(trace, build(Model(proto, model.tensors, model.path, model.external_files)))
-    for closing in trace.closings:
-        if closing.kind != "norm" and closing.labels.any():
+    closings = [closing for closing in trace.closings if closing.labels.any()]
+    for closing in closings:
+        if closing.kind != "norm":
             builder.mask_input(closing)
+    closed = {closing.node for closing in closings}
     for index, function in trace.state.references.items():
-        if any(c.node == index and c.labels.any() for c in trace.closings):
+        if index in closed:
             function(_NodeReference(builder, trace.graph.nodes[index]))
             builder.dropped.add(index)
     splice(builder.graph, builder.before, builder.dropped)

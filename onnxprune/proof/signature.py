@@ -9,7 +9,7 @@ import onnx
 
 from onnxprune.errors import VerificationError
 from onnxprune.model.graph import build
-from onnxprune.model.infer import infer
+from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model, load
 from onnxprune.trace.groups import Trace
 
@@ -29,8 +29,8 @@ def same_signature(original: onnx.ModelProto, candidate: Path) -> None:
         raise VerificationError("the operator sets or functions of the result are not those of the original")
 
 
-def check_shapes(trace: Trace, model: Model, planned: dict[str, Any]) -> None:
-    """The shapes inferred for the cut model must be those that the plan promises."""
+def check_shapes(trace: Trace, model: Model, planned: dict[str, Any]) -> Facts:
+    """The shapes inferred for the cut model must be those that the plan promises. What was inferred."""
     after = infer(build(model), trace.facts.symbols)
     for key, expected in planned.items():
         shape = after.shapes.get(key)
@@ -42,3 +42,4 @@ def check_shapes(trace: Trace, model: Model, planned: dict[str, Any]) -> None:
             raise VerificationError(
                 f"value {key!r} has shape {list(shape)} after the cut, {list(expected)} was planned"
             )
+    return after

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from onnxprune.model.folding import folded, source
 from onnxprune.model.graph import Node
@@ -104,7 +105,7 @@ def _add(
     else:
         target.input.append(name)
     dtype = weight.dtype
-    tensors[name] = LazyTensor.from_array(name, bias.astype(np.float32) if dtype != 11 else bias, dtype)
+    tensors[name] = LazyTensor.from_array(name, bias if dtype == TensorProto.DOUBLE else bias.astype(np.float32), dtype)
     return True
 
 

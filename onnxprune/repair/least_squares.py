@@ -19,8 +19,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.capture.features import Linear, linear_layer, residual_partner
-from onnxprune.capture.moments import Split, accumulate
+from onnxprune.capture.features import Linear, linear_layer
+from onnxprune.capture.layers import matched, with_bias, write
+from onnxprune.capture.moments import Split
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph, Node
@@ -95,14 +96,14 @@ def least_squares(
         if layer is None:
             skipped.append(node.label)
             continue
-        split = _moments(trace, keep, node, layer, original, current, held_out, index)
+        split = matched(
+            trace.graph, layer, original, current, held_out, index, lambda key, v: trace.kept_part(key, keep, v)
+        )
         fits.append(_fit(node.label, layer, split, current))
         if progress is not None:
             progress(number + 1, len(losers))
     tensors = {name: current.tensors[name] for name in cut.tensors}
-    proto = onnx.ModelProto()
-    proto.CopyFrom(cut.proto)
-    return Refit(cut.replace(proto, tensors), tuple(fits), tuple(skipped))
+    return Refit(cut.replace(cut.proto, tensors), tuple(fits), tuple(skipped))
 
 
 def _losers(trace: Trace, keep: Bools) -> list[int]:
@@ -126,59 +127,20 @@ def _fittable(graph: Graph, node: Node | None) -> Linear | None:
     return layer
 
 
-def _moments(
-    trace: Trace,
-    keep: Bools,
-    node: Node,
-    layer: Linear,
-    original: Walker,
-    current: Walker,
-    held_out: int,
-    seed: int,
-) -> Split:
-    key = node.outputs[0]
-    partner = residual_partner(trace.graph, key)
-    goal = partner[0] if partner else key
-    original.reach([goal])
-    current.reach([layer.x, *([partner[1]] if partner else [])])
-    targets = [_kept(trace, keep, goal, v) for v in original.values(goal)]
-    if partner:
-        targets = [t - o for t, o in zip(targets, current.values(partner[1]), strict=True)]
-    split = accumulate(layer, current.values(layer.x), targets, held_out, seed)
-    original.drop_dead()
-    current.drop_dead()
-    return split
-
-
-def _kept(trace: Trace, keep: Bools, key: str, value: Array) -> Array:
-    """The part of an original value that the cut network has."""
-    for axis, labels in enumerate(trace.axes(key)):
-        if labels is not None and not keep[labels].all():
-            value = np.compress(keep[labels], value, axis=axis)
-    return value
-
-
 def _fit(name: str, layer: Linear, split: Split, current: Walker) -> LayerFit:
-    weight = current.tensors[layer.weight].array()
-    start = layer.matrix(weight)
-    bias = np.zeros(start.shape[1])
-    if layer.bias is not None:
-        bias = current.tensors[layer.bias].array().astype(np.float64).ravel()
-    start = np.concatenate([start, bias[None, :]])
+    start = with_bias(layer, current.tensors)
+    fits_bias = layer.bias is not None
     power = max(split.held_out.power, 1e-30)
     before = split.held_out.error(start)
     best, ridge = before, 0.0
     for candidate in RIDGES:
-        solution = solve(split.fit, start, candidate, layer.bias is not None)
+        solution = solve(split.fit, start, candidate, fits_bias)
         error = np.inf if solution is None else split.held_out.error(solution)
         if error < best:
             best, ridge = error, candidate
     if ridge:
-        solution = solve(split.fit.merged(split.held_out), start, ridge, layer.bias is not None)
+        solution = solve(split.fit.merged(split.held_out), start, ridge, fits_bias)
         if solution is None:
             return LayerFit(name, before / power, before / power, 0.0)
-        current.replace(layer.weight, layer.unmatrix(solution[:-1], weight.shape).astype(weight.dtype))
-        if layer.bias is not None:
-            old = current.tensors[layer.bias].array()
-            current.replace(layer.bias, solution[-1].reshape(old.shape).astype(old.dtype))
+        write(layer, solution, current, bias=True)
     return LayerFit(name, before / power, best / power, ridge)

@@ -57,7 +57,7 @@ def proof_text(proof: ProofSummary) -> str:
     """What was shown, in one line."""
     total = len(proof.cases) + len(proof.skipped_cases)
     parts = [
-        "signature same, checker ok, runs",
+        f"signature same, {'checker ok' if proof.checker_ok else 'checker refuses the original too'}, runs",
         f"masked equivalence {len(proof.cases)}/{plural(total, 'input')}",
         f"max |d| {format_difference(proof.worst_absolute)}",
     ]

@@ -7,6 +7,7 @@ interchangeable. Everything a pass of tracing gathered is translated from atoms 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,6 @@ class Trace:
     """unit of every atom"""
     units_mode: str = "channels"
 
-    def units(self, labels: IntArray) -> IntArray:
-        """Unit numbers of raw atoms."""
-        return self.table[labels]
-
     def axes(self, key: str) -> list[Labels]:
         """Unit numbers per axis of a value; None for an axis that cannot shrink."""
         return [None if x is None else self.table[x] for x in self.state.axes.get(key, ())]
@@ -95,16 +92,27 @@ class Trace:
 
     @property
     def closings(self) -> list[Closing]:
+        """Where indices end, in unit numbers."""
         return [replace(c, labels=self.table[c.labels]) for c in self.state.closings]
+
+    @property
+    def blocks(self) -> list[Blocks]:
+        """Block constraints, in unit numbers."""
+        return [replace(b, labels=self.table[b.labels]) for b in self.state.blocks]
+
+    def kept_part(self, key: str, keep: NDArray[np.bool_], value: NDArray[Any]) -> NDArray[Any]:
+        """The part of a value of the original that the network which keeps `keep` (unit_count,) has."""
+        for axis, labels in enumerate(self.axes(key)):
+            if labels is not None and value.ndim > axis and value.shape[axis] == labels.size:
+                value = np.compress(keep[labels], value, axis=axis)
+        return value
 
 
 def build(state: State) -> Trace:
     """Units and groups of one finished pass."""
+    _pin_block_conflicts(state)
     roots = state.atoms.roots()
-    reasons, conflicts = _pins(state, roots), _block_conflicts(state)
-    for atoms in conflicts:
-        for root in np.unique(roots[atoms]):
-            reasons.setdefault(int(root), len(state.pins) - 1)
+    reasons = _pins(state, roots)
     alive, position = np.unique(roots[1:], return_inverse=True)
     pinned = np.array([int(r) in reasons for r in alive], bool)
     unit = np.zeros(len(alive), np.int64)
@@ -114,7 +122,7 @@ def build(state: State) -> Trace:
     signatures = _signatures(state, position, len(alive))
     trace = Trace(state.graph, state.facts, state, [], int((~pinned).sum()) + 1, table)
     trace.groups = _groups(state, alive, unit, signatures, reasons)
-    _attach_members(trace, alive, position, signatures)
+    _attach_members(trace)
     _attach_blocks(trace)
     return trace
 
@@ -128,22 +136,17 @@ def _pins(state: State, roots: IntArray) -> dict[int, int]:
     return reasons
 
 
-def _block_conflicts(state: State) -> list[IntArray]:
-    """Atoms under two block structures that do not nest: they stay, and the last pin says why."""
-    seen: dict[int, tuple[int, int]] = {}
-    bad: list[IntArray] = []
-    for number, blocks in enumerate(state.blocks):
+def _pin_block_conflicts(state: State) -> None:
+    """Atoms under two block structures that do not nest stay."""
+    seen: dict[int, int] = {}
+    for blocks in state.blocks:
         roots = state.atoms.find(blocks.labels)
         per_row = [np.unique(row[row != 0]) for row in roots]
         sizes = {len(r) for r in per_row}
         overlap = len(np.unique(np.concatenate(per_row))) != sum(len(r) for r in per_row) if per_row else False
-        shape = (blocks.labels.shape[0], blocks.labels.shape[1])
-        first = seen.setdefault(int(roots.min()), (number, shape[0]))
-        if len(sizes) > 1 or overlap or (roots == 0).any() or first[1] != shape[0]:
-            bad.append(blocks.labels[blocks.labels != 0])
-    if bad:
-        state.pins.append((bad[0], "groups of two sizes meet on it", state.blocks[0].node))
-    return bad
+        count = len(blocks.labels)
+        if len(sizes) > 1 or overlap or (roots == 0).any() or seen.setdefault(int(roots.min()), count) != count:
+            state.pin(blocks.labels.ravel(), "groups of two sizes meet on it", blocks.node)
 
 
 def _signatures(state: State, position: IntArray, count: int) -> NDArray[np.uint64]:
@@ -180,7 +183,7 @@ def _groups(
     return groups
 
 
-def _attach_members(trace: Trace, alive: IntArray, position: IntArray, signatures: NDArray[np.uint64]) -> None:
+def _attach_members(trace: Trace) -> None:
     """Give every group the constants whose rows produce it, and a name from the first of them."""
     group_of_unit = np.full(trace.unit_count, -1, np.int64)
     group_of_root: dict[int, int] = {}
@@ -198,27 +201,46 @@ def _attach_members(trace: Trace, alive: IntArray, position: IntArray, signature
         }
         for number in sorted(numbers):
             trace.groups[number].members.append(replace(member, labels=units))
+    _name(trace)
+
+
+def _name(trace: Trace) -> None:
+    """Names of groups: the layer that produces them first, or the constant or node that they belong to."""
+    owners: IntArray | None = None
     names: dict[str, int] = {}
     for group in trace.groups:
-        owner = trace.graph.nodes[group.members[0].node].label if group.members else _owner(trace, group)
+        if group.members:
+            owner = trace.graph.nodes[group.members[0].node].label
+        elif group.pin is not None:
+            owner = "indices"
+        else:
+            owners = _first_uses(trace) if owners is None else owners
+            owner = _use_name(trace, int(owners[group.units[0]]))
         seen = names.get(owner, 0)
         names[owner] = seen + 1
         group.name = owner if seen == 0 else f"{owner}#{seen + 1}"
 
 
-def _owner(trace: Trace, group: Group) -> str:
-    """A name for indices that no weight produces: the first constant or node that they belong to."""
-    wanted = int(group.units[0])
-    for (node, slot), axes in trace.state.uses.items():
+def _first_uses(trace: Trace) -> IntArray:
+    """Number of the first use of a constant that holds each unit, -1 for none."""
+    first = np.full(trace.unit_count, -1, np.int64)
+    for number, axes in reversed(list(enumerate(trace.state.uses.values()))):
         for labels in axes:
-            if labels is not None and group.pin is None and (trace.table[labels] == wanted).any():
-                return f"{trace.graph.nodes[node].label}:{trace.graph.nodes[node].proto.input[slot]}"
-    return "indices"
+            if labels is not None:
+                first[trace.table[labels]] = number
+    return first
+
+
+def _use_name(trace: Trace, number: int) -> str:
+    if number < 0:
+        return "indices"
+    node, slot = list(trace.state.uses)[number]
+    return f"{trace.graph.nodes[node].label}:{trace.graph.nodes[node].proto.input[slot]}"
 
 
 def _attach_blocks(trace: Trace) -> None:
-    for blocks in trace.state.blocks:
-        units = trace.table[blocks.labels]
+    for blocks in trace.blocks:
+        units = blocks.labels
         if (units == 0).any():
             continue
         number = np.zeros(trace.unit_count, np.int64) - 1
@@ -229,8 +251,3 @@ def _attach_blocks(trace: Trace) -> None:
             even = len(set(np.unique(found, return_counts=True)[1].tolist())) == 1  # or other groups hold the rest
             if (found >= 0).all() and even:
                 group.blocks = found
-
-
-def blocks_of(trace: Trace) -> list[Blocks]:
-    """Block constraints in unit numbers."""
-    return [replace(b, labels=trace.table[b.labels]) for b in trace.state.blocks]

@@ -84,9 +84,9 @@ def _refuse(op: Op, reason: str) -> None:
     index = op.node.index
     op.state.rewrites.pop(index, None)
     op.state.references.pop(index, None)
-    op.state.closings = [c for c in op.state.closings if c.node != index]
-    op.state.literals = [c for c in op.state.literals if c.node != index]
-    op.state.taken = [c for c in op.state.taken if c.node != index]
+    for said in (op.state.closings, op.state.literals, op.state.taken):
+        while said and said[-1].node == index:  # what this node said came last
+            said.pop()
 
 
 def _pinned_choices(state: State) -> Sequence[Choice]:

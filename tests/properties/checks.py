@@ -14,7 +14,7 @@ from onnxprune.model.load import Model
 from onnxprune.proof.reference import MaskedModel, build_reference
 from onnxprune.proof.signature import check_shapes
 from onnxprune.trace import Trace
-from onnxprune.trace.groups import Group, blocks_of
+from onnxprune.trace.groups import Group
 
 Bools = NDArray[np.bool_]
 Feed = dict[str, NDArray[Any]]
@@ -62,7 +62,7 @@ def random_keep(trace: Trace, groups: Iterable[Group], rng: np.random.Generator)
 def _even(trace: Trace, keep: Bools) -> Bools:
     """Blocks that span groups: what would leave them unevenly stays."""
     while True:
-        uneven = [b for b in blocks_of(trace) if np.ptp(keep[b.labels].sum(axis=1))]
+        uneven = [b for b in trace.blocks if np.ptp(keep[b.labels].sum(axis=1))]
         if not uneven:
             return keep
         for blocks in uneven:

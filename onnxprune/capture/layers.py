@@ -1,0 +1,61 @@
+"""What selection and repair both do with a linear layer: read it, match it with the original, write it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.capture.features import Array, Linear, residual_partner
+from onnxprune.capture.moments import Split, accumulate
+from onnxprune.capture.walker import Walker
+from onnxprune.model.graph import Graph
+from onnxprune.model.tensors import LazyTensor
+
+FloatArray = NDArray[np.float64]
+
+
+def with_bias(layer: Linear, tensors: Mapping[str, LazyTensor]) -> FloatArray:
+    """(d + 1, o): the weight as a matrix, and the bias (or zeros) as its last row."""
+    matrix = layer.matrix(tensors[layer.weight].array())
+    bias = np.zeros((1, matrix.shape[1]))
+    if layer.bias is not None:
+        bias[0] = tensors[layer.bias].array().astype(np.float64).ravel()
+    return np.concatenate([matrix, bias])
+
+
+def write(layer: Linear, solution: FloatArray, walker: Walker, *, bias: bool) -> None:
+    """Give the layer the weights of `solution` (d + 1, o), and with `bias` its last row, in the types of the file."""
+    old = walker.tensors[layer.weight].array()
+    walker.replace(layer.weight, layer.unmatrix(solution[:-1], old.shape).astype(old.dtype))
+    if bias and layer.bias is not None:
+        old = walker.tensors[layer.bias].array()
+        walker.replace(layer.bias, solution[-1].reshape(old.shape).astype(old.dtype))
+
+
+def matched(
+    graph: Graph,
+    layer: Linear,
+    original: Walker,
+    current: Walker,
+    held_out: int,
+    seed: int,
+    kept: Callable[[str, Array], Array] = lambda key, value: value,
+) -> Split:
+    """Moments of the layer's inputs in `current` against what `original` gives there.
+
+    Where the output meets another value in an Add, the target is the original sum minus that value as it is now.
+    `kept` gives the part of an original value that `current` has. Both walkers forget what nobody reads any more.
+    """
+    partner = residual_partner(graph, layer.y)
+    goal = partner[0] if partner else layer.y
+    original.reach([goal])
+    current.reach([layer.x, *([partner[1]] if partner else [])])
+    targets = [kept(goal, value) for value in original.values(goal)]
+    if partner:
+        targets = [t - o for t, o in zip(targets, current.values(partner[1]), strict=True)]
+    split = accumulate(layer, current.values(layer.x), targets, held_out, seed)
+    original.drop_dead()
+    current.drop_dead()
+    return split
