@@ -24,8 +24,8 @@ from onnxprune.model.infer import input_shapes
 from onnxprune.model.load import Model, load
 from onnxprune.proof.inputs import feed
 from onnxprune.proof.masked import check_shapes, mutated
-from onnxprune.proof.reference import build_reference
 from onnxprune.proof.tolerance import tolerance
+from onnxprune.reference import build_reference
 from onnxprune.trace import Trace, trace_model
 from onnxprune.trace.groups import Group
 from tests.builders import Net

@@ -18,7 +18,7 @@ LAYERS = [
     {"model"},
     {"ops"},
     {"trace", "data"},
-    {"capture"},
+    {"capture", "reference"},
     {"score", "allocate"},
     {"plan", "choose", "config", "curves", "target", "reselect"},
     {"cut", "provenance"},

@@ -47,7 +47,7 @@ class Edit(Kept, Protocol):
 
 
 class Reference(Protocol):
-    """Builds the masked counterpart of one node in the reference model (see proof/reference.py)."""
+    """Builds the masked counterpart of one node in the reference model (see reference.py)."""
 
     node: Node
 

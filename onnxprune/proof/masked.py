@@ -24,9 +24,9 @@ from onnxprune.model.save import write
 from onnxprune.proof.discontinuous import before_discontinuities
 from onnxprune.proof.inputs import Case, cases, literal_batches
 from onnxprune.proof.judge import Differs, Proof, Unloadable, judge
-from onnxprune.proof.reference import add_outputs, build_reference
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
+from onnxprune.reference import add_outputs, build_reference
 from onnxprune.trace.groups import Trace
 
 __all__ = ["Proof", "check_runs", "check_shapes", "mutated", "prove"]

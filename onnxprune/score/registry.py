@@ -12,9 +12,7 @@ by `needs`, and finds them in an optional field of `Layer`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -23,7 +21,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.errors import ModelError, UsageError
+from onnxprune.errors import ModelError
+from onnxprune.score import names
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -93,12 +92,7 @@ def criterion(name: str, *, needs: Needs, source: str) -> Callable[[ScoreFunctio
     """Register a function as criterion `name`. The first line of its docstring is what the lists show."""
 
     def register(function: ScoreFunction) -> ScoreFunction:
-        if name in _REGISTRY:
-            raise ValueError(f"criterion {name!r} is registered twice")
-        doc = (function.__doc__ or "").strip().partition("\n")[0]
-        if not doc and sys.flags.optimize < 2:  # -OO strips docstrings
-            raise ValueError(f"criterion {name!r} has no docstring")
-        _REGISTRY[name] = Criterion(name, needs, source, doc, function)
+        names.add(_REGISTRY, "criterion", name, function, lambda doc: Criterion(name, needs, source, doc, function))
         return function
 
     return register
@@ -112,12 +106,7 @@ def criteria() -> tuple[Criterion, ...]:
 
 def get(name: str) -> Criterion:
     """The criterion `name`; UsageError with the nearest name and the list if there is none."""
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    names = [entry.name for entry in criteria()]
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"unknown criterion {name!r}", hint=f"{guess}known: {', '.join(names)}")
+    return names.find(_REGISTRY, name, [entry.name for entry in criteria()])
 
 
 def layer_seed(seed: int, name: str) -> int:

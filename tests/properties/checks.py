@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.model.load import Model
-from onnxprune.proof.reference import MaskedModel, build_reference
 from onnxprune.proof.signature import check_shapes
+from onnxprune.reference import MaskedModel, build_reference
 from onnxprune.trace import Trace
 from onnxprune.trace.groups import Group
 

@@ -11,7 +11,7 @@ from onnxprune.cut import CutError, cut
 from onnxprune.model.load import load
 from onnxprune.plan import keep_of, of_masks
 from onnxprune.proof.compare_files import compare_with_expected
-from onnxprune.proof.reference import build_reference
+from onnxprune.reference import build_reference
 from onnxprune.repair import correct_biases
 from onnxprune.score import criteria
 from onnxprune.score.registry import Needs

@@ -18,8 +18,8 @@ from onnxprune.choose import Options, choose
 from onnxprune.cut import CutError, cut
 from onnxprune.model.load import load
 from onnxprune.plan import keep_of, of_masks, parse
-from onnxprune.proof.reference import build_reference
 from onnxprune.provenance import record
+from onnxprune.reference import build_reference
 from onnxprune.trace import trace_model
 from tests.properties.checks import TOLERANCE, assert_equivalent, cut_or_pin, difference, run
 from tests.properties.generator import STEPS, build, networks

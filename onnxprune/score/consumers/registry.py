@@ -12,8 +12,6 @@ have lost the least. Equal costs: the unit with the highest index leaves first.
 
 from __future__ import annotations
 
-import difflib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +19,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.errors import ModelError, UsageError
+from onnxprune.errors import ModelError
+from onnxprune.score import names
 from onnxprune.score.consumers.moments import Consumer, Removal
 
 
@@ -75,12 +74,13 @@ def consumer_criterion(name: str, *, source: str) -> Callable[[RemovalFunction],
     """Register a function as consumer criterion `name`. The first line of its docstring is what the lists show."""
 
     def register(function: RemovalFunction) -> RemovalFunction:
-        if name in _REGISTRY:
-            raise ValueError(f"consumer criterion {name!r} is registered twice")
-        doc = (function.__doc__ or "").strip().partition("\n")[0]
-        if not doc and sys.flags.optimize < 2:  # -OO strips docstrings
-            raise ValueError(f"consumer criterion {name!r} has no docstring")
-        _REGISTRY[name] = ConsumerCriterion(name, source, doc, function)
+        names.add(
+            _REGISTRY,
+            "consumer criterion",
+            name,
+            function,
+            lambda doc: ConsumerCriterion(name, source, doc, function),
+        )
         return function
 
     return register
@@ -93,8 +93,4 @@ def criteria() -> tuple[ConsumerCriterion, ...]:
 
 def get(name: str) -> ConsumerCriterion:
     """The consumer criterion `name`; UsageError with the nearest name and the list if there is none."""
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), sorted(_REGISTRY), n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"unknown criterion {name!r}", hint=f"{guess}known: {', '.join(sorted(_REGISTRY))}")
+    return names.find(_REGISTRY, name, sorted(_REGISTRY))

@@ -1,0 +1,31 @@
+"""What every list of criteria needs: one entry per name, a first line of documentation, and a good guess at typos."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from onnxprune.errors import UsageError
+
+Entry = TypeVar("Entry")
+
+
+def add(registry: dict[str, Entry], what: str, name: str, function: object, make: Callable[[str], Entry]) -> None:
+    """Enter `make(doc)` as `name`; doc is the first line of the function's docstring. A duplicate is an error."""
+    if name in registry:
+        raise ValueError(f"{what} {name!r} is registered twice")
+    doc = (function.__doc__ or "").strip().partition("\n")[0]
+    if not doc and sys.flags.optimize < 2:  # -OO strips docstrings
+        raise ValueError(f"{what} {name!r} has no docstring")
+    registry[name] = make(doc)
+
+
+def find(registry: Mapping[str, Entry], name: str, known: Sequence[str]) -> Entry:
+    """The entry `name`; UsageError with the nearest name and the list `known` if there is none."""
+    if name in registry:
+        return registry[name]
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"unknown criterion {name!r}", hint=f"{guess}known: {', '.join(known)}")
