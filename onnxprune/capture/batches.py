@@ -1,0 +1,25 @@
+"""The first samples of calibration data, for what is too expensive to do on all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onnxprune.data.specs import input_specs
+from onnxprune.model.load import Model
+
+Batches = list[dict[str, NDArray[Any]]]
+
+
+def first_samples(model: Model, batches: Batches, count: int) -> Batches:
+    """Batches of `count` samples in all, or as many as there are. Batches of a size that the model fixes stay whole."""
+    divisible = all(spec.batched for spec in input_specs(model))
+    result: Batches = []
+    for batch in batches:
+        if count <= 0:
+            break
+        rows = max(array.shape[0] if array.ndim else 1 for array in batch.values())
+        result.append({name: array[:count] for name, array in batch.items()} if divisible else batch)
+        count -= rows
+    return result
