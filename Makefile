@@ -23,10 +23,10 @@ help:
 demo: $(VENV)/installed
 	@mkdir -p out
 	@echo
-	@echo '$$ onnxprune shrink models/digits.onnx --ratio 0.3 -o out/digits.pruned.onnx --force'
-	@$(BIN)/onnxprune shrink models/digits.onnx --ratio 0.3 -o out/digits.pruned.onnx --force
+	@echo '$$ onnxprune shrink models/digits.onnx --data models/digits_calib.npz --ratio 0.3 -o out/digits.pruned.onnx --force'
+	@$(BIN)/onnxprune shrink models/digits.onnx --data models/digits_calib.npz --ratio 0.3 -o out/digits.pruned.onnx --force
 	@echo
-	@$(BIN)/python scripts/demo.py models/digits.onnx out/digits.pruned.onnx models/digits_test.npz
+	@$(BIN)/python scripts/demo.py models/digits.onnx out/digits.pruned.onnx models/digits_test.npz models/digits_calib.npz
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2

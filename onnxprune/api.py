@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.choose import Options, Selection, choose, near_names, on_groups_of
-from onnxprune.cut import CutError, cut, planned_shapes
+from onnxprune.choose import Selection, near_names, on_groups_of
+from onnxprune.choosing import select
+from onnxprune.clock import Clock
+from onnxprune.cut import CutError, cut
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
-from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import check_output, stage
 from onnxprune.ops.registry import find
 from onnxprune.plan import Plan, check_source, keep_of, of_masks
 from onnxprune.proof.compare_files import compare_with_expected
-from onnxprune.proof.masked import Proof, check_runs, check_shapes, prove
+from onnxprune.proof.masked import Proof, prove
 from onnxprune.provenance import plan_of, record
-from onnxprune.repair import correct_biases
+from onnxprune.publish import Publication, publish
+from onnxprune.request import Request, resolve
 from onnxprune.results import (
     Difference,
     Environment,
     GroupSummary,
     Inspection,
-    ModelSummary,
-    Progress,
     ProgressCallback,
-    ProofSummary,
-    RepairSummary,
     ShrinkResult,
     VerifyResult,
 )
-from onnxprune.summaries import changes, group_summary, layer_costs, proof_summary, summary, summary_of
+from onnxprune.samples import Samples, files_of, open_samples
+from onnxprune.summaries import (
+    calibration_summary,
+    changes,
+    group_summary,
+    layer_costs,
+    proof_summary,
+    summary,
+    summary_of,
+    target_summary,
+)
 from onnxprune.trace import Trace, trace_model
 
 MAX_ATTEMPTS = 20
@@ -53,9 +60,10 @@ def shrink(
     model: str | Path | Model,
     out: str | Path | None = None,
     *,
-    ratio: float = 0.5,
-    criterion: str = "l1",
-    scope: str = "local",
+    ratio: float | None = None,
+    target: str | None = None,
+    criterion: str | None = None,
+    scope: str | None = None,
     normalise: Any = "mean",
     aggregate: Any = "mean",
     include: Sequence[str] = (),
@@ -63,6 +71,10 @@ def shrink(
     multiple_of: int = 1,
     min_keep: str | int | float = 1,
     units: str = "channels",
+    data: Any = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    max_memory: str | int = "4GB",
     repair: str = "auto",
     plan: Plan | None = None,
     dry_run: bool = False,
@@ -73,46 +85,78 @@ def shrink(
     threads: int = 0,
     progress: ProgressCallback | None = None,
 ) -> ShrinkResult:
-    """Remove the share `ratio` of the removable channels, prove the result, and write it to `out`.
+    """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M" may be
+    left); prove the result, and write it to `out`.
 
-    With `plan`, exactly that is removed. `verify=False` skips the proof (for experiments; the commands never do).
-    Raises an OnnxPruneError; then nothing was written.
+    `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
+    Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is least squares by
+    default; without, l1 and bias correction. With `plan`, exactly that is removed. `verify=False` skips the proof (for
+    experiments; the commands never do). Raises an OnnxPruneError; then nothing was written.
     """
-    if repair not in ("auto", "none", "bias"):
-        raise UsageError(f"--repair is auto, none or bias, found {repair!r}")
-    clock = _Clock(progress)
-    source = _load(model)
-    target = _target(source, out, dry_run)
-    if target is not None and not dry_run:
-        check_output(target, force=force, inputs=source.origin)
-    options = Options(
-        ratio, criterion, scope, normalise, aggregate, tuple(include), tuple(exclude), multiple_of, min_keep, seed
+    clock = Clock(progress)
+    request = resolve(
+        ratio=ratio,
+        target=target,
+        criterion=criterion,
+        scope=scope,
+        repair=repair,
+        with_data=data is not None,
+        preprocess=preprocess,
+        samples=samples,
+        normalise=normalise,
+        aggregate=aggregate,
+        include=include,
+        exclude=exclude,
+        multiple_of=multiple_of,
+        min_keep=min_keep,
+        seed=seed,
     )
+    if plan is not None and (ratio is not None or target is not None):
+        raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
+    source = _load(model)
+    destination = _destination(source, out, dry_run)
+    protected = (*source.origin, *files_of(data))
+    if destination is not None and not dry_run:
+        check_output(destination, force=force, inputs=protected)
     clock.start("trace")
     traced = trace_model(source, units=plan.units if plan else units)
-    clock.start("plan")
     if plan is not None:
         check_source(plan, traced)
-    traced, planned, selection, smaller, keep = _plan_and_cut(traced, options, plan, repair, clock)
-    before = summary(source, traced.graph, traced.facts)
-    changed = changes(traced, selection, planned)
-    reached = planned.removed_count / max(sum(g.size for g in traced.prunable), 1)
-    asked = None if plan is not None else ratio
-    if dry_run or target is None or planned.removed_count == 0:
-        return ShrinkResult(
-            before, None, planned, changed, asked, reached, None, None, (), clock.finish(), source.notes
-        )
-    proof, repaired, written, after = _publish(
-        traced, keep, smaller, planned, target, repair, verify, force, external_data, seed, threads, clock
+    found = None
+    if data is not None:
+        clock.start("capture")
+        found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
+    choice = _plan_and_cut(traced, request, plan, found, threads, clock)
+    result = _result(source, choice, request if plan is None else None, found)
+    if dry_run or destination is None or choice.plan.removed_count == 0:
+        return replace(result, seconds=clock.finish())
+    how = Publication(destination, protected, request.repair, found, verify, force, external_data, seed, threads)
+    done = publish(choice.traced, choice.keep, choice.smaller, choice.plan, how, clock)
+    return replace(
+        result,
+        after=done.after,
+        proof=done.proof,
+        repair=done.repair,
+        written=done.written,
+        calibration=calibration_summary(found),
+        seconds=clock.finish(),
     )
-    return ShrinkResult(
-        before, after, planned, changed, asked, reached, proof, repaired, written, clock.finish(), source.notes
-    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What leaves, for the trace as everybody else gets it, and the cut."""
+
+    traced: Trace
+    plan: Plan
+    selection: Selection | None
+    smaller: Model
+    keep: NDArray[np.bool_]
 
 
 def _plan_and_cut(
-    traced: Trace, options: Options, given: Plan | None, repair: str, clock: _Clock
-) -> tuple[Trace, Plan, Selection | None, Model, NDArray[np.bool_]]:
+    traced: Trace, request: Request, given: Plan | None, samples: Samples | None, threads: int, clock: Clock
+) -> _Choice:
     """Choose and cut; where a rule cannot express the choice, pin what it names and choose again.
 
     The plan is for the trace as it was before these pins, which is the one that everybody else gets.
@@ -120,76 +164,60 @@ def _plan_and_cut(
     unpinned = replace(traced)
     refused = False
     for _ in range(MAX_ATTEMPTS):
-        selection = None if given is not None else choose(traced, options)
-        if selection is not None and refused:
-            selection = on_groups_of(unpinned, traced, selection)
-        if selection is None:
-            assert given is not None
-            planned = given
-        else:
-            recorded = _recorded(options, repair)
+        selection = None
+        if given is None:
+            selection = _select(traced, request, samples, threads, clock)
+            if refused:
+                selection = on_groups_of(unpinned, traced, selection)
+            recorded = request.recorded(None if samples is None else samples.count)
             planned = of_masks(unpinned, selection.groups, selection.keep, units=traced.units_mode, options=recorded)
+        else:
+            planned = given
         keep = keep_of(planned, unpinned)
         clock.start("cut")
         try:
-            return unpinned, planned, selection, cut(unpinned, keep), keep
+            return _Choice(unpinned, planned, selection, cut(unpinned, keep), keep)
         except CutError as refusal:
             if given is not None:
                 raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
             traced.pin_node(refusal.node, str(refusal))
             refused = True
-            clock.start("plan")
     raise VerificationError("the cut was refused too often")
 
 
-def _publish(
-    traced: Trace,
-    keep: NDArray[np.bool_],
-    smaller: Model,
-    planned: Plan,
-    target: Path,
-    repair: str,
-    verify: bool,
-    force: bool,
-    external_data: Any,
-    seed: int,
-    threads: int,
-    clock: _Clock,
-) -> tuple[ProofSummary | None, RepairSummary | None, tuple[Path, ...], ModelSummary]:
-    """Write beside the target, prove, repair, check again, and rename into place."""
-    facts = check_shapes(traced, smaller, planned_shapes(traced, keep))
-    recorded = record(smaller, traced.graph.model, planned)
-    repaired, fixed = recorded, None
-    if repair != "none":
-        clock.start("repair")
-        corrections = correct_biases(traced, keep, recorded)
-        fixed = RepairSummary("bias correction", corrections.corrected, corrections.unknown)
-        repaired = corrections.model if corrections.corrected else recorded
-    proof = None
-    if verify:
-        clock.start("write")
-        with stage(recorded, target, external_data=external_data, force=force) as staged:
-            clock.start("verify")
-            proof = proof_summary(prove(traced, keep, staged.path, seed=seed, threads=threads))
-            if repaired is recorded:
-                clock.start("write")
-                written = staged.commit()
-                return proof, fixed, written, summary(recorded, build(recorded), facts, target.name)
-    clock.start("write")
-    with stage(repaired, target, external_data=external_data, force=force) as staged:
-        if proof is not None:
-            clock.start("verify")
-            check_runs(traced, staged.path, checker=proof.checker_ok, seed=seed, threads=threads)
-        clock.start("write")
-        written = staged.commit()
-    return proof, fixed, written, summary(repaired, build(repaired), facts, target.name)
+def _select(traced: Trace, request: Request, samples: Samples | None, threads: int, clock: Clock) -> Selection:
+    clock.start("plan" if samples is None else "capture")
+    batches = None if samples is None else samples.batches
+    steps = clock.steps("plan")
+    return select(traced, request.options, batches, request.target, threads=threads, progress=steps)
+
+
+def _result(source: Model, choice: _Choice, request: Request | None, samples: Samples | None) -> ShrinkResult:
+    """What is known before anything is written. `request` is None if a plan was given."""
+    traced, planned = choice.traced, choice.plan
+    by_ratio = request is not None and request.target is None
+    return ShrinkResult(
+        summary(source, traced.graph, traced.facts),
+        None,
+        planned,
+        changes(traced, choice.selection, planned),
+        request.options.ratio if request is not None and by_ratio else None,
+        planned.removed_count / max(sum(g.size for g in traced.prunable), 1),
+        None,
+        None,
+        (),
+        {},
+        (*source.notes, *(samples.notes if samples else ())),
+        None if request is None else target_summary(traced, request.target, request.target_text, choice.keep),
+        calibration_summary(samples),
+    )
 
 
 def inspect(
     model: str | Path | Model, *, units: str = "channels", progress: ProgressCallback | None = None
 ) -> Inspection:
     """What can be removed, what stays and why, and what each layer costs."""
-    clock = _Clock(progress)
+    clock = Clock(progress)
     source = _load(model)
     clock.start("trace")
     traced = trace_model(source, units=units)
@@ -232,7 +260,7 @@ def verify(
     progress: ProgressCallback | None = None,
 ) -> VerifyResult:
     """Repeat the proof for a file that `shrink` wrote, from the plan stored in it. Raises VerificationError."""
-    clock = _Clock(progress)
+    clock = Clock(progress)
     a, b = _load(original), _load(pruned)
     planned = plan_of(b)
     clock.start("trace")
@@ -288,40 +316,11 @@ def environment() -> Environment:
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
-class _Clock:
-    """Names the stages, times them, and tells the callback."""
-
-    def __init__(self, progress: ProgressCallback | None) -> None:
-        self._progress = progress
-        self._seconds: dict[str, float] = {}
-        self._stage = "load"
-        self._since = time.perf_counter()
-        self._tell()
-
-    def start(self, stage_name: str) -> None:
-        self._close()
-        self._stage = stage_name
-        self._tell()
-
-    def finish(self) -> dict[str, float]:
-        self._close()
-        return dict(self._seconds)
-
-    def _close(self) -> None:
-        now = time.perf_counter()
-        self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + now - self._since
-        self._since = now
-
-    def _tell(self) -> None:
-        if self._progress is not None:
-            self._progress(Progress(self._stage, 0))
-
-
 def _load(model: str | Path | Model) -> Model:
     return model if isinstance(model, Model) else load(model)
 
 
-def _target(source: Model, out: str | Path | None, dry_run: bool) -> Path | None:
+def _destination(source: Model, out: str | Path | None, dry_run: bool) -> Path | None:
     if out is not None:
         return Path(out)
     if source.path is not None:
@@ -329,22 +328,6 @@ def _target(source: Model, out: str | Path | None, dry_run: bool) -> Path | None
     if dry_run:
         return None
     raise UsageError("a model that was not read from a file needs an output path")
-
-
-def _recorded(options: Options, repair: str) -> dict[str, Any]:
-    return {
-        "ratio": options.ratio,
-        "criterion": options.criterion,
-        "scope": options.scope,
-        "normalise": options.normalise,
-        "aggregate": options.aggregate,
-        "include": list(options.include),
-        "exclude": list(options.exclude),
-        "multiple_of": options.multiple_of,
-        "min_keep": options.min_keep,
-        "repair": repair,
-        "seed": options.seed,
-    }
 
 
 __all__ = [

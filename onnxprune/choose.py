@@ -70,34 +70,51 @@ def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:
     return Selection(tuple(groups), tuple(alive[unit[g.units]] for g in groups), reasons)
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """Groups that may lose units with the scores of these, and why others stay."""
+
+    groups: list[Group]
+    entries: list[GroupScores]
+    reasons: dict[str, str]
+
+
 def choose(trace: Trace, options: Options) -> Selection:
-    """Raises UsageError for options that cannot be meant."""
+    """By weights alone, the share `options.ratio`. Raises UsageError for options that cannot be meant."""
     check_ratio(options.ratio)
+    return allocate(trace, options, ranked(trace, options))
+
+
+def ranked(trace: Trace, options: Options) -> Ranking:
+    """The scores of a weight criterion. Raises UsageError."""
     if options.multiple_of < 1:
         raise UsageError(f"--multiple-of must be at least 1, found {options.multiple_of}")
     criterion = get(options.criterion)
     reasons = selected(trace, options)
     groups = [g for g in trace.prunable if g.name not in reasons]
     scores = unit_scores(trace, groups, criterion, how=options.aggregate, seed=options.seed)
-    entries = [
-        GroupScores(
-            group.name,
-            score,
-            min_keep=parse_min_keep(options.min_keep, group.size),
-            multiple_of=options.multiple_of,
-            blocks=group.blocks,
-        )
-        for group, score in zip(groups, scores, strict=True)
-    ]
-    if (allocate := scope(options.scope)) is global_:
+    entries = [entry(group, score, options) for group, score in zip(groups, scores, strict=True)]
+    return Ranking(groups, entries, reasons)
+
+
+def entry(group: Group, scores: NDArray[np.float64], options: Options) -> GroupScores:
+    """A group as an allocator sees it."""
+    floor = parse_min_keep(options.min_keep, group.size)
+    return GroupScores(group.name, scores, min_keep=floor, multiple_of=options.multiple_of, blocks=group.blocks)
+
+
+def allocate(trace: Trace, options: Options, ranking: Ranking) -> Selection:
+    """The share `options.ratio` of the ranked units leaves, in the scope `options.scope`."""
+    entries, reasons = ranking.entries, dict(ranking.reasons)
+    if (allocator := scope(options.scope)) is global_:
         keep = global_(entries, options.ratio, options.normalise)
     else:
-        keep = allocate(entries, options.ratio)
-    keep = even_blocks(trace, groups, keep, reasons)
-    for group, mask in zip(groups, keep, strict=True):
+        keep = allocator(entries, options.ratio)
+    keep = even_blocks(trace, ranking.groups, keep, reasons)
+    for group, mask in zip(ranking.groups, keep, strict=True):
         if mask.all() and options.ratio * group.size >= 1:
             reasons.setdefault(group.name, f"too narrow for a multiple of {options.multiple_of} or its minimum")
-    return Selection(tuple(groups), tuple(keep), reasons)
+    return Selection(tuple(ranking.groups), tuple(keep), reasons)
 
 
 def selected(trace: Trace, options: Options) -> dict[str, str]:

@@ -107,17 +107,89 @@ class ProofSummary:
 
 
 @dataclass(frozen=True)
+class LayerRepair:
+    """Held-out error of a refitted layer, relative to the power of its target: as cut, and after the fit.
+
+    `ridge` is the pull towards the old weights that was best, relative to the mean power of the inputs; 0 if the layer
+    kept its weights, because no fit was better.
+    """
+
+    name: str
+    error_before: float
+    error_after: float
+    ridge: float
+
+    @property
+    def kept(self) -> bool:
+        return self.ridge == 0
+
+
+@dataclass(frozen=True)
+class SkippedLayer:
+    """A layer that lost inputs and could not be repaired."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RepairSummary:
-    """What was refitted: method, number of layers with a new bias, and layers that lost channels of unknown mean."""
+    """What was repaired. `corrected_layers` got new weights (least squares) or a new bias (bias correction).
+
+    `layers` are the problems of least squares, in order; `bias_corrected` of the skipped ones got a new bias at least.
+    """
 
     method: str
     corrected_layers: int
-    skipped_layers: tuple[str, ...] = ()
+    skipped: tuple[SkippedLayer, ...] = ()
+    layers: tuple[LayerRepair, ...] = ()
+    bias_corrected: int = 0
+
+    @property
+    def skipped_layers(self) -> tuple[str, ...]:
+        return tuple(layer.name for layer in self.skipped)
+
+    @property
+    def worst(self) -> LayerRepair | None:
+        """The layer with the largest error left."""
+        return max(self.layers, key=lambda layer: layer.error_after, default=None)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Layers that no fit made better."""
+        return tuple(layer.name for layer in self.layers if layer.kept)
+
+
+@dataclass(frozen=True)
+class CalibrationSummary:
+    """The samples that were used. `source` holds base names only; `peak_bytes` is the process's largest memory so far
+    (None if the system does not say), `estimated_bytes` what the samples were expected to take.
+    """
+
+    source: str
+    samples: int
+    held_out: int
+    estimated_bytes: int
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class TargetSummary:
+    """What was asked of the cost (`macs=50%`), and what the plan leaves of it."""
+
+    asked: str
+    kind: str
+    limit: float
+    before: int
+    planned: int
 
 
 @dataclass(frozen=True)
 class ShrinkResult:
-    """Outcome of `shrink`. `after`, `proof` and `written` are empty in a dry run or if nothing was removed."""
+    """Outcome of `shrink`. `after`, `proof` and `written` are empty in a dry run or if nothing was removed.
+
+    `asked_ratio` is None with a target or a plan, `target` without one, `calibration` without data.
+    """
 
     before: ModelSummary
     after: ModelSummary | None
@@ -130,6 +202,8 @@ class ShrinkResult:
     written: tuple[Path, ...]
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
+    target: TargetSummary | None = None
+    calibration: CalibrationSummary | None = None
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnxprune.choose import Selection
+from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.model import cost
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan
 from onnxprune.proof.judge import Proof
-from onnxprune.results import GroupChange, GroupSummary, LayerCost, ModelSummary, ProofSummary
+from onnxprune.results import (
+    CalibrationSummary,
+    GroupChange,
+    GroupSummary,
+    LayerCost,
+    ModelSummary,
+    ProofSummary,
+    TargetSummary,
+)
+from onnxprune.samples import Samples
+from onnxprune.system import peak_memory_bytes
+from onnxprune.target import Target
 from onnxprune.trace import Group, Trace
 
 
@@ -96,4 +111,25 @@ def proof_summary(proof: Proof) -> ProofSummary:
         proof.sensitive,
         proof.notes,
         proof.checker_ok,
+    )
+
+
+def target_summary(
+    traced: Trace, target: Target | None, asked: str | None, keep: NDArray[np.bool_]
+) -> TargetSummary | None:
+    """What a target allowed, and what keeping `keep` leaves."""
+    if target is None or asked is None:
+        return None
+    planned = PlannedCost(traced)
+    measure = planned.macs if target.kind == "macs" else planned.parameters
+    before = measure(np.ones(traced.unit_count, bool))
+    return TargetSummary(asked, target.kind, target.limit(before), before, measure(keep))
+
+
+def calibration_summary(samples: Samples | None) -> CalibrationSummary | None:
+    """The samples, and the memory that the process has needed up to now."""
+    if samples is None:
+        return None
+    return CalibrationSummary(
+        samples.source, samples.count, samples.held_out_samples, samples.memory_bytes, peak_memory_bytes()
     )

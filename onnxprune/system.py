@@ -81,6 +81,16 @@ def _memory_bytes() -> int | None:
     return min((size for size in found if size > 0), default=None)
 
 
+def peak_memory_bytes() -> int | None:
+    """The largest resident memory of this process so far; None if the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def _providers() -> tuple[str, ...]:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime starts to report home when it is imported
     try:

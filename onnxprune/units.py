@@ -62,6 +62,12 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio:.4f}"
 
 
+def format_percent(share: float) -> str:
+    """A share in percent, three significant digits below 100: 0.0312 is "3.12 %"."""
+    percent = share * 100.0
+    return f"{percent:.0f} %" if percent >= 99.5 or percent == 0 else f"{percent:.3g} %"
+
+
 def format_change(before: float, after: float) -> str:
     """The relative change in percent, with its sign: "-67 %", "+0.4 %"; "-" if `before` is zero."""
     if before == 0:

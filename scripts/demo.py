@@ -1,6 +1,6 @@
 """What `make demo` shows: the example model before and after, and what ratio and repair do to its accuracy.
 
-usage: python scripts/demo.py ORIGINAL PRUNED TEST_DATA
+usage: python scripts/demo.py ORIGINAL PRUNED TEST_DATA SAMPLES
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 import onnxprune
 
 RATIOS = (0.1, 0.2, 0.3)
+REPAIRS = (("least-squares", True), ("bias", False), ("none", False))
+"""Kinds of repair, and whether samples are used."""
 
 
 def accuracy(model: Path, images: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -40,32 +42,33 @@ def before_and_after(original: Path, pruned: Path, images: NDArray[Any], labels:
         print(f"{name:16}{first:>12}{second:>12}")
 
 
-def table(original: Path, images: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Accuracy by ratio, with and without the repair of biases."""
-    print(f"{'--ratio':8}{'MACs left':>10}{'--repair none':>16}{'--repair bias':>16}")
+def table(original: Path, samples: Path, images: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Accuracy by ratio: refitted on samples, and without data with and without the repair of biases."""
+    print(f"{'--ratio':8}{'MACs left':>10}{'with --data':>16}{'without':>16}{'--repair none':>16}")
     with tempfile.TemporaryDirectory(prefix="onnxprune-demo-") as folder:
         for ratio in RATIOS:
             line = []
-            for repair in ("none", "bias"):
+            for repair, data in REPAIRS:
                 out = Path(folder) / f"{ratio}-{repair}.onnx"
-                result = onnxprune.shrink(original, out, ratio=ratio, repair=repair)
+                result = onnxprune.shrink(original, out, ratio=ratio, repair=repair, data=samples if data else None)
                 line.append(f"{accuracy(out, images, labels):.1f} %")
             assert result.after is not None
             left = result.after.macs / result.before.macs
-            print(f"{ratio:<8}{f'{left:.0%}':>10}{line[0]:>16}{line[1]:>16}")
+            print(f"{ratio:<8}{f'{left:.0%}':>10}" + "".join(f"{cell:>16}" for cell in line))
 
 
 def main() -> None:
-    original, pruned, data = (Path(argument) for argument in sys.argv[1:4])
+    original, pruned, data, samples = (Path(argument) for argument in sys.argv[1:5])
     with np.load(data) as file:
         images, labels = file["image"], file["label"]
     print(f"Before and after, accuracy on {len(labels)} test images that training never saw:\n")
     before_and_after(original, pruned, images, labels)
     print(
-        "\nNo data was used and nothing was trained again, so accuracy goes down. How much depends on the ratio and\n"
-        "on the repair: --repair bias (the default) moves the average of what was removed into the biases after it.\n"
+        "\nNothing was trained again, so accuracy goes down. How much depends on the ratio and on the repair: with\n"
+        "--data (unlabelled samples) all weights that read removed channels are refitted; without, the average of what was\n"
+        "removed moves into the biases after it. With samples, other channels are chosen, too.\n"
     )
-    table(original, images, labels)
+    table(original, samples, images, labels)
     print(f"\nThe original has {accuracy(original, images, labels):.1f} %. Next: .venv/bin/onnxprune --help, README.md")
 
 

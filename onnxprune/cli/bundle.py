@@ -35,12 +35,16 @@ def write_bundle(run: Run, error: BaseException) -> Path:
 
 
 def _call(run: Run) -> str:
-    options = (f"{name} = {_without_folder(value)}" for name, value in run.options.items())
+    options = (f"{name} = {_without_folder(name, value)}" for name, value in run.options.items())
     return "\n".join([f"onnxprune {run.command}", *options])
 
 
-def _without_folder(value: Any) -> str:
-    return repr(value.name if isinstance(value, Path) else value)
+def _without_folder(name: str, value: Any) -> str:
+    if isinstance(value, Path):
+        return repr(value.name)
+    if name == "data" and value:  # folder/a.npz, or x=folder/a.npy
+        return repr([os.path.basename(text.partition("=")[2] or text) for text in value])
+    return repr(value)
 
 
 def _environment(run: Run) -> str:

@@ -32,6 +32,15 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class DataSource(click.types.StringParamType):
+    """Where calibration samples come from, as text; what is behind it is for the API to say."""
+
+    @staticmethod
+    def names_code(value: str) -> bool:
+        """Whether the source is a function in a file, `file.py:function`."""
+        return ".py:" in value
+
+
 def ratio(value: str | float) -> float:
     """The type of an option that takes a share: 0.5 or 50%."""
     try:
@@ -95,6 +104,10 @@ def _converted(option: click.Option, value: Any, ctx: click.Context, where: str)
     if not _fits(option, value):
         expected = "a list of texts" if option.multiple else f"{option.type.name}"
         raise UsageError(f"{where} = {value!r} is not {expected}.")
+    if isinstance(option.type, DataSource) and any(map(option.type.names_code, value)):
+        raise UsageError(
+            f"{where} = {value!r} names code.", hint="Code runs only if the command line names it: --data."
+        )
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:

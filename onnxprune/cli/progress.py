@@ -17,6 +17,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 _SAYING = {
     "load": "reading the model",
     "trace": "tracing",
+    "capture": "running the samples",
     "plan": "planning",
     "cut": "cutting",
     "repair": "repairing",

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from onnxprune.cli.options import (
     Command,
+    DataSource,
     FilePath,
     combined,
     model_argument,
@@ -35,10 +36,18 @@ CRITERIA = {
     "random": "Uniform random numbers from the layer's seed: the baseline.",
     "similarity": "Cosine distance to the nearest other filter, greedily: of two alike, the weaker one goes.",
 }
-"""What --help lists; a test keeps it equal to the registry, whose import would take longer than --help may."""
+DATA_CRITERIA = {
+    "lasso": "The price at which a unit's scalar vanishes from the LASSO fit of the consumers' outputs.",
+    "obd-output": "Mean square of what a unit alone contributes to the consumers' outputs, the others unchanged.",
+    "obs": "What the consumers' outputs lose if a unit leaves and the weights of all others follow (OBS).",
+    "thinet": "Greedily the set of units whose joint contribution to the consumers' outputs is least.",
+    "wanda": "Absolute weights times the root mean square of their inputs, summed over all that read a unit.",
+}
+"""What --help lists; a test keeps both equal to the registries, whose import would take longer than --help may."""
 
 CHOOSING = (
     "ratio",
+    "target",
     "criterion",
     "scope",
     "normalise",
@@ -58,10 +67,12 @@ class ShrinkCommand(Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Criteria (the channels with the lowest scores leave)"):
             formatter.write_dl(list(CRITERIA.items()))
+        with formatter.section("Criteria with --data (by the layers that read a channel)"):
+            formatter.write_dl(list(DATA_CRITERIA.items()))
 
 
 def _complete_criterion(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in CRITERIA if name.startswith(incomplete)]
+    return [name for name in (*CRITERIA, *DATA_CRITERIA) if name.startswith(incomplete)]
 
 
 def _choice(*names: str) -> click.Choice[str]:
@@ -74,24 +85,26 @@ how_much = combined(
             "--ratio",
             metavar="SHARE",
             type=ratio,
-            default=0.5,
-            show_default=True,
+            show_default="0.5, without --target",
             help="Share of the removable channels that leaves, 0.5 or 50%.",
+        ),
+        click.option(
+            "--target",
+            metavar="COST",
+            help="What may be left instead: macs=50%, macs=1.2G, params=50% or params=2M.",
         ),
         click.option(
             "--criterion",
             metavar="NAME",
-            default="l1",
-            show_default=True,
+            show_default="obs with --data, otherwise l1",
             shell_complete=_complete_criterion,
             help="How channels are ranked; see below.",
         ),
         click.option(
             "--scope",
             type=_choice("local", "global"),
-            default="local",
-            show_default=True,
-            help="The same share from every group, or the lowest scores of the whole model.",
+            show_default="local; global with --target and --data",
+            help="The same share from every group, or the lowest scores (with --data: errors) of the model.",
         ),
         click.option(
             "--normalise",
@@ -141,15 +154,41 @@ which = combined(
         units_option,
     )
 )
-plan_and_output = combined(
+samples_and_repair = combined(
     (
         click.option(
-            "--repair",
-            type=_choice("auto", "none", "bias"),
-            default="auto",
-            show_default=True,
-            help="Refit what reads removed channels: biases take over their means.",
+            "--data",
+            metavar="SOURCE",
+            multiple=True,
+            type=DataSource(),
+            help="Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.",
         ),
+        click.option(
+            "--preprocess",
+            metavar="STEPS",
+            help='How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".',
+        ),
+        click.option(
+            "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
+        ),
+        click.option(
+            "--max-memory",
+            metavar="SIZE",
+            default="4GB",
+            show_default=True,
+            help="What the samples may take while they are run; fewer are used if they would take more.",
+        ),
+        click.option(
+            "--repair",
+            type=_choice("auto", "none", "bias", "least-squares"),
+            default="auto",
+            show_default="least-squares with --data, otherwise bias",
+            help="Refit what reads removed channels: all weights, or biases only.",
+        ),
+    )
+)
+plan_and_output = combined(
+    (
         click.option("--dry-run", is_flag=True, help="Plan and report, write no model."),
         click.option("--save-plan", metavar="FILE", type=FilePath(), help="Write the plan as JSON."),
         click.option("--plan", metavar="FILE", type=FilePath(), help="Remove what this plan says."),
@@ -176,6 +215,7 @@ plan_and_output = combined(
 )
 @how_much
 @which
+@samples_and_repair
 @plan_and_output
 @run_options
 @output_format
@@ -200,6 +240,7 @@ def command(
     from onnxprune.report import shrink as text
 
     run = ctx.ensure_object(Run)
+    options["data"] = options["data"] or None
     given = _read_plan(ctx, plan, options)
     protected = _check_save_plan(model, output, plan, save_plan, dry_run=dry_run, force=force)
     with progress(run) as callback:
@@ -235,6 +276,7 @@ def _read_plan(ctx: click.Context, path: Path | None, options: dict[str, Any]) -
     plan = read(path)
     options["units"] = plan.units
     options["include"] = options["exclude"] = ()
+    options["ratio"] = options["target"] = None
     return plan
 
 

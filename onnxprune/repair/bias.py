@@ -9,6 +9,7 @@ ICCV 2019, use the same expectation.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,8 @@ class Corrections:
     unknown: tuple[str, ...]
 
 
-def correct_biases(trace: Trace, keep: Bools, cut: Model) -> Corrections:
-    """Correct the biases of `cut`, the cut of `trace` by `keep`."""
+def correct_biases(trace: Trace, keep: Bools, cut: Model, *, only: Container[str] | None = None) -> Corrections:
+    """Correct the biases of `cut`, the cut of `trace` by `keep`; with `only`, of the layers that it names."""
     known = moments(trace)
     proto = onnx.ModelProto()
     proto.CopyFrom(cut.proto)
@@ -46,6 +47,8 @@ def correct_biases(trace: Trace, keep: Bools, cut: Model) -> Corrections:
     corrected, unknown = 0, []
     for closing in trace.closings:
         node = trace.graph.nodes[closing.node]
+        if only is not None and node.label not in only:
+            continue
         if node.op_type not in ("Conv", "Gemm") or closing.slot != 0 or keep[closing.labels].all():
             continue
         if node.op_type == "Conv" and node.attribute("group", 1) != 1:

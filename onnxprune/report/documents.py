@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.results import (
+    CalibrationSummary,
     Difference,
     Environment,
     GroupSummary,
@@ -15,7 +16,9 @@ from onnxprune.results import (
     LayerCost,
     ModelSummary,
     ProofSummary,
+    RepairSummary,
     ShrinkResult,
+    TargetSummary,
     VerifyResult,
 )
 
@@ -60,13 +63,9 @@ def shrink(result: ShrinkResult) -> Document:
             }
             for group in result.groups
         ],
-        "repair": None
-        if result.repair is None
-        else {
-            "method": result.repair.method,
-            "corrected_layers_count": result.repair.corrected_layers,
-            "skipped_layers": list(result.repair.skipped_layers),
-        },
+        "target": None if result.target is None else _target(result.target),
+        "calibration": None if result.calibration is None else _calibration(result.calibration),
+        "repair": None if result.repair is None else _repair(result.repair),
         "proof": None if result.proof is None else _proof(result.proof),
         "written": [_path(path) for path in result.written],
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
@@ -195,6 +194,47 @@ def _layer(layer: LayerCost) -> Document:
         "macs_count": layer.macs,
         "group": layer.group,
         "pinned": layer.pinned,
+    }
+
+
+def _target(target: TargetSummary) -> Document:
+    return {
+        "asked": target.asked,
+        "kind": target.kind,
+        "limit_count": target.limit,
+        "before_count": target.before,
+        "planned_count": target.planned,
+    }
+
+
+def _calibration(found: CalibrationSummary) -> Document:
+    return {
+        "source": found.source,
+        "samples_count": found.samples,
+        "held_out_count": found.held_out,
+        "estimated_bytes": found.estimated_bytes,
+        "peak_bytes": found.peak_bytes,
+    }
+
+
+def _repair(repair: RepairSummary) -> Document:
+    return {
+        "method": repair.method,
+        "corrected_layers_count": repair.corrected_layers,
+        "bias_corrected_layers_count": repair.bias_corrected,
+        "worst_layer": None if repair.worst is None else repair.worst.name,
+        "layers": [
+            {
+                "name": layer.name,
+                "error_before_relative": layer.error_before,
+                "error_after_relative": layer.error_after,
+                "ridge_relative": layer.ridge,
+                "kept": layer.kept,
+            }
+            for layer in repair.layers
+        ],
+        "skipped_layers": list(repair.skipped_layers),
+        "skipped": [{"name": layer.name, "reason": layer.reason} for layer in repair.skipped],
     }
 
 

@@ -15,8 +15,8 @@ from onnxprune.report.shared import (
     shown_path,
     tolerance_text,
 )
-from onnxprune.results import GroupChange, ShrinkResult
-from onnxprune.units import format_ratio, format_seconds, plural
+from onnxprune.results import CalibrationSummary, GroupChange, RepairSummary, ShrinkResult
+from onnxprune.units import format_bytes, format_percent, format_ratio, format_seconds, plural
 
 _GROUPS = (
     Column("group", code=True),
@@ -24,14 +24,22 @@ _GROUPS = (
     Column("after", right=True),
     Column("layers", code=True),
 )
+_LAYERS = (
+    Column("layer", code=True),
+    Column("error of the cut", right=True),
+    Column("after repair (held out)", right=True),
+)
+_KINDS = {"macs": "MACs", "params": "parameters"}
 
 
 def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False) -> Report:
-    """What was done, stage by stage, and what came of it. `groups` lists every group that shrinks."""
+    """What was done, stage by stage, and what came of it. `groups` lists what shrinks and what was refitted."""
     removed = result.plan.removed_count
     blocks: list[Block] = [Heading(model_line(result.before)), Table(STAGES, _stages(result), bare=True)]
     if removed and (groups or dry_run):
         blocks.append(_group_table(result.groups))
+    if result.repair is not None and result.repair.layers and groups:
+        blocks.append(_layer_table(result.repair))
     if result.after is not None:
         blocks.append(before_after(result.before, result.after))
     blocks.extend(notes(*result.notes, *(result.proof.notes if result.proof else ())))
@@ -70,6 +78,8 @@ def stays(groups: tuple[GroupChange, ...]) -> str:
 
 def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     rows = [("traced", _traced(result.groups), _time(result, "load", "trace"))]
+    if result.calibration is not None:
+        rows.append(("captured", _captured(result.calibration), _time(result, "capture")))
     if result.plan.removed_count:
         rows.append(("planned", _planned(result), _time(result, "plan", "cut")))
     if result.repair is not None:
@@ -91,15 +101,34 @@ def _planned(result: ShrinkResult) -> str:
     text = f"from the plan given, {reached}"
     if result.asked_ratio is not None:
         text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
+    if result.target is not None:
+        share = format_percent(result.target.planned / max(result.target.before, 1))
+        kind = _KINDS[result.target.kind]
+        text = f"{result.target.asked} asked, {share} of the {kind} left: ratio {format_ratio(result.reached_ratio)}"
     multiple = result.plan.options.get("multiple_of", 1)
     return text if multiple == 1 else f"{text} (multiple of {multiple})"
 
 
+def _captured(found: CalibrationSummary) -> str:
+    text = f"{plural(found.samples, 'sample')} of {found.source}, {found.held_out} held out"
+    return text if found.peak_bytes is None else f"{text}, peak {format_bytes(found.peak_bytes)}"
+
+
 def _repaired(result: ShrinkResult) -> str:
     assert result.repair is not None
-    text = f"{plural(result.repair.corrected_layers, 'layer')}, {result.repair.method}"
-    skipped = result.repair.skipped_layers
-    return f"{text}; {len(skipped)} whose channel means are unknown ({names(skipped)})" if skipped else text
+    repair = result.repair
+    parts = [f"{plural(repair.corrected_layers, 'layer')}, {repair.method}"]
+    if repair.worst is not None:
+        parts[0] += f", worst residual {format_percent(repair.worst.error_after)} at {repair.worst.name}"
+    if repair.kept:
+        parts.append(f"{len(repair.kept)} kept their weights, which no fit improved ({names(repair.kept)})")
+    by_reason: dict[str, list[str]] = {}
+    for layer in repair.skipped:
+        by_reason.setdefault(layer.reason, []).append(layer.name)
+    parts += [f"{len(found)} not: {reason} ({names(tuple(found))})" for reason, found in by_reason.items()]
+    if repair.bias_corrected:
+        parts.append(f"{repair.bias_corrected} of these by bias correction")
+    return "; ".join(parts)
 
 
 def _time(result: ShrinkResult, *stages: str) -> str:
@@ -113,3 +142,10 @@ def _group_table(groups: tuple[GroupChange, ...]) -> Table:
         if group.removed
     )
     return Table(_GROUPS, rows)
+
+
+def _layer_table(repair: RepairSummary) -> Table:
+    rows = tuple(
+        (layer.name, format_percent(layer.error_before), format_percent(layer.error_after)) for layer in repair.layers
+    )
+    return Table(_LAYERS, rows)

@@ -14,8 +14,8 @@ from cli_support import Call, Document
 from onnxprune import api
 from onnxprune.allocate import SCOPES
 from onnxprune.cli.main import COMMANDS, application
-from onnxprune.cli.shrink import CRITERIA, command
-from onnxprune.score import criteria
+from onnxprune.cli.shrink import CRITERIA, DATA_CRITERIA, command
+from onnxprune.score import consumers, criteria
 
 
 def _removed(document: Document, *arguments: str) -> Any:
@@ -27,6 +27,7 @@ def _removed(document: Document, *arguments: str) -> Any:
 # Option -> two calls of which the plan has to differ.
 CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--ratio": ((), ("--ratio", "25%")),
+    "--target": ((), ("--target", "macs=50%")),
     "--criterion": ((), ("--criterion", "geometric-median")),
     "--scope": ((), ("--scope", "global")),
     "--normalise": (("--scope", "global"), ("--scope", "global", "--normalise", "none")),
@@ -42,6 +43,10 @@ CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 ELSEWHERE = {
     "--output": "test_output",
     "--repair": "test_repair",
+    "--data": "test_data_keeps_the_accuracy",
+    "--preprocess": "test_preprocess",
+    "--samples": "test_samples",
+    "--max-memory": "test_max_memory",
     "--external-data": "test_external_data",
     "--jobs": "test_jobs",
     "--dry-run": "test_dry_run_writes_nothing",
@@ -118,8 +123,9 @@ def test_the_defaults_are_those_of_the_api(call: Call, monkeypatch: pytest.Monke
 
 def test_lists_in_the_help_are_complete(call: Call) -> None:
     assert {entry.name: entry.doc for entry in criteria()} == CRITERIA
+    assert {entry.name: entry.doc for entry in consumers.criteria()} == DATA_CRITERIA
     text = " ".join(call("shrink", "--help").stdout.split())
-    assert all(f" {name} " in text for name in CRITERIA)
+    assert all(f" {name} " in text for name in (*CRITERIA, *DATA_CRITERIA))
     scopes = next(param for param in command.params if param.name == "scope").type
     assert isinstance(scopes, click.Choice) and set(scopes.choices) == set(SCOPES)
 

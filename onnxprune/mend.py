@@ -1,0 +1,64 @@
+"""Repair of a cut model by the method that was asked for, with what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.capture.features import linear_layer
+from onnxprune.model.folding import source
+from onnxprune.model.load import Model
+from onnxprune.repair import correct_biases
+from onnxprune.repair.least_squares import least_squares
+from onnxprune.results import LayerRepair, RepairSummary, SkippedLayer
+from onnxprune.samples import Samples
+from onnxprune.trace.groups import Trace
+
+Bools = NDArray[np.bool_]
+UNKNOWN_MEANS = "its channel means are unknown"
+
+
+def mend(
+    trace: Trace,
+    keep: Bools,
+    cut: Model,
+    method: str,
+    samples: Samples | None,
+    *,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Model, RepairSummary | None]:
+    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, or least-squares with samples.
+
+    Layers that least squares cannot refit have their biases corrected instead.
+    """
+    if method == "none":
+        return cut, None
+    if method == "bias" or samples is None:
+        corrections = correct_biases(trace, keep, cut)
+        skipped = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in corrections.unknown)
+        summary = RepairSummary("bias correction", corrections.corrected, skipped)
+        return (corrections.model if corrections.corrected else cut), summary
+    refit = least_squares(trace, keep, cut, samples.batches, samples.held_out, threads=threads, progress=progress)
+    model, corrected = refit.model, 0
+    if refit.skipped:
+        corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped))
+        model, corrected = corrections.model, corrections.corrected
+    layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
+    skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
+    refitted = sum(1 for layer in layers if not layer.kept)
+    return model, RepairSummary("least squares", refitted, skipped, layers, corrected)
+
+
+def _why(trace: Trace, name: str) -> str:
+    """Why a layer has no least-squares problem that is its own."""
+    node = next(n for n in trace.graph.nodes if n.label == name)
+    if len(node.inputs) < 2 or source(trace.graph, node.inputs[1]) != []:
+        return "its weight is not a plain initializer"
+    if node.attribute("group", 1) != 1:
+        return "it is a grouped convolution"
+    if linear_layer(trace.graph, node) is None:
+        return f"this form of {node.op_type} is not seen as a matrix product"
+    return "it shares its weight or bias with another layer"

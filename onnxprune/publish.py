@@ -1,0 +1,92 @@
+"""Write beside the target, prove, repair, check again, and rename into place: all or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.clock import Clock
+from onnxprune.cut import planned_shapes
+from onnxprune.mend import mend
+from onnxprune.model.graph import build
+from onnxprune.model.load import Model
+from onnxprune.model.save import stage
+from onnxprune.plan import Plan
+from onnxprune.proof.masked import check_runs, check_shapes, prove
+from onnxprune.provenance import record
+from onnxprune.results import ModelSummary, ProofSummary, RepairSummary
+from onnxprune.samples import Samples
+from onnxprune.summaries import proof_summary, summary
+from onnxprune.trace import Trace
+
+
+@dataclass(frozen=True)
+class Publication:
+    """How a result is made and written. `protected` files are never replaced.
+
+    `repair` is none, bias or least-squares (then there are samples).
+    """
+
+    target: Path
+    protected: tuple[Path, ...]
+    repair: str
+    samples: Samples | None
+    verify: bool
+    force: bool
+    external_data: Any
+    seed: int
+    threads: int
+
+    def staged(self, model: Model) -> Any:
+        """`model` in a file beside the target."""
+        return stage(model, self.target, external_data=self.external_data, force=self.force, inputs=self.protected)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written, and what was shown of it."""
+
+    proof: ProofSummary | None
+    repair: RepairSummary | None
+    written: tuple[Path, ...]
+    after: ModelSummary
+
+
+def publish(
+    traced: Trace, keep: NDArray[np.bool_], smaller: Model, planned: Plan, how: Publication, clock: Clock
+) -> Published:
+    """Prove the bare cut, repair it, run the repaired file, rename it. Raises an OnnxPruneError; nothing is written."""
+    facts = check_shapes(traced, smaller, planned_shapes(traced, keep))
+    recorded = record(smaller, traced.graph.model, planned)
+    proof = None
+    if how.verify:
+        clock.start("write")
+        with how.staged(recorded) as staged:
+            clock.start("verify")
+            proof = proof_summary(prove(traced, keep, staged.path, seed=how.seed, threads=how.threads))
+            repaired, fixed = _mended(traced, keep, recorded, how, clock)
+            if repaired is recorded:
+                clock.start("write")
+                written = staged.commit()
+                return Published(proof, fixed, written, summary(recorded, build(recorded), facts, how.target.name))
+    else:
+        repaired, fixed = _mended(traced, keep, recorded, how, clock)
+    clock.start("write")
+    with how.staged(repaired) as staged:
+        if proof is not None:
+            clock.start("verify")
+            check_runs(traced, staged.path, checker=proof.checker_ok, seed=how.seed, threads=how.threads)
+        clock.start("write")
+        written = staged.commit()
+    return Published(proof, fixed, written, summary(repaired, build(repaired), facts, how.target.name))
+
+
+def _mended(
+    traced: Trace, keep: NDArray[np.bool_], recorded: Model, how: Publication, clock: Clock
+) -> tuple[Model, RepairSummary | None]:
+    clock.start("repair")
+    return mend(traced, keep, recorded, how.repair, how.samples, threads=how.threads, progress=clock.steps())

@@ -1,0 +1,103 @@
+"""What a call of `shrink` asks for, once defaults are filled in and contradictions refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onnxprune.choose import Options
+from onnxprune.choosing import needs_data
+from onnxprune.errors import UsageError
+from onnxprune.target import Target, parse_target
+
+REPAIRS = ("auto", "none", "bias", "least-squares")
+DEFAULT_RATIO = 0.5
+WITH_DATA, WITHOUT_DATA = "obs", "l1"
+GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
+
+
+@dataclass(frozen=True)
+class Request:
+    """`repair` is none, bias or least-squares. `target_text` is the target as it was given."""
+
+    options: Options
+    repair: str
+    target: Target | None = None
+    target_text: str | None = None
+
+    def recorded(self, samples: int | None) -> dict[str, Any]:
+        """What a plan says of its making: no paths, no names of files."""
+        options = self.options
+        return {
+            "ratio": options.ratio if self.target is None else None,
+            "target": self.target_text,
+            "criterion": options.criterion,
+            "scope": options.scope,
+            "normalise": options.normalise,
+            "aggregate": options.aggregate,
+            "include": list(options.include),
+            "exclude": list(options.exclude),
+            "multiple_of": options.multiple_of,
+            "min_keep": options.min_keep,
+            "repair": self.repair,
+            "samples": samples,
+            "seed": options.seed,
+        }
+
+
+def resolve(
+    *,
+    ratio: float | None,
+    target: str | None,
+    criterion: str | None,
+    scope: str | None,
+    repair: str,
+    with_data: bool,
+    preprocess: str | None,
+    samples: int | None,
+    normalise: Any,
+    aggregate: Any,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    multiple_of: int,
+    min_keep: str | int | float,
+    seed: int,
+) -> Request:
+    """Raises UsageError for options that contradict each other or need data that is not there."""
+    if ratio is not None and target is not None:
+        raise UsageError("--ratio and --target exclude each other.", hint="Say the share, or what may be left.")
+    if not with_data and (preprocess is not None or samples is not None):
+        flag = "--preprocess" if preprocess is not None else "--samples"
+        raise UsageError(f"{flag} has no effect without --data.", hint=f"{GIVE_DATA}, or leave out {flag}.")
+    name = criterion if criterion is not None else WITH_DATA if with_data else WITHOUT_DATA
+    if needs_data(name) and not with_data:
+        raise UsageError(
+            f"criterion {name!r} judges channels by calibration data, and there is none.",
+            hint=f"{GIVE_DATA}, or choose by weights: --criterion {WITHOUT_DATA}.",
+        )
+    if scope is None:
+        scope = "global" if with_data and target is not None else "local"
+    options = Options(
+        DEFAULT_RATIO if ratio is None else ratio,
+        name,
+        scope,
+        normalise,
+        aggregate,
+        tuple(include),
+        tuple(exclude),
+        multiple_of,
+        min_keep,
+        seed,
+    )
+    return Request(options, _repair(repair, with_data), None if target is None else parse_target(target), target)
+
+
+def _repair(asked: str, with_data: bool) -> str:
+    if asked not in REPAIRS:
+        raise UsageError(f"--repair is {', '.join(REPAIRS[:-1])} or {REPAIRS[-1]}, found {asked!r}")
+    if asked == "least-squares" and not with_data:
+        raise UsageError("--repair least-squares needs calibration data.", hint=f"{GIVE_DATA}, or take --repair bias.")
+    if asked == "auto":
+        return "least-squares" if with_data else "bias"
+    return asked

@@ -1,0 +1,185 @@
+"""Calibration samples as the stages take them: batches, the held-out ones last, and no more than memory allows.
+
+Walking keeps the live values of every sample, so memory grows with their number. What one sample takes is estimated
+from the shapes: the largest set of values that are alive together, once for the original and once for the network that
+is being refitted, and twice the largest value for what is computed from them in between.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from onnxprune.data import Calibration, open_data
+from onnxprune.data.specs import expected, input_specs
+from onnxprune.errors import DataError, UsageError
+from onnxprune.model.graph import Graph
+from onnxprune.model.infer import Facts, infer
+from onnxprune.model.load import Model
+from onnxprune.trace.groups import Trace
+from onnxprune.units import format_bytes, parse_bytes, plural
+
+Array = NDArray[Any]
+HELD_OUT = 0.2
+BATCH_BYTES, MOST_PER_BATCH = 64 << 20, 64
+LEAST = 2
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`batches` are feeds of the model, the last `held_out` of them held out. `memory_bytes` is the estimate for all.
+
+    `notes` say what was left out.
+    """
+
+    batches: list[dict[str, Array]]
+    held_out: int
+    fit_samples: int
+    held_out_samples: int
+    source: str
+    memory_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Different samples: a single one is both fitted and held out."""
+        return max(self.fit_samples + self.held_out_samples, 1)
+
+
+def open_samples(
+    data: Any,
+    trace: Trace,
+    *,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    max_memory: str | int = "4GB",
+    seed: int = 0,
+) -> Samples:
+    """Open `data` (see `onnxprune.data.open_data`; or a Calibration) for the traced model.
+
+    Raises UsageError for wrong options and missing paths, DataError for data that does not fit.
+    """
+    limit = parse_bytes(max_memory)
+    if limit <= 0:
+        raise UsageError(f"--max-memory must be more than nothing, found {max_memory!r}")
+    model = trace.graph.model
+    found = _opened(data, model, preprocess, samples, seed)
+    per_sample = bytes_per_sample(trace, _largest(found))
+    fixed = model.size_bytes
+    allowed = max((limit - fixed) // max(per_sample, 1), 0)
+    notes: list[str] = []
+    if allowed < LEAST:
+        need = fixed + LEAST * per_sample
+        raise UsageError(
+            f"--max-memory {format_bytes(limit)} is too little for this model: "
+            f"{LEAST} samples take about {format_bytes(need)}",
+            hint=f"Allow more, for example --max-memory {math.ceil(need / 1e9)}GB, or give smaller samples.",
+        )
+    fit, judge = found.split(HELD_OUT, seed)
+    total = found.samples
+    if total > allowed:
+        held = max(round(allowed * HELD_OUT), 1)
+        fit, judge = fit.take(allowed - held), judge.take(held)
+        notes.append(f"{allowed} of {plural(total, 'sample')} used, so as to stay below {format_bytes(limit)}")
+    size = int(max(1, min(MOST_PER_BATCH, BATCH_BYTES // max(per_sample, 1))))
+    held_batches = list(judge.batches(size))
+    single = total == 1
+    if single:
+        notes.append("there is only one sample: it is fitted and judged by, so errors look too small")
+    return Samples(
+        [*fit.batches(size), *held_batches],
+        len(held_batches),
+        0 if single else fit.samples,
+        judge.samples,
+        found.source,
+        fixed + min(total, allowed) * per_sample,
+        tuple(notes),
+    )
+
+
+def files_of(data: Any) -> tuple[Path, ...]:
+    """The files that a data source names: a result must never replace them."""
+    if isinstance(data, (str, os.PathLike)):
+        data = [data]
+    if not isinstance(data, Sequence):
+        return ()
+    texts = [os.fspath(item) for item in data if isinstance(item, (str, os.PathLike))]
+    names = [name for text in texts for name in (text, text.partition("=")[2], text.rpartition(":")[0])]
+    return tuple(Path(name) for name in names if name and os.path.isfile(name))
+
+
+def bytes_per_sample(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """What a sample of these input shapes takes while two networks are walked, as far as shapes are known."""
+    facts = _facts_for(trace, shapes)
+    sizes = {key: _bytes(facts, key) for key in facts.shapes}
+    return 2 * _most_alive(trace.graph, sizes) + 2 * max(
+        (size for key, size in sizes.items() if key not in trace.graph.constants), default=0
+    )
+
+
+def _opened(data: Any, model: Model, preprocess: str | None, samples: int | None, seed: int) -> Calibration:
+    if not isinstance(data, Calibration):
+        return open_data(data, model, preprocess=preprocess, samples=samples, seed=seed)
+    if preprocess is not None:
+        raise UsageError("--preprocess has nothing to apply to: the samples are prepared already")
+    specs = input_specs(model)
+    if data.specs != specs:
+        raise DataError("the samples were opened for another model", hint=expected(specs))
+    if samples is not None and samples < 1:
+        raise UsageError(f"--samples must be at least 1, not {samples}")
+    return data if samples is None else data.take(samples)
+
+
+def _largest(data: Calibration) -> dict[str, tuple[int, ...]]:
+    """The shapes of the sample with the most elements."""
+    numbers: Sequence[int] = range(1 if data.uniform else data.samples)
+    return max((data.shapes(k) for k in numbers), key=lambda s: sum(math.prod(shape) for shape in s.values()))
+
+
+def _facts_for(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> Facts:
+    """Facts for inputs of these shapes: those of the trace where they are the same."""
+    if all(trace.facts.inputs.get(name) == shape for name, shape in shapes.items()):
+        return trace.facts
+    sizes: dict[str, int] = {}
+    for value in trace.graph.model.proto.graph.input:
+        for axis, size in enumerate(shapes.get(value.name, ())):
+            dim = value.type.tensor_type.shape.dim[axis]
+            if not (dim.HasField("dim_value") and dim.dim_value > 0):
+                sizes[dim.dim_param or f"{value.name}[{axis}]"] = size
+    return infer(trace.graph, sizes)
+
+
+def _bytes(facts: Facts, key: str) -> int:
+    shape = facts.shapes[key]
+    dtype = facts.dtypes.get(key, TensorProto.FLOAT)
+    item = 8 if dtype in (TensorProto.STRING, TensorProto.UNDEFINED) else _item_bytes(dtype)
+    return math.prod(size or 1 for size in shape) * item
+
+
+def _item_bytes(dtype: int) -> int:
+    return int(np.dtype(helper.tensor_dtype_to_np_dtype(dtype)).itemsize)
+
+
+def _most_alive(graph: Graph, sizes: Mapping[str, int]) -> int:
+    """The largest sum of sizes of values that have been computed and are still to be read."""
+    ends: dict[str, int] = {key: readers[-1][0] for key, readers in graph.consumers.items() if readers}
+    outputs = {value.name for value in graph.model.proto.graph.output}
+    dying: dict[int, list[str]] = {}
+    for key, end in ends.items():
+        if key not in outputs and key not in graph.constants:
+            dying.setdefault(end, []).append(key)
+    alive = sum(sizes.get(v.name, 0) for v in graph.model.proto.graph.input if v.name not in graph.constants)
+    most = alive
+    for node in graph.nodes:
+        alive += sum(sizes.get(key, 0) for key in node.outputs if key and key not in graph.constants)
+        most = max(most, alive)
+        alive -= sum(sizes.get(key, 0) for key in dying.get(node.index, ()))
+    return most
