@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from onnxprune.capture.session import open_session
 from onnxprune.errors import DataError
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
@@ -50,7 +51,7 @@ class Walker:
         alive = self._alive()
         produced = [k for node in nodes for k in node.outputs if k and (k in alive or k in wanted)]
         piece, feeds = self._piece(nodes, produced)
-        session = _session(piece, self._threads)
+        session = open_session(piece, self._threads)
         for state in self._state:
             try:
                 values = session.run(produced, {k: state[k] for k in feeds})
@@ -131,12 +132,3 @@ def _reads(graph: Graph) -> dict[int, list[str]]:
             result[node.index] = [*keys, *pending]
             pending = []
     return result
-
-
-def _session(proto: onnx.ModelProto, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
