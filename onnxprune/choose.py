@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,12 @@ from onnxprune.allocate import GroupScores, global_, parse_min_keep, scope
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.errors import UsageError
 from onnxprune.model.graph import Graph, Node
-from onnxprune.score import get
 from onnxprune.score.aggregate import Combine, Normalise
-from onnxprune.score.collect import unit_scores
 from onnxprune.trace.groups import Group, Trace
 
 Mask = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+NO_SCORE = "the criterion finds nothing to judge it by"
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,20 @@ class Ranking:
     reasons: dict[str, str]
 
 
-def choose(trace: Trace, options: Options) -> Selection:
-    """By weights alone, the share `options.ratio`. Raises UsageError for options that cannot be meant."""
+def ranked(trace: Trace, options: Options, score: Callable[[list[Group]], Sequence[FloatArray | None]]) -> Ranking:
+    """The groups that the options select, with their scores (n,); those without stay. Raises UsageError."""
     check_ratio(options.ratio)
-    return allocate(trace, options, ranked(trace, options))
-
-
-def ranked(trace: Trace, options: Options) -> Ranking:
-    """The scores of a weight criterion. Raises UsageError."""
     if options.multiple_of < 1:
         raise UsageError(f"--multiple-of must be at least 1, found {options.multiple_of}")
-    criterion = get(options.criterion)
     reasons = selected(trace, options)
     groups = [g for g in trace.prunable if g.name not in reasons]
-    scores = unit_scores(trace, groups, criterion, how=options.aggregate, seed=options.seed)
-    entries = [entry(group, score, options) for group, score in zip(groups, scores, strict=True)]
-    return Ranking(groups, entries, reasons)
+    pairs = list(zip(groups, score(groups), strict=True))
+    reasons.update((group.name, NO_SCORE) for group, found in pairs if found is None)
+    scored = [(group, found) for group, found in pairs if found is not None]
+    return Ranking([g for g, _ in scored], [entry(g, found, options) for g, found in scored], reasons)
 
 
-def entry(group: Group, scores: NDArray[np.float64], options: Options) -> GroupScores:
+def entry(group: Group, scores: FloatArray, options: Options) -> GroupScores:
     """A group as an allocator sees it."""
     floor = parse_min_keep(options.min_keep, group.size)
     return GroupScores(group.name, scores, min_keep=floor, multiple_of=options.multiple_of, blocks=group.blocks)

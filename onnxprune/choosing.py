@@ -1,17 +1,18 @@
 """Which units leave, with or without data, by a share or to a target.
 
-| criterion | data | ratio, local | ratio, global | target |
-| --- | --- | --- | --- | --- |
-| weights | no | the same share of every group | the lowest scores | the smallest share that meets it |
-| weights | yes | the same share of every group | the least error | the least error per cost |
-| consumers | yes | the same share of every group | the least error | the least error per cost |
+| criterion | data | scope local | scope global |
+| --- | --- | --- | --- |
+| weights | no | the same share of every group | the lowest scores of the model |
+| weights, activations | yes | the same share of every group | least error of a refit, in the order of scores |
+| consumers | yes | the same share of every group | least error |
+
+With a target, local is the smallest share that meets it, and least error is least error per cost.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,33 +23,17 @@ from onnxprune.allocate.by_cost import Curve, by_cost
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.allocate.widths import keep_mask, removal_order
 from onnxprune.calibrated import NO_READER, choose_calibrated
-from onnxprune.choose import Options, Ranking, Selection, allocate, choose, entry, even_blocks, ranked, selected
+from onnxprune.choose import Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
+from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import UsageError
 from onnxprune.orders import by_criterion, by_order, judged_curves
 from onnxprune.reselect import reselect
-from onnxprune.score import consumers
-from onnxprune.score import criteria as weight_criteria
 from onnxprune.score.consumers import Removal
 from onnxprune.target import Target
 from onnxprune.trace.groups import Trace
 
-Batches = list[dict[str, NDArray[np.generic]]]
-Steps = Callable[[int, int], None]
 LARGEST_RATIO, PRECISION = 1.0 - 1e-9, 1e-7
-
-
-def needs_data(criterion: str) -> bool:
-    """Whether a criterion judges by the layers that read a unit. UsageError for a name that is none."""
-    by_data = {c.name for c in consumers.criteria()}
-    if criterion in by_data:
-        return True
-    names = sorted(by_data | {c.name for c in weight_criteria()})
-    if criterion in names:
-        return False
-    near = difflib.get_close_matches(criterion.lower().replace("_", "-"), names, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"unknown criterion {criterion!r}", hint=f"{guess}known: {', '.join(names)}")
 
 
 def select(
@@ -62,12 +47,17 @@ def select(
 ) -> Selection:
     """See the table above. `options.ratio` has no effect with a target. Raises UsageError."""
     check_ratio(options.ratio)
-    by_data = needs_data(options.criterion)
-    if batches is None or (not by_data and options.scope == "local"):
-        return choose(trace, options) if target is None else _to_target(trace, options, ranked(trace, options), target)
-    if by_data and (options.scope == "global") == (target is not None):
+    by_readers = family(options.criterion) == CONSUMERS
+    if batches is not None and by_readers and (options.scope == "global") == (target is not None):
         return choose_calibrated(trace, options, batches, target, threads=threads, progress=progress)
-    return _by_error(trace, options, batches, target, threads, progress)
+    if batches is not None and (by_readers or options.scope == "global"):
+        return _by_error(trace, options, batches, target, threads, progress)
+    ranking = _ranked(trace, options, batches, threads, progress)
+    return allocate(trace, options, ranking) if target is None else _to_target(trace, options, ranking, target)
+
+
+def _ranked(trace: Trace, options: Options, batches: Batches | None, threads: int, progress: Steps | None) -> Ranking:
+    return ranked(trace, options, lambda g: scores_of(trace, g, options, batches, threads=threads, progress=progress))
 
 
 def _to_target(trace: Trace, options: Options, ranking: Ranking, target: Target) -> Selection:
@@ -101,7 +91,7 @@ def _by_error(
     else:
         counts = _least_error(trace, ranking, removals, options.ratio, target)
         masks = tuple(keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True))
-    if needs_data(options.criterion):
+    if family(options.criterion) == CONSUMERS:
         gone = reselect(
             trace,
             ranking.groups,
@@ -125,12 +115,12 @@ def _judged(
     trace: Trace, options: Options, batches: Batches, threads: int, progress: Steps | None
 ) -> tuple[Ranking, list[Removal]]:
     """Removal curves of all groups that something reads, and these groups ranked in the order of the curves."""
-    if needs_data(options.criterion):
+    if family(options.criterion) == CONSUMERS:
         reasons = selected(trace, options)
         groups = [g for g in trace.prunable if g.name not in reasons]
         judge = by_criterion(groups, options.criterion)
     else:
-        ranking = ranked(trace, options)
+        ranking = _ranked(trace, options, batches, threads, progress)
         groups, reasons = ranking.groups, dict(ranking.reasons)
         judge = by_order([removal_order(e) for e in ranking.entries])
     removals = judged_curves(trace, groups, judge, batches, threads=threads, progress=progress)
@@ -195,6 +185,3 @@ def _without(size: int, gone: NDArray[np.int64]) -> NDArray[np.bool_]:
     mask = np.ones(size, bool)
     mask[gone] = False
     return mask
-
-
-__all__ = ["needs_data", "select"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxprune.choose import Options
-from onnxprune.choosing import needs_data
+from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
 from onnxprune.target import Target, parse_target
 

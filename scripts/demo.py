@@ -64,9 +64,9 @@ def main() -> None:
     print(f"Before and after, accuracy on {len(labels)} test images that training never saw:\n")
     before_and_after(original, pruned, images, labels)
     print(
-        "\nNothing was trained again, so accuracy goes down. How much depends on the ratio and on the repair: with\n"
-        "--data (unlabelled samples) all weights that read removed channels are refitted; without, the average of what was\n"
-        "removed moves into the biases after it. With samples, other channels are chosen, too.\n"
+        "\nNothing was trained again, so accuracy goes down; how much depends on the ratio and on the repair. With\n"
+        "--data (unlabelled samples) weights that read removed channels are refitted; without, the average of what\n"
+        "was removed moves into the biases after it. With samples, other channels are chosen, too.\n"
     )
     table(original, samples, images, labels)
     print(f"\nThe original has {accuracy(original, images, labels):.1f} %. Next: .venv/bin/onnxprune --help, README.md")

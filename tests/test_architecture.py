@@ -20,7 +20,7 @@ LAYERS = [
     {"trace", "data"},
     {"capture", "reference"},
     {"score", "allocate"},
-    {"plan", "choose", "config", "curves", "target", "reselect"},
+    {"plan", "choose", "config", "curves", "target", "reselect", "criteria"},
     {"cut", "provenance"},
     {"calibrated", "orders", "samples"},
     {"choosing"},

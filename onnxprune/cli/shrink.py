@@ -36,14 +36,21 @@ CRITERIA = {
     "random": "Uniform random numbers from the layer's seed: the baseline.",
     "similarity": "Cosine distance to the nearest other filter, greedily: of two alike, the weaker one goes.",
 }
-DATA_CRITERIA = {
+READER_CRITERIA = {
     "lasso": "The price at which a unit's scalar vanishes from the LASSO fit of the consumers' outputs.",
     "obd-output": "Mean square of what a unit alone contributes to the consumers' outputs, the others unchanged.",
     "obs": "What the consumers' outputs lose if a unit leaves and the weights of all others follow (OBS).",
     "thinet": "Greedily the set of units whose joint contribution to the consumers' outputs is least.",
     "wanda": "Absolute weights times the root mean square of their inputs, summed over all that read a unit.",
 }
-"""What --help lists; a test keeps both equal to the registries, whose import would take longer than --help may."""
+ACTIVATION_CRITERIA = {
+    "apoz": "Share of the activations of a channel that are not zero: 1 - APoZ.",
+    "entropy": "Entropy (nats) of the histogram of a channel's global average over the samples.",
+    "hrank": "Mean rank of the feature maps of a channel.",
+    "mean-activation": "Mean of the absolute activations of a channel.",
+    "std-activation": "Standard deviation of the activations of a channel: a constant one can move into biases.",
+}
+"""What --help lists; a test keeps them equal to the registries, whose import would take longer than --help may."""
 
 CHOOSING = (
     "ratio",
@@ -67,12 +74,14 @@ class ShrinkCommand(Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Criteria (the channels with the lowest scores leave)"):
             formatter.write_dl(list(CRITERIA.items()))
-        with formatter.section("Criteria with --data (by the layers that read a channel)"):
-            formatter.write_dl(list(DATA_CRITERIA.items()))
+        with formatter.section("Criteria with --data, by what a channel shows"):
+            formatter.write_dl(list(ACTIVATION_CRITERIA.items()))
+        with formatter.section("Criteria with --data, by the layers that read a channel"):
+            formatter.write_dl(list(READER_CRITERIA.items()))
 
 
 def _complete_criterion(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in (*CRITERIA, *DATA_CRITERIA) if name.startswith(incomplete)]
+    return [name for name in (*CRITERIA, *ACTIVATION_CRITERIA, *READER_CRITERIA) if name.startswith(incomplete)]
 
 
 def _choice(*names: str) -> click.Choice[str]:

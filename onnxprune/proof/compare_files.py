@@ -1,4 +1,8 @@
-"""Is a pruned file what its plan gives? Same nodes; initializers of the same shapes, whose values repair may change."""
+"""Is a pruned file what its plan gives? Same nodes; the values of weights and biases may differ, as repair sets them.
+
+Repair may do two things, and nothing else: give new values to the weight or bias of a Conv, Gemm or MatMul, and give a
+Conv or Gemm a bias of its own (it had none, or shared one), of the length of its outputs.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import Model
+from onnxprune.model.tensors import LazyTensor
+
+_SLOTS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,)}
+BIAS = 2
 
 
 def compare_with_expected(expected: Model, found: Model) -> tuple[str, ...]:
@@ -17,45 +25,80 @@ def compare_with_expected(expected: Model, found: Model) -> tuple[str, ...]:
     a, b = expected.proto.graph, found.proto.graph
     if len(a.node) != len(b.node):
         raise VerificationError(f"the file has {len(b.node)} nodes; its plan gives {len(a.node)}")
-    refitted: set[str] = set()
+    added: dict[str, str] = {}
     for before, after in zip(a.node, b.node, strict=True):
-        added = _added_inputs(before, after)
-        if added is None:
-            name = after.name or after.op_type
+        name = after.name or after.op_type
+        new = _new_bias(before, after)
+        if new is None:
             raise VerificationError(f"node {name!r} of the file is not the one that its plan gives")
-        refitted.update(added)
+        if new:
+            if new in added or new in expected.tensors:
+                raise VerificationError(f"node {name!r} of the file reads a bias {new!r} that is not its own")
+            _check_bias(name, before, found.tensors.get(new), expected)
+            added[new] = name
+    surplus = set(found.tensors) - set(expected.tensors) - set(added)
+    if surplus:
+        raise VerificationError(f"initializer {min(surplus)!r} of the file is not in its plan")
+    return tuple(sorted({*added, *_refitted(expected, found)}))
+
+
+def _refitted(expected: Model, found: Model) -> list[str]:
+    """Initializers of new values. Raises VerificationError where values may not change."""
+    weights = {
+        node.input[slot]
+        for node in expected.proto.graph.node
+        for slot in _SLOTS.get(node.op_type, ())
+        if slot < len(node.input) and not node.domain
+    }
+    unread = _read(expected.proto.graph) - _read(found.proto.graph)  # its readers were given another
+    result = []
     for name, tensor in expected.tensors.items():
         other = found.tensors.get(name)
         if other is None:
-            if name not in _replaced(a, b):
+            if name not in unread:
                 raise VerificationError(f"initializer {name!r} is missing from the file")
         elif other.shape != tensor.shape or other.dtype != tensor.dtype:
             raise VerificationError(f"initializer {name!r} is {list(other.shape)}; its plan gives {list(tensor.shape)}")
         elif not np.array_equal(_bytes(other.array()), _bytes(tensor.array())):
-            refitted.add(name)
-    return tuple(sorted(refitted))
+            if name not in weights:
+                raise VerificationError(f"initializer {name!r} has other values, and no repair changes those")
+            result.append(name)
+    return result
 
 
-def _added_inputs(before: onnx.NodeProto, after: onnx.NodeProto) -> list[str] | None:
-    """Inputs of `after` that a repair gave it (a bias of its own), or None if the nodes differ otherwise."""
+def _new_bias(before: onnx.NodeProto, after: onnx.NodeProto) -> str | None:
+    """The bias that a repair gave a node; "" for none, or None if the nodes differ otherwise."""
     if before == after:
-        return []
-    bias = 2
-    if before.op_type not in ("Conv", "Gemm") or len(after.input) <= bias:
+        return ""
+    if before.domain or before.op_type not in ("Conv", "Gemm") or len(after.input) <= BIAS:
         return None
     restored = onnx.NodeProto()
     restored.CopyFrom(after)
-    new = after.input[bias]
-    if len(before.input) > bias:
-        restored.input[bias] = before.input[bias]
+    new = after.input[BIAS]
+    if len(before.input) > BIAS:
+        restored.input[BIAS] = before.input[BIAS]
     else:
-        del restored.input[bias:]
-    return [new] if restored == before else None
+        del restored.input[BIAS:]
+    return new if restored == before and new else None
 
 
-def _replaced(a: onnx.GraphProto, b: onnx.GraphProto) -> set[str]:
-    """Initializers that no node of `b` reads any more, because a repair gave their readers another."""
-    return {n for node in a.node for n in node.input} - {n for node in b.node for n in node.input}
+def _check_bias(name: str, node: onnx.NodeProto, bias: LazyTensor | None, expected: Model) -> None:
+    """A new bias is an initializer of the weight's type, as long as the layer has outputs."""
+    weight = expected.tensors.get(node.input[1])
+    if bias is None or weight is None:
+        raise VerificationError(f"the bias that the file adds to node {name!r} is not an initializer")
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    outputs = weight.shape[0 if node.op_type == "Conv" or transposed else 1]
+    old = expected.tensors.get(node.input[BIAS]) if len(node.input) > BIAS else None
+    shapes = {(outputs,)} if old is None else {(outputs,), np.broadcast_shapes(old.shape, (outputs,))}
+    if bias.dtype != weight.dtype or tuple(bias.shape) not in shapes:
+        raise VerificationError(
+            f"the bias that the file adds to node {name!r} is {list(bias.shape)}; it has {outputs} outputs"
+        )
+
+
+def _read(graph: onnx.GraphProto) -> set[str]:
+    return {name for node in graph.node for name in node.input}
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

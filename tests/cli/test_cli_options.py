@@ -14,8 +14,8 @@ from cli_support import Call, Document
 from onnxprune import api
 from onnxprune.allocate import SCOPES
 from onnxprune.cli.main import COMMANDS, application
-from onnxprune.cli.shrink import CRITERIA, DATA_CRITERIA, command
-from onnxprune.score import consumers, criteria
+from onnxprune.cli.shrink import ACTIVATION_CRITERIA, CRITERIA, READER_CRITERIA, command
+from onnxprune.score import activations, consumers, criteria
 
 
 def _removed(document: Document, *arguments: str) -> Any:
@@ -123,9 +123,10 @@ def test_the_defaults_are_those_of_the_api(call: Call, monkeypatch: pytest.Monke
 
 def test_lists_in_the_help_are_complete(call: Call) -> None:
     assert {entry.name: entry.doc for entry in criteria()} == CRITERIA
-    assert {entry.name: entry.doc for entry in consumers.criteria()} == DATA_CRITERIA
+    assert {entry.name: entry.doc for entry in activations.criteria()} == ACTIVATION_CRITERIA
+    assert {entry.name: entry.doc for entry in consumers.criteria()} == READER_CRITERIA
     text = " ".join(call("shrink", "--help").stdout.split())
-    assert all(f" {name} " in text for name in (*CRITERIA, *DATA_CRITERIA))
+    assert all(f" {name} " in text for name in (*CRITERIA, *ACTIVATION_CRITERIA, *READER_CRITERIA))
     scopes = next(param for param in command.params if param.name == "scope").type
     assert isinstance(scopes, click.Choice) and set(scopes.choices) == set(SCOPES)
 

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxprune.choose import Options, choose, on_groups_of
+from onnxprune.choose import Options, on_groups_of
+from onnxprune.choosing import select
 from onnxprune.cut import CutError, cut
 from onnxprune.model.load import load
 from onnxprune.plan import keep_of, of_masks
@@ -35,7 +36,7 @@ def chosen(trace: Trace, wanted: Options) -> Bools:
     """What shrink would keep, in the units of a trace without the pins that its refusals make."""
     pinned = trace_model(trace.graph.model, units=trace.units_mode)
     for _ in range(ATTEMPTS):
-        selection = on_groups_of(trace, pinned, choose(pinned, wanted))
+        selection = on_groups_of(trace, pinned, select(pinned, wanted, None, None))
         keep = keep_of(of_masks(trace, selection.groups, selection.keep), trace)
         try:
             cut(trace, keep)

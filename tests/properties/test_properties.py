@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from onnxprune.choose import Options, choose
+from onnxprune.choose import Options
+from onnxprune.choosing import select
 from onnxprune.cut import CutError, cut
 from onnxprune.model.load import load
 from onnxprune.plan import keep_of, of_masks, parse
@@ -103,7 +104,7 @@ def test_signature_is_invariant(network: Network, seed: int) -> None:
 @given(networks(), st.floats(0, 0.99), st.floats(0, 0.99))
 def test_larger_ratio_never_keeps_more(network: Network, a: float, b: float) -> None:
     trace = trace_model(load(network[0]))
-    low, high = (choose(trace, Options(ratio=r, criterion="l1", scope="local")) for r in sorted((a, b)))
+    low, high = (select(trace, Options(ratio=r, criterion="l1", scope="local"), None, None) for r in sorted((a, b)))
     assert [g.name for g in low.groups] == [g.name for g in high.groups]
     for more, less in zip(low.keep, high.keep, strict=True):
         assert less.any()
@@ -116,7 +117,7 @@ def test_plans_round_trip(network: Network, ratio: float) -> None:
     """Through JSON and onto a fresh trace: the same plan, the same cut, to the byte."""
     proto, _ = network
     trace = trace_model(load(proto))
-    selection = choose(trace, Options(ratio=ratio))
+    selection = select(trace, Options(ratio=ratio), None, None)
     planned = of_masks(trace, selection.groups, selection.keep, options={"ratio": ratio})
     again = parse(planned.dumps(indent=2))
     assert again == planned and again.digest == planned.digest
