@@ -7,7 +7,8 @@ Per output of floating-point numbers, over at most 32 samples, f with everything
 
 and the mean over outputs. Class scores are: an output whose last axis has several entries that are not negative and
 sum to 1 (p = f), and any other output of rank 2 with several columns (p = softmax f). Outputs of integers, and those
-whose shape depends on what is masked, are not compared. A run of the network per unit: the price of an oracle.
+whose shape depends on what is masked, are not compared. A run of the network per unit: the price of an oracle. It is
+an oracle of one removal: what several cost together is not the sum, least of all in a residual stream.
 """
 
 from __future__ import annotations
