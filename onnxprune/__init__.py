@@ -10,8 +10,9 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime reports home from its import on unless this is set before; promise: no network, no telemetry.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# ONNX Runtime reports home from its import on, and keeps a file in ~/.cache, unless this is set before.
+# Promise: no network, no telemetry, whatever the environment says.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 

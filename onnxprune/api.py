@@ -18,7 +18,7 @@ from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
 from onnxprune.model.load import Model, load
-from onnxprune.model.save import check_output, stage
+from onnxprune.model.save import Staged, check_output
 from onnxprune.ops.registry import find
 from onnxprune.plan import Plan, check_source, keep_of, of_masks
 from onnxprune.proof.compare_files import compare_with_expected
@@ -295,7 +295,7 @@ def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, see
     """The proof for a model that is not on disk."""
     with (
         tempfile.TemporaryDirectory(prefix="onnxprune-") as folder,
-        stage(model, Path(folder) / "candidate.onnx") as staged,
+        Staged(model, Path(folder) / "candidate.onnx") as staged,
     ):
         return prove(traced, keep, staged.path, seed=seed, threads=threads)
 

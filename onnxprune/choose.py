@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxprune.allocate import GroupScores, global_, parse_min_keep, scope
 from onnxprune.allocate.groups import check_ratio
-from onnxprune.errors import UsageError
+from onnxprune.errors import UsageError, did_you_mean
 from onnxprune.model.graph import Graph, Node
 from onnxprune.score.aggregate import Combine, Normalise
 from onnxprune.trace.groups import Group, Trace
@@ -154,9 +153,7 @@ def _suggest(graph: Graph, pattern: str) -> str:
 
 def near_names(wrong: str, names: Sequence[str]) -> str:
     """A hint: the names nearest to `wrong`, and where all of them are listed."""
-    close = difflib.get_close_matches(wrong, names, n=3, cutoff=0.3)
-    guess = f"Did you mean {', '.join(map(repr, close))}?  " if close else ""
-    return f"{guess}Names: onnxprune inspect MODEL --layers"
+    return f"{did_you_mean(wrong, names, count=3, cutoff=0.3)}Names: onnxprune inspect MODEL --layers"
 
 
 def even_blocks(trace: Trace, groups: list[Group], keep: list[Mask], reasons: dict[str, str]) -> list[Mask]:

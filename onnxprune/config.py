@@ -7,14 +7,13 @@ Nothing is ever read from the model's folder, and no key names code.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnxprune.errors import UsageError
+from onnxprune.errors import UsageError, did_you_mean
 
 OWN_FILE = "onnxprune.toml"
 SHARED_FILE = "pyproject.toml"
@@ -59,8 +58,7 @@ class Config:
 
     def _unknown(self, command: str | None, key: str, names: list[str]) -> UsageError:
         shown = [name.replace("_", "-") for name in names]
-        near = difflib.get_close_matches(key.replace("_", "-"), shown, n=1)
-        guess = f"Did you mean {near[0]!r}?  " if near else ""
+        guess = did_you_mean(key.replace("_", "-"), shown)
         known = f"Known: {', '.join(shown)}" if shown else "It takes no options from a file."
         return UsageError(f"{self.where(command)} has an unknown key {key!r}.", hint=f"{guess}{known}")
 

@@ -6,6 +6,8 @@ any other exception that reaches the command line is a bug of ours (exit code 70
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class OnnxPruneError(Exception):
     """Base of every error that is not our bug. `exit_code` is what the command line returns."""
@@ -61,3 +63,16 @@ class GateError(OnnxPruneError):
     """A budget or threshold that the user set was not met."""
 
     exit_code = 1
+
+
+def nearest(word: str, known: Iterable[str], *, count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """At most `count` of the known words that `word` may have been meant to be, the likeliest first."""
+    import difflib  # here, because only errors need it
+
+    return difflib.get_close_matches(word, list(known), n=count, cutoff=cutoff)
+
+
+def did_you_mean(word: str, known: Iterable[str], *, count: int = 1, cutoff: float = 0.6) -> str:
+    """The start of a hint, "Did you mean 'x'?  ", or nothing if no known word is near."""
+    close = nearest(word, known, count=count, cutoff=cutoff)
+    return f"Did you mean {', '.join(map(repr, close))}?  " if close else ""

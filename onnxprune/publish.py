@@ -14,7 +14,7 @@ from onnxprune.cut import planned_shapes
 from onnxprune.mend import mend
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
-from onnxprune.model.save import stage
+from onnxprune.model.save import Staged
 from onnxprune.plan import Plan
 from onnxprune.proof.masked import check_runs, check_shapes, prove
 from onnxprune.provenance import record
@@ -41,9 +41,9 @@ class Publication:
     seed: int
     threads: int
 
-    def staged(self, model: Model) -> Any:
+    def staged(self, model: Model) -> Staged:
         """`model` in a file beside the target."""
-        return stage(model, self.target, external_data=self.external_data, force=self.force, inputs=self.protected)
+        return Staged(model, self.target, external_data=self.external_data, force=self.force, inputs=self.protected)
 
 
 @dataclass(frozen=True)

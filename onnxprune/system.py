@@ -21,6 +21,7 @@ PACKAGES = (
     "scipy",
     "protobuf",
     "ml_dtypes",
+    "pillow",
     "click",
     "rich",
 )
@@ -92,7 +93,6 @@ def peak_memory_bytes() -> int | None:
 
 
 def _providers() -> tuple[str, ...]:
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime starts to report home when it is imported
     try:
         import onnxruntime
     except Exception:  # a broken installation is exactly what a bug report is about

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import click
 
 from onnxprune.cli.failure import guarded
 from onnxprune.cli.run import Run, asked_format, tolerant_streams
+from onnxprune.errors import did_you_mean
 
 PROGRAM = "onnxprune"
 COMPLETE_VARIABLE = "_ONNXPRUNE_COMPLETE"
@@ -44,9 +44,8 @@ class Application(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            guess = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(COMMANDS)}."
-            raise click.UsageError(f"there is no command {name!r}.{guess}", ctx)
+            guess = did_you_mean(name, COMMANDS).rstrip() or f"Known: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"there is no command {name!r}. {guess}", ctx)
         return super().resolve_command(ctx, args)
 
     def main(
@@ -65,7 +64,6 @@ class Application(click.Group):
 
             sys.exit(shell_complete(self, {}, PROGRAM, COMPLETE_VARIABLE, instruction))
         tolerant_streams()
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it reports home from its import on, and stores that in ~/.cache
         run = Run(format=asked_format(arguments))
         sys.exit(guarded(run, lambda: self._run(arguments, run)))
 

@@ -9,7 +9,6 @@ no more than `samples`, so one that never ends is fine; one that never answers i
 from __future__ import annotations
 
 import contextlib
-import difflib
 import itertools
 import os
 import sys
@@ -26,7 +25,7 @@ from onnxprune.data.folder import DEFAULT_SAMPLES, Spooled, add_piece
 from onnxprune.data.npy import map_path
 from onnxprune.data.specs import InputSpec, expected
 from onnxprune.data.store import Spool
-from onnxprune.errors import DataError, UsageError
+from onnxprune.errors import DataError, UsageError, did_you_mean
 
 _END = object()
 _MODULE = "onnxprune_data_function"
@@ -66,8 +65,7 @@ def _function(module: types.ModuleType, name: str, file: str) -> Callable[[], An
     if callable(found):
         return found  # type: ignore[no-any-return]
     known = [key for key, value in vars(module).items() if isinstance(value, types.FunctionType)]
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"Did you mean {close[0]!r}?  " if close else ""
+    guess = did_you_mean(name, known)
     raise UsageError(
         f"{file} has no function {name!r}", hint=f"{guess}Its functions: {', '.join(sorted(known)) or 'none'}"
     )

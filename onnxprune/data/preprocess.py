@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data.convert import Convert, family
-from onnxprune.data.specs import InputSpec, near, type_name
-from onnxprune.errors import DataError, UsageError
+from onnxprune.data.specs import InputSpec, type_name
+from onnxprune.errors import DataError, UsageError, did_you_mean
 
 Size = tuple[int, int]
 _CHANNELS = (1, 3, 4)
@@ -64,7 +64,7 @@ def parse(text: str) -> Preprocess:
             known = ["imagenet", *_READERS]
             raise UsageError(
                 f"--preprocess: unknown option {part.strip()!r}",
-                hint=near(key, known)
+                hint=did_you_mean(key, known)
                 + 'Known: imagenet, or "scale=1/255,mean=..,std=..,layout=..,resize=..,crop=..,color=.."',
             )
         if key in seen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from onnxprune.errors import DataError
+from onnxprune.errors import DataError, did_you_mean
 from onnxprune.model.load import Model
 
 _ANONYMOUS = frozenset({"?", "-1", "None", "unk"})
@@ -81,12 +80,6 @@ def expected(specs: Sequence[InputSpec]) -> str:
     return "The model's inputs: " + ("; ".join(map(str, specs)) or "none")
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """ "Did you mean 'x'?  " or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"Did you mean {close[0]!r}?  " if close else ""
-
-
 def name_check(specs: Sequence[InputSpec], where: str) -> Callable[[Sequence[str]], None]:
     """`check_names` for the names in a file, where a single array may have any name if the model has one input."""
 
@@ -103,8 +96,8 @@ def check_names(names: Iterable[str], specs: Sequence[InputSpec], where: str) ->
     for name in given:
         if name not in wanted:
             raise DataError(
-                f"{where}: {name!r} is not an input of the model", hint=near(name, wanted) + expected(specs)
+                f"{where}: {name!r} is not an input of the model", hint=did_you_mean(name, wanted) + expected(specs)
             )
     for name in wanted:
         if name not in given:
-            raise DataError(f"{where}: no data for input {name!r}", hint=near(name, given) + expected(specs))
+            raise DataError(f"{where}: no data for input {name!r}", hint=did_you_mean(name, given) + expected(specs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnxprune.model.load import Model, load
 from onnxprune.model.metadata import metadata, set_metadata, with_metadata
-from onnxprune.model.save import Staged, check_output, stage, write
+from onnxprune.model.save import Staged, check_output, write
 from onnxprune.model.tensors import LazyTensor
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "load",
     "metadata",
     "set_metadata",
-    "stage",
     "with_metadata",
     "write",
 ]

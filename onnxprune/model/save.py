@@ -43,25 +43,8 @@ def write(
     inputs: Sequence[Path] = (),
 ) -> tuple[Path, ...]:
     """Write a model; the files written, the .onnx first. See `Staged`."""
-    with stage(model, path, external_data=external_data, force=force, inputs=inputs) as staged:
+    with Staged(model, path, external_data=external_data, force=force, inputs=inputs) as staged:
         return staged.commit()
-
-
-def stage(
-    model: Model,
-    path: str | os.PathLike[str],
-    *,
-    external_data: ExternalDataMode = "auto",
-    force: bool = False,
-    inputs: Sequence[Path] = (),
-) -> Staged:
-    """Write a model beside its target, without touching the target yet.
-
-    external_data: "auto" splits models above 2 GB, "always" all, "never" none. force: replace existing outputs.
-    inputs: files that must never be replaced, besides those the model itself came from.
-    Raises OutputError.
-    """
-    return Staged(model, path, external_data=external_data, force=force, inputs=inputs)
 
 
 class Staged:
@@ -76,7 +59,12 @@ class Staged:
         force: bool = False,
         inputs: Sequence[Path] = (),
     ) -> None:
-        """See `stage`."""
+        """Write a model beside its target, without touching the target yet.
+
+        external_data: "auto" splits models above 2 GB, "always" all, "never" none. force: replace existing outputs.
+        inputs: files that must never be replaced, besides those the model itself came from.
+        Raises OutputError.
+        """
         # Absolute at once: the working directory may change before the commit.
         self.target = Path(os.path.abspath(_checked_name(path)))
         self._force = force

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from onnxprune.errors import UsageError
+from onnxprune.errors import UsageError, nearest
 
 Entry = TypeVar("Entry")
 
@@ -26,6 +25,6 @@ def find(registry: Mapping[str, Entry], name: str, known: Sequence[str]) -> Entr
     """The entry `name`; UsageError with the nearest name and the list `known` if there is none."""
     if name in registry:
         return registry[name]
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=1)
+    near = nearest(name.lower().replace("_", "-"), known)
     guess = f"did you mean {near[0]}? " if near else ""
     raise UsageError(f"unknown criterion {name!r}", hint=f"{guess}known: {', '.join(known)}")

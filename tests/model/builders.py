@@ -96,3 +96,11 @@ def save_external(folder: Path, proto: ModelProto | None = None, **entries: str)
 def listing(folder: Path) -> dict[str, bytes]:
     """Everything in a folder, hidden and nested too: to show that nothing was left behind."""
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+
+def read_back(path: Path) -> onnx.ModelProto:
+    """What onnx reads, without the explicit `data_location: DEFAULT` that it leaves on external tensors."""
+    proto = onnx.load(path)
+    for tensor in proto.graph.initializer:
+        tensor.ClearField("data_location")
+    return proto
