@@ -2,7 +2,8 @@
 
 Walking keeps the live values of every sample, so memory grows with their number. What one sample takes is estimated
 from the shapes: the largest set of values that are alive together, once for the original and once for the network that
-is being refitted, and twice the largest value for what is computed from them in between.
+is being refitted, and twice the largest value for what is computed from them in between. Independent of the samples are
+the weights, the second moments of the largest layer, and what the runtime needs for a batch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from onnxprune.capture.features import linear_layer
 from onnxprune.data import Calibration, open_data
 from onnxprune.data.specs import expected, input_specs
 from onnxprune.errors import DataError, UsageError
@@ -31,6 +33,8 @@ Array = NDArray[Any]
 HELD_OUT = 0.2
 BATCH_BYTES, MOST_PER_BATCH = 64 << 20, 64
 LEAST = 2
+MOMENTS = 8
+"""Matrices of features x features that are at hand at once: moments of a few layers, and their inverses."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def open_samples(
     model = trace.graph.model
     found = _opened(data, model, preprocess, samples, seed)
     per_sample = bytes_per_sample(trace, _largest(found))
-    fixed = model.size_bytes
+    size = int(max(1, min(MOST_PER_BATCH, BATCH_BYTES // max(per_sample, 1))))
+    fixed = model.size_bytes + _moments(trace.graph) + size * per_sample // 2
     allowed = max((limit - fixed) // max(per_sample, 1), 0)
     notes: list[str] = []
     if allowed < LEAST:
@@ -89,7 +94,6 @@ def open_samples(
         held = max(round(allowed * HELD_OUT), 1)
         fit, judge = fit.take(allowed - held), judge.take(held)
         notes.append(f"{allowed} of {plural(total, 'sample')} used, so as to stay below {format_bytes(limit)}")
-    size = int(max(1, min(MOST_PER_BATCH, BATCH_BYTES // max(per_sample, 1))))
     held_batches = list(judge.batches(size))
     single = total == 1
     if single:
@@ -123,6 +127,14 @@ def bytes_per_sample(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int
     return 2 * _most_alive(trace.graph, sizes) + 2 * max(
         (size for key, size in sizes.items() if key not in trace.graph.constants), default=0
     )
+
+
+def _moments(graph: Graph) -> int:
+    """Bytes of the second moments of the layer with the most features, with what is solved from them."""
+    layers = [layer for node in graph.nodes if (layer := linear_layer(graph, node)) is not None]
+    sizes = [graph.constants[layer.weight].shape for layer in layers]
+    features = (math.prod(s) // (s[0] if layer.transposed else s[-1]) for s, layer in zip(sizes, layers, strict=True))
+    return MOMENTS * 8 * (max(features, default=0) + 1) ** 2
 
 
 def _opened(data: Any, model: Model, preprocess: str | None, samples: int | None, seed: int) -> Calibration:

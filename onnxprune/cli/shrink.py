@@ -33,6 +33,7 @@ CRITERIA = {
     "geometric-median": "Sum of the distances to the other filters: low near the geometric median.",
     "l1": "Sum of the absolute weights of a filter.",
     "l2": "Euclidean norm of the weights of a filter.",
+    "nisp": "Importance of the outputs, carried back through the absolute weights.",
     "random": "Uniform random numbers from the layer's seed: the baseline.",
     "similarity": "Cosine distance to the nearest other filter, greedily: of two alike, the weaker one goes.",
 }
@@ -43,7 +44,8 @@ READER_CRITERIA = {
     "thinet": "Greedily the set of units whose joint contribution to the consumers' outputs is least.",
     "wanda": "Absolute weights times the root mean square of their inputs, summed over all that read a unit.",
 }
-ACTIVATION_CRITERIA = {
+SAMPLE_CRITERIA = {
+    "ablation": "Change of the network's outputs when a unit is masked: one run of the network per unit.",
     "apoz": "Share of the activations of a channel that are not zero: 1 - APoZ.",
     "entropy": "Entropy (nats) of the histogram of a channel's global average over the samples.",
     "hrank": "Mean rank of the feature maps of a channel.",
@@ -74,14 +76,14 @@ class ShrinkCommand(Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Criteria (the channels with the lowest scores leave)"):
             formatter.write_dl(list(CRITERIA.items()))
-        with formatter.section("Criteria with --data, by what a channel shows"):
-            formatter.write_dl(list(ACTIVATION_CRITERIA.items()))
+        with formatter.section("Criteria with --data, by what a channel does on samples"):
+            formatter.write_dl(list(SAMPLE_CRITERIA.items()))
         with formatter.section("Criteria with --data, by the layers that read a channel"):
             formatter.write_dl(list(READER_CRITERIA.items()))
 
 
 def _complete_criterion(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in (*CRITERIA, *ACTIVATION_CRITERIA, *READER_CRITERIA) if name.startswith(incomplete)]
+    return [name for name in (*CRITERIA, *SAMPLE_CRITERIA, *READER_CRITERIA) if name.startswith(incomplete)]
 
 
 def _choice(*names: str) -> click.Choice[str]:

@@ -14,8 +14,9 @@ from cli_support import Call, Document
 from onnxprune import api
 from onnxprune.allocate import SCOPES
 from onnxprune.cli.main import COMMANDS, application
-from onnxprune.cli.shrink import ACTIVATION_CRITERIA, CRITERIA, READER_CRITERIA, command
-from onnxprune.score import activations, consumers, criteria
+from onnxprune.cli.shrink import CRITERIA, READER_CRITERIA, SAMPLE_CRITERIA, command
+from onnxprune.criteria import needs_data
+from onnxprune.score import activations, consumers, criteria, network
 
 
 def _removed(document: Document, *arguments: str) -> Any:
@@ -122,11 +123,13 @@ def test_the_defaults_are_those_of_the_api(call: Call, monkeypatch: pytest.Monke
 
 
 def test_lists_in_the_help_are_complete(call: Call) -> None:
-    assert {entry.name: entry.doc for entry in criteria()} == CRITERIA
-    assert {entry.name: entry.doc for entry in activations.criteria()} == ACTIVATION_CRITERIA
+    listed: dict[str, dict[str, str]] = {"weights": {}, "samples": {}}
+    for entry in (*criteria(), *activations.criteria(), *network.criteria()):
+        listed["samples" if needs_data(entry.name) else "weights"][entry.name] = entry.doc
+    assert listed["weights"] == CRITERIA and listed["samples"] == SAMPLE_CRITERIA
     assert {entry.name: entry.doc for entry in consumers.criteria()} == READER_CRITERIA
     text = " ".join(call("shrink", "--help").stdout.split())
-    assert all(f" {name} " in text for name in (*CRITERIA, *ACTIVATION_CRITERIA, *READER_CRITERIA))
+    assert all(f" {name} " in text for name in (*CRITERIA, *SAMPLE_CRITERIA, *READER_CRITERIA))
     scopes = next(param for param in command.params if param.name == "scope").type
     assert isinstance(scopes, click.Choice) and set(scopes.choices) == set(SCOPES)
 
