@@ -189,7 +189,8 @@ def _select(traced: Trace, request: Request, samples: Samples | None, threads: i
     clock.start("plan" if samples is None else "capture")
     batches = None if samples is None else samples.batches
     steps = clock.steps("plan")
-    return select(traced, request.options, batches, request.target, threads=threads, progress=steps)
+    held_out = 0 if samples is None else samples.held_out
+    return select(traced, request.options, batches, request.target, held_out=held_out, threads=threads, progress=steps)
 
 
 def _result(source: Model, choice: _Choice, request: Request | None, samples: Samples | None) -> ShrinkResult:

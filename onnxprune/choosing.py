@@ -19,20 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.allocate import widths
-from onnxprune.allocate.by_cost import Curve, by_cost
+from onnxprune.allocate.by_cost import Curve as Priced
+from onnxprune.allocate.by_cost import by_cost
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.allocate.widths import keep_mask, removal_order
-from onnxprune.calibrated import NO_READER, choose_calibrated
+from onnxprune.capture.batches import first_samples
 from onnxprune.choose import Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
 from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
+from onnxprune.curves import Curve, by_criterion, by_order, judged_curves
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import UsageError
-from onnxprune.orders import by_criterion, by_order, judged_curves
 from onnxprune.reselect import reselect
-from onnxprune.score.consumers import Removal
+from onnxprune.score.registry import FloatArray
+from onnxprune.sensitivity import output_errors, rescaled
 from onnxprune.target import Target
 from onnxprune.trace.groups import Trace
 
+NO_READER = "no layer with a plain weight reads it, so nothing could make up for it"
+TRIALS = (0.25, 0.5)  # shares of a group at which the effect on the outputs is measured
+JUDGED = 64  # samples on which it is
 LARGEST_RATIO, PRECISION = 1.0 - 1e-9, 1e-7
 
 
@@ -42,16 +47,17 @@ def select(
     batches: Batches | None,
     target: Target | None,
     *,
+    held_out: int = 0,
     threads: int = 0,
     progress: Steps | None = None,
 ) -> Selection:
-    """See the table above. `options.ratio` has no effect with a target. Raises UsageError."""
+    """See the table above. `options.ratio` has no effect with a target. Raises UsageError.
+
+    On the last `held_out` of the batches it is judged what an error in a layer does to the outputs.
+    """
     check_ratio(options.ratio)
-    by_readers = family(options.criterion) == CONSUMERS
-    if batches is not None and by_readers and (options.scope == "global") == (target is not None):
-        return choose_calibrated(trace, options, batches, target, threads=threads, progress=progress)
-    if batches is not None and (by_readers or options.scope == "global"):
-        return _by_error(trace, options, batches, target, threads, progress)
+    if batches is not None and (family(options.criterion) == CONSUMERS or options.scope == "global"):
+        return _by_error(trace, options, batches, held_out, target, threads, progress)
     ranking = _ranked(trace, options, batches, threads, progress)
     return allocate(trace, options, ranking) if target is None else _to_target(trace, options, ranking, target)
 
@@ -81,22 +87,32 @@ def _to_target(trace: Trace, options: Options, ranking: Ranking, target: Target)
 
 
 def _by_error(
-    trace: Trace, options: Options, batches: Batches, target: Target | None, threads: int, progress: Steps | None
+    trace: Trace,
+    options: Options,
+    batches: Batches,
+    held_out: int,
+    target: Target | None,
+    threads: int,
+    progress: Steps | None,
 ) -> Selection:
     """Groups compete by the error that a refit leaves."""
-    ranking, removals = _judged(trace, options, batches, threads, progress)
-    entries = ranking.entries
-    if target is not None and options.scope == "local":
+    ranking, curves = _judged(trace, options, batches, held_out, threads, progress)
+    entries, removals = ranking.entries, [c.removal for c in curves]
+    if options.scope == "global":
+        felt = _felt(trace, curves, batches, held_out, threads, progress)
+        counts = _least_error(trace, ranking, felt, options.ratio, target)
+        masks = tuple(keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True))
+    elif target is not None:
         masks = _to_target(trace, options, ranking, target).keep
     else:
-        counts = _least_error(trace, ranking, removals, options.ratio, target)
-        masks = tuple(keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True))
+        masks = allocate(trace, options, ranking).keep
     if family(options.criterion) == CONSUMERS:
+        counts = [int((~mask).sum()) for mask in masks]
         gone = reselect(
             trace,
             ranking.groups,
             removals,
-            [int((~mask).sum()) for mask in masks],
+            counts,
             batches,
             criterion=options.criterion,
             threads=threads,
@@ -112,8 +128,8 @@ def _by_error(
 
 
 def _judged(
-    trace: Trace, options: Options, batches: Batches, threads: int, progress: Steps | None
-) -> tuple[Ranking, list[Removal]]:
+    trace: Trace, options: Options, batches: Batches, held_out: int, threads: int, progress: Steps | None
+) -> tuple[Ranking, list[Curve]]:
     """Removal curves of all groups that something reads, and these groups ranked in the order of the curves."""
     if family(options.criterion) == CONSUMERS:
         reasons = selected(trace, options)
@@ -123,21 +139,36 @@ def _judged(
         ranking = _ranked(trace, options, batches, threads, progress)
         groups, reasons = ranking.groups, dict(ranking.reasons)
         judge = by_order([removal_order(e) for e in ranking.entries])
-    removals = judged_curves(trace, groups, judge, batches, threads=threads, progress=progress)
-    reasons.update((g.name, NO_READER) for g, r in zip(groups, removals, strict=True) if r is None)
-    pairs = [(g, r) for g, r in zip(groups, removals, strict=True) if r is not None]
-    entries = [entry(g, r.scores(), options) for g, r in pairs]
-    return Ranking([g for g, _ in pairs], entries, reasons), [r for _, r in pairs]
+    fit = batches[: len(batches) - held_out] or batches
+    shares = TRIALS if options.scope == "global" else ()
+    curves = judged_curves(trace, groups, judge, fit, shares=shares, threads=threads, progress=progress)
+    reasons.update((g.name, NO_READER) for g, c in zip(groups, curves, strict=True) if c is None)
+    pairs = [(g, c) for g, c in zip(groups, curves, strict=True) if c is not None]
+    entries = [entry(g, c.removal.scores(), options) for g, c in pairs]
+    return Ranking([g for g, _ in pairs], entries, reasons), [c for _, c in pairs]
+
+
+def _felt(
+    trace: Trace, curves: Sequence[Curve], batches: Batches, held_out: int, threads: int, progress: Steps | None
+) -> list[FloatArray]:
+    """Per group the errors (n + 1,) as the outputs of the network feel them."""
+    judged = batches[len(batches) - held_out :] or batches
+    few = first_samples(trace.graph.model, judged, JUDGED)
+    measured = output_errors(trace, [c.trials for c in curves], few, threads=threads, progress=progress)
+    return [
+        rescaled(curve.removal.errors, [t.count for t in curve.trials], errors)
+        for curve, errors in zip(curves, measured, strict=True)
+    ]
 
 
 def _least_error(
-    trace: Trace, ranking: Ranking, removals: Sequence[Removal], ratio: float, target: Target | None
+    trace: Trace, ranking: Ranking, errors: Sequence[FloatArray], ratio: float, target: Target | None
 ) -> list[int]:
     """How many units each group loses: at least cost for the target, or the share `ratio` of all units together."""
     entries = ranking.entries
     curves = [
-        Curve(e.name, r.errors, np.unique(e.size - np.array([e.size, *widths(e)], np.int64)))
-        for e, r in zip(entries, removals, strict=True)
+        Priced(e.name, error, np.unique(e.size - np.array([e.size, *widths(e)], np.int64)))
+        for e, error in zip(entries, errors, strict=True)
     ]
     most = [int(c.allowed.max()) for c in curves]
     if target is None:

@@ -1,56 +1,87 @@
 """Removal curves of the groups of a network, from calibration data.
 
 One walk over the original network gathers, for every layer that sums over removable indices, the second moments of its
-inputs and outputs. As soon as all consumers of a group are known, a consumer criterion (greedy OBS by default) gives
-the order in which its units leave and the error of each prefix; then the moments are forgotten.
+inputs and outputs. As soon as all readers of a group are known, a judge (a consumer criterion, or a given order and
+what a refit leaves of its error) says in which order the units leave and what each prefix costs; then the moments are
+forgotten. The readers as they would be after some of these prefixes are kept as trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.moments import Moments, accumulate
+from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
-from onnxprune.score.consumers import Consumer, Removal, get
+from onnxprune.score.consumers import Consumer, Removal, get, refit_errors
 from onnxprune.trace.groups import Group, Trace
 
 MOST_SHRINKAGE = 10.0
+RIDGE = 1e-4
+
+Judge = Callable[[int, Sequence[Consumer]], Removal]
+"""(number of the group, the layers that read it) -> the order in which its units leave, and its errors."""
 
 
-def removal_curves(
+@dataclass(frozen=True)
+class Trial:
+    """The weights of the readers of a group, by initializer, refitted after its first `count` units have left."""
+
+    count: int
+    weights: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Curve:
+    removal: Removal
+    trials: tuple[Trial, ...] = ()
+
+
+def by_criterion(groups: Sequence[Group], name: str) -> Judge:
+    """A consumer criterion."""
+    score = get(name)
+    return lambda g, readers: score(readers, groups[g].size, blocks=groups[g].blocks)
+
+
+def by_order(orders: Sequence[NDArray[np.int64]]) -> Judge:
+    """Orders (n,) that are known, such as those of a weight criterion; errors as all other weights follow."""
+    return lambda g, readers: Removal(orders[g], refit_errors(readers, orders[g]))
+
+
+def judged_curves(
     trace: Trace,
     groups: Sequence[Group],
+    judge: Judge,
     batches: list[dict[str, Array]],
     *,
-    criterion: str = "obs",
+    shares: Sequence[float] = (),
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Removal | None]:
-    """One removal per group; None for a group that no layer with a plain weight sums over."""
-    score = get(criterion)
-    walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
+) -> list[Curve | None]:
+    """One curve per group, with trials at `shares` of its units; None if no layer with a plain weight reads it."""
     readers = readers_of(trace, groups)
-    waiting = {g: {layer.node for layer in layers} for g, layers in enumerate(readers)}
-    moments: dict[int, Consumer] = {}
-    result: list[Removal | None] = [None] * len(groups)
-    todo = sorted({layer.node: layer for layers in readers for layer in layers}.items())
-    for number, (index, layer) in enumerate(todo):
-        moments[index] = _consumer(trace, walker, layer)
-        for g, layers in enumerate(readers):
-            if index not in waiting[g]:
-                continue
-            waiting[g].discard(index)
-            if not waiting[g]:
-                parts = [for_group(trace, groups[g], moments[one.node], one) for one in layers]
-                result[g] = score(parts, groups[g].size, blocks=groups[g].blocks)
-        unfinished = [layers for nodes, layers in zip(waiting.values(), readers, strict=True) if nodes]
-        needed = {layer.node for layers in unfinished for layer in layers}
-        moments = {node: value for node, value in moments.items() if node in needed}
+    layers = sorted({layer.node: layer for found in readers for layer in found}.items())
+    walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
+    known: dict[int, Consumer] = {}
+    result: list[Curve | None] = [None] * len(groups)
+    for number, (index, layer) in enumerate(layers):
+        known[index] = _consumer(trace, walker, layer)
+        for g, found in enumerate(readers):
+            if found and max(one.node for one in found) == index:
+                parts = [for_group(trace, groups[g], known[one.node], one) for one in found]
+                removal = judge(g, parts)
+                counts = sorted({max(1, round(share * groups[g].size)) for share in shares})
+                trials = tuple(_trial(trace, parts, found, removal.order[:k]) for k in counts)
+                result[g] = Curve(removal, trials)
+        waiting = {one.node for found in readers if any(o.node > index for o in found) for one in found}
+        known = {node: consumer for node, consumer in known.items() if node in waiting}
         if progress is not None:
-            progress(number + 1, len(todo))
+            progress(number + 1, len(layers))
     return result
 
 
@@ -81,6 +112,23 @@ def _consumer(trace: Trace, walker: Walker, layer: Linear) -> Consumer:
         power = accumulate(layer, walker.values(layer.x)[:1], walker.values(goal)[:1], 0, layer.node).fit.power
     walker.drop_dead()
     return consumer_of(trace, layer, found, power)
+
+
+def _trial(trace: Trace, parts: Sequence[Consumer], layers: Sequence[Linear], gone: NDArray[np.int64]) -> Trial:
+    """The readers of a group with the rows of some units zero and the others refitted."""
+    weights: dict[str, Array] = {}
+    for part, layer in zip(parts, layers, strict=True):
+        rows = np.flatnonzero(~np.isin(part.unit, gone))
+        moments = Moments(part.gram[np.ix_(rows, rows)], part.cross[rows], np.zeros(0), np.zeros(0), 1)
+        found = solve(moments, part.weight[rows], RIDGE, layer.bias is not None)
+        whole = np.zeros_like(part.weight)
+        whole[rows] = part.weight[rows] if found is None else found
+        old = trace.graph.constants[layer.weight].array()
+        weights[layer.weight] = layer.unmatrix(whole[:-1], old.shape).astype(old.dtype)
+        if layer.bias is not None:
+            old = trace.graph.constants[layer.bias].array()
+            weights[layer.bias] = whole[-1].reshape(old.shape).astype(old.dtype)
+    return Trial(len(gone), weights)
 
 
 def consumer_of(trace: Trace, layer: Linear, moments: Moments, power: float) -> Consumer:

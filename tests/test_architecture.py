@@ -22,7 +22,7 @@ LAYERS = [
     {"score", "allocate"},
     {"plan", "choose", "config", "curves", "target", "reselect", "criteria"},
     {"cut", "provenance"},
-    {"calibrated", "orders", "samples"},
+    {"sensitivity", "samples"},
     {"choosing"},
     {"repair", "proof", "request", "clock"},
     {"summaries", "differences", "system", "mend"},

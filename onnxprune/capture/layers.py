@@ -42,6 +42,8 @@ def matched(
     held_out: int,
     seed: int,
     kept: Callable[[str, Array], Array] = lambda key, value: value,
+    *,
+    keep_rows: bool = False,
 ) -> Split:
     """Moments of the layer's inputs in `current` against what `original` gives there.
 
@@ -53,9 +55,11 @@ def matched(
     original.reach([goal])
     current.reach([layer.x, *([partner[1]] if partner else [])])
     targets = [kept(goal, value) for value in original.values(goal)]
-    if partner:
-        targets = [t - o for t, o in zip(targets, current.values(partner[1]), strict=True)]
-    split = accumulate(layer, current.values(layer.x), targets, held_out, seed)
+    shifts = current.values(partner[1]) if partner else None
+    if shifts is not None:
+        targets = [t - o for t, o in zip(targets, shifts, strict=True)]
+    xs = current.values(layer.x)
+    split = accumulate(layer, xs, targets, held_out, seed, shifts=shifts, keep_rows=keep_rows)
     original.drop_dead()
     current.drop_dead()
     return split

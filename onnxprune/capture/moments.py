@@ -8,6 +8,7 @@ error of a solution W on it is  t - 2 tr(W'R) + tr(W'GW)  from the held-out sums
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from onnxprune.capture.features import Array, Linear, input_rows, output_rows, p
 
 FloatArray = NDArray[np.float64]
 POSITIONS_PER_FEATURE, MIN_POSITIONS, MAX_POSITIONS = 24, 30_000, 100_000
+MAX_KEPT = 60_000_000  # 240 MB
 
 
 @dataclass
@@ -34,14 +36,15 @@ class Moments:
         shape = (features + 1, features + 1), (features + 1, outputs)
         return Moments(np.zeros(shape[0]), np.zeros(shape[1]), np.zeros(outputs), np.zeros(outputs))
 
-    def add(self, x: NDArray[np.float32], t: NDArray[np.float32]) -> None:
-        """x (p, d) without the constant, t (p, o)."""
+    def add(self, x: NDArray[np.float32], t: NDArray[np.float32]) -> NDArray[np.float32]:
+        """x (p, d) without the constant, t (p, o). Returns x with it."""
         x = np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1)
         self.gram += x.T @ x
         self.cross += x.T @ t
         self.target += np.einsum("po,po->o", t, t, dtype=np.float64)
         self.target_sum += t.sum(axis=0, dtype=np.float64)
         self.positions += len(x)
+        return x
 
     def merged(self, other: Moments) -> Moments:
         return Moments(
@@ -66,28 +69,72 @@ class Moments:
 
 
 @dataclass
+class Rows:
+    """Sampled positions as they are: x (p, d + 1) with the constant, t (p, o), shift (p, o) or None.
+
+    The layer's output plus `shift` is what the next activation sees.
+    """
+
+    x: NDArray[np.float32]
+    t: NDArray[np.float32]
+    shift: NDArray[np.float32] | None
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows one below the other."""
+    shifts = [p.shift for p in parts if p.shift is not None]
+    return Rows(
+        np.concatenate([p.x for p in parts]),
+        np.concatenate([p.t for p in parts]),
+        np.concatenate(shifts) if shifts else None,
+    )
+
+
+@dataclass
 class Split:
-    """Moments of the samples that are fitted, and of those that are held out."""
+    """Moments of the samples that are fitted, and of those that are held out; their rows, if they were kept."""
 
     fit: Moments
     held_out: Moments
+    fit_rows: Rows | None = None
+    held_out_rows: Rows | None = None
 
 
-def accumulate(layer: Linear, xs: list[Array], targets: list[Array], held_out: int, seed: int = 0) -> Split:
-    """Moments over batches; the last `held_out` batches are held out. xs and targets are values of the layer."""
+def accumulate(
+    layer: Linear,
+    xs: list[Array],
+    targets: list[Array],
+    held_out: int,
+    seed: int = 0,
+    *,
+    shifts: list[Array] | None = None,
+    keep_rows: bool = False,
+) -> Split:
+    """Moments over batches; the last `held_out` batches are held out. xs, targets, shifts are values of the layer.
+
+    With `keep_rows` the rows stay too, unless they are more than MAX_KEPT numbers.
+    """
     features = xs[0].shape[1] * layer.taps if layer.kernel else xs[0].shape[-1]
     outputs = targets[0].shape[1] if layer.kernel else targets[0].shape[-1]
     result = Split(Moments.zero(features, outputs), Moments.zero(features, outputs))
     total = sum(positions_of(layer, t) for t in targets)
     wanted = min(max(POSITIONS_PER_FEATURE * features, MIN_POSITIONS), MAX_POSITIONS)
     share = min(1.0, wanted / total)
+    keep_rows = keep_rows and min(wanted, total) * features <= MAX_KEPT
+    kept: tuple[list[Rows], list[Rows]] = ([], [])
     rng = np.random.default_rng(seed)
     for number, (x, t) in enumerate(zip(xs, targets, strict=True)):
         count = positions_of(layer, t)
         picked = np.arange(count)
         if share < 1.0:
             picked = np.sort(rng.choice(count, max(1, round(share * count)), replace=False))
-        into = result.held_out if number >= len(xs) - held_out else result.fit
-        rows = np.asarray(input_rows(layer, x, picked), np.float32)
-        into.add(rows, np.asarray(output_rows(layer, t)[picked], np.float32))
+        late = number >= len(xs) - held_out
+        goal = np.asarray(output_rows(layer, t)[picked], np.float32)
+        inputs = np.asarray(input_rows(layer, x, picked), np.float32)
+        rows = (result.held_out if late else result.fit).add(inputs, goal)
+        if keep_rows:
+            shift = None if shifts is None else np.asarray(output_rows(layer, shifts[number])[picked], np.float32)
+            kept[late].append(Rows(rows, goal, shift))
+    if kept[0] and kept[1]:
+        result.fit_rows, result.held_out_rows = joined(kept[0]), joined(kept[1])
     return result

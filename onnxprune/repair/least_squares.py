@@ -19,14 +19,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.capture.features import Linear, linear_layer
+from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.layers import matched, with_bias, write
-from onnxprune.capture.moments import Split
+from onnxprune.capture.moments import Split, joined
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.repair.rectified import Clipping, clipping_behind, error_behind, rectified
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
@@ -96,10 +97,19 @@ def least_squares(
         if layer is None:
             skipped.append(node.label)
             continue
+        partner = residual_partner(trace.graph, layer.y)
+        phi = clipping_behind(current.graph, partner[0] if partner else layer.y)
         split = matched(
-            trace.graph, layer, original, current, held_out, index, lambda key, v: trace.kept_part(key, keep, v)
+            trace.graph,
+            layer,
+            original,
+            current,
+            held_out,
+            index,
+            lambda key, value: trace.kept_part(key, keep, value),
+            keep_rows=phi is not None,
         )
-        fits.append(_fit(node.label, layer, split, current))
+        fits.append(_fit(node.label, layer, split, current, phi))
         if progress is not None:
             progress(number + 1, len(losers))
     tensors = {name: current.tensors[name] for name in cut.tensors}
@@ -127,20 +137,25 @@ def _fittable(graph: Graph, node: Node | None) -> Linear | None:
     return layer
 
 
-def _fit(name: str, layer: Linear, split: Split, current: Walker) -> LayerFit:
+def _fit(name: str, layer: Linear, split: Split, current: Walker, phi: Clipping | None) -> LayerFit:
     start = with_bias(layer, current.tensors)
     fits_bias = layer.bias is not None
     power = max(split.held_out.power, 1e-30)
     before = split.held_out.error(start)
-    best, ridge = before, 0.0
+    best, ridge, plain = before, 0.0, start
     for candidate in RIDGES:
         solution = solve(split.fit, start, candidate, fits_bias)
         error = np.inf if solution is None else split.held_out.error(solution)
-        if error < best:
-            best, ridge = error, candidate
-    if ridge:
-        solution = solve(split.fit.merged(split.held_out), start, ridge, fits_bias)
-        if solution is None:
-            return LayerFit(name, before / power, before / power, 0.0)
-        write(layer, solution, current, bias=True)
+        if solution is not None and error < best:
+            best, ridge, plain = error, candidate, solution
+    everything = split.fit.merged(split.held_out)
+    solution = solve(everything, start, ridge, fits_bias) if ridge else None
+    if solution is None:
+        return LayerFit(name, before / power, before / power, 0.0)
+    fit, judge = split.fit_rows, split.held_out_rows
+    if phi is not None and fit is not None and judge is not None:
+        bent = rectified(split.fit, fit, plain, phi, start, ridge, fits_bias)
+        if error_behind(judge, bent, phi) < error_behind(judge, plain, phi):
+            solution = rectified(everything, joined([fit, judge]), solution, phi, start, ridge, fits_bias)
+    write(layer, solution, current, bias=fits_bias)
     return LayerFit(name, before / power, best / power, ridge)

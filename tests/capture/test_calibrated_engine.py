@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from onnxprune.allocate.by_cost import Curve, by_cost
-from onnxprune.calibrated import choose_calibrated
 from onnxprune.capture.features import input_rows, linear_layer, output_rows, positions_of
 from onnxprune.capture.walker import Walker
 from onnxprune.choose import Options
+from onnxprune.choosing import select
 from onnxprune.cut import cut
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import UsageError
@@ -108,7 +108,7 @@ def test_allocation_meets_the_target_at_the_least_error() -> None:
 def test_calibrated_pruning_keeps_the_accuracy() -> None:
     """At half of the MACs: far better than the bare cut of the same plan, which is far better than nothing."""
     trace, feeds = digits(), batches()
-    selection = choose_calibrated(trace, Options(criterion="obs"), feeds, parse_target("macs=50%"))
+    selection = select(trace, Options(criterion="obs", scope="global"), feeds, parse_target("macs=50%"))
     keep = keep_of(of_masks(trace, selection.groups, selection.keep), trace)
     bare = cut(trace, keep)
     graph = build(bare)
@@ -129,4 +129,4 @@ def test_targets() -> None:
 
 def test_a_target_out_of_reach_says_so() -> None:
     with pytest.raises(UsageError, match="out of reach"):
-        choose_calibrated(digits(), Options(criterion="obd-output"), batches(100), parse_target("macs=0.01%"))
+        select(digits(), Options(criterion="obd-output", scope="global"), batches(100), parse_target("macs=0.01%"))

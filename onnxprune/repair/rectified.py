@@ -1,0 +1,92 @@
+"""Least squares that knows the activation behind the layer.
+
+Where a clipping activation phi (Relu, Clip) follows, errors that it hides do not count. With X the inputs, t the
+targets, and S(t) = {y: phi(y) = phi(t)}, an interval that contains t, minimise
+
+    sum |x W - S(t)|^2,   the squared distance to the interval,
+
+which bounds |phi(x W) - phi(t)|^2 because phi is 1-Lipschitz. It is minimised by turns: the nearest point of S(t) to
+the prediction becomes the target, then least squares; the error never rises and G stays the same (Zhang et al.,
+Accelerating Very Deep Convolutional Networks, 2016, treat the nonlinearity with the same aim).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.capture.moments import Moments, Rows
+from onnxprune.capture.solve import solve
+from onnxprune.model.graph import Graph
+
+FloatArray = NDArray[np.float64]
+TURNS = 8
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """phi(y) = min(max(y, low), high)."""
+
+    low: float
+    high: float
+
+    def __call__(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.clip(y, self.low, self.high)
+
+    def nearest(self, goal: NDArray[np.float32], prediction: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The point y with phi(y) = phi(goal) that is nearest to the prediction."""
+        hidden = np.where(goal <= self.low, np.minimum(prediction, self.low), goal)
+        return np.where(goal >= self.high, np.maximum(prediction, self.high), hidden)
+
+
+def clipping_behind(graph: Graph, key: str) -> Clipping | None:
+    """The clipping activation that is the only reader of a value, or None."""
+    readers = graph.consumers.get(key, [])
+    if len(readers) != 1 or key in {o.name for o in graph.model.proto.graph.output}:
+        return None
+    node = graph.nodes[readers[0][0]]
+    if node.op_type == "Relu":
+        return Clipping(0.0, np.inf)
+    if node.op_type != "Clip" or readers[0][1] != 0:
+        return None
+    bounds = [float(node.attribute("min", -np.inf)), float(node.attribute("max", np.inf))]
+    for slot in (1, 2):
+        name = node.inputs[slot] if len(node.inputs) > slot else ""
+        if name and name not in graph.constants:
+            return None
+        if name:
+            bounds[slot - 1] = float(graph.constants[name].array())
+    return Clipping(*bounds)
+
+
+def rectified(
+    moments: Moments, rows: Rows, start: FloatArray, phi: Clipping, anchor: FloatArray, ridge: float, with_bias: bool
+) -> FloatArray:
+    """(d + 1, o): the solution `start`, improved by turns; pulled towards `anchor` by `ridge` as in `solve`."""
+    weight = start
+    for _ in range(TURNS):
+        target = wanted(rows, weight, phi)
+        cross = (rows.x.T @ target).astype(np.float64)
+        part = Moments(moments.gram, cross, moments.target, moments.target_sum, moments.positions)
+        found = solve(part, anchor, ridge, with_bias)
+        if found is None:
+            break
+        weight = found
+    return weight
+
+
+def wanted(rows: Rows, weight: FloatArray, phi: Clipping) -> NDArray[np.float32]:
+    """(p, o): per position the admissible target that is nearest to the prediction."""
+    prediction = rows.x @ weight.astype(np.float32)
+    if rows.shift is None:
+        return phi.nearest(rows.t, prediction)
+    return phi.nearest(rows.t + rows.shift, prediction + rows.shift) - rows.shift
+
+
+def error_behind(rows: Rows, weight: FloatArray, phi: Clipping) -> float:
+    """Mean squared error behind the activation, summed over outputs."""
+    shift = np.float32(0) if rows.shift is None else rows.shift
+    difference = phi(rows.x @ weight.astype(np.float32) + shift) - phi(rows.t + shift)
+    return float(np.einsum("po,po->", difference, difference, dtype=np.float64)) / max(len(rows.x), 1)
