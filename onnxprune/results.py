@@ -185,6 +185,60 @@ class TargetSummary:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """The share of `samples` on which two models say the same, with the Wilson score interval at 95 %."""
+
+    share: float
+    low: float
+    high: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class OutputFidelity:
+    """One output of a candidate against the original's, over all samples; see measure/fidelity.py for the definitions.
+
+    Numbers are None where they have no meaning; `reason` says why there is no agreement. `not_finite` counts elements
+    that are NaN or infinite in either model, `clashes` those that are so in one only: then the error is infinite.
+    """
+
+    name: str
+    relative_error: float | None
+    max_absolute: float | None
+    cosine: float | None
+    agreement: Agreement | None
+    reason: str | None
+    elements: int
+    not_finite: int = 0
+    clashes: int = 0
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far a candidate does what the original does, on `samples` samples without labels."""
+
+    samples: int
+    outputs: tuple[OutputFidelity, ...]
+
+    @property
+    def worst_agreement(self) -> Agreement | None:
+        """The least agreement of all outputs that have one."""
+        found = [output.agreement for output in self.outputs if output.agreement is not None]
+        return min(found, key=lambda one: one.share, default=None)
+
+    @property
+    def agreement(self) -> float | None:
+        """Its share, 0 to 1."""
+        worst = self.worst_agreement
+        return None if worst is None else worst.share
+
+    @property
+    def worst_error(self) -> float | None:
+        """The largest relative error of all outputs that have one."""
+        return max((o.relative_error for o in self.outputs if o.relative_error is not None), default=None)
+
+
+@dataclass(frozen=True)
 class ShrinkResult:
     """Outcome of `shrink`. `after`, `proof` and `written` are empty in a dry run or if nothing was removed.
 

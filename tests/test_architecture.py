@@ -24,7 +24,7 @@ LAYERS = [
     {"cut", "provenance"},
     {"sensitivity", "samples"},
     {"choosing"},
-    {"repair", "proof", "request", "clock"},
+    {"repair", "proof", "request", "clock", "measure"},
     {"summaries", "differences", "system", "mend"},
     {"publish"},
     {"api"},
@@ -33,7 +33,7 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-ONNXRUNTIME_ROOMS = {"proof", "capture", "system"}
+ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "system"}
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from onnxprune.data import function as functions
 from onnxprune.data.calibration import Calibration, Feed
 from onnxprune.data.check import check_shapes, check_symbols, check_values
+from onnxprune.data.code import is_function, label_of, loaded
 from onnxprune.data.fit import Raw, fit, takes_pixels
 from onnxprune.data.folder import Spooled, choose, read_folder
 from onnxprune.data.npy import read_npy, read_npz
@@ -26,7 +26,6 @@ from onnxprune.model.load import Model
 
 Arrays = Mapping[str, NDArray[Any]]
 Source = str | os.PathLike[str] | Sequence[str] | Arrays | Callable[[], Any]
-_FUNCTION = re.compile(r".+\.py:[^\W\d]\w*", re.DOTALL)
 _FORMS = "Data is calib.npz, x=a.npy, a folder of images or arrays, file.py:function, or random."
 
 
@@ -49,7 +48,7 @@ def open_data(
     if isinstance(text, Mapping):
         return opened.arrays(functions.to_arrays(text, specs, "the data"), "arrays")
     if callable(text):
-        name, file = functions.label_of(text)
+        name, file = label_of(text)
         return opened.function(text, name, file)
     if isinstance(text, (str, os.PathLike)):
         return opened.text(os.fspath(text))
@@ -72,9 +71,9 @@ class _Opening:
             raise UsageError(f"not a data source: {text!r}", hint=_FORMS)
         path = Path(text)
         if not os.path.lexists(text):
-            if _FUNCTION.fullmatch(text):
+            if is_function(text):
                 label = path.name
-                with functions.loaded(text) as function:
+                with loaded(text) as function:
                     return self.function(function, label, text.rpartition(":")[0])
             if "=" in text:
                 return self.named([text])

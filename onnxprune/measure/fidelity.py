@@ -1,0 +1,130 @@
+"""Does the candidate do what the original does? Without labels, on samples that nothing was fitted to.
+
+a is an output of the original, b the candidate's, over all samples:
+
+- relative error: ||a - b|| / ||a|| (Frobenius), and the largest |a - b|;
+- cosine: of the flattened values of one sample, mean over the samples (two zero vectors: 1; one: 0);
+- agreement of class scores: the share of samples whose largest entry is at the same index (top-1; ties go to the
+  lowest index). Class scores are floats of shape (N, C) or (N, C, 1, .., 1) with C >= 2. Nothing in a model tells
+  scores from other vectors; for any other shape there is no agreement, with a reason;
+- agreement of integers, booleans and strings: the share of equal elements.
+
+The samples are axis 0 of an output if it is as long as the longest axis 0 among the inputs; otherwise what one feed
+gives is one sample. The interval of an agreement counts samples, not elements: those of one sample hang together.
+
+Elements that are the same NaN or infinity in both models are left out of the sums; one that is not finite in one model
+only makes the errors infinite. Both are counted. Values are compared batch by batch and dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onnxprune.capture.session import open_session
+from onnxprune.errors import DataError, ModelError, OutputError
+from onnxprune.measure.tally import Tally, tally
+from onnxprune.model.load import Model
+from onnxprune.model.save import write
+from onnxprune.results import Fidelity, OutputFidelity
+
+Array = NDArray[Any]
+_TYPES = {
+    f"tensor({name})"
+    for name in (
+        *("float16", "float", "double", "bool", "string"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    )
+}
+
+
+def fidelity(
+    original: Model | Path,
+    candidate: Model | Path,
+    batches: Iterable[Mapping[str, Array]],
+    *,
+    threads: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Fidelity:
+    """Run both on every feed and compare all outputs. `progress` hears the number of samples that are done.
+
+    Raises ModelError (a model cannot be loaded, an output is missing), DataError (one does not run on the feeds, or
+    there are none).
+    """
+    with _session(original, "the original", threads) as a, _session(candidate, "the candidate", threads) as b:
+        kinds = {value.name: value.type for value in a.get_outputs()}
+        missing = sorted(set(kinds) - {value.name for value in b.get_outputs()})
+        if missing:
+            raise ModelError(f"the candidate has no output {missing[0]!r}")
+        names = [name for name, kind in kinds.items() if kind in _TYPES]
+        tallies: dict[str, Tally] = {}
+        samples = 0
+        for feed in batches:
+            rows = _rows(feed)
+            first, second = _run(a, names, feed, "the original"), _run(b, names, feed, "the candidate")
+            for name, x, y in zip(names, first, second, strict=True):
+                if name not in tallies:
+                    tallies[name] = tally(x)
+                tallies[name].add(x, y, rows)
+            samples += rows
+            if progress is not None:
+                progress(samples)
+    if not samples:
+        raise DataError("there are no samples to compare the models on")
+    return Fidelity(
+        samples,
+        tuple(
+            tallies[name].result(name)
+            if name in tallies
+            else OutputFidelity(name, None, None, None, None, f"it is a {kind}, which is not compared", 0)
+            for name, kind in kinds.items()
+        ),
+    )
+
+
+def _rows(feed: Mapping[str, Array]) -> int:
+    return max((array.shape[0] for array in feed.values() if array.ndim), default=1)
+
+
+def _run(session: Any, names: list[str], feed: Mapping[str, Array], what: str) -> list[Array]:
+    if not names:
+        return []
+    try:
+        found: list[Array] = session.run(names, dict(feed))
+    except Exception as error:  # onnxruntime raises many types
+        raise DataError(f"{what} does not run on the samples: {error}") from error
+    return found
+
+
+@contextlib.contextmanager
+def _session(model: Model | Path, what: str, threads: int) -> Iterator[Any]:
+    """A model in ONNX Runtime, from its own file where it has one that is not reached through links."""
+    with contextlib.ExitStack() as stack:
+        path = model if isinstance(model, Path) else _own_file(model)
+        if path is None:
+            assert isinstance(model, Model)
+            try:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxprune-")))
+            except OSError as error:
+                raise OutputError(
+                    f"cannot use the temporary folder {tempfile.gettempdir()!r}: {error.strerror or error}",
+                    hint="Set TMPDIR to a folder with room for the model.",
+                ) from error
+            path = folder / "model.onnx"
+            write(model, path, external_data="always")  # mapped by the runtime, and without a limit of 2 GB
+        try:
+            session = open_session(path, threads)
+        except Exception as error:  # onnxruntime raises many types
+            raise ModelError(f"ONNX Runtime cannot load {what}: {error}") from error
+        yield session
+
+
+def _own_file(model: Model) -> Path | None:
+    if model.source is None or model.path is None or any(path.is_symlink() for path in model.origin):
+        return None
+    return model.path

@@ -1,0 +1,163 @@
+"""Streamed sums that compare one output of two models; the definitions are in fidelity.py."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.measure.wilson import wilson
+from onnxprune.results import Agreement, OutputFidelity
+
+Array = NDArray[Any]
+NO_SAMPLES = "its first axis does not count samples"
+ONE_CLASS = "it holds one number per sample, which has no top class"
+NOT_SCORES = "its samples have {rank} axes: no axis of classes can be told from the others"
+CHUNK = 1 << 22  # elements that are compared at once, in samples as a whole
+RESHAPED = "its shape depends on the values, and differs between the models on {count} of {total} feeds"
+
+
+class Tally(ABC):
+    """Add pairs of values, then ask for the result."""
+
+    def __init__(self) -> None:
+        self.elements = self.feeds = self.reshaped = self.samples = 0
+
+    def add(self, a: Array, b: Array, rows: int) -> None:
+        """One feed of `rows` samples: a from the original, b from the candidate."""
+        self.feeds += 1
+        if a.shape != b.shape:
+            self.reshaped += 1
+            return
+        if not a.size:
+            return
+        own = a.ndim > 0 and a.shape[0] == rows
+        self.elements += a.size
+        self.samples += rows if own else 1
+        if not own:
+            self._add(a, b, own)
+            return
+        step = max(1, CHUNK // (a.size // rows))
+        for start in range(0, rows, step):
+            self._add(a[start : start + step], b[start : start + step], own)
+
+    def result(self, name: str) -> OutputFidelity:
+        if self.reshaped:
+            reason = RESHAPED.format(count=self.reshaped, total=self.feeds)
+            return OutputFidelity(name, None, None, None, None, reason, self.elements)
+        return self._result(name)
+
+    @abstractmethod
+    def _add(self, a: Array, b: Array, own: bool) -> None:
+        """Values of equal shapes; `own`: axis 0 counts samples."""
+
+    @abstractmethod
+    def _result(self, name: str) -> OutputFidelity: ...
+
+
+def tally(value: Array) -> Tally:
+    """For an output that looks like `value`."""
+    return Reals() if value.dtype.kind == "f" else Symbols()
+
+
+class Reals(Tally):
+    """Floating-point values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.difference = self.norm = self.largest = self.cosines = 0.0
+        self.not_finite = self.clashes = self.same_top = 0
+        self.reason: str | None = None
+
+    def _add(self, a: Array, b: Array, own: bool) -> None:
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        reason = _no_classes(a, own)
+        self.reason = self.reason or reason
+        if reason is None:
+            flat = a.reshape(len(a), -1), b.reshape(len(b), -1)
+            self.same_top += int((np.argmax(flat[0], axis=1) == np.argmax(flat[1], axis=1)).sum())
+        odd = ~(np.isfinite(a) & np.isfinite(b))
+        if odd.any():
+            self.not_finite += int(odd.sum())
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            self.clashes += int((odd & ~same).sum())
+            a, b = np.where(odd, 0.0, a), np.where(odd, 0.0, b)
+        rows = len(a) if own else 1
+        x, y = a.reshape(rows, -1), b.reshape(rows, -1)
+        d = x - y
+        self.difference += float(np.einsum("ij,ij->", d, d))
+        self.norm += float(np.einsum("ij,ij->", x, x))
+        self.largest = max(self.largest, float(np.abs(d).max(initial=0.0)))
+        self.cosines += float(_cosines(x, y).sum())
+
+    def _result(self, name: str) -> OutputFidelity:
+        reason = self.reason
+        agreement = None if reason or not self.samples else agreed(self.same_top / self.samples, self.samples)
+        if not self.elements:
+            return OutputFidelity(name, None, None, None, None, "it has no elements", 0)
+        clash = self.clashes > 0
+        return OutputFidelity(
+            name,
+            math.inf if clash else _ratio(self.difference, self.norm),
+            math.inf if clash else self.largest,
+            None if clash else self.cosines / self.samples,
+            agreement,
+            reason,
+            self.elements,
+            self.not_finite,
+            self.clashes,
+        )
+
+
+class Symbols(Tally):
+    """Integers, booleans, strings: equal or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.equal = 0
+
+    def _add(self, a: Array, b: Array, own: bool) -> None:
+        self.equal += int(np.asarray(a == b).sum())
+
+    def _result(self, name: str) -> OutputFidelity:
+        if not self.elements:
+            return OutputFidelity(name, None, None, None, None, "it has no elements", 0)
+        agreement = agreed(self.equal / self.elements, self.samples)
+        return OutputFidelity(name, None, None, None, agreement, None, self.elements)
+
+
+def agreed(share: float, samples: int) -> Agreement:
+    """A share with its interval."""
+    low, high = wilson(share, samples)
+    return Agreement(share, low, high, samples)
+
+
+def _no_classes(a: Array, own: bool) -> str | None:
+    """Why a value holds no class scores; None if it does."""
+    if not own:
+        return NO_SAMPLES
+    if a.ndim < 2 or a[0:1].size == 1:
+        return ONE_CLASS
+    if math.prod(a.shape[2:]) != 1:
+        return NOT_SCORES.format(rank=a.ndim - 1)
+    return None
+
+
+def _ratio(difference: float, norm: float) -> float:
+    """sqrt(difference / norm); infinite where it cannot be told."""
+    if difference == 0:
+        return 0.0
+    found = math.sqrt(difference / norm) if norm else math.inf
+    return found if math.isfinite(found) else math.inf
+
+
+def _cosines(x: Array, y: Array) -> Array:
+    """Per row; two rows of zeros are alike, one is like nothing."""
+    norms = np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1)
+    dot = np.einsum("ij,ij->i", x, y)
+    both = norms[0] * norms[1]
+    found = np.divide(dot, both, out=np.zeros_like(dot), where=both > 0)
+    return np.where((norms[0] == 0) & (norms[1] == 0), 1.0, np.clip(found, -1.0, 1.0))
