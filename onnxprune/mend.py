@@ -61,4 +61,6 @@ def _why(trace: Trace, name: str) -> str:
         return "it is a grouped convolution"
     if linear_layer(trace.graph, node) is None:
         return f"this form of {node.op_type} is not seen as a matrix product"
+    if any(key and key not in trace.graph.model.tensors for key in node.inputs[1:3]):
+        return "its weight or bias is in a Constant node"
     return "it shares its weight or bias with another layer"

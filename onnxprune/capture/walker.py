@@ -21,6 +21,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
 
 Array = NDArray[Any]
+_WEIGHTS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
 class Walker:
@@ -39,6 +40,10 @@ class Walker:
         self._reads = _reads(self.graph)
         self._outputs = {value.name for value in model.proto.graph.output}
         self._state = [dict(batch) for batch in batches]
+        for constant in self.graph.constants.values():  # weights in Constant nodes can be replaced like initializers
+            if constant.node is not None and constant.scope == 0 and constant.dtype in _WEIGHTS:
+                self.tensors[constant.key] = LazyTensor.from_array(constant.key, constant.array(), constant.dtype)
+                self._done.add(constant.node)
 
     def reach(self, keys: Iterable[str]) -> None:
         """Compute `keys` (and what lies before them) for all batches, and keep them until `forget`."""
