@@ -16,7 +16,7 @@ PACKAGE = ROOT / "onnxprune"
 LAYERS = [
     {"errors", "units", "results"},
     {"model"},
-    {"ops"},
+    {"ops", "grad"},
     {"trace", "data"},
     {"capture", "reference"},
     {"score", "allocate"},

@@ -1,0 +1,71 @@
+"""Concrete shapes and element types of all values of a model, for feeds of known sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TypeProto
+
+from onnxprune.capture.session import open_session
+
+Shape = tuple[int, ...]
+
+
+def concrete_shapes(
+    proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, Shape], dict[str, int]]:
+    """Shape and element type of every value of the top level, when the model runs on `feeds`.
+
+    Shape inference with the sizes of the feeds gives most of them without running anything; what it leaves open is
+    read off one run that returns those values only. Values that are not tensors are left out.
+    """
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(proto)
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for value in fixed.graph.input:
+        if value.name in feeds:
+            dtype = value.type.tensor_type.elem_type
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, dtype, feeds[value.name].shape))
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in fixed.graph.initializer}
+    types = {tensor.name: tensor.data_type for tensor in fixed.graph.initializer}
+    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
+        _read(value.name, value.type, shapes, types)
+    names = {name for node in fixed.graph.node for name in node.output if name}
+    _measure(fixed, feeds, sorted(name for name in names if name not in shapes), shapes, types)
+    return shapes, types
+
+
+def _read(name: str, kind: TypeProto, shapes: dict[str, Shape], types: dict[str, int]) -> None:
+    if not kind.HasField("tensor_type"):
+        return
+    tensor = kind.tensor_type
+    if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        shapes[name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+        types[name] = tensor.elem_type
+
+
+def _measure(
+    fixed: onnx.ModelProto,
+    feeds: Mapping[str, NDArray[Any]],
+    missing: list[str],
+    shapes: dict[str, Shape],
+    types: dict[str, int],
+) -> None:
+    if not missing:
+        return
+    del fixed.graph.output[:]
+    fixed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
+    session = open_session(fixed)
+    wanted = {value.name for value in session.get_inputs()}
+    results = session.run(missing, {name: array for name, array in feeds.items() if name in wanted})
+    for name, array in zip(missing, results, strict=True):
+        if isinstance(array, np.ndarray) and array.dtype.kind != "O":
+            shapes[name] = array.shape
+            types[name] = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)

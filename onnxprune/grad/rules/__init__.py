@@ -1,0 +1,13 @@
+"""One family of operators a file. Importing this package registers all rules."""
+
+from onnxprune.grad.rules import (
+    contraction,
+    convolution,
+    elementwise,
+    movement,
+    normalization,
+    pooling,
+    reduction,
+)
+
+__all__ = ["contraction", "convolution", "elementwise", "movement", "normalization", "pooling", "reduction"]

@@ -1,0 +1,133 @@
+"""Element-wise operators: a table of derivatives, dx as an expression in x, y and dy.
+
+Where the output says enough, it is read instead of the input: the runtime can then still fuse the forward operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from onnxprune.grad.builder import Value
+from onnxprune.grad.call import Call, NoRule
+from onnxprune.grad.registry import constant_almost_everywhere, gradient
+
+UNARY: dict[str, Callable[[Call], Value]] = {
+    "Exp": lambda op: op.dy * op.y,
+    "HardSwish": lambda op: op.dy * _hard_swish(op.x),
+    "Identity": lambda op: op.dy,
+    "Log": lambda op: op.dy / op.x,
+    "Neg": lambda op: -op.dy,
+    "Relu": lambda op: op.dy.where(op.y > 0),
+    "Sigmoid": lambda op: op.dy * (op.y * (1 - op.y)),
+    "Sqrt": lambda op: op.dy / (2 * op.y),
+    "Tanh": lambda op: op.dy * (1 - op.y * op.y),
+}
+
+for _name, _derivative in UNARY.items():
+
+    @gradient(_name)
+    def _unary(op: Call, derivative: Callable[[Call], Value] = _derivative) -> None:
+        op.give(0, derivative(op))
+
+
+def _hard_swish(x: Value) -> Value:
+    """x * max(0, min(1, x/6 + 1/2)): the slope is 0, then x/3 + 1/2, then 1."""
+    inner = (x > -3) & (x < 3)
+    return x.at.select(inner, x * (1 / 3) + 0.5, (x > 0).cast(x.dtype))
+
+
+@gradient("LeakyRelu")
+def leaky_relu(op: Call) -> None:
+    """A negative slope changes the sign of the output, so the input decides."""
+    op.give(0, op.at.select(op.x > 0, op.dy, op.dy * op.attribute("alpha", 0.01)))
+
+
+@gradient("HardSigmoid")
+def hard_sigmoid(op: Call) -> None:
+    """max(0, min(1, alpha * x + beta)) varies where it is strictly between."""
+    op.give(0, (op.dy * op.attribute("alpha", 0.2)).where((op.y > 0) & (op.y < 1)))
+
+
+@gradient("Clip")
+def clip(op: Call) -> None:
+    """The bounds are attributes up to opset 10 and inputs, one or both, from 11 on."""
+    if op.wants(1, 2):
+        raise NoRule("its bounds are computed")
+    low: Value | float | None = op.input(1) if op.has(1) else op.attribute("min")
+    high: Value | float | None = op.input(2) if op.has(2) else op.attribute("max")
+    masks = [op.y > low] if low is not None else []
+    masks += [op.y < high] if high is not None else []
+    op.give(0, op.dy if not masks else op.dy.where(masks[0] if len(masks) == 1 else masks[0] & masks[1]))
+
+
+@gradient("Dropout")
+def dropout(op: Call) -> None:
+    """Identity, as it is in inference; with a mask there is no rule."""
+    training = op.constant(2)
+    if training is not None and bool(training.any()):
+        raise NoRule("it runs in training mode")
+    op.give(0, op.dy)
+
+
+@gradient("Cast")
+def cast(op: Call) -> None:
+    """Between float types; a cast to integers carries no gradient and never comes here."""
+    op.give(0, op.dy.cast(op.x.dtype))
+
+
+@gradient("Add", "Sum")
+def add(op: Call) -> None:
+    for slot in sorted(op.wanted):
+        op.give(slot, op.dy)
+
+
+@gradient("Sub")
+def sub(op: Call) -> None:
+    if op.wants(0):
+        op.give(0, op.dy)
+    if op.wants(1):  # the smaller of the two is negated
+        op.give(1, -op.dy.summed_to(op.shape(1)))
+
+
+@gradient("Mul")
+def mul(op: Call) -> None:
+    for slot in sorted(op.wanted):
+        op.give(slot, op.dy * op.input(1 - slot))
+
+
+@gradient("Div")
+def div(op: Call) -> None:
+    """y = a / b: da = dy / b, db = -dy * y / b."""
+    if op.wants(0):
+        op.give(0, op.dy / op.input(1))
+    if op.wants(1):
+        op.give(1, -((op.dy * op.y).summed_to(op.shape(1)) / op.input(1)))
+
+
+@gradient("Pow")
+def power(op: Call) -> None:
+    """x ** n for a constant n: dx = dy * n * x ** (n - 1)."""
+    if op.wants(1):
+        raise NoRule("its exponent is computed")
+    exponent = op.constant(1)
+    if exponent is None or exponent.size != 1:
+        raise NoRule("its exponent is not a single number")
+    n = float(exponent.ravel()[0])
+    if n == 0:
+        op.give(0, op.dy * 0)
+    elif n == 1:
+        op.give(0, op.dy)
+    elif n == 2:
+        op.give(0, op.dy * op.x * 2)
+    else:
+        slope = op.at.node("Pow", [op.x, op.at.constant(np.array(n - 1), op.x.dtype)], op.x.shape, op.x.dtype)
+        op.give(0, op.dy * slope * n)
+
+
+constant_almost_everywhere(
+    "Shape", "Size", "ArgMax", "ArgMin", "Ceil", "Floor", "Round", "Sign", "NonZero", "IsNaN", "IsInf"
+)
+constant_almost_everywhere("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not")
+constant_almost_everywhere("ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")

@@ -1,0 +1,97 @@
+"""Operators that move values, against finite differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from grad_support import Array, N, check, draw
+
+
+def ints(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "attributes", "opset"),
+    [
+        ("Reshape", ["shape"], {}, 17),
+        ("Flatten", [], {"axis": 2}, 17),
+        ("Squeeze", ["axes"], {}, 17),
+        ("Squeeze", [], {"axes": [2]}, 11),
+        ("Unsqueeze", ["axes"], {}, 17),
+        ("Unsqueeze", [], {"axes": [0, 2]}, 11),
+        ("Transpose", [], {}, 17),
+        ("Transpose", [], {"perm": [1, 2, 0]}, 7),
+    ],
+)
+def test_same_elements(name: str, inputs: list[str], attributes: dict[str, Any], opset: int) -> None:
+    constants = {"shape": ints(2, -1), "axes": ints(2)}
+    x = draw(0, 2, 3, 1)
+    check(
+        [N(name, ["x", *inputs], ["y"], **attributes)], {"x": x}, ["x"],
+        constants={name: constants[name] for name in inputs}, opset=opset,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [1, -2])
+def test_concat(axis: int) -> None:
+    feeds = {"a": draw(0, 2, 3, 2), "b": draw(1, 2, 1, 2), "c": draw(2, 2, 2, 2)}
+    check([N("Concat", ["a", "b", "c", "a"], ["y"], axis=axis)], feeds, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(("opset", "sizes"), [(7, True), (11, True), (13, True), (17, False), (18, True)])
+def test_split(opset: int, sizes: bool) -> None:
+    attributes: dict[str, Any] = {"axis": 1}
+    inputs = ["x"]
+    if sizes and opset < 13:
+        attributes["split"] = [1, 3]
+    elif sizes:
+        inputs.append("sizes")
+    nodes = [N("Split", inputs, ["p", "q"], **attributes), N("Tanh", ["p"], ["y"]), N("Tanh", ["q"], ["z"])]
+    constants = {"sizes": ints(1, 3)} if len(inputs) > 1 else {}
+    check(nodes, {"x": draw(0, 2, 4)}, ["x"], constants=constants, opset=opset, outputs=["y", "z"])
+    check(nodes, {"x": draw(0, 2, 4)}, ["x"], constants=constants, opset=opset, outputs=["z"])
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes", "steps"),
+    [
+        ([1], [3], [0], [1]),
+        ([0, 1], [2, 100], [0, 1], [1, 1]),
+        ([-2, 0], [2**31, -1], [1, 0], [1, 1]),
+        ([0, 1], [4, 5], [0, 1], [2, 3]),
+        ([-1], [-(2**31)], [1], [-1]),
+        ([4], [0], [1], [-2]),
+        ([100], [-6], [1], [-3]),
+    ],
+)
+def test_slice(starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> None:
+    constants = {"s": ints(*starts), "e": ints(*ends), "a": ints(*axes), "t": ints(*steps)}
+    check([N("Slice", ["x", "s", "e", "a", "t"], ["y"])], {"x": draw(0, 4, 5)}, ["x"], constants=constants)
+
+
+def test_slice_with_attributes() -> None:
+    nodes = [N("Slice", ["x"], ["y"], starts=[1, -2], ends=[3, 2**31 - 1], axes=[0, 1])]
+    check(nodes, {"x": draw(0, 4, 5, dtype=np.float32)}, ["x"], opset=9, step=1.0)
+
+
+@pytest.mark.parametrize("pads", [[0, 1, 2, 0], [1, -1, 0, 2], [-1, 0, -1, -2]])
+def test_pad(pads: list[int]) -> None:
+    check([N("Pad", ["x", "p"], ["y"])], {"x": draw(0, 4, 5)}, ["x"], constants={"p": ints(*pads)})
+
+
+def test_pad_with_attributes_and_axes() -> None:
+    check([N("Pad", ["x"], ["y"], pads=[0, 1, 2, 0])], {"x": draw(0, 3, 2)}, ["x"], opset=10)
+    constants = {"p": ints(2, 1), "v": np.array(1.5), "a": ints(-1)}
+    check([N("Pad", ["x", "p", "v", "a"], ["y"])], {"x": draw(0, 3, 2)}, ["x"], constants=constants, opset=18)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4), (5, 3, 2, 4), (1,)])
+def test_expand(shape: tuple[int, ...]) -> None:
+    check([N("Expand", ["x", "s"], ["y"])], {"x": draw(0, 3, 1, 4)}, ["x"], constants={"s": ints(*shape)})
+
+
+def test_tile() -> None:
+    check([N("Tile", ["x", "r"], ["y"])], {"x": draw(0, 2, 3)}, ["x"], constants={"r": ints(2, 3)})
