@@ -137,6 +137,7 @@ def shrink(
         after=done.after,
         proof=done.proof,
         repair=done.repair,
+        fidelity=done.fidelity,
         written=done.written,
         calibration=calibration_summary(found),
         seconds=clock.finish(),

@@ -1,4 +1,4 @@
-"""Write beside the target, prove, repair, check again, and rename into place: all or nothing."""
+"""Write beside the target, prove, repair, check again, measure, and rename into place: all or nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxprune.clock import Clock
 from onnxprune.cut import planned_shapes
+from onnxprune.measure.fidelity import fidelity
 from onnxprune.mend import mend
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
@@ -18,7 +19,7 @@ from onnxprune.model.save import Staged
 from onnxprune.plan import Plan
 from onnxprune.proof.masked import check_runs, check_shapes, prove
 from onnxprune.provenance import record
-from onnxprune.results import ModelSummary, ProofSummary, RepairSummary
+from onnxprune.results import Fidelity, ModelSummary, ProofSummary, RepairSummary
 from onnxprune.samples import Samples
 from onnxprune.summaries import proof_summary, summary
 from onnxprune.trace import Trace
@@ -52,6 +53,7 @@ class Published:
 
     proof: ProofSummary | None
     repair: RepairSummary | None
+    fidelity: Fidelity | None
     written: tuple[Path, ...]
     after: ModelSummary
 
@@ -70,9 +72,11 @@ def publish(
             proof = proof_summary(prove(traced, keep, staged.path, seed=how.seed, threads=how.threads))
             repaired, fixed = _mended(traced, keep, recorded, how, clock)
             if repaired is recorded:
+                measured = _measured(traced, staged.path, how, clock)
                 clock.start("write")
                 written = staged.commit()
-                return Published(proof, fixed, written, summary(recorded, build(recorded), facts, how.target.name))
+                after = summary(recorded, build(recorded), facts, how.target.name)
+                return Published(proof, fixed, measured, written, after)
     else:
         repaired, fixed = _mended(traced, keep, recorded, how, clock)
     clock.start("write")
@@ -80,9 +84,19 @@ def publish(
         if proof is not None:
             clock.start("verify")
             check_runs(traced, staged.path, checker=proof.checker_ok, seed=how.seed, threads=how.threads)
+        measured = _measured(traced, staged.path, how, clock)
         clock.start("write")
         written = staged.commit()
-    return Published(proof, fixed, written, summary(repaired, build(repaired), facts, how.target.name))
+    return Published(proof, fixed, measured, written, summary(repaired, build(repaired), facts, how.target.name))
+
+
+def _measured(traced: Trace, candidate: Path, how: Publication, clock: Clock) -> Fidelity | None:
+    """The candidate against the original on the samples that are held out."""
+    if how.samples is None:
+        return None
+    clock.start("measure")
+    batches = how.samples.batches[-how.samples.held_out :]
+    return fidelity(traced.graph.model, candidate, batches, threads=how.threads, progress=clock.steps())
 
 
 def _mended(

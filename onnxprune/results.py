@@ -242,7 +242,7 @@ class Fidelity:
 class ShrinkResult:
     """Outcome of `shrink`. `after`, `proof` and `written` are empty in a dry run or if nothing was removed.
 
-    `asked_ratio` is None with a target or a plan, `target` without one, `calibration` without data.
+    `asked_ratio` is None with a target or a plan, `target` without one, `calibration` and `fidelity` without data.
     """
 
     before: ModelSummary
@@ -258,6 +258,7 @@ class ShrinkResult:
     notes: tuple[str, ...] = ()
     target: TargetSummary | None = None
     calibration: CalibrationSummary | None = None
+    fidelity: Fidelity | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ _SAYING = {
     "cut": "cutting",
     "repair": "repairing",
     "verify": "verifying",
+    "measure": "comparing with the original",
     "write": "writing",
 }
 

@@ -1,4 +1,4 @@
-"""Does the candidate do what the original does? Without labels, on samples that nothing was fitted to.
+"""Does the candidate do what the original does? Without labels, on samples that no weight was fitted to.
 
 a is an output of the original, b the candidate's, over all samples:
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,12 @@ _TYPES = {
 def fidelity(
     original: Model | Path,
     candidate: Model | Path,
-    batches: Iterable[Mapping[str, Array]],
+    batches: Sequence[Mapping[str, Array]],
     *,
     threads: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Fidelity:
-    """Run both on every feed and compare all outputs. `progress` hears the number of samples that are done.
+    """Run both on every feed and compare all outputs. `progress` hears (feeds done, feeds in all).
 
     Raises ModelError (a model cannot be loaded, an output is missing), DataError (one does not run on the feeds, or
     there are none).
@@ -64,7 +64,7 @@ def fidelity(
         names = [name for name, kind in kinds.items() if kind in _TYPES]
         tallies: dict[str, Tally] = {}
         samples = 0
-        for feed in batches:
+        for number, feed in enumerate(batches):
             rows = _rows(feed)
             first, second = _run(a, names, feed, "the original"), _run(b, names, feed, "the candidate")
             for name, x, y in zip(names, first, second, strict=True):
@@ -73,7 +73,7 @@ def fidelity(
                 tallies[name].add(x, y, rows)
             samples += rows
             if progress is not None:
-                progress(samples)
+                progress(number + 1, len(batches))
     if not samples:
         raise DataError("there are no samples to compare the models on")
     return Fidelity(

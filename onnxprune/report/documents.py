@@ -11,10 +11,12 @@ from onnxprune.results import (
     CalibrationSummary,
     Difference,
     Environment,
+    Fidelity,
     GroupSummary,
     Inspection,
     LayerCost,
     ModelSummary,
+    OutputFidelity,
     ProofSummary,
     RepairSummary,
     ShrinkResult,
@@ -67,6 +69,7 @@ def shrink(result: ShrinkResult) -> Document:
         "calibration": None if result.calibration is None else _calibration(result.calibration),
         "repair": None if result.repair is None else _repair(result.repair),
         "proof": None if result.proof is None else _proof(result.proof),
+        "fidelity": None if result.fidelity is None else _fidelity(result.fidelity),
         "written": [_path(path) for path in result.written],
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
         "notes": list(result.notes),
@@ -249,6 +252,37 @@ def _proof(proof: ProofSummary) -> Document:
         "tolerance_policy": proof.tolerance_policy,
         "sensitive": proof.sensitive,
         "notes": list(proof.notes),
+    }
+
+
+def _fidelity(found: Fidelity) -> Document:
+    return {
+        "samples_count": found.samples,
+        "agreement_ratio": found.agreement,
+        "worst_error_relative": found.worst_error,
+        "outputs": [_output(output) for output in found.outputs],
+    }
+
+
+def _output(found: OutputFidelity) -> Document:
+    agreement = found.agreement
+    return {
+        "name": found.name,
+        "agreement": None
+        if agreement is None
+        else {
+            "share_ratio": agreement.share,
+            "low_ratio": agreement.low,
+            "high_ratio": agreement.high,
+            "samples_count": agreement.samples,
+        },
+        "no_agreement_because": found.reason,
+        "error_relative": found.relative_error,
+        "error_absolute": found.max_absolute,
+        "mean_cosine": found.cosine,
+        "elements_count": found.elements,
+        "not_finite_count": found.not_finite,
+        "clashes_count": found.clashes,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
+from onnxprune.report.fidelity import advice, fidelity_lines
 from onnxprune.report.shared import (
     STAGES,
     before_after,
@@ -43,6 +44,8 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
     if result.after is not None:
         blocks.append(before_after(result.before, result.after))
     blocks.extend(notes(*result.notes, *(result.proof.notes if result.proof else ())))
+    if result.fidelity is not None:
+        blocks.extend(notes(*advice(result.fidelity)))
     blocks.extend(_outcome(result, dry_run))
     return tuple(blocks)
 
@@ -87,6 +90,10 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
         rows.append(("", tolerance_text(result.proof), ""))
+    if result.fidelity is not None:
+        first, *rest = fidelity_lines(result.fidelity)
+        rows.append(("measured", first, _time(result, "measure")))
+        rows.extend(("", line, "") for line in rest)
     return tuple(rows)
 
 

@@ -61,7 +61,7 @@ def test_progress_counts(tmp_path: Path) -> None:
     steps: list[Progress] = []
     onnxprune.shrink(DIGITS, tmp_path / "x.onnx", data={"image": images()}, ratio=0.2, progress=steps.append)
     order = list(dict.fromkeys(step.stage for step in steps))
-    assert order == ["load", "trace", "capture", "plan", "cut", "write", "verify", "repair"]
+    assert order == ["load", "trace", "capture", "plan", "cut", "write", "verify", "repair", "measure"]
     for stage in ("capture", "plan", "repair"):
         counted = [step for step in steps if step.stage == stage and step.total]
         assert [step.done for step in counted] == list(range(1, len(counted) + 1)) and len(counted) > 3

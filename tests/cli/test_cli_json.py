@@ -13,13 +13,14 @@ from cli_support import Call, Document
 from onnxprune.report.documents import dumps
 
 UNITS = re.compile(
-    r"(^|_)(bytes|s|count|indices|ratio|relative|absolute|shape|version|code)$",
+    r"(^|_)(bytes|s|count|indices|ratio|cosine|relative|absolute|shape|version|code)$",
 )
 
 CALLS = {
     "shrink": ("shrink", "digits.onnx"),
     "shrink --dry-run": ("shrink", "digits.onnx", "--dry-run"),
     "shrink --ratio 0": ("shrink", "digits.onnx", "--ratio", "0"),
+    "shrink --data": ("shrink", "digits.onnx", "--data", "random", "--samples", "20"),
     "shrink --plan": ("shrink", "digits.onnx", "--plan", "p.json"),
     "inspect": ("inspect", "digits.onnx"),
     "inspect --groups": ("inspect", "digits.onnx", "--groups"),

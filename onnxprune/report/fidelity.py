@@ -1,0 +1,48 @@
+"""How well a result does what the original does, in words."""
+
+from __future__ import annotations
+
+from onnxprune.results import Fidelity, OutputFidelity
+from onnxprune.units import format_percent, plural
+
+POOR_AGREEMENT, POOR_ERROR = 0.9, 0.3
+
+
+def fidelity_lines(found: Fidelity) -> tuple[str, ...]:
+    """Agreement with its interval, where there is one; the error of the outputs, or why nothing was compared."""
+    worst = _least_agreement(found)
+    of = f" (the worst of {len(found.outputs)} outputs)" if len(found.outputs) > 1 else ""
+    lines = []
+    if worst is not None and worst.agreement is not None:
+        agreement = worst.agreement
+        what = "of all values" if worst.relative_error is None else "top-1"
+        lines.append(
+            f"agreement {format_percent(agreement.share)} {what} with the original, "
+            f"{plural(agreement.samples, 'held-out sample')} "
+            f"(95 % CI {agreement.low * 100:.1f}-{agreement.high * 100:.1f} %){of}"
+        )
+    if found.worst_error is not None:
+        lines.append(f"output error {format_percent(found.worst_error)}{of}")
+    if worst is None:
+        reason = next((output.reason for output in found.outputs if output.reason), "there are no outputs")
+        on = f" on {plural(found.samples, 'held-out sample')}"
+        lines = [f"{line}{on}" for line in lines] + [f"no agreement of classes: {reason}"]
+    return tuple(lines)
+
+
+def advice(found: Fidelity) -> tuple[str, ...]:
+    """What to know or try where the result is far from the original."""
+    odd = tuple(
+        f"output {output.name!r}: {plural(output.clashes, 'value')} NaN or infinite in one of the models only"
+        for output in found.outputs
+        if output.clashes
+    )
+    share, error = found.agreement, found.worst_error
+    if (share is not None and share < POOR_AGREEMENT) or (share is None and error is not None and error > POOR_ERROR):
+        return (*odd, "the result is far from the original: remove less, or give more samples")
+    return odd
+
+
+def _least_agreement(found: Fidelity) -> OutputFidelity | None:
+    with_one = [output for output in found.outputs if output.agreement is not None]
+    return min(with_one, key=lambda output: output.agreement.share if output.agreement else 1.0, default=None)
