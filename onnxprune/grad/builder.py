@@ -14,6 +14,7 @@ from onnx import NodeProto, TensorProto
 Shape = tuple[int, ...]
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _END = 2**31 - 1
+_SMALL = 2**18
 
 
 @dataclass
@@ -244,6 +245,8 @@ class Value:
         first, count = int(index[0]) if index.size else 0, index.size
         if np.array_equal(index, np.arange(first, first + count)):
             return self.pad({axis: (first, size - first - count)})
+        if axis == self.rank - 1 and axis > 0 and size * count <= _SMALL:  # moving single elements is slow
+            return self.matmul(self.at.constant(np.eye(size)[index], self.dtype))
         inverse = np.full(size, count)
         inverse[index] = np.arange(count)
         return self.pad({axis: (0, 1)}).take(inverse, axis)

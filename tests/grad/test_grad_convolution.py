@@ -68,7 +68,7 @@ def test_conv_in_old_opsets(opset: int, group: int, stride: int) -> None:
 def test_conv_over_random_windows(data: Any) -> None:
     rank = data.draw(st.integers(1, 2))
     group = data.draw(st.sampled_from([1, 1, 2, 3]))
-    channels, filters = group * data.draw(st.integers(1, 2)), group * data.draw(st.integers(1, 2))
+    channels, filters = group * data.draw(st.sampled_from([1, 2, 7])), group * data.draw(st.integers(1, 2))
     axes = range(rank)
     kernel = [data.draw(st.integers(1, 3)) for _ in axes]
     strides = [data.draw(st.integers(1, 3)) for _ in axes]
@@ -80,3 +80,10 @@ def test_conv_over_random_windows(data: Any) -> None:
         (data.draw(st.integers(1, 2)), channels, *size), (filters, channels // group, *kernel),
         bias=False, seen=False, group=group, strides=strides, dilations=dilations, pads=pads,
     )  # fmt: skip
+
+
+def test_weights_over_large_images() -> None:
+    """Above some size samples are no longer joined to one product."""
+    feeds = {"x": draw(0, 2, 6, 24, 23, dtype=F), "w": draw(1, 2, 6, 3, 3, dtype=F)}
+    nodes = [N("Conv", ["x", "w"], ["y"], pads=[1, 0, 1, 1])]
+    check(nodes, feeds, ["w"], step=1.0, tolerance=1e-5)

@@ -12,6 +12,11 @@ from onnxprune.grad.call import Call
 from onnxprune.grad.registry import gradient
 from onnxprune.grad.rules.windows import Window, columns, tapped, window
 
+JOINED_BELOW = 512
+"""Places of an image below which the samples of a batch are joined to one product."""
+SHIFTED_FROM = 16
+"""Columns of that product from which on it is faster than im2col."""
+
 
 @gradient("Conv")
 def conv(op: Call) -> None:
@@ -56,12 +61,46 @@ def weight_gradient(x: Value, dy: Value, frame: Window, group: int, shape: Shape
     m, c = shape[0] // group, shape[1]
     if m == 1 and c == 1:
         return _per_channel(x, dy, frame, shape)
+    flat = len(frame.kernel) == 2 and all(s == 1 for s in frame.strides) and not frame.plain
+    if flat and c * frame.kernel[1] >= SHIFTED_FROM:
+        return _shifted(x, dy, frame, group, shape)
     n, places, taps = x.shape[0], math.prod(frame.narrow), math.prod(frame.kernel)
     spread = columns(x, frame)
     batch = (n,) if group == 1 else (n, group)
     left = dy.reshape((*batch, m, places))
     right = spread.reshape((*batch, c * taps, places))
     return left.matmul(right.swapped()).sum([0], keep=False).reshape(shape)
+
+
+def _shifted(x: Value, dy: Value, frame: Window, group: int, shape: Shape) -> Value:
+    """dW of a Conv without strides in 2-D: copies of x moved along the width times copies of dy moved along the height.
+
+    One product of (kh * M, places) by (places, kw * C) gives all kh * kw taps; kh + kw copies are needed instead of the
+    kh * kw copies of im2col. Small images are joined to one long product: their sums over samples would cost more.
+    """
+    n, m, c, (kh, kw) = x.shape[0], shape[0] // group, shape[1], frame.kernel
+    places = (frame.narrow[0] + frame.reach[0]) * frame.narrow[1]
+    padded = x.pad({2 + i: (frame.before[i], frame.after[i]) for i in frame.axes})
+    if group == 1 and math.prod(frame.narrow) < JOINED_BELOW:
+        left, right = _copies(dy.transpose([1, 0, 2, 3]), padded.transpose([1, 0, 2, 3]), frame, 0)
+        rows, columns_ = left.reshape((kh * m, n * places)), right.reshape((kw * c, n * places))
+        product = x.at.gemm(rows, columns_, trans_b=True)
+    else:
+        blocks = n * group
+        inner = padded.reshape((blocks, c, *padded.shape[2:]))
+        left, right = _copies(dy.reshape((blocks, m, *dy.shape[2:])), inner, frame, 1)
+        turned = right.reshape((blocks, kw * c, places)).swapped()
+        found = left.reshape((blocks, kh * m, places)).matmul(turned)
+        product = found.reshape((n, group, kh * m, kw * c)).sum([0])
+    return product.reshape((group, kh, m, kw, c)).transpose([0, 2, 4, 1, 3]).reshape(shape)
+
+
+def _copies(dy: Value, padded: Value, frame: Window, axis: int) -> tuple[Value, Value]:
+    """dy moved down by each row of the kernel and x moved left by each column of it, concatenated along `axis`."""
+    (kh, kw), (dh, dw), wide = frame.kernel, frame.dilations, frame.narrow[1]
+    down = [dy.pad({2: (i * dh, frame.reach[0] - i * dh)}) for i in range(kh)]
+    left = [padded.slice({3: (j * dw, j * dw + wide, 1)}) for j in range(kw)]
+    return dy.at.concat(down, axis), dy.at.concat(left, axis)
 
 
 def _per_channel(x: Value, dy: Value, frame: Window, shape: Shape) -> Value:
