@@ -62,6 +62,8 @@ class Call:
         return Value(self.at, name, tuple(self.known.shapes[name]), self.known.types.get(name, TensorProto.FLOAT))
 
     def input(self, slot: int) -> Value:
+        if not self.has(slot):
+            raise NoRule(f"its input {slot} is missing")
         return self._value(self.node.input[slot])
 
     def shape(self, slot: int) -> Shape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from grad_support import N, check, draw
+from grad_support import N, check, draw, reverse
 
 
 @pytest.mark.parametrize(("trans_a", "trans_b"), [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -44,3 +44,22 @@ def test_gemm_without_bias() -> None:
 )
 def test_matmul(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     check([N("MatMul", ["a", "b"], ["y"])], {"a": draw(0, *a), "b": draw(1, *b)}, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("equation", "a", "b"),
+    [
+        ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)),
+        ("bhqd, bhkd -> bhqk", (1, 2, 2, 3), (1, 2, 3, 3)),
+        ("nc,c->n", (2, 3), (3,)),
+    ],
+)
+def test_einsum(equation: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    check([N("Einsum", ["a", "b"], ["y"], equation=equation)], {"a": draw(0, *a), "b": draw(1, *b)}, ["a", "b"])
+
+
+@pytest.mark.parametrize("equation", ["ij,jk->i", "ii,jk->jk", "...ij,jk->...ik", "ij,jk"])
+def test_einsum_without_a_rule(equation: str) -> None:
+    feeds = {"a": draw(0, 2, 2), "b": draw(1, 2, 2)}
+    found, _, _ = reverse([N("Einsum", ["a", "b"], ["y"], equation=equation)], feeds, {}, ["b"], 17)
+    assert "equation" in found.frozen["b"]

@@ -87,3 +87,25 @@ def test_weights_over_large_images() -> None:
     feeds = {"x": draw(0, 2, 6, 24, 23, dtype=F), "w": draw(1, 2, 6, 3, 3, dtype=F)}
     nodes = [N("Conv", ["x", "w"], ["y"], pads=[1, 0, 1, 1])]
     check(nodes, feeds, ["w"], step=1.0, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight", "attributes"),
+    [
+        ((2, 3, 4, 3), (3, 2, 3, 3), {}),
+        ((2, 3, 4, 3), (3, 2, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+        ((2, 4, 3, 3), (4, 2, 2, 2), {"strides": [2, 2], "group": 2}),
+        ((2, 3, 3, 3), (3, 1, 4, 4), {"strides": [2, 2], "pads": [1, 0, 0, 1], "group": 3}),
+        ((2, 6, 3, 3), (6, 2, 3, 3), {"dilations": [2, 1], "pads": [1, 0, 2, 1]}),
+        ((1, 2, 4), (2, 3, 3), {"strides": [3], "output_shape": [11]}),
+        ((1, 2, 4, 4), (2, 3, 3, 3), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+        ((1, 2, 4, 4), (2, 3, 3, 3), {"strides": [2, 2], "auto_pad": "SAME_LOWER"}),
+    ],
+)
+@pytest.mark.parametrize("opset", [7, 17])
+def test_conv_transpose(
+    shape: tuple[int, ...], weight: tuple[int, ...], attributes: dict[str, Any], opset: int
+) -> None:
+    filters = weight[1] * attributes.get("group", 1)
+    feeds = {"x": draw(0, *shape, dtype=F), "w": draw(1, *weight, dtype=F), "b": draw(2, filters, dtype=F)}
+    check([N("ConvTranspose", list(feeds), ["y"], **attributes)], feeds, list(feeds), opset=opset, **BILINEAR)

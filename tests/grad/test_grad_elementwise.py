@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from grad_support import SINGLE, Array, N, check, draw
+from grad_support import SINGLE, Array, N, check, draw, reverse
 
 F = np.float32
 BENDS = np.array([[-4.0, -2.9, -2.0, -0.3], [0.2, 1.1, 2.2, 2.9], [3.1, 4.0, -3.1, 0.7]], F)  # not at -3, -2.5, 2.5, 3
 CASES: list[tuple[str, dict[str, Any], Array, dict[str, Any]]] = [
+    ("Abs", {}, draw(0, 3, 4), {}),
+    ("Celu", {"alpha": 2.0}, draw(0, 3, 4, dtype=F), SINGLE),
+    ("Cos", {}, draw(0, 3, 4), {}),
+    ("Elu", {"alpha": 0.7}, draw(0, 3, 4, dtype=F), SINGLE),
+    ("Erf", {}, draw(0, 3, 4, dtype=F), SINGLE),
     ("Exp", {}, draw(0, 3, 4), {}),
     ("HardSigmoid", {}, BENDS, SINGLE),
     ("HardSigmoid", {"alpha": 0.5, "beta": 0.1}, draw(0, 3, 4, dtype=F), SINGLE),
@@ -20,6 +25,11 @@ CASES: list[tuple[str, dict[str, Any], Array, dict[str, Any]]] = [
     ("LeakyRelu", {"alpha": -0.5}, draw(0, 3, 4, dtype=F), SINGLE),
     ("Log", {}, draw(0, 3, 4, low=0.3), {}),
     ("Neg", {}, draw(0, 3, 4), {}),
+    ("Reciprocal", {}, draw(0, 3, 4, low=0.3), {}),
+    ("Selu", {}, draw(0, 3, 4, dtype=F), SINGLE),
+    ("Sin", {}, draw(0, 3, 4), {}),
+    ("Softplus", {}, draw(0, 3, 4, dtype=F), SINGLE),
+    ("Softsign", {}, draw(0, 3, 4, dtype=F), SINGLE),
     ("Relu", {}, draw(0, 3, 4), {}),
     ("Sigmoid", {}, draw(0, 3, 4), {}),
     ("Sqrt", {}, draw(0, 3, 4, low=0.3), {}),
@@ -83,3 +93,38 @@ def test_dropout_in_inference(opset: int, inputs: list[str]) -> None:
 def test_cast_between_floats() -> None:
     nodes = [N("Cast", ["x"], ["h"], to=11), N("Mul", ["h", "h"], ["h2"]), N("Cast", ["h2"], ["y"], to=1)]
     check(nodes, {"x": draw(0, 2, 3, dtype=F)}, ["x"], **SINGLE)
+
+
+@pytest.mark.parametrize(("name", "opset"), [("Mish", 18), ("Gelu", 20)])
+def test_newer_units(name: str, opset: int) -> None:
+    check([N(name, ["x"], ["y"])], {"x": draw(0, 3, 4, dtype=F)}, ["x"], opset=opset, **SINGLE)
+
+
+def test_gelu_by_tanh() -> None:
+    nodes = [N("Gelu", ["x"], ["y"], approximate="tanh")]
+    check(nodes, {"x": draw(0, 3, 4, dtype=F)}, ["x"], opset=20, **SINGLE)
+
+
+@pytest.mark.parametrize("slope", [(1,), (3, 1, 1), (3, 2, 2)])
+def test_prelu(slope: tuple[int, ...]) -> None:
+    feeds = {"x": draw(0, 2, 3, 2, 2, dtype=F), "s": draw(1, *slope, dtype=F)}
+    check([N("PRelu", ["x", "s"], ["y"])], feeds, ["x", "s"], **SINGLE)
+
+
+@pytest.mark.parametrize("name", ["Max", "Min", "Mean"])
+@pytest.mark.parametrize("opset", [8, 17])
+def test_several_inputs(name: str, opset: int) -> None:
+    feeds = {"a": draw(0, 2, 3, dtype=F), "b": draw(1, 3, dtype=F), "c": draw(2, 2, 1, dtype=F)}
+    check([N(name, ["a", "b", "c"], ["y"])], feeds, ["a", "b", "c"], opset=opset, **SINGLE)
+
+
+def test_ties_share() -> None:
+    x = np.array([1.0, 2.0, 2.0])
+    found, computed, mix = reverse([N("Max", ["x", "two"], ["y"])], {"x": x}, {"two": np.array(2.0)}, ["x"], 17)
+    assert np.allclose(computed["x"], mix["mix_y"] * [0, 0.5, 0.5]) and not found.frozen
+
+
+def test_where() -> None:
+    constants = {"c": np.array([[True], [False]])}
+    feeds = {"a": draw(0, 2, 3), "b": draw(1, 3)}
+    check([N("Where", ["c", "a", "b"], ["y"])], feeds, ["a", "b"], constants=constants)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from grad_support import Array, N, check, draw
+from grad_support import Array, N, check, draw, reverse
 
 
 def ints(*values: int) -> Array:
@@ -95,3 +95,37 @@ def test_expand(shape: tuple[int, ...]) -> None:
 
 def test_tile() -> None:
     check([N("Tile", ["x", "r"], ["y"])], {"x": draw(0, 2, 3)}, ["x"], constants={"r": ints(2, 3)})
+
+
+@pytest.mark.parametrize("index", [[1], [2, 0], [-1, 1], [[0, 3], [2, 1]], 2])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("opset", [10, 17])
+def test_gather_of_distinct_indices(index: Any, axis: int, opset: int) -> None:
+    nodes = [N("Gather", ["x", "i"], ["y"], axis=axis)]
+    check(nodes, {"x": draw(0, 4, 4)}, ["x"], constants={"i": np.array(index)}, opset=opset)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_gather_of_repeated_indices(known: bool) -> None:
+    index = {"i": np.array([[1, 1, 0], [3, 1, -1]])}
+    nodes = [N("Gather", ["x", "i"], ["y"])]
+    feeds = {"x": draw(0, 4, 3)} | ({} if known else index)
+    check(nodes, feeds, ["x"], constants=index if known else {})
+    found, _, _ = reverse(nodes, feeds, index if known else {}, ["x"], 13)
+    assert "opset 16" in found.frozen["x"]
+
+
+def test_gather_elements() -> None:
+    constants = {"i": np.array([[1, 1], [0, 2]])}
+    nodes = [N("GatherElements", ["x", "i"], ["y"], axis=1)]
+    check(nodes, {"x": draw(0, 2, 3)}, ["x"], constants=constants, opset=18)
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_depth_to_space(mode: str) -> None:
+    nodes = [N("DepthToSpace", ["x"], ["y"], blocksize=2, mode=mode)]
+    check(nodes, {"x": draw(0, 1, 8, 2, 3, dtype=np.float32)}, ["x"], step=1.0)
+
+
+def test_space_to_depth() -> None:
+    check([N("SpaceToDepth", ["x"], ["y"], blocksize=2)], {"x": draw(0, 1, 2, 4, 6)}, ["x"])

@@ -88,3 +88,25 @@ def test_batch_normalization_in_old_opsets(opset: int) -> None:
     feeds |= {name: draw(seed, 4, low=0.4, dtype=F) for seed, name in enumerate(["scale", "bias", "mean", "var"])}
     nodes = [N("BatchNormalization", list(feeds), ["y"])]
     check(nodes, feeds, ["x", "scale", "bias"], opset=opset, **SINGLE)
+
+
+@pytest.mark.parametrize(
+    "name", ["ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"]
+)
+@pytest.mark.parametrize("axes", [[1], [0, 2]])
+@pytest.mark.parametrize("opset", [11, 18])
+def test_other_reductions(name: str, axes: list[int], opset: int) -> None:
+    constants = {"axes": np.array(axes, np.int64)} if opset >= 18 else {}
+    attributes = {} if constants else {"axes": axes}
+    nodes = [N(name, ["x", *constants], ["y"], keepdims=0, **attributes)]
+    check(nodes, {"x": draw(0, 2, 3, 4, dtype=F)}, ["x"], constants=constants, opset=opset, **SINGLE)
+
+
+def test_global_max_pool() -> None:
+    check([N("GlobalMaxPool", ["x"], ["y"])], {"x": draw(0, 2, 3, 3, 2, dtype=F)}, ["x"], **SINGLE)
+
+
+@pytest.mark.parametrize("options", [{}, {"exclusive": 1}, {"reverse": 1}])
+def test_cumulative_sum(options: dict[str, int]) -> None:
+    constants = {"axis": np.array(1)}
+    check([N("CumSum", ["x", "axis"], ["y"], **options)], {"x": draw(0, 2, 3)}, ["x"], constants=constants)

@@ -8,6 +8,16 @@ from onnxprune.grad.rules import (
     normalization,
     pooling,
     reduction,
+    resize,
 )
 
-__all__ = ["contraction", "convolution", "elementwise", "movement", "normalization", "pooling", "reduction"]
+__all__ = [
+    "contraction",
+    "convolution",
+    "elementwise",
+    "movement",
+    "normalization",
+    "pooling",
+    "reduction",
+    "resize",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onnxprune.grad.builder import Value
-from onnxprune.grad.call import Call
+from onnxprune.grad.call import Call, NoRule
 from onnxprune.grad.registry import gradient
 
 
@@ -53,3 +53,22 @@ def _shared_matrix(op: Call, left: Value, right: Value) -> None:
         op.give(0, op.at.gemm(dy, right, trans_b=True).reshape(op.shape(0)))
     if op.wants(1):
         op.give(1, op.at.gemm(tall, dy, trans_a=True).reshape(op.shape(1)))
+
+
+@gradient("Einsum")
+def einsum(op: Call) -> None:
+    """The gradient for a factor is an Einsum again: dy and the other factors, read out by the letters of this one.
+
+    Every letter of a factor must occur elsewhere, for a sum over it alone would have to be spread again.
+    """
+    terms, _, result = op.attribute("equation").replace(" ", "").partition("->")
+    names = terms.split(",")
+    if not result or "." in terms or any(len(set(t)) < len(t) for t in [*names, result]):
+        raise NoRule(f"equation {op.attribute('equation')} has no gradient rule")
+    for slot in sorted(op.wanted):
+        others = [result, *(t for i, t in enumerate(names) if i != slot)]
+        if not set(names[slot]) <= set("".join(others)):
+            raise NoRule(f"equation {op.attribute('equation')} sums over an index of one factor only")
+        values = [op.dy, *(op.input(i) for i in range(len(names)) if i != slot)]
+        equation = f"{','.join(others)}->{names[slot]}"
+        op.give(slot, op.at.node("Einsum", values, op.shape(slot), op.dy.dtype, equation=equation))

@@ -10,7 +10,7 @@ import math
 from onnxprune.grad.builder import Shape, Value
 from onnxprune.grad.call import Call
 from onnxprune.grad.registry import gradient
-from onnxprune.grad.rules.windows import Window, columns, tapped, window
+from onnxprune.grad.rules.windows import Window, columns, tapped, transposed_window, window
 
 JOINED_BELOW = 512
 """Places of an image below which the samples of a batch are joined to one product."""
@@ -27,6 +27,20 @@ def conv(op: Call) -> None:
         op.give(0, data_gradient(op.dy, weight, frame, group, op.x.shape))
     if op.wants(1):
         op.give(1, weight_gradient(op.x, op.dy, frame, group, weight.shape))
+    if op.wants(2):
+        op.give(2, op.dy.sum([0, *range(2, op.dy.rank)], keep=False))
+
+
+@gradient("ConvTranspose")
+def conv_transpose(op: Call) -> None:
+    """X (N, C, *narrow), W (C, M/g, *kernel), Y (N, M, *wide): a Conv from Y to X, read backwards."""
+    weight, group = op.input(1), int(op.attribute("group", 1))
+    frame = transposed_window(op, weight.shape[2:], op.y.shape[2:], op.x.shape[2:])
+    if op.wants(0):
+        options = {"group": group, "kernel_shape": [*frame.kernel], **frame.options()}
+        op.give(0, op.at.node("Conv", [op.dy, weight], op.x.shape, op.dy.dtype, **options))
+    if op.wants(1):
+        op.give(1, weight_gradient(op.dy, op.x, frame, group, weight.shape))
     if op.wants(2):
         op.give(2, op.dy.sum([0, *range(2, op.dy.rank)], keep=False))
 

@@ -5,6 +5,7 @@ Where the output says enough, it is read instead of the input: the runtime can t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,13 +15,21 @@ from onnxprune.grad.call import Call, NoRule
 from onnxprune.grad.registry import constant_almost_everywhere, gradient
 
 UNARY: dict[str, Callable[[Call], Value]] = {
+    "Abs": lambda op: op.dy * _sign(op.x),
+    "Cos": lambda op: -(op.dy * op.x.apply("Sin")),
+    "Erf": lambda op: op.dy * ((-(op.x * op.x)).apply("Exp") * (2 / math.sqrt(math.pi))),
     "Exp": lambda op: op.dy * op.y,
     "HardSwish": lambda op: op.dy * _hard_swish(op.x),
     "Identity": lambda op: op.dy,
     "Log": lambda op: op.dy / op.x,
+    "Mish": lambda op: op.dy * _mish(op.x),
     "Neg": lambda op: -op.dy,
+    "Reciprocal": lambda op: -(op.dy * op.y * op.y),
     "Relu": lambda op: op.dy.where(op.y > 0),
     "Sigmoid": lambda op: op.dy * (op.y * (1 - op.y)),
+    "Sin": lambda op: op.dy * op.x.apply("Cos"),
+    "Softplus": lambda op: op.dy * op.x.apply("Sigmoid"),
+    "Softsign": lambda op: op.dy / _square(1 + op.x.apply("Abs")),
     "Sqrt": lambda op: op.dy / (2 * op.y),
     "Tanh": lambda op: op.dy * (1 - op.y * op.y),
 }
@@ -30,6 +39,21 @@ for _name, _derivative in UNARY.items():
     @gradient(_name)
     def _unary(op: Call, derivative: Callable[[Call], Value] = _derivative) -> None:
         op.give(0, derivative(op))
+
+
+def _square(x: Value) -> Value:
+    return x * x
+
+
+def _sign(x: Value) -> Value:
+    """-1, 0 or 1; Sign came with opset 9."""
+    return (x > 0).cast(x.dtype) - (x < 0).cast(x.dtype)
+
+
+def _mish(x: Value) -> Value:
+    """x * tanh(softplus(x)): with t = tanh(softplus(x)), t + x * (1 - t * t) * sigmoid(x)."""
+    t = x.apply("Softplus").apply("Tanh")
+    return t + x * (1 - t * t) * x.apply("Sigmoid")
 
 
 def _hard_swish(x: Value) -> Value:
@@ -42,6 +66,40 @@ def _hard_swish(x: Value) -> Value:
 def leaky_relu(op: Call) -> None:
     """A negative slope changes the sign of the output, so the input decides."""
     op.give(0, op.at.select(op.x > 0, op.dy, op.dy * op.attribute("alpha", 0.01)))
+
+
+@gradient("Elu", "Selu", "Celu")
+def exponential_unit(op: Call) -> None:
+    """y = scale * alpha * (exp(x / width) - 1) below 0, so there dy/dx = (y + scale * alpha) / width."""
+    alpha = op.attribute("alpha", 1.6732632423543772 if op.node.op_type == "Selu" else 1.0)
+    scale = op.attribute("gamma", 1.0507009873554805) if op.node.op_type == "Selu" else 1.0
+    width = alpha if op.node.op_type == "Celu" else 1.0
+    falling = op.y * (1 / width) + scale * alpha / width
+    op.give(0, op.dy * op.at.select(op.x > 0, op.at.scalar(scale, op.x.dtype), falling))
+
+
+@gradient("Gelu")
+def gelu(op: Call) -> None:
+    """x * Phi(x), or its approximation by tanh. Hendrycks & Gimpel, Gaussian Error Linear Units, 2016."""
+    x = op.x
+    if op.attribute("approximate", "none") == "tanh":
+        root = math.sqrt(2 / math.pi)
+        t = (x * (1 + x * x * 0.044715) * root).apply("Tanh")
+        slope = 0.5 * (1 + t) + x * (1 - t * t) * (1 + x * x * 0.134145) * (0.5 * root)
+    else:
+        density = (x * x * -0.5).apply("Exp") * (1 / math.sqrt(2 * math.pi))
+        slope = 0.5 * (1 + (x * math.sqrt(0.5)).apply("Erf")) + x * density
+    op.give(0, op.dy * slope)
+
+
+@gradient("PRelu")
+def prelu(op: Call) -> None:
+    """The slope has as many axes as it needs, aligned at the end, as in broadcasting."""
+    x, slope = op.x, op.input(1)
+    if op.wants(0):
+        op.give(0, op.at.select(x > 0, op.dy, op.dy * slope))
+    if op.wants(1):
+        op.give(1, (op.dy * x).where(x < 0))
 
 
 @gradient("HardSigmoid")
@@ -124,6 +182,38 @@ def power(op: Call) -> None:
     else:
         slope = op.at.node("Pow", [op.x, op.at.constant(np.array(n - 1), op.x.dtype)], op.x.shape, op.x.dtype)
         op.give(0, op.dy * slope * n)
+
+
+@gradient("Max", "Min")
+def extremum(op: Call) -> None:
+    """dy goes to the inputs that equal the output; where several do, they share it."""
+    names = range(len(op.node.input))
+    if op.node.op_type == "Max":
+        masks = [~(op.input(slot) < op.y) for slot in names]
+    else:
+        masks = [~(op.input(slot) > op.y) for slot in names]
+    hits = [mask.cast(op.dy.dtype) for mask in masks]
+    count = hits[0]
+    for hit in hits[1:]:
+        count = count + hit
+    share = op.dy / count
+    for slot in sorted(op.wanted):
+        op.give(slot, share * hits[slot])
+
+
+@gradient("Mean")
+def mean(op: Call) -> None:
+    for slot in sorted(op.wanted):
+        op.give(slot, op.dy * (1 / len(op.node.input)))
+
+
+@gradient("Where")
+def where(op: Call) -> None:
+    condition = op.input(0)
+    if op.wants(1):
+        op.give(1, op.dy.where(condition))
+    if op.wants(2):
+        op.give(2, op.dy.where(~condition))
 
 
 constant_almost_everywhere(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from onnxprune.grad.call import Call, NoRule
@@ -70,6 +72,53 @@ def pad(op: Call) -> None:
     axes = op.integers("axes", 3) or list(range(op.x.rank))
     half = len(pads) // 2
     op.give(0, op.dy.pad({op.axis(axis): (-pads[i], -pads[half + i]) for i, axis in enumerate(axes)}))
+
+
+@gradient("Gather")
+def gather(op: Call) -> None:
+    """Known distinct indices are put back; others need ScatterElements with addition, which came with opset 16."""
+    axis = op.axis(op.attribute("axis", 0))
+    size = op.x.shape[axis]
+    index = op.input(1)
+    rows = math.prod(index.shape)
+    dy = op.dy.reshape((*op.x.shape[:axis], rows, *op.x.shape[axis + 1 :]))
+    found = op.known.constants.get(index.name)
+    places = None if found is None else np.asarray(found).ravel() % size
+    if places is not None and len(np.unique(places)) == rows:
+        op.give(0, dy.put(places, axis, size))
+    elif op.opset >= 16:
+        column = index.reshape([rows if i == axis else 1 for i in range(op.x.rank)]).expand(dy.shape)
+        inputs = [op.at.zeros(op.x.shape, dy.dtype), column, dy]
+        options = {"axis": axis, "reduction": "add"}
+        op.give(0, op.at.node("ScatterElements", inputs, op.x.shape, dy.dtype, **options))
+    else:
+        raise NoRule("its indices may repeat, and opset 16 is needed to add them up")
+
+
+@gradient("GatherElements")
+def gather_elements(op: Call) -> None:
+    if op.opset < 16:
+        raise NoRule("its indices may repeat, and opset 16 is needed to add them up")
+    inputs = [op.at.zeros(op.x.shape, op.dy.dtype), op.input(1), op.dy]
+    options = {"axis": op.axis(op.attribute("axis", 0)), "reduction": "add"}
+    op.give(0, op.at.node("ScatterElements", inputs, op.x.shape, op.dy.dtype, **options))
+
+
+@gradient("DepthToSpace", "SpaceToDepth")
+def rearrange(op: Call) -> None:
+    """Written as Reshape, Transpose, Reshape, which reads the same backwards."""
+    block = int(op.attribute("blocksize"))
+    (n, c, h, w) = op.y.shape if op.node.op_type == "SpaceToDepth" else op.x.shape
+    c //= block * block
+    if op.attribute("mode", "DCR") == "CRD":
+        deep, order = (n, c, block, block, h, w), [0, 1, 4, 2, 5, 3]
+    else:
+        deep, order = (n, block, block, c, h, w), [0, 3, 4, 1, 5, 2]
+    if op.node.op_type == "SpaceToDepth":
+        op.give(0, op.dy.reshape(deep).transpose(order).reshape(op.x.shape))
+    else:
+        back = [int(i) for i in np.argsort(order)]
+        op.give(0, op.dy.reshape([deep[axis] for axis in order]).transpose(back).reshape(op.x.shape))
 
 
 @gradient("Expand", "Tile")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,19 @@ def window(op: Call, kernel: Sizes, wide: Sizes, narrow: Sizes) -> Window:
     if any(b < 0 for b in before):
         raise NoRule("its pads are negative")
     return Window(tuple(kernel), strides, dilations, before, tuple(wide), tuple(narrow))
+
+
+def transposed_window(op: Call, kernel: Sizes, wide: Sizes, narrow: Sizes) -> Window:
+    """The windows of a ConvTranspose. What output_shape or auto_pad ask for shows in the size of the output."""
+    frame = window(op, kernel, wide, narrow)
+    auto = op.attribute("auto_pad", "NOTSET")
+    if op.attribute("output_shape") is None and auto not in ("SAME_UPPER", "SAME_LOWER"):
+        return frame
+    extra = op.attribute("output_padding") or [0] * len(kernel)
+    spans = zip(narrow, frame.strides, frame.reach, extra, wide, strict=True)
+    totals = [max(0, (n - 1) * s + r + 1 + e - w) for n, s, r, e, w in spans]
+    before = tuple(t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in totals)
+    return replace(frame, before=before)
 
 
 def columns(x: Value, frame: Window) -> Value:
