@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.choose import Selection, near_names, on_groups_of
-from onnxprune.choosing import select
+from onnxprune.choose import near_names
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
+from onnxprune.measure.gate import open_gate
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import Staged, check_output
 from onnxprune.ops.registry import find
-from onnxprune.plan import Plan, check_source, keep_of, of_masks
+from onnxprune.plan import Plan, check_source, keep_of
+from onnxprune.planning import Run, largest_within, outcome, plan_and_cut, repaired
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.proof.masked import Proof, prove
 from onnxprune.provenance import plan_of, record
 from onnxprune.publish import Publication, publish
-from onnxprune.request import Request, resolve
+from onnxprune.request import resolve
 from onnxprune.results import (
     Difference,
     Environment,
@@ -35,20 +36,16 @@ from onnxprune.results import (
     ShrinkResult,
     VerifyResult,
 )
-from onnxprune.samples import Samples, files_of, open_samples
+from onnxprune.samples import files_of, open_samples
 from onnxprune.summaries import (
     calibration_summary,
-    changes,
     group_summary,
     layer_costs,
     proof_summary,
     summary,
     summary_of,
-    target_summary,
 )
 from onnxprune.trace import Trace, trace_model
-
-MAX_ATTEMPTS = 20
 
 
 def default_output(model: Path) -> Path:
@@ -76,6 +73,8 @@ def shrink(
     samples: int | None = None,
     max_memory: str | int = "4GB",
     repair: str = "auto",
+    metric: str | Callable[[str], float] | None = None,
+    max_drop: float | None = None,
     plan: Plan | None = None,
     dry_run: bool = False,
     verify: bool = True,
@@ -90,8 +89,11 @@ def shrink(
 
     `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
     Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is least squares by
-    default; without, l1 and bias correction. With `plan`, exactly that is removed. `verify=False` skips the proof (for
-    experiments; the commands never do). Raises an OnnxPruneError; then nothing was written.
+    default; without, l1 and bias correction. `metric` (a function, or "file.py:function") scores the path of a model,
+    higher is better; the result may score at most `max_drop` less than the original. Without `ratio`, `target` and
+    `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
+    removed. `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
+    nothing was written.
     """
     clock = Clock(progress)
     request = resolve(
@@ -115,104 +117,45 @@ def shrink(
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
     source = _load(model)
     destination = _destination(source, out, dry_run)
-    protected = (*source.origin, *files_of(data))
+    protected = (*source.origin, *files_of(data), *files_of(metric))
     if destination is not None and not dry_run:
         check_output(destination, force=force, inputs=protected)
-    clock.start("trace")
-    traced = trace_model(source, units=plan.units if plan else units)
-    if plan is not None:
-        check_source(plan, traced)
-    found = None
-    if data is not None:
-        clock.start("capture")
-        found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
-    choice = _plan_and_cut(traced, request, plan, found, threads, clock)
-    result = _result(source, choice, request if plan is None else None, found)
-    if dry_run or destination is None or choice.plan.removed_count == 0:
-        return replace(result, seconds=clock.finish())
-    how = Publication(destination, protected, request.repair, found, verify, force, external_data, seed, threads)
-    done = publish(choice.traced, choice.keep, choice.smaller, choice.plan, how, clock)
-    return replace(
-        result,
-        after=done.after,
-        proof=done.proof,
-        repair=done.repair,
-        fidelity=done.fidelity,
-        written=done.written,
-        calibration=calibration_summary(found),
-        seconds=clock.finish(),
-    )
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What leaves, for the trace as everybody else gets it, and the cut."""
-
-    traced: Trace
-    plan: Plan
-    selection: Selection | None
-    smaller: Model
-    keep: NDArray[np.bool_]
-
-
-def _plan_and_cut(
-    traced: Trace, request: Request, given: Plan | None, samples: Samples | None, threads: int, clock: Clock
-) -> _Choice:
-    """Choose and cut; where a rule cannot express the choice, pin what it names and choose again.
-
-    The plan is for the trace as it was before these pins, which is the one that everybody else gets.
-    """
-    unpinned = replace(traced)
-    refused = False
-    for _ in range(MAX_ATTEMPTS):
-        selection = None
-        if given is None:
-            selection = _select(traced, request, samples, threads, clock)
-            if refused:
-                selection = on_groups_of(unpinned, traced, selection)
-            recorded = request.recorded(None if samples is None else samples.count)
-            planned = of_masks(unpinned, selection.groups, selection.keep, units=traced.units_mode, options=recorded)
-        else:
-            planned = given
-        keep = keep_of(planned, unpinned)
-        clock.start("cut")
-        try:
-            return _Choice(unpinned, planned, selection, cut(unpinned, keep), keep)
-        except CutError as refusal:
-            if given is not None:
-                raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
-            traced.pin_node(refusal.node, str(refusal))
-            refused = True
-    raise VerificationError("the cut was refused too often")
-
-
-def _select(traced: Trace, request: Request, samples: Samples | None, threads: int, clock: Clock) -> Selection:
-    clock.start("plan" if samples is None else "capture")
-    batches = None if samples is None else samples.batches
-    steps = clock.steps("plan")
-    held_out = 0 if samples is None else samples.held_out
-    return select(traced, request.options, batches, request.target, held_out=held_out, threads=threads, progress=steps)
-
-
-def _result(source: Model, choice: _Choice, request: Request | None, samples: Samples | None) -> ShrinkResult:
-    """What is known before anything is written. `request` is None if a plan was given."""
-    traced, planned = choice.traced, choice.plan
-    by_ratio = request is not None and request.target is None
-    return ShrinkResult(
-        summary(source, traced.graph, traced.facts),
-        None,
-        planned,
-        changes(traced, choice.selection, planned),
-        request.options.ratio if request is not None and by_ratio else None,
-        planned.removed_count / max(sum(g.size for g in traced.prunable), 1),
-        None,
-        None,
-        (),
-        {},
-        (*source.notes, *(samples.notes if samples else ())),
-        None if request is None else target_summary(traced, request.target, request.target_text, choice.keep),
-        calibration_summary(samples),
-    )
+    if metric is not None:
+        clock.start("measure")
+    with open_gate(metric, max_drop, source) as gate:
+        clock.start("trace")
+        traced = trace_model(source, units=plan.units if plan else units)
+        if plan is not None:
+            check_source(plan, traced)
+        found = None
+        if data is not None:
+            clock.start("capture")
+            found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
+        run = Run(traced, request, plan, found, gate, threads, clock)
+        search = gate is not None and max_drop is not None and ratio is None and target is None and plan is None
+        choice = largest_within(run) if search else plan_and_cut(run)
+        result = outcome(source, choice, run)
+        if search:
+            result = replace(result, asked_ratio=None)
+        if dry_run or destination is None or choice.plan.removed_count == 0:
+            if gate is not None and not search and choice.plan.removed_count:
+                gate.check(repaired(run, choice))
+            return replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
+        how = Publication(
+            destination, protected, request.repair, found, verify, force, external_data, seed, threads, gate
+        )
+        done = publish(choice.traced, choice.keep, choice.smaller, choice.plan, how, clock)
+        return replace(
+            result,
+            after=done.after,
+            proof=done.proof,
+            repair=done.repair,
+            fidelity=done.fidelity,
+            metric=gate.summary() if gate else None,
+            written=done.written,
+            calibration=calibration_summary(found),
+            seconds=clock.finish(),
+        )
 
 
 def inspect(

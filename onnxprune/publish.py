@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxprune.clock import Clock
 from onnxprune.cut import planned_shapes
 from onnxprune.measure.fidelity import fidelity
+from onnxprune.measure.gate import Gate
 from onnxprune.mend import mend
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
@@ -41,6 +42,7 @@ class Publication:
     external_data: Any
     seed: int
     threads: int
+    gate: Gate | None = None
 
     def staged(self, model: Model) -> Staged:
         """`model` in a file beside the target."""
@@ -91,7 +93,10 @@ def publish(
 
 
 def _measured(traced: Trace, candidate: Path, how: Publication, clock: Clock) -> Fidelity | None:
-    """The candidate against the original on the samples that are held out."""
+    """The candidate against the original: by the user's metric, and on the samples that are held out."""
+    if how.gate is not None:
+        clock.start("measure")
+        how.gate.check(candidate)
     if how.samples is None:
         return None
     clock.start("measure")

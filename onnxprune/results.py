@@ -239,10 +239,34 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class MetricTrial:
+    """What the user's metric gave for the result of a ratio that removes `removed` units."""
+
+    ratio: float
+    removed: int
+    value: float
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """The user's metric, higher is better: of the original, and of the result (None in a dry run that tried nothing).
+
+    `trials` are those of a search for the largest ratio within `max_drop`, in their order.
+    """
+
+    name: str
+    before: float
+    after: float | None
+    max_drop: float | None
+    trials: tuple[MetricTrial, ...] = ()
+
+
+@dataclass(frozen=True)
 class ShrinkResult:
     """Outcome of `shrink`. `after`, `proof` and `written` are empty in a dry run or if nothing was removed.
 
-    `asked_ratio` is None with a target or a plan, `target` without one, `calibration` and `fidelity` without data.
+    `asked_ratio` is None with a target or a plan, or if it was searched for; `target` without one, `calibration` and
+    `fidelity` without data, `metric` without one.
     """
 
     before: ModelSummary
@@ -259,6 +283,7 @@ class ShrinkResult:
     target: TargetSummary | None = None
     calibration: CalibrationSummary | None = None
     fidelity: Fidelity | None = None
+    metric: MetricSummary | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ LAYERS = [
     {"choosing"},
     {"repair", "proof", "request", "clock", "measure"},
     {"summaries", "differences", "system", "mend"},
-    {"publish"},
+    {"publish", "planning"},
     {"api"},
     {"report"},
     {"cli"},

@@ -14,8 +14,10 @@ from onnxprune.units import parse_ratio
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COMMAND_LINE_ONLY = frozenset({"help", "output", "plan", "save_plan", "force", "dry_run", "groups", "layers", "why"})
-"""What a file cannot set: it must not name files to write, nor allow to overwrite, nor turn a run into another."""
+COMMAND_LINE_ONLY = frozenset(
+    {"help", "output", "plan", "save_plan", "force", "dry_run", "groups", "layers", "why", "metric", "max_drop"}
+)
+"""What a file cannot set: it must not name files to write, allow to overwrite, name code, or make a run another."""
 
 
 class FilePath(click.Path):

@@ -198,6 +198,21 @@ samples_and_repair = combined(
         ),
     )
 )
+quality = combined(
+    (
+        click.option(
+            "--metric",
+            metavar="FILE.PY:FUNCTION",
+            help="Your own score: a function from the path of a model to a number, higher is better.",
+        ),
+        click.option(
+            "--max-drop",
+            metavar="D",
+            type=float,
+            help="How much the metric may fall. Without --ratio, --target and --plan: remove as much as that allows.",
+        ),
+    )
+)
 plan_and_output = combined(
     (
         click.option("--dry-run", is_flag=True, help="Plan and report, write no model."),
@@ -227,6 +242,7 @@ plan_and_output = combined(
 @how_much
 @which
 @samples_and_repair
+@quality
 @plan_and_output
 @run_options
 @output_format

@@ -19,7 +19,6 @@ only makes the errors infinite. Both are counted. Values are compared batch by b
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from onnxprune.capture.session import open_session
-from onnxprune.errors import DataError, ModelError, OutputError
+from onnxprune.errors import DataError, ModelError
+from onnxprune.measure.files import as_file
 from onnxprune.measure.tally import Tally, tally
 from onnxprune.model.load import Model
-from onnxprune.model.save import write
 from onnxprune.results import Fidelity, OutputFidelity
 
 Array = NDArray[Any]
@@ -103,28 +102,9 @@ def _run(session: Any, names: list[str], feed: Mapping[str, Array], what: str) -
 
 @contextlib.contextmanager
 def _session(model: Model | Path, what: str, threads: int) -> Iterator[Any]:
-    """A model in ONNX Runtime, from its own file where it has one that is not reached through links."""
-    with contextlib.ExitStack() as stack:
-        path = model if isinstance(model, Path) else _own_file(model)
-        if path is None:
-            assert isinstance(model, Model)
-            try:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxprune-")))
-            except OSError as error:
-                raise OutputError(
-                    f"cannot use the temporary folder {tempfile.gettempdir()!r}: {error.strerror or error}",
-                    hint="Set TMPDIR to a folder with room for the model.",
-                ) from error
-            path = folder / "model.onnx"
-            write(model, path, external_data="always")  # mapped by the runtime, and without a limit of 2 GB
+    with as_file(model) as path:
         try:
             session = open_session(path, threads)
         except Exception as error:  # onnxruntime raises many types
             raise ModelError(f"ONNX Runtime cannot load {what}: {error}") from error
         yield session
-
-
-def _own_file(model: Model) -> Path | None:
-    if model.source is None or model.path is None or any(path.is_symlink() for path in model.origin):
-        return None
-    return model.path

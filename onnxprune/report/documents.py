@@ -15,6 +15,7 @@ from onnxprune.results import (
     GroupSummary,
     Inspection,
     LayerCost,
+    MetricSummary,
     ModelSummary,
     OutputFidelity,
     ProofSummary,
@@ -70,6 +71,7 @@ def shrink(result: ShrinkResult) -> Document:
         "repair": None if result.repair is None else _repair(result.repair),
         "proof": None if result.proof is None else _proof(result.proof),
         "fidelity": None if result.fidelity is None else _fidelity(result.fidelity),
+        "metric": None if result.metric is None else _metric(result.metric),
         "written": [_path(path) for path in result.written],
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
         "notes": list(result.notes),
@@ -261,6 +263,19 @@ def _fidelity(found: Fidelity) -> Document:
         "agreement_ratio": found.agreement,
         "worst_error_relative": found.worst_error,
         "outputs": [_output(output) for output in found.outputs],
+    }
+
+
+def _metric(found: MetricSummary) -> Document:
+    return {
+        "name": found.name,
+        "before_absolute": found.before,
+        "after_absolute": found.after,
+        "max_drop_absolute": found.max_drop,
+        "trials": [
+            {"asked_ratio": trial.ratio, "removed_count": trial.removed, "value_absolute": trial.value}
+            for trial in found.trials
+        ],
     }
 
 

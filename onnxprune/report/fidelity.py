@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxprune.results import Fidelity, OutputFidelity
+from onnxprune.results import Fidelity, MetricSummary, OutputFidelity
 from onnxprune.units import format_percent, plural
 
 POOR_AGREEMENT, POOR_ERROR = 0.9, 0.3
@@ -28,6 +28,14 @@ def fidelity_lines(found: Fidelity) -> tuple[str, ...]:
         on = f" on {plural(found.samples, 'held-out sample')}"
         lines = [f"{line}{on}" for line in lines] + [f"no agreement of classes: {reason}"]
     return tuple(lines)
+
+
+def metric_line(found: MetricSummary) -> str:
+    """The user's metric before and after."""
+    if found.after is None:
+        return f"{found.name} {found.before:.4g} before"
+    text = f"{found.name} {found.before:.4g} before, {found.after:.4g} after"
+    return text if found.max_drop is None else f"{text} (may fall by {found.max_drop:.4g})"
 
 
 def advice(found: Fidelity) -> tuple[str, ...]:

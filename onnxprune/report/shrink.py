@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.fidelity import advice, fidelity_lines
+from onnxprune.report.fidelity import advice, fidelity_lines, metric_line
 from onnxprune.report.shared import (
     STAGES,
     before_after,
@@ -90,10 +90,11 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
         rows.append(("", tolerance_text(result.proof), ""))
-    if result.fidelity is not None:
-        first, *rest = fidelity_lines(result.fidelity)
-        rows.append(("measured", first, _time(result, "measure")))
-        rows.extend(("", line, "") for line in rest)
+    lines = [] if result.metric is None else [metric_line(result.metric)]
+    lines += () if result.fidelity is None else fidelity_lines(result.fidelity)
+    if lines:
+        rows.append(("measured", lines[0], _time(result, "measure")))
+        rows.extend(("", line, "") for line in lines[1:])
     return tuple(rows)
 
 
@@ -106,6 +107,8 @@ def _traced(groups: tuple[GroupChange, ...]) -> str:
 def _planned(result: ShrinkResult) -> str:
     reached = f"{format_ratio(result.reached_ratio)} reached"
     text = f"from the plan given, {reached}"
+    if result.metric is not None and result.metric.trials:
+        text = f"the largest ratio of {plural(len(result.metric.trials), 'trial')} that --max-drop allows: {reached}"
     if result.asked_ratio is not None:
         text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
     if result.target is not None:

@@ -48,6 +48,8 @@ ELSEWHERE = {
     "--preprocess": "test_preprocess",
     "--samples": "test_samples",
     "--max-memory": "test_max_memory",
+    "--metric": "test_it_is_reported_without_a_bound",
+    "--max-drop": "test_a_search",
     "--external-data": "test_external_data",
     "--jobs": "test_jobs",
     "--dry-run": "test_dry_run_writes_nothing",

@@ -1,0 +1,147 @@
+"""From samples to a cut model: choose and cut; or search for the largest ratio that the user's metric allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.choose import Selection, on_groups_of
+from onnxprune.choosing import select
+from onnxprune.clock import Clock
+from onnxprune.cut import CutError, cut
+from onnxprune.errors import VerificationError
+from onnxprune.measure.gate import Gate
+from onnxprune.measure.search import strongest
+from onnxprune.mend import mend
+from onnxprune.model.load import Model
+from onnxprune.plan import Plan, keep_of, of_masks
+from onnxprune.provenance import record
+from onnxprune.request import Request
+from onnxprune.results import ShrinkResult
+from onnxprune.samples import Samples
+from onnxprune.summaries import calibration_summary, changes, summary, target_summary
+from onnxprune.trace import Trace
+
+MAX_ATTEMPTS = 20
+LARGEST_RATIO = 0.99  # that a search asks for
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a call of `shrink` works with."""
+
+    traced: Trace
+    request: Request
+    plan: Plan | None
+    samples: Samples | None
+    gate: Gate | None
+    threads: int
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What leaves, for the trace as everybody else gets it, and the cut."""
+
+    traced: Trace
+    plan: Plan
+    selection: Selection | None
+    smaller: Model
+    keep: NDArray[np.bool_]
+
+
+def plan_and_cut(run: Run) -> Choice:
+    """Choose and cut; where a rule cannot express the choice, pin what it names and choose again.
+
+    The plan is for the trace as it was before these pins, which is the one that everybody else gets.
+    """
+    unpinned, traced = run.traced, replace(run.traced)
+    refused = False
+    for _ in range(MAX_ATTEMPTS):
+        selection = None
+        if run.plan is None:
+            selection = _select(traced, run)
+            if refused:
+                selection = on_groups_of(unpinned, traced, selection)
+            recorded = run.request.recorded(None if run.samples is None else run.samples.count)
+            planned = of_masks(unpinned, selection.groups, selection.keep, units=traced.units_mode, options=recorded)
+        else:
+            planned = run.plan
+        keep = keep_of(planned, unpinned)
+        run.clock.start("cut")
+        try:
+            return Choice(unpinned, planned, selection, cut(unpinned, keep), keep)
+        except CutError as refusal:
+            if run.plan is not None:
+                raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
+            traced.pin_node(refusal.node, str(refusal))
+            refused = True
+    raise VerificationError("the cut was refused too often")
+
+
+def largest_within(run: Run) -> Choice:
+    """The largest ratio whose repaired result the gate lets pass. Raises GateError if there is none."""
+    gate = run.gate
+    assert gate is not None and gate.max_drop is not None
+    choices: dict[float, Choice] = {}
+
+    def loss(ratio: float) -> float:
+        asked = replace(run.request, options=replace(run.request.options, ratio=min(ratio, LARGEST_RATIO)))
+        choice = choices[ratio] = plan_and_cut(replace(run, request=asked))
+        if not choice.plan.removed_count:
+            return 0.0
+        model = repaired(run, choice)
+        run.clock.start("measure")
+        drop = gate.drop(model)
+        gate.tried(ratio, choice.plan.removed_count)
+        return drop
+
+    best = strongest(loss, gate.max_drop).best
+    if best is None or (gate.trials and not choices[best.strength].plan.removed_count):
+        raise gate.unreachable()
+    gate.settle(best.strength)
+    return choices[best.strength]
+
+
+def repaired(run: Run, choice: Choice) -> Model:
+    """What would be written."""
+    run.clock.start("repair")
+    model = record(choice.smaller, choice.traced.graph.model, choice.plan)
+    steps = run.clock.steps()
+    repair = run.request.repair
+    return mend(choice.traced, choice.keep, model, repair, run.samples, threads=run.threads, progress=steps)[0]
+
+
+def _select(traced: Trace, run: Run) -> Selection:
+    samples, request = run.samples, run.request
+    run.clock.start("plan" if samples is None else "capture")
+    batches = None if samples is None else samples.batches
+    steps = run.clock.steps("plan")
+    held_out = 0 if samples is None else samples.held_out
+    return select(
+        traced, request.options, batches, request.target, held_out=held_out, threads=run.threads, progress=steps
+    )
+
+
+def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
+    """What is known before anything is written."""
+    traced, planned, samples = choice.traced, choice.plan, run.samples
+    request = run.request if run.plan is None else None
+    by_ratio = request is not None and request.target is None
+    return ShrinkResult(
+        summary(source, traced.graph, traced.facts),
+        None,
+        planned,
+        changes(traced, choice.selection, planned),
+        request.options.ratio if request is not None and by_ratio else None,
+        planned.removed_count / max(sum(g.size for g in traced.prunable), 1),
+        None,
+        None,
+        (),
+        {},
+        (*source.notes, *(samples.notes if samples else ())),
+        None if request is None else target_summary(traced, request.target, request.target_text, choice.keep),
+        calibration_summary(samples),
+    )
