@@ -14,7 +14,8 @@ from onnx import NodeProto, TensorProto
 Shape = tuple[int, ...]
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _END = 2**31 - 1
-_SMALL = 2**18
+SMALL = 2**18
+"""Entries up to which the matrix of a linear map is written down."""
 
 
 @dataclass
@@ -245,11 +246,19 @@ class Value:
         first, count = int(index[0]) if index.size else 0, index.size
         if np.array_equal(index, np.arange(first, first + count)):
             return self.pad({axis: (first, size - first - count)})
-        if axis == self.rank - 1 and axis > 0 and size * count <= _SMALL:  # moving single elements is slow
-            return self.matmul(self.at.constant(np.eye(size)[index], self.dtype))
+        if axis == self.rank - 1 and size * count <= SMALL:  # moving single elements is slow
+            return self.along(np.eye(size)[index], axis)
         inverse = np.full(size, count)
         inverse[index] = np.arange(count)
         return self.pad({axis: (0, 1)}).take(inverse, axis)
+
+    def along(self, matrix: NDArray[Any], axis: int) -> Value:
+        """A linear map of one axis: `matrix` has as many rows as the axis has entries, its columns are the new ones."""
+        order = [*(i for i in range(self.rank) if i != axis), axis]
+        last = self.transpose(order)
+        moved = last if self.rank > 1 else last.reshape((1, *last.shape))
+        found = moved.matmul(self.at.constant(matrix, self.dtype))
+        return found.reshape((*last.shape[:-1], matrix.shape[1])).transpose([int(i) for i in np.argsort(order)])
 
     def pad(self, amounts: dict[int, tuple[int, int]], value: float = 0.0) -> Value:
         """`value` before and after, a negative amount crops. Pads became an input with opset 11."""

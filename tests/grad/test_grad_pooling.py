@@ -35,6 +35,8 @@ def test_average_pool(attributes: dict[str, Any], size: tuple[int, int], opset: 
         {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
         {"kernel_shape": [3, 3]},
         {"kernel_shape": [3, 2], "strides": [1, 2], "pads": [1, 0, 0, 1]},
+        {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2]},
+        {"kernel_shape": [2, 3], "strides": [2, 2], "auto_pad": "SAME_LOWER"},
     ],
 )
 @pytest.mark.parametrize("size", [(6, 6), (5, 7)])
@@ -43,6 +45,13 @@ def test_max_pool(attributes: dict[str, Any], size: tuple[int, int], opset: int)
     rng = np.random.default_rng(0)
     x = rng.permutation(2 * 2 * size[0] * size[1]).reshape(2, 2, *size).astype(F) - 60
     check([N("MaxPool", ["x"], ["y"], **attributes)], {"x": x}, ["x"], opset=opset, step=0.25)
+
+
+@pytest.mark.parametrize("opset", [10, 16])
+def test_max_pool_dilated_in_one_dimension(opset: int) -> None:
+    x = np.random.default_rng(0).permutation(36).reshape(2, 2, 9).astype(F)
+    nodes = [N("MaxPool", ["x"], ["y"], kernel_shape=[3], dilations=[2], strides=[2], pads=[1, 1])]
+    check(nodes, {"x": x}, ["x"], opset=opset, step=0.25)
 
 
 def test_max_pool_dilated_with_ceiling() -> None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from onnxprune.grad.builder import SMALL
 from onnxprune.grad.call import Call, NoRule
 from onnxprune.grad.registry import gradient
 
@@ -61,22 +62,31 @@ def _bounds(start: int, end: int, step: int, size: int) -> slice:
 
 @gradient("Pad")
 def pad(op: Call) -> None:
-    """Constant mode: what was added is cropped, what was cropped becomes zero."""
-    if op.attribute("mode", "constant") != "constant":
-        raise NoRule(f"mode {op.attribute('mode')} has no gradient rule")
+    """What was added is cropped, what was cropped becomes zero; copies of the border are added back to it."""
+    mode = op.attribute("mode", "constant")
     if op.wants(2):
         raise NoRule("its value is computed")
     pads = op.integers("pads", 1)
     if pads is None:
         raise NoRule("its pads are missing")
-    axes = op.integers("axes", 3) or list(range(op.x.rank))
-    half = len(pads) // 2
-    op.give(0, op.dy.pad({op.axis(axis): (-pads[i], -pads[half + i]) for i, axis in enumerate(axes)}))
+    axes = [op.axis(axis) for axis in op.integers("axes", 3) or range(op.x.rank)]
+    amounts = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
+    if mode == "constant":
+        op.give(0, op.dy.pad({axis: (-before, -after) for axis, (before, after) in amounts.items()}))
+        return
+    if mode not in ("reflect", "edge", "wrap") or min(pads) < 0:
+        raise NoRule(f"mode {mode} with pads {pads} has no gradient rule")
+    value = op.dy
+    for axis, amount in amounts.items():
+        if any(amount):
+            places = np.pad(np.arange(op.x.shape[axis]), amount, mode=mode)
+            value = value.along(np.eye(op.x.shape[axis])[places], axis)
+    op.give(0, value)
 
 
 @gradient("Gather")
 def gather(op: Call) -> None:
-    """Known distinct indices are put back; others need ScatterElements with addition, which came with opset 16."""
+    """Known indices are put back; others need ScatterElements with addition, which came with opset 16."""
     axis = op.axis(op.attribute("axis", 0))
     size = op.x.shape[axis]
     index = op.input(1)
@@ -86,6 +96,8 @@ def gather(op: Call) -> None:
     places = None if found is None else np.asarray(found).ravel() % size
     if places is not None and len(np.unique(places)) == rows:
         op.give(0, dy.put(places, axis, size))
+    elif places is not None and rows * size <= SMALL:
+        op.give(0, dy.along(np.eye(size)[places], axis))
     elif op.opset >= 16:
         column = index.reshape([rows if i == axis else 1 for i in range(op.x.rank)]).expand(dy.shape)
         inputs = [op.at.zeros(op.x.shape, dy.dtype), column, dy]
@@ -130,3 +142,10 @@ def repeat(op: Call) -> None:
         shape += [wide // size, size]
     copies = [2 * axis for axis in range(op.y.rank) if shape[2 * axis] > 1]
     op.give(0, op.dy.reshape(shape).sum(copies).reshape(op.x.shape))
+
+
+@gradient("Trilu")
+def triangle(op: Call) -> None:
+    """What was kept is kept."""
+    inputs = [op.dy, op.input(1)] if op.has(1) else [op.dy]
+    op.give(0, op.at.node("Trilu", inputs, op.x.shape, op.dy.dtype, upper=op.attribute("upper", 1)))

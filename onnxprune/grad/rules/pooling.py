@@ -79,18 +79,51 @@ def _scattered(op: Call) -> Value:
 
 
 def _shared(op: Call) -> Value:
-    """Padding must never win: it is filled with a number below all others, but finite, for it is multiplied by 0."""
+    """Axis by axis, for a maximum over a window is one over its columns of one over its rows: k + k taps, not k * k."""
     frame = window(op, tuple(op.attribute("kernel_shape")), op.x.shape[2:], op.y.shape[2:])
-    shape = op.x.shape
-    bounds = [(frame.before[i], frame.after[i]) for i in frame.axes]
-    padded = op.x.pad({2 + i: bound for i, bound in enumerate(bounds)}, value=LOWEST)
-    inner = replace(frame, before=(0,) * len(bounds), wide=padded.shape[2:])
+    images = (op.x.shape[0] * op.x.shape[1], 1)
+    stages, x = [], op.x.reshape((*images, *frame.wide))
+    for i in reversed(frame.axes):
+        single = _one_axis(frame, i, x.shape[2:])
+        y = x.at.node("MaxPool", [x], (*images, *single.narrow), x.dtype, **_options(single))
+        stages.append((single, x, y))
+        x = y
+    dy = op.dy.reshape(x.shape)
+    for single, x, y in reversed(stages):
+        dy = _shares(x, y, dy, single)
+    return dy.reshape(op.x.shape)
+
+
+def _one_axis(frame: Window, i: int, wide: tuple[int, ...]) -> Window:
+    """The windows along axis i alone, over images of size `wide`."""
+
+    def only(values: tuple[int, ...], usual: int) -> tuple[int, ...]:
+        return tuple(value if axis == i else usual for axis, value in enumerate(values))
+
+    narrow = tuple(frame.narrow[axis] if axis == i else size for axis, size in enumerate(wide))
+    kernel, strides, dilations = (only(values, 1) for values in (frame.kernel, frame.strides, frame.dilations))
+    return Window(kernel, strides, dilations, only(frame.before, 0), wide, narrow)
+
+
+def _options(frame: Window) -> dict[str, list[int]]:
+    """Attributes of a MaxPool; dilations, which came with opset 10, only where they are needed."""
+    options = {"kernel_shape": [*frame.kernel], **frame.options()}
+    if all(d == 1 for d in frame.dilations):
+        del options["dilations"]
+    return options
+
+
+def _shares(x: Value, y: Value, dy: Value, frame: Window) -> Value:
+    """dL/dx of y = MaxPool(x) with one channel: taps that equal the maximum share dy.
+
+    Padding must never win: it is filled with a number below all others, but finite, for it is multiplied by 0.
+    """
+    amounts = {2 + i: (frame.before[i], max(0, frame.after[i])) for i in frame.axes}
+    padded = x.pad(amounts, value=LOWEST)
+    inner = replace(frame, before=(0,) * len(amounts), wide=padded.shape[2:])
     taps, places = math.prod(frame.kernel), math.prod(frame.narrow)
-    images = (shape[0] * shape[1], 1)
-    seen = columns(padded.reshape((*images, *padded.shape[2:])), inner)
-    highest = (~(seen < op.y.reshape((*images, places)))).cast(op.dy.dtype)
-    shares = highest * (op.dy.reshape((*images, places)) / highest.sum([1]))
-    units = op.at.constant(unit_filters(frame), op.dy.dtype)
-    inputs = [shares.reshape((images[0], taps, *frame.narrow)), units]
-    wide = (*images, *frame.wide)
-    return op.at.node("ConvTranspose", inputs, wide, op.dy.dtype, **frame.options(spare=True)).reshape(shape)
+    seen = columns(padded, inner)
+    hits = (~(seen < y.reshape((x.shape[0], 1, places)))).cast(dy.dtype)
+    shares = hits * (dy.reshape((x.shape[0], 1, places)) / hits.sum([1]))
+    inputs = [shares.reshape((x.shape[0], taps, *frame.narrow)), x.at.constant(unit_filters(frame), dy.dtype)]
+    return x.at.node("ConvTranspose", inputs, x.shape, dy.dtype, **frame.options(spare=True))

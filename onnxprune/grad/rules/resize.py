@@ -11,8 +11,8 @@ from onnxprune.grad.call import Call, NoRule
 from onnxprune.grad.registry import gradient
 
 Numbers = NDArray[np.float64]
-LARGEST = 4096
-"""Size of an axis up to which its matrix is written down."""
+LARGEST = 2**24
+"""Entries of a matrix of weights up to which it is written down."""
 
 COORDINATES: dict[str, Callable[[Numbers, float, int, int], Numbers]] = {
     "half_pixel": lambda i, scale, size, wide: (i + 0.5) / scale - 0.5,
@@ -45,11 +45,9 @@ def resize(op: Call) -> None:
     for axis, (wide, size) in enumerate(zip(op.y.shape, op.x.shape, strict=True)):
         if wide == size and scales[axis] == 1:
             continue
-        if max(wide, size) > LARGEST:
-            raise NoRule(f"its axis {axis} is longer than {LARGEST}")
-        order = [*(i for i in range(value.rank) if i != axis), axis]
-        matrix = op.at.constant(_weights(op, scales[axis], size, wide), op.dy.dtype)
-        value = value.transpose(order).matmul(matrix).transpose([int(i) for i in np.argsort(order)])
+        if wide * size > LARGEST:
+            raise NoRule(f"its axis {axis} is too long ({size} to {wide})")
+        value = value.along(_weights(op, scales[axis], size, wide), axis)
     op.give(0, value)
 
 
