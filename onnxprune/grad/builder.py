@@ -154,6 +154,10 @@ class Value:
         """This value where the mask is true, zero elsewhere: a product, which runs faster than Where."""
         return self * mask.cast(self.dtype)
 
+    def is_zero(self) -> Value:
+        """1 where this value is 0, else 0. Equal compares floats from opset 11 on only."""
+        return (~(self > 0) & ~(self < 0)).cast(self.dtype)
+
     def cast(self, dtype: int) -> Value:
         return self if dtype == self.dtype else self.at.node("Cast", [self], self.shape, dtype, to=dtype)
 

@@ -128,3 +128,17 @@ def test_where() -> None:
     constants = {"c": np.array([[True], [False]])}
     feeds = {"a": draw(0, 2, 3), "b": draw(1, 3)}
     check([N("Where", ["c", "a", "b"], ["y"])], feeds, ["a", "b"], constants=constants)
+
+
+@pytest.mark.parametrize("how", ["Sqrt", "Pow", "ReduceL2"])
+def test_a_root_at_zero_has_no_gradient(how: str) -> None:
+    """The deviation of a constant channel: an infinite slope times nothing must not become NaN."""
+    nodes = [N("Mul", ["x", "x"], ["square"]), N(how, ["square"], ["y"])]
+    constants = {}
+    if how == "Pow":
+        nodes[1], constants = N("Pow", ["square", "half"], ["y"]), {"half": np.array(0.5)}
+    elif how == "ReduceL2":
+        nodes[1] = N("ReduceL2", ["square"], ["y"], axes=[1])
+    x = np.array([[0.0, 0.0], [2.0, 1.0]])
+    _, computed, _ = reverse(nodes, {"x": x}, constants, ["x"], 17)
+    assert np.array_equal(computed["x"][0], [0, 0]) and np.isfinite(computed["x"]).all() and computed["x"][1].all()

@@ -30,7 +30,7 @@ UNARY: dict[str, Callable[[Call], Value]] = {
     "Sin": lambda op: op.dy * op.x.apply("Cos"),
     "Softplus": lambda op: op.dy * op.x.apply("Sigmoid"),
     "Softsign": lambda op: op.dy / _square(1 + op.x.apply("Abs")),
-    "Sqrt": lambda op: op.dy / (2 * op.y),
+    "Sqrt": lambda op: _root(op.dy, op.x, op.y * 2),
     "Tanh": lambda op: op.dy * (1 - op.y * op.y),
 }
 
@@ -39,6 +39,13 @@ for _name, _derivative in UNARY.items():
     @gradient(_name)
     def _unary(op: Call, derivative: Callable[[Call], Value] = _derivative) -> None:
         op.give(0, derivative(op))
+
+
+def _root(dy: Value, x: Value, divisor: Value) -> Value:
+    """dy / divisor, but 0 where x is 0: the slope of a root is infinite there, and a channel that became constant
+    (its deviation is such a root) would spoil all weights before it."""
+    zero = x.is_zero()
+    return dy * (1 - zero) / (divisor + zero)
 
 
 def _square(x: Value) -> Value:
@@ -179,6 +186,9 @@ def power(op: Call) -> None:
         op.give(0, op.dy)
     elif n == 2:
         op.give(0, op.dy * op.x * 2)
+    elif 0 < n < 1:
+        rest = op.at.node("Pow", [op.x, op.at.constant(np.array(1 - n), op.x.dtype)], op.x.shape, op.x.dtype)
+        op.give(0, _root(op.dy * n, op.x, rest))
     else:
         slope = op.at.node("Pow", [op.x, op.at.constant(np.array(n - 1), op.x.dtype)], op.x.shape, op.x.dtype)
         op.give(0, op.dy * slope * n)

@@ -128,4 +128,4 @@ def lp_normalization(op: Call) -> None:
         raise NoRule("p 1 has no gradient rule")
     axes = [op.axis(op.attribute("axis", -1))]
     norm = (op.x * op.x).sum(axes).apply("Sqrt")
-    op.give(0, (op.dy - op.y * (op.dy * op.y).sum(axes)) / norm)
+    op.give(0, (op.dy - op.y * (op.dy * op.y).sum(axes)) / (norm + norm.is_zero()))

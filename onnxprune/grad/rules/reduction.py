@@ -53,9 +53,10 @@ def reduce_l1(op: Call) -> None:
 
 @gradient("ReduceL2")
 def reduce_l2(op: Call) -> None:
-    """sqrt(sum(x * x)): dx = dy * x / y."""
+    """sqrt(sum(x * x)): dx = dy * x / y, and 0 where all of x is 0."""
     axes = reduced(op)
-    op.give(0, op.x * (kept(op, op.dy, axes) / kept(op, op.y, axes)))
+    norm = kept(op, op.y, axes)
+    op.give(0, op.x * (kept(op, op.dy, axes) / (norm + norm.is_zero())))
 
 
 @gradient("ReduceSumSquare")
