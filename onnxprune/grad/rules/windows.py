@@ -123,6 +123,8 @@ def unit_filters(frame: Window) -> NDArray[np.float64]:
 
 def tapped(x: Value, frame: Window) -> list[Value]:
     """What each tap of the kernel reads: one value of shape (N, C, *narrow) per tap, in the order of the kernel."""
+    if len(frame.kernel) == 2 and frame.strides[0] == frame.strides[1] > 1:
+        return _from_planes(x, frame)
     padded = x.pad({2 + i: (frame.before[i], frame.after[i]) for i in frame.axes})
     values = []
     for tap in np.ndindex(frame.kernel):
@@ -131,4 +133,21 @@ def tapped(x: Value, frame: Window) -> list[Value]:
             start = tap[i] * frame.dilations[i]
             bounds[2 + i] = (start, start + (frame.narrow[i] - 1) * frame.strides[i] + 1, frame.strides[i])
         values.append(padded.slice(bounds))
+    return values
+
+
+def _from_planes(x: Value, frame: Window) -> list[Value]:
+    """With strides, x is split into one plane per phase at once: slices of planes are contiguous, strided ones slow."""
+    step, channels = frame.strides[0], x.shape[1]
+    sizes = [frame.reach[i] // step + frame.narrow[i] for i in frame.axes]
+    after = [step * sizes[i] - frame.wide[i] - frame.before[i] for i in frame.axes]
+    padded = x.pad({2 + i: (frame.before[i], after[i]) for i in frame.axes})
+    shape = (x.shape[0], step * step * channels, *sizes)
+    planes = x.at.node("SpaceToDepth", [padded], shape, x.dtype, blocksize=step)
+    values = []
+    for tap in np.ndindex(frame.kernel):
+        places = [tap[i] * frame.dilations[i] for i in frame.axes]
+        phase = places[0] % step * step + places[1] % step
+        bounds = {2 + i: (places[i] // step, places[i] // step + frame.narrow[i], 1) for i in frame.axes}
+        values.append(planes.slice({1: (phase * channels, (phase + 1) * channels, 1), **bounds}))
     return values
