@@ -15,7 +15,7 @@ from onnxprune.results import Agreement, OutputFidelity
 Array = NDArray[Any]
 NO_SAMPLES = "its first axis does not count samples"
 ONE_CLASS = "it holds one number per sample, which has no top class"
-NOT_SCORES = "its samples have {rank} axes: no axis of classes can be told from the others"
+NOT_SCORES = "its samples have {rank} axes, and which of them counts classes is not known"
 CHUNK = 1 << 22  # elements that are compared at once, in samples as a whole
 RESHAPED = "its shape depends on the values, and differs between the models on {count} of {total} feeds"
 
