@@ -209,7 +209,7 @@ quality = combined(
             "--max-drop",
             metavar="D",
             type=float,
-            help="How much the metric may fall, in its unit. Without --ratio, --target, --plan: remove what that allows.",
+            help="How far the metric may fall, in its unit. Without --ratio, --target, --plan: all that allows goes.",
         ),
     )
 )
