@@ -12,7 +12,8 @@ from onnxprune.model.folding import source
 from onnxprune.model.load import Model
 from onnxprune.repair import correct_biases
 from onnxprune.repair.least_squares import least_squares
-from onnxprune.results import LayerRepair, RepairSummary, SkippedLayer
+from onnxprune.repair.reconstruct import reconstruct
+from onnxprune.results import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
 from onnxprune.samples import Samples
 from onnxprune.trace.groups import Trace
 
@@ -27,10 +28,12 @@ def mend(
     method: str,
     samples: Samples | None,
     *,
+    seed: int = 0,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
-    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, or least-squares with samples.
+    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, or, with samples,
+    least-squares or reconstruct (which comes after least squares).
 
     Layers that least squares cannot refit have their biases corrected instead.
     """
@@ -46,10 +49,16 @@ def mend(
     if refit.skipped:
         corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped))
         model, corrected = corrections.model, corrections.corrected
+    adjusted = None
+    if method == "reconstruct":
+        found = reconstruct(trace, keep, model, samples.batches, samples.held_out, seed=seed, progress=progress)
+        model = found.model
+        adjusted = ReconstructionSummary(found.steps, found.before, found.after, len(found.frozen), found.reason)
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
     refitted = sum(1 for layer in layers if not layer.kept)
-    return model, RepairSummary("least squares", refitted, skipped, layers, corrected)
+    name = "least squares" if adjusted is None else "least squares and reconstruction"
+    return model, RepairSummary(name, refitted, skipped, layers, corrected, adjusted)
 
 
 def _why(trace: Trace, name: str) -> str:

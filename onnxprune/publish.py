@@ -30,7 +30,7 @@ from onnxprune.trace import Trace
 class Publication:
     """How a result is made and written. `protected` files are never replaced.
 
-    `repair` is none, bias or least-squares (then there are samples).
+    `repair` is none, bias, or, if there are samples, least-squares or reconstruct.
     """
 
     target: Path
@@ -108,4 +108,6 @@ def _mended(
     traced: Trace, keep: NDArray[np.bool_], recorded: Model, how: Publication, clock: Clock
 ) -> tuple[Model, RepairSummary | None]:
     clock.start("repair")
-    return mend(traced, keep, recorded, how.repair, how.samples, threads=how.threads, progress=clock.steps())
+    return mend(
+        traced, keep, recorded, how.repair, how.samples, seed=how.seed, threads=how.threads, progress=clock.steps()
+    )

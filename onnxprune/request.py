@@ -11,7 +11,7 @@ from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
 from onnxprune.target import Target, parse_target
 
-REPAIRS = ("auto", "none", "bias", "least-squares")
+REPAIRS = ("auto", "none", "bias", "least-squares", "reconstruct")
 DEFAULT_RATIO = 0.5
 WITH_DATA, WITHOUT_DATA = "obs", "l1"
 GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
@@ -19,7 +19,7 @@ GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
 
 @dataclass(frozen=True)
 class Request:
-    """`repair` is none, bias or least-squares. `target_text` is the target as it was given."""
+    """`repair` is none, bias, least-squares or reconstruct. `target_text` is the target as it was given."""
 
     options: Options
     repair: str
@@ -96,8 +96,8 @@ def resolve(
 def _repair(asked: str, with_data: bool) -> str:
     if asked not in REPAIRS:
         raise UsageError(f"--repair is {', '.join(REPAIRS[:-1])} or {REPAIRS[-1]}, found {asked!r}")
-    if asked == "least-squares" and not with_data:
-        raise UsageError("--repair least-squares needs calibration data.", hint=f"{GIVE_DATA}, or take --repair bias.")
+    if asked in ("least-squares", "reconstruct") and not with_data:
+        raise UsageError(f"--repair {asked} needs calibration data.", hint=f"{GIVE_DATA}, or take --repair bias.")
     if asked == "auto":
-        return "least-squares" if with_data else "bias"
+        return "reconstruct" if with_data else "bias"
     return asked

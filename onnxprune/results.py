@@ -133,6 +133,20 @@ class SkippedLayer:
 
 
 @dataclass(frozen=True)
+class ReconstructionSummary:
+    """What adjusting all weights together did: relative error of the outputs on held-out samples, before and after.
+
+    `steps` 0 and a `reason`: the weights stayed as least squares left them. `frozen_weights` no gradient reaches.
+    """
+
+    steps: int
+    error_before: float
+    error_after: float
+    frozen_weights: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class RepairSummary:
     """What was repaired. `corrected_layers` got new weights (least squares) or a new bias (bias correction).
 
@@ -144,6 +158,7 @@ class RepairSummary:
     skipped: tuple[SkippedLayer, ...] = ()
     layers: tuple[LayerRepair, ...] = ()
     bias_corrected: int = 0
+    reconstruction: ReconstructionSummary | None = None
 
     @property
     def skipped_layers(self) -> tuple[str, ...]:

@@ -191,9 +191,9 @@ samples_and_repair = combined(
         ),
         click.option(
             "--repair",
-            type=_choice("auto", "none", "bias", "least-squares"),
+            type=_choice("auto", "none", "bias", "least-squares", "reconstruct"),
             default="auto",
-            show_default="least-squares with --data, otherwise bias",
+            show_default="reconstruct with --data, otherwise bias",
             help="Refit what reads removed channels: all weights, or biases only.",
         ),
     )

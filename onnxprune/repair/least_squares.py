@@ -7,7 +7,8 @@ makes up for the error that the shortcut carries. With G = X'X, R = X'T:
 
     (G + lambda m D) W = R + lambda m D W0,   m = mean diagonal of G, D = 1 but 0 for the bias
 
-lambda is chosen on held-out samples. A layer whose held-out error does not fall keeps its weights.
+lambda is chosen on held-out samples, which are never fitted, so that what is said of them later holds. A layer whose
+held-out error does not fall keeps its weights.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.layers import matched, with_bias, write
-from onnxprune.capture.moments import Split, joined
+from onnxprune.capture.moments import Split
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph, Node
@@ -148,14 +149,12 @@ def _fit(name: str, layer: Linear, split: Split, current: Walker, phi: Clipping 
         error = np.inf if solution is None else split.held_out.error(solution)
         if solution is not None and error < best:
             best, ridge, plain = error, candidate, solution
-    everything = split.fit.merged(split.held_out)
-    solution = solve(everything, start, ridge, fits_bias) if ridge else None
-    if solution is None:
+    if not ridge:
         return LayerFit(name, before / power, before / power, 0.0)
-    fit, judge = split.fit_rows, split.held_out_rows
+    solution, fit, judge = plain, split.fit_rows, split.held_out_rows
     if phi is not None and fit is not None and judge is not None:
         bent = rectified(split.fit, fit, plain, phi, start, ridge, fits_bias)
         if error_behind(judge, bent, phi) < error_behind(judge, plain, phi):
-            solution = rectified(everything, joined([fit, judge]), solution, phi, start, ridge, fits_bias)
+            solution = bent
     write(layer, solution, current, bias=fits_bias)
     return LayerFit(name, before / power, best / power, ridge)

@@ -1,0 +1,142 @@
+"""A network as a training step: samples and targets in, loss and gradients of the weights out.
+
+    L = 1/K sum_k |y_k - t_k|^2 / v_k   (means over all elements),
+
+with y_k values of the network, t_k what another network gives there, v_k their variance. Forward and backward pass are
+one ONNX model; ONNX Runtime computes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from onnxprune.capture.session import open_session
+from onnxprune.capture.shapes import concrete_shapes
+from onnxprune.grad import differentiate
+from onnxprune.model.graph import Graph
+from onnxprune.model.load import Model
+
+Array = NDArray[Any]
+Weights = dict[str, NDArray[np.float32]]
+LOSS, GOAL = "onnxprune.loss", "onnxprune.goal."
+LARGEST_CONSTANT = 4096  # elements of the constants that rules of the backward pass may want to know
+
+
+@dataclass(frozen=True)
+class Step:
+    """`weights` are the names that `run` wants values of, and gives gradients of; `frozen` says why others are not."""
+
+    weights: tuple[str, ...]
+    frozen: Mapping[str, str]
+    _gradients: tuple[str, ...]
+    _session: Any
+
+    def run(
+        self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights
+    ) -> tuple[float, list[NDArray[np.float32]]]:
+        """(loss, gradients in the order of `weights`)."""
+        loss, *gradients = self._session.run([LOSS, *self._gradients], self._inputs(feeds, targets, weights))
+        return float(loss), gradients
+
+    def loss(self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights) -> float:
+        """The loss alone."""
+        return float(self._session.run([LOSS], self._inputs(feeds, targets, weights))[0])
+
+    def _inputs(self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights) -> dict[str, Array]:
+        read = {value.name for value in self._session.get_inputs()}
+        goals = {f"{GOAL}{k}": target for k, target in enumerate(targets)}
+        return {name: array for name, array in {**feeds, **goals, **weights}.items() if name in read}
+
+
+def training_step(
+    graph: Graph,
+    feeds: Mapping[str, Array],
+    wanted: Sequence[str],
+    targets: Sequence[str],
+    variances: Sequence[float],
+    threads: int = 0,
+) -> Step:
+    """For feeds of the shapes of `feeds`. `wanted` are float32 initializers, `targets` are float32 values."""
+    model = graph.model
+    nodes = [node.proto for node in graph.nodes if node.scope == 0]
+    shapes, types = concrete_shapes(model.complete_proto(), dict(feeds))
+    shapes, types = dict(shapes), dict(types)
+    loss, scales = _loss(targets, variances, shapes)
+    opset = next((o.version for o in model.proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+    small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
+    gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types)
+    names = tuple(name for name in wanted if name in gradient.names)
+    outputs = [LOSS, *(gradient.names[name] for name in names)]
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.graph.Clear()
+    proto.graph.name = "training"
+    proto.ir_version = max(proto.ir_version, 4)
+    needed = _needed([*nodes, *loss, *gradient.nodes], set(outputs))
+    read = {key for node in needed for key in _read(node)}
+    proto.graph.node.extend(needed)
+    proto.graph.input.extend(i for i in model.proto.graph.input if i.name in read and i.name not in model.tensors)
+    floats = {name: model.tensors[name].shape for name in names}
+    floats |= {f"{GOAL}{k}": shapes[key] for k, key in enumerate(targets)}
+    proto.graph.input.extend(helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in floats.items())
+    proto.graph.initializer.extend(t.to_proto() for k, t in model.tensors.items() if k in read and k not in names)
+    proto.graph.initializer.extend([*scales, *gradient.constants])
+    proto.graph.output.extend(helper.make_tensor_value_info(key, TensorProto.FLOAT, None) for key in outputs)
+    return Step(names, gradient.frozen, tuple(outputs[1:]), open_session(proto, threads))
+
+
+def observer(model: Model, keys: Sequence[str], threads: int = 0) -> Any:
+    """A session of the model whose outputs are the float32 values `keys`."""
+    proto = model.complete_proto()
+    del proto.graph.output[:]
+    proto.graph.output.extend(helper.make_tensor_value_info(key, TensorProto.FLOAT, None) for key in keys)
+    return open_session(proto, threads)
+
+
+def _loss(
+    targets: Sequence[str], variances: Sequence[float], shapes: dict[str, tuple[int, ...]]
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Nodes of the loss and their constants; the shapes of the new values are added to `shapes`."""
+    nodes, constants, parts = [], [], []
+    for k, (key, variance) in enumerate(zip(targets, variances, strict=True)):
+        goal = f"{GOAL}{k}"
+        difference, square, mean, part, scale = (
+            f"{goal}.{s}" for s in ("difference", "square", "mean", "part", "scale")
+        )
+        nodes += [
+            helper.make_node("Sub", [key, goal], [difference]),
+            helper.make_node("Mul", [difference, difference], [square]),
+            helper.make_node("ReduceMean", [square], [mean], keepdims=0),
+            helper.make_node("Mul", [mean, scale], [part]),
+        ]
+        constants.append(helper.make_tensor(scale, TensorProto.FLOAT, (), [1.0 / (len(targets) * variance)]))
+        shapes |= dict.fromkeys((goal, difference, square), shapes[key]) | dict.fromkeys((mean, part, scale), ())
+        parts.append(part)
+    shapes[LOSS] = ()
+    return [*nodes, helper.make_node("Sum", parts, [LOSS])], constants
+
+
+def _read(node: onnx.NodeProto) -> list[str]:
+    """What a node reads, the captures of its bodies included."""
+    keys = [key for key in node.input if key]
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            keys += [key for inner in body.node for key in _read(inner)]
+    return keys
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that the `wanted` values depend on, in order."""
+    todo, kept = set(wanted), []
+    for node in reversed(nodes):
+        if todo.intersection(node.output):
+            kept.append(node)
+            todo.update(_read(node))
+    return kept[::-1]

@@ -1,0 +1,89 @@
+"""Calibration batches cut anew: shards of one size, in a seeded order, the held-out samples apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.repair.augment import varied
+
+Array = NDArray[Any]
+Feeds = dict[str, Array]
+SHARDS = 2  # of a step, run side by side: faster than threads inside each operator, and reproducible
+LEAST, LARGEST, STEPS_PER_EPOCH = 4, 32, 10
+
+
+@dataclass(frozen=True)
+class Minibatches:
+    """A step has `count` shards of `size` samples. `arrays` are (samples, rows, *item): the first `fit` samples are
+    fitted, the others judge. Only a model of fixed batch size has more than one row a sample."""
+
+    arrays: Feeds
+    fit: int
+    size: int
+    count: int
+
+    @staticmethod
+    def of(batches: Sequence[Feeds], held_out: int, *, fixed: bool) -> Minibatches | None:
+        """From batches of which the last `held_out` judge; `fixed` if the model takes batches of this size only.
+
+        None if samples differ in shape, or are too few for two steps.
+        """
+        if len({tuple((k, v.shape[1:], v.ndim) for k, v in batch.items()) for batch in batches}) != 1:
+            return None
+        if any(array.ndim == 0 for array in batches[0].values()) or not held_out:
+            return None
+        rows = [{len(array) for array in batch.values()} for batch in batches]
+        if any(len(found) != 1 for found in rows):
+            return None
+        arrays = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        group = rows[0].pop() if fixed else 1
+        total, judge = (
+            len(next(iter(arrays.values()))) // group,
+            sum(len(_first(b)) for b in batches[-held_out:]) // group,
+        )
+        fit = total - judge
+        step = min(max(fit // STEPS_PER_EPOCH, LEAST), LARGEST)
+        size = 1 if fixed else step // SHARDS
+        if fit < 2 * step or judge < size:
+            return None
+        grouped = {name: array.reshape(total, group, *array.shape[1:]) for name, array in arrays.items()}
+        return Minibatches(grouped, fit, size, step // size)
+
+    @property
+    def batch(self) -> int:
+        """Samples of a step."""
+        return self.size * self.count
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.fit // self.batch
+
+    def steps(self, seed: int) -> Iterator[list[Feeds]]:
+        """Steps without end; within an epoch every sample comes at most once, a little varied."""
+        rng = np.random.default_rng(seed)
+        while True:
+            order = rng.permutation(self.fit)
+            for number in range(self.steps_per_epoch * self.count):
+                if number % self.count == 0:
+                    shards: list[Feeds] = []
+                shards.append(varied(self.take(order[number * self.size : (number + 1) * self.size]), rng))
+                if len(shards) == self.count:
+                    yield shards
+
+    def judged(self) -> list[Feeds]:
+        """The samples that judge, as many as fill shards."""
+        rows = np.arange(self.fit, len(_first(self.arrays)))
+        return [self.take(rows[k : k + self.size]) for k in range(0, len(rows) - self.size + 1, self.size)]
+
+    def take(self, samples: NDArray[np.int64]) -> Feeds:
+        """A feed of these samples."""
+        return {name: array[samples].reshape(-1, *array.shape[2:]) for name, array in self.arrays.items()}
+
+
+def _first(feeds: Feeds) -> Array:
+    return next(iter(feeds.values()))
