@@ -1,0 +1,97 @@
+"""Minibatches: what is fitted, what judges, and that no sample is both."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from onnxprune.repair.minibatches import Feeds, Minibatches
+
+Array = NDArray[Any]
+
+
+def numbered(sizes: list[int]) -> list[Feeds]:
+    """Batches of these sizes of rows that hold their own number, twice: as `x` (n, 2) and as `y` (n,)."""
+    ends = list(itertools.accumulate(sizes, initial=0))
+    rows = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+    return [{"x": np.stack([r, -r], axis=1).astype(np.float32), "y": r.astype(np.int64)} for r in rows]
+
+
+def epoch(samples: Minibatches, seed: int) -> list[list[Feeds]]:
+    return list(itertools.islice(samples.steps(seed), samples.steps_per_epoch))
+
+
+def ids(steps: list[list[Feeds]]) -> list[int]:
+    """Numbers of all rows, in order; both inputs of a sample stay together."""
+    found = [feeds for step in steps for feeds in step]
+    assert all((feeds["x"][:, 0] == feeds["y"]).all() for feeds in found)
+    return [int(k) for feeds in found for k in feeds["y"]]
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    st.lists(st.integers(1, 20), min_size=1, max_size=3),
+    st.integers(0, 5),
+)
+def test_every_sample_at_most_once_an_epoch_and_none_that_judges(fit: list[int], judge: list[int], seed: int) -> None:
+    samples = Minibatches.of(numbered([*fit, *judge]), len(judge), fixed=False)
+    if samples is None:
+        assert sum(fit) < 8 or sum(judge) < max(2, sum(fit) // 20), "only if there are too few"
+        return
+    first, second = epoch(samples, seed), epoch(samples, seed)
+    assert ids(first) == ids(second), "the seed says the order"
+    assert len(set(ids(first))) == len(ids(first)) == samples.batch * samples.steps_per_epoch
+    assert set(ids(first)) <= set(range(sum(fit)))
+    assert sum(fit) - len(ids(first)) < samples.batch, "less than a step is left out"
+    assert {len(feeds["y"]) for step in first for feeds in step} == {samples.size}
+    assert {len(step) for step in first} == {samples.count}
+    judged = ids([samples.judged()])
+    assert judged == list(range(sum(fit), sum(fit) + len(judged))) and len(judged) > sum(judge) - samples.size
+
+
+@given(st.integers(1, 5), st.integers(1, 60), st.integers(1, 4), st.integers(0, 5))
+def test_rows_of_a_fixed_batch_stay_together(group: int, fit: int, judge: int, seed: int) -> None:
+    samples = Minibatches.of(numbered([group] * (fit + judge)), judge, fixed=True)
+    assert (samples is None) == (fit < 8)
+    assume(samples is not None)
+    assert samples is not None
+    for step in epoch(samples, seed):
+        for feeds in step:
+            first = int(feeds["y"][0])
+            assert feeds["y"].tolist() == list(range(first, first + group)) and first % group == 0
+            assert first < fit * group
+    assert ids([samples.judged()]) == list(range(fit * group, (fit + judge) * group))
+
+
+def test_epochs_differ() -> None:
+    samples = Minibatches.of(numbered([40, 10]), 1, fixed=False)
+    assert samples is not None
+    stream = samples.steps(0)
+    one, two = (list(itertools.islice(stream, samples.steps_per_epoch)) for _ in range(2))
+    assert ids(one) != ids(two) and set(ids(one)) == set(ids(two)) == set(range(40))
+    assert ids(one) != ids(epoch(samples, 1))
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [{"x": np.zeros((9, 3))}, {"x": np.zeros((9, 4))}],
+        [{"x": np.zeros((9, 3))}, {"x": np.zeros((9, 3, 1))}],
+        [{"x": np.zeros((9, 3))}, {"y": np.zeros((9, 3))}],
+        [{"x": np.zeros((9, 3)), "k": np.zeros(())}] * 2,
+        [{"x": np.zeros((9, 3)), "k": np.zeros((1, 3))}] * 2,
+    ],
+    ids=["size", "rank", "name", "scalar", "not one row a sample"],
+)
+def test_what_cannot_be_cut_anew(batches: list[Feeds]) -> None:
+    assert Minibatches.of(batches, 1, fixed=False) is None
+
+
+def test_nothing_without_held_out_samples() -> None:
+    assert Minibatches.of(numbered([40, 40]), 0, fixed=False) is None
