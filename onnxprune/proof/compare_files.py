@@ -1,7 +1,8 @@
 """Is a pruned file what its plan gives? Same nodes; the values of weights and biases may differ, as repair sets them.
 
-Repair may do two things, and nothing else: give new values to the weight or bias of a Conv, Gemm or MatMul, and give a
-Conv or Gemm a bias of its own (it had none, or shared one), of the length of its outputs.
+Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and biases
+of normalisations and to floating-point constants that are added; and give a Conv or Gemm a bias of its own (it had none,
+or shared one), of the length of its outputs.
 """
 
 from __future__ import annotations
@@ -11,12 +12,24 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
 
-_SLOTS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,)}
+_SLOTS = {
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (1, 2),
+    "MatMul": (1,),
+    "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "Add": (0, 1),
+}
+_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 BIAS = 2
 
 
@@ -60,7 +73,7 @@ def _refitted(expected: Model, found: Model) -> list[str]:
         elif other.shape != tensor.shape or other.dtype != tensor.dtype:
             raise VerificationError(f"initializer {name!r} is {list(other.shape)}; its plan gives {list(tensor.shape)}")
         elif not np.array_equal(_bytes(other.array()), _bytes(tensor.array())):
-            if name not in weights:
+            if name not in weights or tensor.dtype not in _FLOATS:
                 raise VerificationError(f"initializer {name!r} has other values, and no repair changes those")
             result.append(name)
     return result

@@ -79,7 +79,10 @@ def extra_node(model: onnx.ModelProto) -> None:
 def test_a_repaired_file_passes(repaired: Path) -> None:
     refitted = onnxprune.verify(DIGITS, repaired).refitted
     model = onnx.load(repaired)
-    weights = {name for n in model.graph.node if n.op_type in ("Conv", "Gemm") for name in n.input[1:]}
+    kinds = ("Conv", "Gemm", "BatchNormalization")
+    weights = {name for n in model.graph.node if n.op_type in kinds for name in n.input[1:3]}
+    scales = {n.input[1] for n in model.graph.node if n.op_type == "BatchNormalization"}
+    assert scales & set(refitted), "all weights are adjusted together"
     assert fitted_bias(model).name in refitted and set(refitted) <= weights
 
 
