@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -53,7 +54,8 @@ def mend(
     if method == "reconstruct":
         found = reconstruct(trace, keep, model, samples.batches, samples.held_out, seed=seed, progress=progress)
         model = found.model
-        adjusted = ReconstructionSummary(found.steps, found.before, found.after, len(found.frozen), found.reason)
+        before, after = math.sqrt(found.before), math.sqrt(found.after)  # a ratio of norms, as fidelity says it
+        adjusted = ReconstructionSummary(found.steps, before, after, len(found.frozen), found.reason)
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
     refitted = sum(1 for layer in layers if not layer.kept)

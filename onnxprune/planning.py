@@ -109,9 +109,10 @@ def repaired(run: Run, choice: Choice) -> Model:
     """What would be written."""
     run.clock.start("repair")
     model = record(choice.smaller, choice.traced.graph.model, choice.plan)
-    steps = run.clock.steps()
-    repair = run.request.repair
-    return mend(choice.traced, choice.keep, model, repair, run.samples, threads=run.threads, progress=steps)[0]
+    steps = run.clock.steps("rebuild")
+    repair, seed = run.request.repair, run.request.options.seed
+    made = mend(choice.traced, choice.keep, model, repair, run.samples, seed=seed, threads=run.threads, progress=steps)
+    return made[0]
 
 
 def _select(traced: Trace, run: Run) -> Selection:

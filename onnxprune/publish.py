@@ -108,6 +108,5 @@ def _mended(
     traced: Trace, keep: NDArray[np.bool_], recorded: Model, how: Publication, clock: Clock
 ) -> tuple[Model, RepairSummary | None]:
     clock.start("repair")
-    return mend(
-        traced, keep, recorded, how.repair, how.samples, seed=how.seed, threads=how.threads, progress=clock.steps()
-    )
+    steps = clock.steps("rebuild")
+    return mend(traced, keep, recorded, how.repair, how.samples, seed=how.seed, threads=how.threads, progress=steps)

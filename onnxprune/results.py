@@ -134,9 +134,10 @@ class SkippedLayer:
 
 @dataclass(frozen=True)
 class ReconstructionSummary:
-    """What adjusting all weights together did: relative error of the outputs on held-out samples, before and after.
+    """What adjusting all weights together did: root mean square error of the outputs (before the final activation) on
+    held-out samples, relative to their standard deviation, before and after.
 
-    `steps` 0 and a `reason`: the weights stayed as least squares left them. `frozen_weights` no gradient reaches.
+    `steps` 0 and a `reason`: the weights stayed as least squares left them. No gradient reaches `frozen_weights`.
     """
 
     steps: int
@@ -159,6 +160,11 @@ class RepairSummary:
     layers: tuple[LayerRepair, ...] = ()
     bias_corrected: int = 0
     reconstruction: ReconstructionSummary | None = None
+
+    @property
+    def layerwise(self) -> str:
+        """What was done layer by layer: the method without the reconstruction that followed."""
+        return self.method if self.reconstruction is None else "least squares"
 
     @property
     def skipped_layers(self) -> tuple[str, ...]:

@@ -194,7 +194,8 @@ samples_and_repair = combined(
             type=_choice("auto", "none", "bias", "least-squares", "reconstruct"),
             default="auto",
             show_default="reconstruct with --data, otherwise bias",
-            help="Refit what reads removed channels: all weights, or biases only.",
+            help="Make up for what went. bias: its mean, into biases. least-squares: refit each layer that read it. "
+            "reconstruct: then all weights together, by gradients.",
         ),
     )
 )

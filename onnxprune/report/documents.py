@@ -19,6 +19,7 @@ from onnxprune.results import (
     ModelSummary,
     OutputFidelity,
     ProofSummary,
+    ReconstructionSummary,
     RepairSummary,
     ShrinkResult,
     TargetSummary,
@@ -240,6 +241,18 @@ def _repair(repair: RepairSummary) -> Document:
         ],
         "skipped_layers": list(repair.skipped_layers),
         "skipped": [{"name": layer.name, "reason": layer.reason} for layer in repair.skipped],
+        "reconstruction": None if repair.reconstruction is None else _reconstruction(repair.reconstruction),
+    }
+
+
+def _reconstruction(found: ReconstructionSummary) -> Document:
+    done = found.steps > 0
+    return {
+        "steps_count": found.steps,
+        "error_before_relative": found.error_before if done else None,
+        "error_after_relative": found.error_after if done else None,
+        "frozen_weights_count": found.frozen_weights,
+        "not_done_because": found.reason,
     }
 
 

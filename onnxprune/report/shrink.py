@@ -16,7 +16,7 @@ from onnxprune.report.shared import (
     shown_path,
     tolerance_text,
 )
-from onnxprune.results import CalibrationSummary, GroupChange, RepairSummary, ShrinkResult
+from onnxprune.results import CalibrationSummary, GroupChange, ReconstructionSummary, RepairSummary, ShrinkResult
 from onnxprune.units import format_bytes, format_percent, format_ratio, format_seconds, plural
 
 _GROUPS = (
@@ -86,7 +86,9 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     if result.plan.removed_count:
         rows.append(("planned", _planned(result), _time(result, "plan", "cut")))
     if result.repair is not None:
-        rows.append(("repaired", _repaired(result), _time(result, "repair")))
+        rows.append(("repaired", _repaired(result.repair), _time(result, "repair")))
+        if result.repair.reconstruction is not None:
+            rows.append(_rebuilt(result.repair.reconstruction, _time(result, "rebuild")))
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
         rows.append(("", tolerance_text(result.proof), ""))
@@ -124,10 +126,8 @@ def _captured(found: CalibrationSummary) -> str:
     return text if found.peak_bytes is None else f"{text}, peak {format_bytes(found.peak_bytes)}"
 
 
-def _repaired(result: ShrinkResult) -> str:
-    assert result.repair is not None
-    repair = result.repair
-    parts = [f"{plural(repair.corrected_layers, 'layer')}, {repair.method}"]
+def _repaired(repair: RepairSummary) -> str:
+    parts = [f"{plural(repair.corrected_layers, 'layer')}, {repair.layerwise}"]
     if repair.worst is not None:
         parts[0] += f", worst residual {format_percent(repair.worst.error_after)} at {repair.worst.name}"
     if repair.kept:
@@ -139,6 +139,17 @@ def _repaired(result: ShrinkResult) -> str:
     if repair.bias_corrected:
         parts.append(f"{repair.bias_corrected} of these by bias correction")
     return "; ".join(parts)
+
+
+def _rebuilt(found: ReconstructionSummary, time: str) -> tuple[str, str, str]:
+    """All weights together: what it gained, or why they are as the layer by layer repair left them."""
+    if not found.steps:
+        return "", f"not rebuilt: {found.reason}", ""
+    text = f"{plural(found.steps, 'step')}, held-out output error "
+    text += f"{format_percent(found.error_before)} -> {format_percent(found.error_after)}"
+    if found.frozen_weights:
+        text += f"; {plural(found.frozen_weights, 'weight')} not: no gradient reaches them"
+    return "rebuilt", text, time
 
 
 def _time(result: ShrinkResult, *stages: str) -> str:

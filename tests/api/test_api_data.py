@@ -39,7 +39,7 @@ def test_every_form_of_the_same_data_gives_the_same_file(tmp_path: Path) -> None
     files = []
     for number, data in enumerate(forms):
         out = tmp_path / f"{number}.onnx"
-        result = onnxprune.shrink(DIGITS, out, data=data, ratio=0.2)
+        result = onnxprune.shrink(DIGITS, out, data=data, ratio=0.2, repair="least-squares")
         assert result.repair is not None and result.repair.method == "least squares"
         assert result.calibration is not None and result.calibration.samples == 60
         files.append(out.read_bytes())
@@ -48,7 +48,11 @@ def test_every_form_of_the_same_data_gives_the_same_file(tmp_path: Path) -> None
 
 def test_the_result_tells_what_was_refitted(tmp_path: Path) -> None:
     result = onnxprune.shrink(DIGITS, tmp_path / "x.onnx", data={"image": images()}, target="macs=60%")
-    assert result.target is not None and result.after is not None and result.repair is not None
+    assert result.repair is not None and result.repair.method == "least squares and reconstruction"
+    rebuilt = result.repair.reconstruction
+    assert rebuilt is not None and rebuilt.steps > 0 and rebuilt.reason is None
+    assert 0 < rebuilt.error_after <= rebuilt.error_before < 1
+    assert result.target is not None and result.after is not None
     assert result.after.macs == result.target.planned <= result.target.limit == 0.6 * result.before.macs
     worst = result.repair.worst
     assert worst is not None and worst.error_after == max(layer.error_after for layer in result.repair.layers)
@@ -61,8 +65,8 @@ def test_progress_counts(tmp_path: Path) -> None:
     steps: list[Progress] = []
     onnxprune.shrink(DIGITS, tmp_path / "x.onnx", data={"image": images()}, ratio=0.2, progress=steps.append)
     order = list(dict.fromkeys(step.stage for step in steps))
-    assert order == ["load", "trace", "capture", "plan", "cut", "write", "verify", "repair", "measure"]
-    for stage in ("capture", "plan", "repair"):
+    assert order == ["load", "trace", "capture", "plan", "cut", "write", "verify", "repair", "rebuild", "measure"]
+    for stage in ("capture", "plan", "repair", "rebuild"):
         counted = [step for step in steps if step.stage == stage and step.total]
         assert [step.done for step in counted] == list(range(1, len(counted) + 1)) and len(counted) > 3
         assert counted[-1].done == counted[-1].total
@@ -96,6 +100,7 @@ def test_contradictions(tmp_path: Path) -> None:
         {"ratio": 0.5, "target": "macs=50%"},
         {"criterion": "obs"},
         {"repair": "least-squares"},
+        {"repair": "reconstruct"},
         {"repair": "nonsense"},
         {"samples": 3},
         {"plan": plan, "target": "macs=50%"},
@@ -108,7 +113,7 @@ def test_contradictions(tmp_path: Path) -> None:
 
 def test_defaults_follow_the_data() -> None:
     with_data = onnxprune.shrink(DIGITS, dry_run=True, data={"image": images()}, ratio=0.2).plan.options
-    assert (with_data["criterion"], with_data["repair"], with_data["scope"]) == ("obs", "least-squares", "local")
+    assert (with_data["criterion"], with_data["repair"], with_data["scope"]) == ("obs", "reconstruct", "local")
     target = onnxprune.shrink(DIGITS, dry_run=True, data={"image": images()}, target="macs=80%").plan.options
     assert (target["ratio"], target["target"], target["scope"]) == (None, "macs=80%", "global")
     without = onnxprune.shrink(DIGITS, dry_run=True).plan.options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cli_support import ROOT, Call, Document
 SAMPLES = ROOT / "models" / "digits_calib.npz"
 DATA = ("--data", "calib.npz")
 QUICK = ("--data", "few.npz")
+LAYERWISE = ("--repair", "least-squares")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,10 @@ def test_data_keeps_the_accuracy(document: Document, folder: Path) -> None:
     assert found["asked_ratio"] is None
     assert found["calibration"]["samples_count"] == 500 and found["calibration"]["held_out_count"] == 100
     repair = found["repair"]
-    assert repair["method"] == "least squares" and repair["corrected_layers_count"] >= 3
+    assert repair["method"] == "least squares and reconstruction" and repair["corrected_layers_count"] >= 3
+    rebuilt = repair["reconstruction"]
+    assert rebuilt["steps_count"] > 0 and rebuilt["not_done_because"] is None
+    assert 0 < rebuilt["error_after_relative"] <= rebuilt["error_before_relative"] < 0.5
     assert all(layer["error_after_relative"] < layer["error_before_relative"] for layer in repair["layers"])
     assert repair["worst_layer"] in {layer["name"] for layer in repair["layers"]}
     document("shrink", "digits.onnx", "--target", "macs=50%", "-o", "naive.onnx")
@@ -54,7 +59,7 @@ def test_data_keeps_the_accuracy(document: Document, folder: Path) -> None:
 
 
 def test_the_repaired_file_is_proven_again(call: Call, document: Document, folder: Path) -> None:
-    found = document("shrink", "digits.onnx", *QUICK, "--ratio", "0.2")
+    found = document("shrink", "digits.onnx", *QUICK, *LAYERWISE, "--ratio", "0.2")
     proof = document("verify", "digits.onnx", "digits.pruned.onnx")
     assert proof["plan"]["digest"] == found["plan"]["digest"]
     assert len(proof["refitted"]) > found["repair"]["corrected_layers_count"], "weights, and biases that were not there"
@@ -62,15 +67,17 @@ def test_the_repaired_file_is_proven_again(call: Call, document: Document, folde
 
 def test_the_report(call: Call) -> None:
     lines = call("shrink", "digits.onnx", "--target", "macs=60%", *QUICK).stdout.splitlines()
-    stages = {line.split()[0]: line for line in lines[1:6]}
-    assert list(stages) == ["traced", "captured", "planned", "repaired", "verified"]
+    stages = {line.split()[0]: line for line in lines[1:7]}
+    assert list(stages) == ["traced", "captured", "planned", "repaired", "rebuilt", "verified"]
     assert "60 samples of few.npz, 12 held out" in stages["captured"]
     assert "macs=60% asked" in stages["planned"] and "% of the MACs left" in stages["planned"]
     assert "least squares, worst residual" in stages["repaired"]
-    verbose = call("-v", "shrink", "digits.onnx", "--target", "macs=60%", *QUICK, "--force").stdout
+    assert re.search(r"rebuilt +\d+ steps, held-out output error [\d.]+ % -> [\d.]+ %", stages["rebuilt"])
+    verbose = call("-v", "shrink", "digits.onnx", "--target", "macs=60%", *QUICK, *LAYERWISE, "--force").stdout
     assert "after repair (held out)" in verbose
-    table = call("shrink", "digits.onnx", *QUICK, "--force", "--format", "markdown").stdout
-    assert "| captured | 60 samples of few.npz" in table
+    table = call("shrink", "digits.onnx", *QUICK, "--samples", "8", "--force", "--format", "markdown").stdout
+    assert "| captured | 8 samples of few.npz" in table
+    assert "|  | not rebuilt: the samples differ in shape, or are too few |" in table
 
 
 @pytest.mark.parametrize(
@@ -88,19 +95,23 @@ def test_the_report(call: Call) -> None:
         ("--target", "macs=70%", "--criterion", "nisp"),
         ("--repair", "bias"),
         ("--repair", "none"),
+        ("--repair", "reconstruct"),
     ],
     ids=" ".join,
 )
 def test_documents(document: Document, arguments: tuple[str, ...]) -> None:
     """Every way to choose with data gives what was asked, and a document that its schema describes."""
-    found = document("shrink", "digits.onnx", *QUICK, *arguments)
+    repair = () if "--repair" in arguments else LAYERWISE
+    found = document("shrink", "digits.onnx", *QUICK, *arguments, *repair)
     check(found)
     if found["target"] is not None:
         assert 0 < found["target"]["planned_count"] <= found["target"]["limit_count"]
     else:
         assert found["reached_ratio"] == pytest.approx(found["asked_ratio"], abs=0.02)
-    method = {"bias": "bias correction", "none": None}.get(arguments[-1], "least squares")
-    assert (found["repair"] and found["repair"]["method"]) == method
+    methods = {"bias": "bias correction", "none": None, "reconstruct": "least squares and reconstruction"}
+    assert (found["repair"] and found["repair"]["method"]) == methods.get(arguments[-1], "least squares")
+    rebuilt = None if found["repair"] is None else found["repair"]["reconstruction"]
+    assert (rebuilt is not None) == (arguments[-1] == "reconstruct")
 
 
 def test_a_target_without_data(document: Document) -> None:
@@ -119,7 +130,7 @@ def test_preprocess(call: Call, document: Document, folder: Path) -> None:
         pixels = np.rint(file["image"][:60] * 255).astype(np.uint8)
     np.savez(folder / "pixels.npz", image=np.moveaxis(pixels, 1, -1))
     steps = ("--preprocess", "scale=1/255,layout=nchw")
-    found = document("shrink", "digits.onnx", "--data", "pixels.npz", *steps, "--ratio", "0.2")
+    found = document("shrink", "digits.onnx", "--data", "pixels.npz", *steps, "--ratio", "0.2", *LAYERWISE)
     assert found["repair"]["method"] == "least squares"
     assert accuracy(folder / "digits.pruned.onnx") > 0.9
     assert "nothing to apply to" in call("shrink", "digits.onnx", *QUICK, *steps, "--dry-run", code=2).stderr
@@ -153,14 +164,15 @@ def test_no_names_of_files_in_the_result(call: Call, folder: Path) -> None:
     call("shrink", "digits.onnx", "--data", folder / "few.npz", "--ratio", "0.2")
     metadata = {p.key: p.value for p in onnx.load(folder / "digits.pruned.onnx").metadata_props}
     options = json.loads(metadata["onnxprune.plan"])["options"]
-    assert (options["criterion"], options["repair"], options["samples"]) == ("obs", "least-squares", 60)
+    assert (options["criterion"], options["repair"], options["samples"]) == ("obs", "reconstruct", 60)
     assert (options["target"], options["ratio"]) == (None, 0.2)
     assert "few" not in "".join(metadata.values()) and folder.name not in "".join(metadata.values())
 
 
 def test_a_saved_plan_is_repaired_too(call: Call, document: Document, folder: Path) -> None:
-    call("shrink", "digits.onnx", *QUICK, "--target", "macs=60%", "-o", "direct.onnx", "--save-plan", "p.json")
-    found = document("shrink", "digits.onnx", "--plan", "p.json", *QUICK)
+    saved = ("-o", "direct.onnx", "--save-plan", "p.json")
+    call("shrink", "digits.onnx", *QUICK, *LAYERWISE, "--target", "macs=60%", *saved)
+    found = document("shrink", "digits.onnx", "--plan", "p.json", *QUICK, *LAYERWISE)
     assert found["repair"]["method"] == "least squares" and found["target"] is None
     assert (folder / "digits.pruned.onnx").read_bytes() == (folder / "direct.onnx").read_bytes()
     assert document("shrink", "digits.onnx", "--plan", "p.json", "--force")["repair"]["method"] == "bias correction"
@@ -201,6 +213,7 @@ def test_random_data(document: Document) -> None:
         (("--criterion", "ablation"), 2, "judges channels by calibration data"),
         (("--criterion", "osb", *QUICK), 2, "did you mean obs?"),
         (("--repair", "least-squares"), 2, "needs calibration data"),
+        (("--repair", "reconstruct"), 2, "needs calibration data"),
         (("--repair", "magic"), 2, "'--repair'"),
         (("--samples", "3"), 2, "--samples has no effect without --data"),
         (("--preprocess", "imagenet"), 2, "--preprocess has no effect without --data"),
@@ -238,9 +251,9 @@ def test_a_plan_excludes_a_target(call: Call) -> None:
     assert "--target has no effect with --plan" in failed.stderr
 
 
-@pytest.mark.parametrize("stage", ["choose", "repair"])
+@pytest.mark.parametrize("stage", ["choose", "repair", "rebuild"])
 def test_an_interrupt_leaves_nothing(call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Ctrl-C while samples run, and while layers are refitted (then the proven cut lies beside the target)."""
+    """Ctrl-C while samples run, and while weights are refitted (then the proven cut lies beside the target)."""
     from onnxprune import api
 
     def interrupted(step: Any) -> None:

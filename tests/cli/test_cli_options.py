@@ -81,11 +81,16 @@ def test_output(call: Call, folder: Path) -> None:
     assert "does not exist" in call("shrink", "digits.onnx", "-o", "nowhere/x.onnx", code=2).stderr
 
 
-def test_repair(document: Document, folder: Path) -> None:
+def test_repair(call: Call, document: Document, folder: Path) -> None:
     assert document("shrink", "digits.onnx", "--repair", "bias")["repair"]["corrected_layers_count"] > 0
     repaired = (folder / "digits.pruned.onnx").read_bytes()
     assert document("shrink", "digits.onnx", "--repair", "none", "--force")["repair"] is None
     assert (folder / "digits.pruned.onnx").read_bytes() != repaired
+    text = " ".join(call("shrink", "--help").stdout.split())
+    said = text[text.index("--repair") : text.index("--metric")]
+    for method in ("none", "bias", "least-squares", "reconstruct"):
+        assert method in said, method
+    assert "all weights together" in said
 
 
 def test_external_data(document: Document, folder: Path) -> None:
