@@ -1,8 +1,8 @@
 """Is a pruned file what its plan gives? Same nodes; the values of weights and biases may differ, as repair sets them.
 
-Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and biases
-of normalisations and to floating-point constants that are added; and give a Conv or Gemm a bias of its own (it had none,
-or shared one), of the length of its outputs.
+Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and the
+biases of normalisations and to floating-point constants that are added; and give a Conv or Gemm a bias of its own (it
+had none, or shared one), of the length of its outputs.
 """
 
 from __future__ import annotations
