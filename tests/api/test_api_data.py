@@ -160,3 +160,21 @@ def test_files_of_data_are_inputs(tmp_path: Path) -> None:
         with pytest.raises(onnxprune.OnnxPruneError):
             onnxprune.shrink(DIGITS, path, data=data, force=True)
     assert files_of({"image": images(2)}) == files_of(None) == files_of("random") == ()
+
+
+def test_a_search_measures_what_is_written(tmp_path: Path) -> None:
+    """The same seed in the trials and in the result: the same samples in the same order, the same weights."""
+    seen: list[dict[str, bytes]] = []
+
+    def metric(path: str) -> float:
+        seen.append({name: tensor.array().tobytes() for name, tensor in onnxprune.load(path).tensors.items()})
+        return 1.0
+
+    out = tmp_path / "x.onnx"
+    data = {"image": images(30)}
+    result = onnxprune.shrink(DIGITS, out, data=data, metric=metric, max_drop=0.5, min_keep="75%", seed=1)
+    assert result.metric is not None and len(result.metric.trials) == 1
+    assert result.repair is not None and result.repair.reconstruction is not None
+    assert result.repair.reconstruction.steps > 0
+    metric(str(out))
+    assert len(seen) >= 3 and all(weights == seen[-1] for weights in seen[1:])
