@@ -194,8 +194,8 @@ samples_and_repair = combined(
             type=_choice("auto", "none", "bias", "least-squares", "reconstruct"),
             default="auto",
             show_default="reconstruct with --data, otherwise bias",
-            help="Make up for what went. bias: its mean, into biases. least-squares: refit each layer that read it. "
-            "reconstruct: then all weights together, by gradients.",
+            help="Make up for what left: its mean goes into biases (bias); each layer that read it is refitted "
+            "(least-squares); and then all weights together, by gradients (reconstruct).",
         ),
     )
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ import onnxruntime
 import pytest
 from cli_schema import check
 from cli_support import ROOT, Call, Document
+
+import onnxprune
+from onnxprune.report.render import plain
+from onnxprune.report.shrink import report
+from onnxprune.results import ReconstructionSummary, RepairSummary
 
 SAMPLES = ROOT / "models" / "digits_calib.npz"
 DATA = ("--data", "calib.npz")
@@ -78,6 +84,23 @@ def test_the_report(call: Call) -> None:
     table = call("shrink", "digits.onnx", *QUICK, "--samples", "8", "--force", "--format", "markdown").stdout
     assert "| captured | 8 samples of few.npz" in table
     assert "|  | not rebuilt: the samples differ in shape, or are too few |" in table
+
+
+def test_words_for_reconstruction(folder: Path) -> None:
+    """What came of it, weights without a gradient included, in the unit of the measured output error; or why not."""
+    bare = onnxprune.shrink(folder / "digits.onnx", ratio=0.2)
+
+    def said(found: ReconstructionSummary) -> list[str]:
+        repair = RepairSummary("least squares and reconstruction", 3, reconstruction=found)
+        return [" ".join(line.split()) for line in plain(report(replace(bare, repair=repair))).splitlines()]
+
+    lines = said(ReconstructionSummary(462, 0.12, 0.083, 2))
+    assert (
+        "rebuilt 462 steps, held-out output error 12 % -> 8.3 %; 2 weights not: no gradient reaches them 0 ms" in lines
+    )
+    assert any(line.startswith("repaired 3 layers, least squares ") for line in lines)
+    lines = said(ReconstructionSummary(0, 0.0, 0.0, 0, "nothing to train"))
+    assert "not rebuilt: nothing to train" in lines and not any("->" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from onnxprune.trace import trace_model
 
 SAMPLES = ROOT / "models" / "digits_calib.npz"
 DATA = ("--data", SAMPLES, "--samples", 150)
+QUICK = (*DATA, "--repair", "least-squares")
 
 
 def logits(path: Path, image: Any) -> Any:
@@ -30,7 +31,7 @@ def logits(path: Path, image: Any) -> Any:
 
 def test_the_agreement_is_that_of_the_held_out_samples(document: Document, folder: Path) -> None:
     """The figures of the report, against the written file and the same split."""
-    found = document("shrink", "digits.onnx", "--ratio", "0.6", *DATA, "-o", "out.onnx")
+    found = document("shrink", "digits.onnx", "--ratio", "0.6", *QUICK, "-o", "out.onnx")
     check(found)
     samples = open_samples(str(SAMPLES), trace_model(onnxprune.load(folder / "digits.onnx")), samples=150)
     image = np.concatenate([batch["image"] for batch in samples.batches[-samples.held_out :]])
@@ -46,7 +47,7 @@ def test_the_agreement_is_that_of_the_held_out_samples(document: Document, folde
     assert "measure" in [stage["name"] for stage in found["stages"]]
 
 
-@pytest.mark.parametrize("repair", ["none", "bias", "least-squares"])
+@pytest.mark.parametrize("repair", ["none", "bias", "least-squares", "reconstruct"])
 def test_every_repair_is_measured(document: Document, repair: str) -> None:
     found = document("shrink", "digits.onnx", "--ratio", "0.2", "--repair", repair, *DATA)
     assert found["fidelity"]["samples_count"] == 30
@@ -54,7 +55,7 @@ def test_every_repair_is_measured(document: Document, repair: str) -> None:
 
 def test_it_is_said_in_text_and_markdown(call: Call) -> None:
     line = r"measured\W+agreement \d+(\.\d)? % top-1 with the original, 30 held-out samples \(95 % CI [\d.]+-[\d.]+ %\)"
-    arguments = ("shrink", "digits.onnx", "--ratio", "0.2", *DATA, "--force")
+    arguments = ("shrink", "digits.onnx", "--ratio", "0.2", *QUICK, "--force")
     assert re.search(line, call(*arguments).stdout)
     assert re.search(line, call(*arguments, "--format", "markdown").stdout)
 
@@ -62,7 +63,7 @@ def test_it_is_said_in_text_and_markdown(call: Call) -> None:
 def test_a_poor_result_comes_with_advice(call: Call) -> None:
     poor = ("shrink", "digits.onnx", "--ratio", "0.7", "--criterion", "l1", "--repair", "none", *DATA)
     assert "note: the result is far from the original: remove less" in call(*poor).stdout
-    assert "far from" not in call("shrink", "digits.onnx", "--ratio", "0.1", *DATA, "--force").stdout
+    assert "far from" not in call("shrink", "digits.onnx", "--ratio", "0.1", *QUICK, "--force").stdout
 
 
 @pytest.mark.parametrize("arguments", [("--ratio", "0.2"), ("--dry-run", *DATA), ("--ratio", "0", *DATA)])
@@ -77,7 +78,7 @@ def test_outputs_without_classes(call: Call, folder: Path) -> None:
     del proto.graph.output[:]
     proto.graph.output.append(helper.make_tensor_value_info(inner, 1, None))
     onnx.save(onnx.shape_inference.infer_shapes(proto), folder / "maps.onnx")
-    out = call("shrink", "maps.onnx", "--ratio", "0.2", *DATA).stdout
+    out = call("shrink", "maps.onnx", "--ratio", "0.2", *QUICK).stdout
     assert re.search(
         r"measured  output error [\d.]+ % on 30 held-out samples .*\n +no agreement of classes: its samples have 3", out
     )
