@@ -1,10 +1,12 @@
 # Needs python3 (3.10 or newer, with venv) and make; everything else goes into .venv.
-#   make demo        shrink the example model and show what happens to size and accuracy
+#   make demo        cut the example model to 30 % of its MACs; accuracy before, naive, repaired
 #   make test        the whole test suite
 #   make lint        ruff and mypy --strict
 #   make zoo         shrink about fifty torchvision architectures, write docs/zoo.md (installs PyTorch, takes long);
 #                    make zoo ZOO=folder takes folder/script/*.onnx and folder/dynamo/*.onnx and needs no PyTorch
 #   make bench-self  how fast onnxprune itself is, write docs/benchmarks.md
+#   make eval        accuracy that real models keep, write docs/accuracy.md; EVAL=folder holds models and data
+#   make criteria    compare all criteria on some of them, write docs/criteria.md
 #   make docs        regenerate what README.md and docs/operators.md show
 #   make clean       remove everything that the other targets made
 # Paths are relative throughout, so that a folder with spaces in its name works.
@@ -12,21 +14,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Models and labelled data for eval and criteria (benchmarks/README.md); it may be missing.
+EVAL ?= ../shared/eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self docs clean
+.PHONY: help demo test lint zoo bench-self eval criteria docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,9s/^# //p' Makefile
+	@sed -n '2,11s/^# //p' Makefile
 
 demo: $(VENV)/installed
-	@mkdir -p out
 	@echo
-	@echo '$$ onnxprune shrink models/digits.onnx --data models/digits_calib.npz --ratio 0.3 -o out/digits.pruned.onnx --force'
-	@$(BIN)/onnxprune shrink models/digits.onnx --data models/digits_calib.npz --ratio 0.3 -o out/digits.pruned.onnx --force
-	@echo
-	@$(BIN)/python scripts/demo.py models/digits.onnx out/digits.pruned.onnx models/digits_test.npz models/digits_calib.npz
+	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2
@@ -47,6 +47,12 @@ endif
 
 bench-self: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_self.py --report docs/benchmarks.md
+
+eval: $(VENV)/installed
+	@$(BIN)/python benchmarks/accuracy.py --eval "$(EVAL)" --report docs/accuracy.md
+
+criteria: $(VENV)/installed
+	@$(BIN)/python benchmarks/criteria.py --eval "$(EVAL)" --report docs/criteria.md
 
 docs: $(VENV)/installed
 	$(BIN)/python scripts/docs.py

@@ -1,7 +1,7 @@
 """Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
 
 In README.md a ```console block is a command after "$ " and what it prints; a ```python block is run, and the ```text
-block after it is what it prints. They run one after the other in a folder that holds a copy of models/.
+block after it is what it prints. They run one after the other in a folder with copies of models/ and scripts/.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def examples(text: str) -> list[Example]:
 
 def outputs(found: list[Example], folder: Path) -> Iterator[str]:
     """Run examples one after the other in `folder`. Raises CalledProcessError."""
-    shutil.copytree(ROOT / "models", folder / "models")
+    for part in ("models", "scripts"):
+        shutil.copytree(ROOT / part, folder / part)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1"}
     for example in found:
