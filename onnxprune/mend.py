@@ -52,7 +52,9 @@ def mend(
         model, corrected = corrections.model, corrections.corrected
     adjusted = None
     if method == "reconstruct":
-        found = reconstruct(trace, keep, model, samples.batches, samples.held_out, seed=seed, progress=progress)
+        found = reconstruct(
+            trace, keep, model, samples.batches, samples.held_out, seed=seed, threads=threads, progress=progress
+        )
         model = found.model
         before, after = math.sqrt(found.before), math.sqrt(found.after)  # a ratio of norms, as fidelity says it
         adjusted = ReconstructionSummary(found.steps, before, after, len(found.frozen), found.reason)

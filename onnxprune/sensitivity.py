@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.curves import Trial
+from onnxprune.model.graph import Graph
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
@@ -72,27 +73,32 @@ def judged(trace: Trace) -> list[str]:
     Before the final activation and before parts of unlike scale (boxes and classes) are joined; with a shortcut that
     is added. An output without such a layer counts itself.
     """
-    graph = trace.graph
     layers = {c.node for c in trace.state.closings if c.kind == "sum" and c.slot == 0}
     found: dict[str, None] = {}
+    for output in trace.graph.model.proto.graph.output:
+        found |= dict.fromkeys(_last_layers(trace.graph, output.name, layers) or [output.name])
+    return list(found)
+
+
+def _last_layers(graph: Graph, output: str, layers: set[int]) -> list[str]:
+    """Outputs of the layers that are met first on the way back, with the shortcut that is added to them."""
+    found: list[str] = []
     seen: set[str] = set()
-    todo = [o.name for o in graph.model.proto.graph.output]
+    todo = [output]
     while todo:
         key = todo.pop()
-        if key in seen:
+        index = graph.producer.get(key)
+        if key in seen or index is None:
             continue
         seen.add(key)
-        index = graph.producer.get(key)
-        if index is None:
-            continue
-        if index in layers:
-            readers = graph.consumers.get(key, [])
-            node = graph.nodes[readers[0][0]] if len(readers) == 1 else None
-            added = node is not None and node.op_type == "Add" and not any(k in graph.constants for k in node.inputs)
-            found[node.outputs[0] if node is not None and added else key] = None
-        else:
+        if index not in layers:
             todo.extend(k for k in graph.nodes[index].inputs if k)
-    return list(found)
+            continue
+        readers = graph.consumers.get(key, [])
+        node = graph.nodes[readers[0][0]] if len(readers) == 1 else None
+        added = node is not None and node.op_type == "Add" and not any(k in graph.constants for k in node.inputs)
+        found.append(node.outputs[0] if node is not None and added else key)
+    return found
 
 
 def _outputs(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 LEAST, SHIFT = 16, 8  # pixels of a side below which nothing is done; a side moves by up to 1 / SHIFT of it
+MOST_CHANNELS = 4  # of an image
 
 
 def varied(feeds: dict[str, Array], rng: np.random.Generator) -> dict[str, Array]:
@@ -22,7 +23,10 @@ def varied(feeds: dict[str, Array], rng: np.random.Generator) -> dict[str, Array
     ((name, array),) = feeds.items()
     if array.ndim != 4 or array.dtype.kind != "f":
         return feeds
-    axes = (2, 3) if array.shape[1] <= array.shape[3] else (1, 2)
+    channels = next((axis for axis in (1, 3) if array.shape[axis] <= MOST_CHANNELS), None)
+    if channels is None:
+        return feeds
+    axes = (2, 3) if channels == 1 else (1, 2)
     if min(array.shape[axis] for axis in axes) < LEAST:
         return feeds
     if rng.random() < 0.5:

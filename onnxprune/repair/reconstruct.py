@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
 BUDGET = 1.5e12  # multiply-accumulates
 MOST_EPOCHS, LEAST_STEPS = 40, 40
-RATE = 0.005  # for the largest batch; less for smaller ones, whose gradients are noisier
+RATE = 0.01  # for the largest batch; less for smaller ones, whose gradients are noisier
 LARGEST_MODEL = 1 << 30
 
 
@@ -71,9 +72,13 @@ def reconstruct(
     *,
     budget: float = BUDGET,
     seed: int = 0,
+    threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
-    """Adjust the weights of `cut`, which keeps the units `keep` (units,) of `trace`; the last `held_out` batches judge."""
+    """Adjust the weights of `cut`, which keeps the units `keep` (units,); the last `held_out` batches judge.
+
+    `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
+    """
     refused = _refusal(trace, cut, batches, held_out)
     if isinstance(refused, str):
         return Reconstruction(cut, 0.0, 0.0, 0, {}, refused)
@@ -93,7 +98,7 @@ def reconstruct(
     run = _Run(samples, teacher, step)
     before, outside = run.judge(weights), _Outputs(trace, keep, samples)
     error = outside.error(cut)
-    run.train(weights, steps, seed, progress)
+    run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
     tensors = dict(cut.tensors) | {name: cut.tensors[name].with_array(array) for name, array in weights.items()}
     better = cut.replace(cut.proto, tensors)
     after, found = run.judge(weights), outside.error(better)
@@ -187,7 +192,9 @@ class _Run:
         """The loss on held-out samples."""
         return float(np.mean([self.step.loss(feeds, self.teacher(feeds), weights) for feeds in self.samples.judged()]))
 
-    def train(self, weights: Weights, steps: int, seed: int, progress: Callable[[int, int], None] | None) -> None:
+    def train(
+        self, weights: Weights, steps: int, seed: int, threads: int, progress: Callable[[int, int], None] | None
+    ) -> None:
         """`steps` steps, in place."""
         adam = Adam(
             [weights[name] for name in self.step.weights], RATE * math.sqrt(self.samples.batch / LARGEST), steps
@@ -196,7 +203,7 @@ class _Run:
         def gradients(feeds: Feeds) -> list[NDArray[np.float32]]:
             return self.step.run(feeds, self.teacher(feeds), weights)[1]
 
-        with ThreadPoolExecutor(self.samples.count) as pool:
+        with ThreadPoolExecutor(min(self.samples.count, threads)) as pool:
             for number, shards in enumerate(itertools.islice(self.samples.steps(seed), steps)):
                 parts = list(pool.map(gradients, shards))
                 adam.step([sum(found[1:], found[0]) / len(found) for found in zip(*parts, strict=True)])
