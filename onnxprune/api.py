@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from onnxprune.choose import near_names
 from onnxprune.clock import Clock
@@ -88,7 +89,7 @@ def shrink(
     left); prove the result, and write it to `out`.
 
     `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
-    Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is least squares by
+    Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by
     default; without, l1 and bias correction. `metric` (a function, or "file.py:function") scores the path of a model,
     higher is better; the result may score at most `max_drop` less than the original. Without `ratio`, `target` and
     `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
@@ -122,7 +123,8 @@ def shrink(
         check_output(destination, force=force, inputs=protected)
     if metric is not None:
         clock.start("measure")
-    with open_gate(metric, max_drop, source) as gate:
+    # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
+    with threadpool_limits(1, user_api="blas"), open_gate(metric, max_drop, source) as gate:
         clock.start("trace")
         traced = trace_model(source, units=plan.units if plan else units)
         if plan is not None:

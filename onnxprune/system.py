@@ -22,6 +22,7 @@ PACKAGES = (
     "protobuf",
     "ml_dtypes",
     "pillow",
+    "threadpoolctl",
     "click",
     "rich",
 )
