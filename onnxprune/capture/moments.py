@@ -46,15 +46,6 @@ class Moments:
         self.positions += len(x)
         return x
 
-    def merged(self, other: Moments) -> Moments:
-        return Moments(
-            self.gram + other.gram,
-            self.cross + other.cross,
-            self.target + other.target,
-            self.target_sum + other.target_sum,
-            self.positions + other.positions,
-        )
-
     @property
     def power(self) -> float:
         """Mean square of the target around its mean, summed over outputs."""

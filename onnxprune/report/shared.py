@@ -89,3 +89,9 @@ def names(layers: tuple[str, ...], shown: int = 3) -> str:
     """A few names, and how many more there are."""
     listed = ", ".join(layers[:shown])
     return listed if len(layers) <= shown else f"{listed} and {len(layers) - shown} more"
+
+
+def shortened(name: str, most: int = 60) -> str:
+    """A name that some exporter made of many, cut in the middle so that lines stay readable; JSON has it whole."""
+    half = most // 2
+    return name if len(name) <= most else f"{name[: half - 1]}...{name[-half + 2 :]}"

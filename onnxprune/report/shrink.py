@@ -13,6 +13,7 @@ from onnxprune.report.shared import (
     names,
     notes,
     proof_text,
+    shortened,
     shown_path,
     tolerance_text,
 )
@@ -129,7 +130,7 @@ def _captured(found: CalibrationSummary) -> str:
 def _repaired(repair: RepairSummary) -> str:
     parts = [f"{plural(repair.corrected_layers, 'layer')}, {repair.layerwise}"]
     if repair.worst is not None:
-        parts[0] += f", worst residual {format_percent(repair.worst.error_after)} at {repair.worst.name}"
+        parts[0] += f", worst residual {format_percent(repair.worst.error_after)} at {shortened(repair.worst.name)}"
     if repair.kept:
         parts.append(f"{len(repair.kept)} kept their weights, which no fit improved ({names(repair.kept)})")
     by_reason: dict[str, list[str]] = {}

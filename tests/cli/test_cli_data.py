@@ -18,6 +18,7 @@ from cli_support import ROOT, Call, Document
 
 import onnxprune
 from onnxprune.report.render import plain
+from onnxprune.report.shared import shortened
 from onnxprune.report.shrink import report
 from onnxprune.results import ReconstructionSummary, RepairSummary
 
@@ -287,3 +288,10 @@ def test_an_interrupt_leaves_nothing(call: Call, folder: Path, monkeypatch: pyte
     monkeypatch.setattr(api, "shrink", lambda *a, **o: original(*a, **{**o, "progress": interrupted}))
     assert call("shrink", "digits.onnx", *QUICK, code=130).stdout == ""
     assert names(folder) == set()
+
+
+def test_long_names_stay_readable_and_unique_at_both_ends() -> None:
+    long = "first/" + "x" * 200 + "/last"
+    short = shortened(long)
+    assert len(short) <= 60 and short.startswith("first/") and short.endswith("/last") and "..." in short
+    assert shortened("conv1") == "conv1" and shortened("y" * 60) == "y" * 60
