@@ -18,6 +18,7 @@ from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.moments import Moments, accumulate
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
+from onnxprune.model.folding import folded
 from onnxprune.score.consumers import Consumer, Removal, get, refit_errors
 from onnxprune.trace.groups import Group, Trace
 
@@ -123,10 +124,10 @@ def _trial(trace: Trace, parts: Sequence[Consumer], layers: Sequence[Linear], go
         found = solve(moments, part.weight[rows], RIDGE, layer.bias is not None)
         whole = np.zeros_like(part.weight)
         whole[rows] = part.weight[rows] if found is None else found
-        old = trace.graph.constants[layer.weight].array()
+        old = folded(trace.graph, layer.weight)
         weights[layer.weight] = layer.unmatrix(whole[:-1], old.shape).astype(old.dtype)
         if layer.bias is not None:
-            old = trace.graph.constants[layer.bias].array()
+            old = folded(trace.graph, layer.bias)
             weights[layer.bias] = whole[-1].reshape(old.shape).astype(old.dtype)
     return Trial(len(gone), weights)
 
@@ -137,10 +138,10 @@ def consumer_of(trace: Trace, layer: Linear, moments: Moments, power: float) -> 
     With fewer positions than features some features look redundant that are not; the second moments are shrunk
     towards a multiple of the identity, the more the fewer positions there are.
     """
-    weight = layer.matrix(trace.graph.constants[layer.weight].array())
+    weight = layer.matrix(folded(trace.graph, layer.weight))
     bias = np.zeros((1, weight.shape[1]))
     if layer.bias is not None:
-        bias[0] = trace.graph.constants[layer.bias].array().astype(np.float64).ravel()
+        bias[0] = folded(trace.graph, layer.bias).astype(np.float64).ravel()
     count = max(moments.positions, 1)
     gram, cross, start = moments.gram / count, moments.cross / count, np.concatenate([weight, bias])
     inner = len(gram) - 1

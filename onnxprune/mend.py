@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import linear_layer
-from onnxprune.model.folding import source
 from onnxprune.model.load import Model
+from onnxprune.model.plain import declared, hoisted, lowered, settable
 from onnxprune.repair import correct_biases
 from onnxprune.repair.least_squares import least_squares
 from onnxprune.repair.reconstruct import reconstruct
@@ -40,11 +40,12 @@ def mend(
     """
     if method == "none":
         return cut, None
+    bare, cut = cut, hoisted(cut)
     if method == "bias" or samples is None:
         corrections = correct_biases(trace, keep, cut)
         skipped = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in corrections.unknown)
         summary = RepairSummary("bias correction", corrections.corrected, skipped)
-        return (corrections.model if corrections.corrected else cut), summary
+        return (declared(lowered(bare, corrections.model)) if corrections.corrected else bare), summary
     refit = least_squares(trace, keep, cut, samples.batches, samples.held_out, threads=threads, progress=progress)
     model, corrected = refit.model, 0
     if refit.skipped:
@@ -62,18 +63,16 @@ def mend(
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
     refitted = sum(1 for layer in layers if not layer.kept)
     name = "least squares" if adjusted is None else "least squares and reconstruction"
-    return model, RepairSummary(name, refitted, skipped, layers, corrected, adjusted)
+    return declared(lowered(bare, model)), RepairSummary(name, refitted, skipped, layers, corrected, adjusted)
 
 
 def _why(trace: Trace, name: str) -> str:
     """Why a layer has no least-squares problem that is its own."""
     node = next(n for n in trace.graph.nodes if n.label == name)
-    if len(node.inputs) < 2 or source(trace.graph, node.inputs[1]) != []:
-        return "its weight is not a plain initializer"
+    if len(node.inputs) < 2 or not settable(trace.graph, node.inputs[1]):
+        return "its weight is not a constant that only this layer reads"
     if node.attribute("group", 1) != 1:
         return "it is a grouped convolution"
     if linear_layer(trace.graph, node) is None:
         return f"this form of {node.op_type} is not seen as a matrix product"
-    if any(key and key not in trace.graph.model.tensors for key in node.inputs[1:3]):
-        return "its weight or bias is in a Constant node"
     return "it shares its weight or bias with another layer"

@@ -26,6 +26,7 @@ from onnxprune.errors import DataError, UsageError
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model
+from onnxprune.model.plain import shape_of
 from onnxprune.trace.groups import Trace
 from onnxprune.units import format_bytes, parse_bytes, plural
 
@@ -132,7 +133,7 @@ def bytes_per_sample(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int
 def _moments(graph: Graph) -> int:
     """Bytes of the second moments of the layer with the most features, with what is solved from them."""
     layers = [layer for node in graph.nodes if (layer := linear_layer(graph, node)) is not None]
-    sizes = [graph.constants[layer.weight].shape for layer in layers]
+    sizes = [shape_of(graph, layer.weight) for layer in layers]
     features = (math.prod(s) // (s[0] if layer.transposed else s[-1]) for s, layer in zip(sizes, layers, strict=True))
     return MOMENTS * 8 * (max(features, default=0) + 1) ** 2
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from onnxprune.model.folding import source
 from onnxprune.model.graph import Graph, Node
+from onnxprune.model.plain import settable, shape_of
 
 Array = NDArray[Any]
 Positions = NDArray[np.int64]
@@ -59,18 +59,18 @@ class Linear:
 
 def linear_layer(graph: Graph, node: Node) -> Linear | None:
     """The linear view of a node, or None: grouped and activation-times-activation products have none."""
-    if node.domain or len(node.inputs) < 2 or source(graph, node.inputs[1]) != []:
+    if node.domain or len(node.inputs) < 2 or not settable(graph, node.inputs[1]):
         return None
-    shape = graph.constants[node.inputs[1]].shape
+    shape = shape_of(graph, node.inputs[1])
     bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
-    if bias is not None and source(graph, bias) != []:
+    if bias is not None and not settable(graph, bias):
         return None
     layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False)
     if node.op_type == "Conv" and node.attribute("group", 1) == 1:
         return _convolution(node, layer, shape)
     if node.op_type == "Gemm" and not node.attribute("transA", 0) and node.attribute("beta", 1.0) == 1.0:
         transposed = bool(node.attribute("transB", 0))
-        if bias is not None and graph.constants[bias].size != shape[0 if transposed else 1]:
+        if bias is not None and math.prod(shape_of(graph, bias)) != shape[0 if transposed else 1]:
             return None
         return replace(layer, transposed=transposed, alpha=float(node.attribute("alpha", 1.0)))
     return layer if node.op_type == "MatMul" and len(shape) == 2 else None

@@ -18,10 +18,10 @@ from onnxprune.capture.session import open_session
 from onnxprune.errors import DataError
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.plain import hoisted
 from onnxprune.model.tensors import LazyTensor
 
 Array = NDArray[Any]
-_WEIGHTS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
 class Walker:
@@ -30,7 +30,7 @@ class Walker:
     def __init__(
         self, model: Model, batches: list[dict[str, Array]], dtypes: Mapping[str, int], threads: int = 0
     ) -> None:
-        self.model = model
+        self.model = model = hoisted(model)  # all weights can be replaced, wherever they are
         self.graph: Graph = build(model)
         self.tensors: dict[str, LazyTensor] = dict(model.tensors)
         self._dtypes = dtypes
@@ -40,10 +40,6 @@ class Walker:
         self._reads = _reads(self.graph)
         self._outputs = {value.name for value in model.proto.graph.output}
         self._state = [dict(batch) for batch in batches]
-        for constant in self.graph.constants.values():  # weights in Constant nodes can be replaced like initializers
-            if constant.node is not None and constant.scope == 0 and constant.dtype in _WEIGHTS:
-                self.tensors[constant.key] = LazyTensor.from_array(constant.key, constant.array(), constant.dtype)
-                self._done.add(constant.node)
 
     def reach(self, keys: Iterable[str]) -> None:
         """Compute `keys` (and what lies before them) for all batches, and keep them until `forget`."""

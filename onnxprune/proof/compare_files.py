@@ -1,8 +1,9 @@
 """Is a pruned file what its plan gives? Same nodes; the values of weights and biases may differ, as repair sets them.
 
 Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and the
-biases of normalisations and to floating-point constants that are added; and give a Conv or Gemm a bias of its own (it
-had none, or shared one), of the length of its outputs.
+biases of normalisations and to floating-point constants that are added, be they initializers or in Constant nodes, also
+behind nodes that `plain_path` passes; and give a Conv, ConvTranspose or Gemm a bias of its own (it had none, or shared
+one), of the length of its outputs.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from onnxprune.errors import VerificationError
+from onnxprune.model.graph import Graph, build
 from onnxprune.model.load import Model
+from onnxprune.model.plain import constant_value, dtype_of, origin, outputs_of, plain_path, shape_of
 from onnxprune.model.tensors import LazyTensor
 
 _SLOTS = {
@@ -29,40 +31,69 @@ _SLOTS = {
     "GroupNormalization": (1, 2),
     "Add": (0, 1),
 }
-_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+_BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 BIAS = 2
 
 
 def compare_with_expected(expected: Model, found: Model) -> tuple[str, ...]:
-    """Names of the initializers in which `found` differs from the bare cut. Raises VerificationError for more."""
+    """Names of the constants in which `found` differs from the bare cut. Raises VerificationError for more."""
+    graph = build(expected)
+    weights = _weights(graph)
     a, b = expected.proto.graph, found.proto.graph
     if len(a.node) != len(b.node):
         raise VerificationError(f"the file has {len(b.node)} nodes; its plan gives {len(a.node)}")
     added: dict[str, str] = {}
+    refitted: list[str] = []
     for before, after in zip(a.node, b.node, strict=True):
         name = after.name or after.op_type
+        if before != after and before.op_type == "Constant" and _new_values(before, after, weights):
+            refitted.append(before.output[0])
+            continue
         new = _new_bias(before, after)
         if new is None:
             raise VerificationError(f"node {name!r} of the file is not the one that its plan gives")
         if new:
             if new in added or new in expected.tensors:
                 raise VerificationError(f"node {name!r} of the file reads a bias {new!r} that is not its own")
-            _check_bias(name, before, found.tensors.get(new), expected)
+            _check_bias(name, before, found.tensors.get(new), graph)
             added[new] = name
     surplus = set(found.tensors) - set(expected.tensors) - set(added)
     if surplus:
         raise VerificationError(f"initializer {min(surplus)!r} of the file is not in its plan")
-    return tuple(sorted({*added, *_refitted(expected, found)}))
+    return tuple(sorted({*added, *refitted, *_refitted(expected, found, weights)}))
 
 
-def _refitted(expected: Model, found: Model) -> list[str]:
-    """Initializers of new values. Raises VerificationError where values may not change."""
-    weights = {
-        node.input[slot]
-        for node in expected.proto.graph.node
+def _weights(graph: Graph) -> set[str]:
+    """Floating-point constants at the top level that layers read where repair may give new values."""
+    read = {
+        node.inputs[slot]
+        for node in graph.nodes
         for slot in _SLOTS.get(node.op_type, ())
-        if slot < len(node.input) and not node.domain
+        if node.scope == 0 and slot < len(node.inputs) and not node.domain
     }
+    return {origin(graph, key) for key in read if plain_path(graph, key) is not None}
+
+
+def _new_values(before: onnx.NodeProto, after: onnx.NodeProto, weights: set[str]) -> bool:
+    """Whether two Constant nodes differ in the numbers of a weight only."""
+    old, new = constant_value(before), constant_value(after)
+    if old is None or new is None or before.output[0] not in weights or before.domain:
+        return False
+    if old.name == "value":
+        same = list(old.t.dims) == list(new.t.dims) and old.t.data_type == new.t.data_type
+    else:
+        same = len(old.floats) == len(new.floats)
+    restored = onnx.NodeProto()
+    restored.CopyFrom(after)
+    found = next((a for a in restored.attribute if a.name == old.name), None)
+    if not same or found is None:
+        return False
+    found.CopyFrom(old)
+    return restored == before
+
+
+def _refitted(expected: Model, found: Model, weights: set[str]) -> list[str]:
+    """Initializers of new values. Raises VerificationError where values may not change."""
     unread = _read(expected.proto.graph) - _read(found.proto.graph)  # its readers were given another
     result = []
     for name, tensor in expected.tensors.items():
@@ -73,7 +104,7 @@ def _refitted(expected: Model, found: Model) -> list[str]:
         elif other.shape != tensor.shape or other.dtype != tensor.dtype:
             raise VerificationError(f"initializer {name!r} is {list(other.shape)}; its plan gives {list(tensor.shape)}")
         elif not np.array_equal(_bytes(other.array()), _bytes(tensor.array())):
-            if name not in weights or tensor.dtype not in _FLOATS:
+            if name not in weights:
                 raise VerificationError(f"initializer {name!r} has other values, and no repair changes those")
             result.append(name)
     return result
@@ -83,7 +114,7 @@ def _new_bias(before: onnx.NodeProto, after: onnx.NodeProto) -> str | None:
     """The bias that a repair gave a node; "" for none, or None if the nodes differ otherwise."""
     if before == after:
         return ""
-    if before.domain or before.op_type not in ("Conv", "Gemm") or len(after.input) <= BIAS:
+    if before.domain or before.op_type not in _BIASED or len(after.input) <= BIAS:
         return None
     restored = onnx.NodeProto()
     restored.CopyFrom(after)
@@ -95,16 +126,14 @@ def _new_bias(before: onnx.NodeProto, after: onnx.NodeProto) -> str | None:
     return new if restored == before and new else None
 
 
-def _check_bias(name: str, node: onnx.NodeProto, bias: LazyTensor | None, expected: Model) -> None:
+def _check_bias(name: str, node: onnx.NodeProto, bias: LazyTensor | None, graph: Graph) -> None:
     """A new bias is an initializer of the weight's type, as long as the layer has outputs."""
-    weight = expected.tensors.get(node.input[1])
-    if bias is None or weight is None:
+    if bias is None or plain_path(graph, node.input[1]) is None:
         raise VerificationError(f"the bias that the file adds to node {name!r} is not an initializer")
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    outputs = weight.shape[0 if node.op_type == "Conv" or transposed else 1]
-    old = expected.tensors.get(node.input[BIAS]) if len(node.input) > BIAS else None
+    outputs = outputs_of(node, shape_of(graph, node.input[1]))
+    old = graph.constants.get(node.input[BIAS]) if len(node.input) > BIAS else None
     shapes = {(outputs,)} if old is None else {(outputs,), np.broadcast_shapes(old.shape, (outputs,))}
-    if bias.dtype != weight.dtype or tuple(bias.shape) not in shapes:
+    if bias.dtype != dtype_of(graph, node.input[1]) or tuple(bias.shape) not in shapes:
         raise VerificationError(
             f"the bias that the file adds to node {name!r} is {list(bias.shape)}; it has {outputs} outputs"
         )

@@ -25,14 +25,16 @@ from onnxprune.capture.layers import matched, with_bias, write
 from onnxprune.capture.moments import Split
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
-from onnxprune.model.graph import Graph, Node
+from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.plain import hoisted, lowered, outputs_of, settable
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.rectified import Clipping, clipping_behind, error_behind, rectified
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -54,21 +56,23 @@ class Refit:
 
 
 def with_biases(model: Model, names: set[str]) -> Model:
-    """Give convolutions and Gemms among `names` (by first output) that have no bias one of zeros, to be fitted."""
+    """Give layers among `names` (by first output) a bias of their own, to be fitted: zeros where they have none, and
+    a copy where they share one.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     tensors = dict(model.tensors)
+    graph = build(model)
     for node in proto.graph.node:
-        if not node.output or node.output[0] not in names or node.op_type not in ("Conv", "Gemm"):
+        if not node.output or node.output[0] not in names or node.op_type not in BIASED:
             continue
-        if len(node.input) > 2 and node.input[2]:
-            continue
+        old = node.input[2] if len(node.input) > 2 else ""
         weight = tensors.get(node.input[1])
-        if weight is None:
+        if weight is None or (old and (not settable(graph, old) or len(graph.consumers[old]) == 1)):
             continue
-        axis = 0 if node.op_type == "Conv" or any(a.name == "transB" and a.i for a in node.attribute) else 1
         name = f"{node.output[0]}.bias.fitted"
-        tensors[name] = LazyTensor.from_array(name, np.zeros(weight.shape[axis], np.float32), weight.dtype)
+        bias = tensors[old].array() if old else np.zeros(outputs_of(node, weight.shape), np.float32)
+        tensors[name] = LazyTensor.from_array(name, bias, weight.dtype)
         del node.input[2:]
         node.input.append(name)
     return model.replace(proto, tensors)
@@ -86,7 +90,7 @@ def least_squares(
 ) -> Refit:
     """Refit the layers of `cut` that lost inputs, on batches of samples of which the last `held_out` are held out."""
     losers = _losers(trace, keep)
-    cut = with_biases(cut, {trace.graph.nodes[i].proto.output[0] for i in losers})
+    bare, cut = cut, with_biases(hoisted(cut), {trace.graph.nodes[i].proto.output[0] for i in losers})
     original = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
     current = Walker(cut, batches, trace.facts.dtypes, threads)
     by_output = {n.proto.output[0]: n for n in current.graph.nodes if n.scope == 0 and n.proto.output}
@@ -114,7 +118,8 @@ def least_squares(
         if progress is not None:
             progress(number + 1, len(losers))
     tensors = {name: current.tensors[name] for name in cut.tensors}
-    return Refit(cut.replace(cut.proto, tensors), tuple(fits), tuple(skipped))
+    model = lowered(bare, cut.replace(cut.proto, tensors))
+    return Refit(model, tuple(fits), tuple(skipped))
 
 
 def _losers(trace: Trace, keep: Bools) -> list[int]:
