@@ -114,6 +114,7 @@ def shrink(
         min_keep=min_keep,
         seed=seed,
     )
+        units=plan.units if plan else units,
     if plan is not None and (ratio is not None or target is not None):
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
     source = _load(model)

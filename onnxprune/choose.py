@@ -39,11 +39,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Selection:
-    """Masks over the units of `groups`, and per pruned group name why it lost less than asked."""
+    """Masks over the units of `groups`, and per pruned group name why it lost less than asked.
+
+    `blocks` are names of residual branches that leave; `reasons` has those of others, too.
+    """
 
     groups: tuple[Group, ...]
     keep: tuple[Mask, ...]
     reasons: dict[str, str]
+    blocks: tuple[str, ...] = ()
 
 
 def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:

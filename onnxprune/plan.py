@@ -1,4 +1,4 @@
-"""The plan: which indices leave which group, as plain JSON.
+"""The plan: which indices leave which group, and which residual blocks leave, as plain JSON.
 
 Everything that follows the choice (dry run, review, cut, proof, provenance) reads the plan and nothing else of it. A
 plan belongs to one model (by SHA-256) and to one way of tracing (`units`); groups are found again by name and size.
@@ -34,13 +34,17 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What leaves. `options` records how it was chosen; it does not influence the cut, except for `units`."""
+    """What leaves. `options` records how it was chosen; it does not influence the cut, except for `units`.
+
+    `blocks` are names of residual branches.
+    """
 
     source_sha256: str
     groups: tuple[GroupPlan, ...]
     units: str = "channels"
     options: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
+    blocks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, in a fixed order."""
@@ -50,6 +54,7 @@ class Plan:
             "units": self.units,
             "options": self.options,
             "groups": [{"name": g.name, "size": g.size, "removed": list(g.removed)} for g in self.groups],
+            **({"blocks": list(self.blocks)} if self.blocks else {}),
         }
 
     def dumps(self, *, indent: int | None = None) -> str:
@@ -62,7 +67,7 @@ class Plan:
 
     @property
     def removed_count(self) -> int:
-        return sum(len(g.removed) for g in self.groups)
+        return sum(len(g.removed) for g in self.groups) + len(self.blocks)
 
 
 def of_masks(trace: Trace, groups: Sequence[Group], keep: Sequence[NDArray[np.bool_]], **rest: Any) -> Plan:
@@ -87,7 +92,17 @@ def keep_of(plan: Plan, trace: Trace) -> NDArray[np.bool_]:
         if len(entry.removed) >= group.size:
             raise PlanError(f"the plan removes all {group.size} indices of group {entry.name!r}")
         keep[group.units[list(entry.removed)]] = False
+    keep[[_unit_of(trace, name) for name in plan.blocks]] = False
     return keep
+
+
+def _unit_of(trace: Trace, name: str) -> int:
+    """The unit of a residual block. Raises PlanError for one that cannot leave."""
+    for unit, branch in trace.removable_branches:
+        if branch.name == name:
+            return unit
+    pin = next((branch.pin for branch in trace.branches if branch.name == name), None)
+    raise PlanError(f"the plan removes block {name!r}, which {f'stays: {pin}' if pin else 'is not one of this model'}")
 
 
 def check_source(plan: Plan, trace: Trace) -> None:
@@ -123,12 +138,22 @@ def parse(text: str, where: str = "plan") -> Plan:
         raise PlanError(f"{where} is not a plan of version {VERSION}: found {found!r}")
     try:
         groups = tuple(_group(entry) for entry in data["groups"])
-        plan = Plan(str(data["source_sha256"]), groups, str(data["units"]), dict(data.get("options", {})))
+        blocks = _names(data.get("blocks", []))
+        options = dict(data.get("options", {}))
+        plan = Plan(str(data["source_sha256"]), groups, str(data["units"]), options, blocks=blocks)
     except (KeyError, TypeError, ValueError) as error:
         raise PlanError(f"{where} is not a valid plan: {type(error).__name__} {error}") from error
     if len({g.name for g in groups}) != len(groups):
         raise PlanError(f"{where} names a group twice")
+    if len(set(plan.blocks)) != len(plan.blocks):
+        raise PlanError(f"{where} names a block twice")
     return plan
+
+
+def _names(entry: Any) -> tuple[str, ...]:
+    if not isinstance(entry, list) or not all(isinstance(name, str) for name in entry):
+        raise ValueError("blocks must be a list of names")
+    return tuple(entry)
 
 
 def _group(entry: dict[str, Any]) -> GroupPlan:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.blocks import select_blocks
 from onnxprune.choose import Selection, on_groups_of
 from onnxprune.choosing import select
 from onnxprune.clock import Clock
@@ -66,7 +67,14 @@ def plan_and_cut(run: Run) -> Choice:
             if refused:
                 selection = on_groups_of(unpinned, traced, selection)
             recorded = run.request.recorded(None if run.samples is None else run.samples.count)
-            planned = of_masks(unpinned, selection.groups, selection.keep, units=traced.units_mode, options=recorded)
+            planned = of_masks(
+                unpinned,
+                selection.groups,
+                selection.keep,
+                units=traced.units_mode,
+                options=recorded,
+                blocks=selection.blocks,
+            )
         else:
             planned = run.plan
         keep = keep_of(planned, unpinned)
@@ -121,7 +129,8 @@ def _select(traced: Trace, run: Run) -> Selection:
     batches = None if samples is None else samples.batches
     steps = run.clock.steps("plan")
     held_out = 0 if samples is None else samples.held_out
-    return select(
+    chooser = select_blocks if traced.units_mode == "blocks" else select
+    return chooser(
         traced, request.options, batches, request.target, held_out=held_out, threads=run.threads, progress=steps
     )
 
@@ -137,7 +146,7 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         planned,
         changes(traced, choice.selection, planned),
         request.options.ratio if request is not None and by_ratio else None,
-        planned.removed_count / max(sum(g.size for g in traced.prunable), 1),
+        planned.removed_count / max(sum(g.size for g in traced.prunable) + len(traced.removable_branches), 1),
         None,
         None,
         (),

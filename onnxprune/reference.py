@@ -1,8 +1,9 @@
 """The masked reference: the original network in which removed indices do not count.
 
 Wherever indices end (trace closings), the input is multiplied by a 0/1 mask first; an average is rescaled to the kept
-indices; a normalisation is written out with statistics over them. Masks are inputs of the reference, so that one
-session serves the plan and its deliberately wrong mutations. It shares nothing with the cut but the trace.
+indices; a normalisation is written out with statistics over them; a residual branch is multiplied by 0 or 1 where it is
+added. Masks are inputs of the reference, so that one session serves the plan and its deliberately wrong mutations. It
+shares nothing with the cut but the trace.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
+from onnxprune.branches import Branch
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.splice import splice
@@ -69,6 +71,8 @@ def build_reference(trace: Trace, outputs: Sequence[str] = ()) -> MaskedModel:
     for closing in closings:
         if closing.kind != "norm":
             builder.mask_input(closing)
+    for unit, branch in trace.removable_branches:
+        builder.mask_branch(unit, branch)
     closed = {closing.node for closing in closings}
     for index, function in trace.state.references.items():
         if index in closed:
@@ -116,16 +120,24 @@ class _Builder:
         return self._known[identity]
 
     def mask_input(self, closing: Closing) -> None:
-        node = self.graph.nodes[closing.node]
-        key = node.inputs[closing.slot]
+        key = self.graph.nodes[closing.node].inputs[closing.slot]
         rank = len(self.trace.facts.shapes[key])
         shape = tuple(closing.labels.size if a == closing.axis else 1 for a in range(rank))
         dtype = self.trace.facts.dtypes.get(key, TensorProto.FLOAT)
         mask = self.mask(closing.labels, closing.kind, shape, dtype)
-        name = self.fresh()
-        operator = "Add" if closing.kind in ("max", "min") else "Mul"
-        self.add(node.index, helper.make_node(operator, [node.proto.input[closing.slot], mask], [name], name=name))
-        node.proto.input[closing.slot] = name
+        self._insert("Add" if closing.kind in ("max", "min") else "Mul", closing.node, closing.slot, mask)
+
+    def mask_branch(self, unit: int, branch: Branch) -> None:
+        """What a residual branch adds, times one number."""
+        slot = 1 - branch.shortcut
+        dtype = self.trace.facts.dtypes.get(branch.branch_of(self.trace.graph), TensorProto.FLOAT)
+        self._insert("Mul", branch.add, slot, self.mask(np.array([unit], np.int64), "sum", (), dtype))
+
+    def _insert(self, operator: str, index: int, slot: int, mask: str) -> None:
+        """An operator with a mask between an input and its reader."""
+        node, name = self.graph.nodes[index], self.fresh()
+        self.add(index, helper.make_node(operator, [node.proto.input[slot], mask], [name], name=name))
+        node.proto.input[slot] = name
 
     def add(self, index: int, node: NodeProto) -> None:
         self.before.setdefault(index, []).append(node)

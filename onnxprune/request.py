@@ -14,6 +14,7 @@ from onnxprune.target import Target, parse_target
 REPAIRS = ("auto", "none", "bias", "least-squares", "reconstruct")
 DEFAULT_RATIO = 0.5
 WITH_DATA, WITHOUT_DATA = "obs", "l1"
+BLOCK_ERROR, BLOCK_ENERGY = "block-error", "block-energy"  # how blocks are ranked, with and without data
 GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
 
 
@@ -63,6 +64,7 @@ def resolve(
     multiple_of: int,
     min_keep: str | int | float,
     seed: int,
+    units: str = "channels",
 ) -> Request:
     """Raises UsageError for options that contradict each other or need data that is not there."""
     if ratio is not None and target is not None:
@@ -70,8 +72,11 @@ def resolve(
     if not with_data and (preprocess is not None or samples is not None):
         flag = "--preprocess" if preprocess is not None else "--samples"
         raise UsageError(f"{flag} has no effect without --data.", hint=f"{GIVE_DATA}, or leave out {flag}.")
+    blocks = units == "blocks"
+    if blocks:
+        _only_for_channels(criterion, scope, normalise, aggregate, multiple_of, min_keep)
     name = criterion if criterion is not None else WITH_DATA if with_data else WITHOUT_DATA
-    if needs_data(name) and not with_data:
+    if not blocks and needs_data(name) and not with_data:
         raise UsageError(
             f"criterion {name!r} judges channels by calibration data, and there is none.",
             hint=f"{GIVE_DATA}, or choose by weights: --criterion {WITHOUT_DATA}.",
@@ -80,7 +85,7 @@ def resolve(
         scope = "global" if with_data and target is not None else "local"
     options = Options(
         DEFAULT_RATIO if ratio is None else ratio,
-        name,
+        (BLOCK_ERROR if with_data else BLOCK_ENERGY) if blocks else name,
         scope,
         normalise,
         aggregate,
@@ -90,14 +95,40 @@ def resolve(
         min_keep,
         seed,
     )
-    return Request(options, _repair(repair, with_data), None if target is None else parse_target(target), target)
+    return Request(
+        options, _repair(repair, with_data, blocks), None if target is None else parse_target(target), target
+    )
 
 
-def _repair(asked: str, with_data: bool) -> str:
+def _only_for_channels(
+    criterion: str | None, scope: str | None, normalise: Any, aggregate: Any, multiple_of: int, min_keep: Any
+) -> None:
+    """Blocks are ranked in one way only, and nothing is counted within them."""
+    given = {
+        "--criterion": criterion is not None,
+        "--scope": scope is not None,
+        "--normalise": normalise != "mean",
+        "--aggregate": aggregate != "mean",
+        "--multiple-of": multiple_of != 1,
+        "--min-keep": str(min_keep) != "1",
+    }
+    wrong = [flag for flag, found in given.items() if found]
+    if wrong:
+        raise UsageError(
+            f"{wrong[0]} is about channels, and has no effect with --units blocks.", hint=f"Leave out {wrong[0]}."
+        )
+
+
+def _repair(asked: str, with_data: bool, blocks: bool) -> str:
     if asked not in REPAIRS:
         raise UsageError(f"--repair is {', '.join(REPAIRS[:-1])} or {REPAIRS[-1]}, found {asked!r}")
     if asked in ("least-squares", "reconstruct") and not with_data:
         raise UsageError(f"--repair {asked} needs calibration data.", hint=f"{GIVE_DATA}, or take --repair bias.")
+    if asked == "bias" and blocks:
+        raise UsageError(
+            "--repair bias has no effect with --units blocks: no layer loses inputs.",
+            hint=f"{GIVE_DATA} for --repair reconstruct, or take --repair none.",
+        )
     if asked == "auto":
-        return "reconstruct" if with_data else "bias"
+        return "reconstruct" if with_data else "none" if blocks else "bias"
     return asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,13 @@ MOST_BYTES = 1 << 31
 class MaskedNetwork:
     """The masked reference in one session, which serves all masks. Raises ModelError for a model of 2 GB and more."""
 
-    def __init__(self, trace: Trace, batches: list[dict[str, Array]], threads: int = 0) -> None:
+    def __init__(
+        self, trace: Trace, batches: list[dict[str, Array]], threads: int = 0, *, outputs: Sequence[str] = ()
+    ) -> None:
+        """`outputs` are values (top-level names) that it gives besides its own outputs."""
         if trace.graph.model.size_bytes >= MOST_BYTES:
             raise ModelError("the masked network must fit into one message of less than 2 GB")
-        self._reference = build_reference(trace)
+        self._reference = build_reference(trace, outputs)
         self._batches = batches
         self._units = trace.unit_count
         self._session = open_session(self._reference.model.complete_proto(), threads)

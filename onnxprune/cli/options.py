@@ -156,10 +156,10 @@ output_format: Callable[[F], F] = click.option(
 )
 units_option: Callable[[F], F] = click.option(
     "--units",
-    type=click.Choice(("channels", "heads")),
+    type=click.Choice(("channels", "heads", "blocks")),
     default="channels",
     show_default=True,
-    help="What is removed: single channels, or whole attention heads.",
+    help="What is removed: single channels, whole attention heads, or whole residual blocks.",
 )
 run_options: Callable[[F], F] = combined(
     (

@@ -1,7 +1,8 @@
 """From a trace and the units that stay to a smaller model.
 
 Constants are compressed along their labelled axes; rules rewrite attributes and literal inputs; sizes computed by the
-graph follow by themselves, are corrected where they hold literals, and are frozen where they are used as data.
+graph follow by themselves, are corrected where they hold literals, and are frozen where they are used as data. Residual
+branches leave last, as nodes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from onnxprune.branches import remove
 from onnxprune.cut.constants import variants
 from onnxprune.cut.surgeon import Surgeon
 from onnxprune.model.graph import Graph, Node
@@ -87,7 +89,8 @@ def cut(trace: Trace, keep: Bools) -> Model:
     smaller = surgeon.finish()
     if proto.ir_version < 4:
         _declare_initializers(smaller.proto)
-    return smaller
+    sums = {trace.graph.nodes[index].outputs[0]: slot for index, slot in trace.removed_sums(keep).items()}
+    return remove(smaller, sums) if sums else smaller
 
 
 def _refuse_empty(trace: Trace, shapes: Mapping[str, Shape]) -> None:

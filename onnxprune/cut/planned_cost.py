@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.branches.vanish import orphans
 from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Node
 from onnxprune.model.infer import Facts, Shape
@@ -31,8 +32,10 @@ class PlannedCost:
 
     def macs(self, keep: Bools) -> int:
         """Multiply-accumulates; nodes of unknown cost count nothing."""
-        total = 0
+        total, gone = 0, self._trace.vanishing(keep)
         for node, renamed in zip(self._heavy, self._renamed, strict=True):
+            if node.index in gone:
+                continue
             shapes: dict[str, Shape] = {}
             for slot, key in enumerate(node.inputs):
                 shapes[f"i{slot}"] = self._input(node.index, slot, key, keep)
@@ -43,8 +46,11 @@ class PlannedCost:
 
     def parameters(self, keep: Bools) -> int:
         """Elements of all constants; one that several layers share counts once, as its first layer cuts it."""
-        total = 0
+        total, gone = 0, self._trace.vanishing(keep)
+        left = set(orphans(self._trace.graph, gone)) if gone else set()
         for key, constant in self._trace.graph.constants.items():
+            if key in left or constant.node in gone:
+                continue
             use = self._uses[key]
             shape = constant.shape if use is None else self._input(*use, key, keep)
             total += math.prod(int(size or 0) for size in shape)

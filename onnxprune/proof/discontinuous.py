@@ -50,7 +50,7 @@ def behind_discontinuities(trace: Trace) -> set[str]:
 
 def _walk(trace: Trace) -> tuple[dict[str, None], set[str]]:
     """(values before, keys behind). Where nothing that may leave is summed upstream, both models compute the same."""
-    closing = {c.node for c in trace.closings if c.labels.any()}
+    closing = {c.node for c in trace.closings if c.labels.any()} | {b.add for _, b in trace.removable_branches}
     reached: set[str] = set()
     behind: set[str] = set()
     before: dict[str, None] = {}

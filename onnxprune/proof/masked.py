@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,11 @@ FUSED = "equal without the runtime's graph optimisations only; with them, "
 def prove(trace: Trace, keep: Bools, candidate: Path, *, seed: int = 0, threads: int = 0) -> Proof:
     """Compare the model at `candidate` with the masked original. Raises VerificationError, ModelError."""
     same_signature(trace.graph.model.proto, candidate)
-    extra = before_discontinuities(trace)
+    lost = trace.lost_values(keep)
+    extra = [key for key in before_discontinuities(trace) if key not in lost]
     proof = _attempt(trace, keep, candidate, extra, seed, threads)
     if not proof.sensitive and not keep.all():  # outputs that are constant by themselves prove nothing: look inside
-        proof = _attempt(trace, keep, candidate, [*extra, *_inner_values(trace)], seed, threads)
+        proof = _attempt(trace, keep, candidate, [*extra, *_inner_values(trace, lost)], seed, threads)
     return proof
 
 
@@ -60,13 +61,13 @@ def _scratch() -> Iterator[Path]:
         ) from error
 
 
-def _inner_values(trace: Trace) -> list[str]:
+def _inner_values(trace: Trace, lost: Container[str]) -> list[str]:
     """Some values (top level) that contractions read late in the network, where all earlier cuts show."""
     keys: dict[str, None] = {}
     for closing in reversed(trace.closings):
         node = trace.graph.nodes[closing.node]
         key = node.inputs[closing.slot]
-        if node.scope == 0 and key in trace.graph.producer and key not in trace.graph.constants:
+        if node.scope == 0 and key in trace.graph.producer and key not in trace.graph.constants and key not in lost:
             keys[key] = None
     return list(keys)[:INNER_VALUES]
 
@@ -160,7 +161,9 @@ def _failure(result: dict[str, Any]) -> str | None:
 
 
 def mutated(trace: Trace, keep: Bools) -> Bools:
-    """A wrong plan: in every group that lost something, one index that went and one that stayed change places."""
+    """A wrong plan: in every group that lost something, one index that went and one that stayed change places; and one
+    residual branch is back.
+    """
     wrong: Bools = np.array(keep)
     for group in trace.prunable:
         alive = keep[group.units]
@@ -172,6 +175,10 @@ def mutated(trace: Trace, keep: Bools) -> Bools:
         if candidates.size:
             wrong[group.units[gone]] = True
             wrong[group.units[candidates[0]]] = False
+    left = [(unit, branch) for unit, branch in trace.removable_branches if not keep[unit]]
+    inner = {index for _, branch in left for index in branch.nodes}
+    outer = [unit for unit, branch in left if branch.add not in inner]  # one inside of another would change nothing
+    wrong[outer[:1]] = True
     return wrong
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from onnxprune.branches import find_branches
 from onnxprune.errors import UsageError
 from onnxprune.model.graph import build as build_graph
 from onnxprune.model.infer import infer
@@ -9,16 +14,26 @@ from onnxprune.model.load import Model
 from onnxprune.trace.groups import Group, Pin, Trace, build
 from onnxprune.trace.tracer import run
 
-UNITS = ("channels", "heads")
+UNITS = ("channels", "heads", "blocks")
 
 __all__ = ["UNITS", "Group", "Pin", "Trace", "trace_model"]
 
 
 def trace_model(model: Model, *, units: str = "channels") -> Trace:
-    """Trace a model. Where an axis is split, `units` says what goes: `channels` (positions in heads) or `heads`."""
+    """Trace a model. `units` says what may leave: `channels`, `heads` (where an axis is split, the part outside, not
+    positions in every part), or `blocks`: whole residual branches, and then every index stays.
+    """
     if units not in UNITS:
-        raise UsageError(f"--units is channels or heads, found {units!r}")
+        raise UsageError(f"--units is {', '.join(UNITS[:-1])} or {UNITS[-1]}, found {units!r}")
     graph = build_graph(model)
-    trace = build(run(graph, infer(graph), prefer_outer=units == "heads"))
+    facts = infer(graph)
+    trace = build(run(graph, facts, prefer_outer=units == "heads"))
     trace.units_mode = units
-    return trace
+    return _of_blocks(trace) if units == "blocks" else trace
+
+
+def _of_blocks(trace: Trace) -> Trace:
+    """The trace in which every index stays, and every removable branch is a unit."""
+    branches = find_branches(trace.graph, trace.facts)
+    count = 1 + sum(branch.pin is None for branch in branches)
+    return replace(trace, groups=[], unit_count=count, table=np.zeros_like(trace.table), branches=branches)

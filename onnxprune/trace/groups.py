@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.branches.branch import Branch
+from onnxprune.branches.vanish import vanishing
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts
 from onnxprune.ops.atoms import IntArray, Labels
@@ -55,6 +57,39 @@ class Trace:
     table: IntArray
     """unit of every atom"""
     units_mode: str = "channels"
+    branches: tuple[Branch, ...] = ()
+    """residual branches, if they are what leaves: those without a pin are the last units, in their order"""
+
+    @property
+    def removable_branches(self) -> list[tuple[int, Branch]]:
+        """(unit, branch) of every branch that may leave."""
+        free = [branch for branch in self.branches if branch.pin is None]
+        return list(zip(range(self.unit_count - len(free), self.unit_count), free, strict=True))
+
+    def removed_sums(self, keep: NDArray[np.bool_]) -> dict[int, int]:
+        """Nodes of the sums whose branch `keep` (unit_count,) drops -> the slot of the shortcut, which they become."""
+        return {branch.add: branch.shortcut for unit, branch in self.removable_branches if not keep[unit]}
+
+    def vanishing(self, keep: NDArray[np.bool_]) -> frozenset[int]:
+        """Nodes that leave with the branches that `keep` drops."""
+        sums = self.removed_sums(keep)
+        return vanishing(self.graph, sums) if sums else frozenset()
+
+    def lost_values(self, keep: NDArray[np.bool_]) -> frozenset[str]:
+        """Values that the network which keeps `keep` does not have."""
+        gone = (self.graph.nodes[index] for index in self.vanishing(keep))
+        return frozenset(key for node in gone for key in node.outputs if key not in self.graph.fixed)
+
+    def stand_ins(self, keep: NDArray[np.bool_]) -> dict[str, str]:
+        """Values of the network that keeps `keep` which take the place of a sum -> the (last) sum that each replaces."""
+        found: dict[str, str] = {}
+        root: dict[str, str] = {}
+        for index, slot in self.removed_sums(keep).items():
+            node = self.graph.nodes[index]
+            shortcut = root[node.outputs[0]] = root.get(node.inputs[slot], node.inputs[slot])
+            found[shortcut] = node.outputs[0]
+        lost = self.lost_values(keep)
+        return {key: total for key, total in found.items() if key not in lost and total in lost}
 
     def axes(self, key: str) -> list[Labels]:
         """Unit numbers per axis of a value; None for an axis that cannot shrink."""
