@@ -1,0 +1,116 @@
+"""Compiles the shared library. Used by setup.py, before anything is installed: the standard library only."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent / "src"
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fvisibility-inlines-hidden",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wextra",
+    "-Wno-psabi",  # vectors wider than the baseline never cross a call
+)
+_AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512")
+INSTRUCTION_SETS = {
+    "kernels_avx2.cpp": ("-mavx2", "-mfma"),
+    "kernels_avx512.cpp": _AVX512,
+    "kernels_avx512vnni.cpp": (*_AVX512, "-mavx512vnni"),
+}
+"""Files for one instruction set of x86, which only run where the processor has it, and their flags."""
+
+SANITIZE = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
+
+class BuildError(Exception):
+    """There is no compiler, or it failed; the message says which and what it said."""
+
+
+def library_name() -> str:
+    """File name of the shared library on this system."""
+    return {"win32": "onnxprune.dll", "darwin": "libonnxprune.dylib"}.get(sys.platform, "libonnxprune.so")
+
+
+def find_compiler() -> str:
+    """$CXX, or the first C++ compiler of the usual names. GCC and Clang are understood. Raises BuildError."""
+    wanted = os.environ.get("CXX")
+    names = [wanted] if wanted else ["c++", "g++", "clang++"]
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise BuildError(f"no C++ compiler: {', '.join(names)} not found (set CXX to one, or install g++ or clang++)")
+
+
+def sources() -> list[Path]:
+    """The files to compile for this machine."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return [path for path in sorted(SOURCES.glob("*.cpp")) if x86 or path.name not in INSTRUCTION_SETS]
+
+
+def build(target: Path, extra: Sequence[str] = ()) -> None:
+    """Compile all sources into the shared library `target`, replacing it at once. Raises BuildError.
+
+    `extra` goes to compiler and linker, after all other flags: `SANITIZE` for instance.
+    """
+    compiler = find_compiler()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def compile_one(path: Path) -> str:
+            output = str(Path(folder) / f"{path.stem}.o")
+            flags = (*FLAGS, *INSTRUCTION_SETS.get(path.name, ()), *extra)
+            _run([compiler, *flags, "-c", str(path), "-o", output])
+            return output
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_one, sources()))
+        linked = target.with_name(f"{target.name}.new")
+        _run([compiler, "-shared", "-o", str(linked), *objects, *_link_flags(bool(extra)), *extra])
+        os.replace(linked, target)
+
+
+def _link_flags(debug: bool) -> list[str]:
+    """The library brings its own C++ runtime and shows none of it, so that it fits any process."""
+    if not sys.platform.startswith("linux") or debug:
+        return []
+    return ["-static-libstdc++", "-static-libgcc", f"-Wl,--version-script={SOURCES / 'exports.map'}", "-Wl,-s"]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"{' '.join(command)}\n{done.stderr.strip()}")
+    if done.stderr.strip():  # warnings
+        sys.stderr.write(done.stderr)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """python -m onnxprune.native.build [--sanitize] [TARGET]: build in place, or to TARGET."""
+    paths = [Path(word) for word in arguments if not word.startswith("-")]
+    target = paths[0] if paths else Path(__file__).resolve().parent / library_name()
+    try:
+        build(target, SANITIZE if "--sanitize" in arguments else ())
+    except BuildError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

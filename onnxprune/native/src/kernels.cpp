@@ -1,0 +1,15 @@
+#include "kernels.h"
+
+#include "isa.h"
+
+namespace onnxprune {
+
+const Kernels& kernels() {
+#if defined(__x86_64__)
+  if (isa() >= Isa::kAvx512) return kernels_avx512();
+  if (isa() >= Isa::kAvx2) return kernels_avx2();
+#endif
+  return kernels_base();
+}
+
+}  // namespace onnxprune

@@ -1,0 +1,63 @@
+// What the inner loops compute. One source (spmm.inc, ...) is compiled once for each instruction set.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace onnxprune {
+
+// out[row, column] = clip(bias[row] + sum over the non-zeros of the row: value * panel[index * stride + column] + residual)
+// for the row blocks [first, last); a block is B rows that share their non-zero columns.
+struct SpmmTask {
+  const float* panel;     // kVectors * V readable columns at every index
+  size_t stride;          // elements from one index to the next
+  const int32_t* index;   // of the non-zero blocks
+  const float* value;     // B per non-zero block
+  const int32_t* start;   // non-zeros of row block r: [start[r], start[r + 1])
+  int first, last;        // row blocks
+  int rows;               // all rows; the last block may reach beyond, its surplus rows are not stored
+  int columns;            // columns to store, at most kVectors * V
+  float* out;             // of row 0
+  size_t out_stride;
+  const float* bias;      // one a row
+  const float* residual;  // laid out like out, or null
+  float low, high;
+  bool accumulate;        // start from what is in out instead of the bias
+};
+
+using Spmm = void (*)(const SpmmTask&);
+
+// One output plane of a depthwise convolution: out[y, x] = clip(bias + sum weight[i, j] * plane[y * sh + i * dh, ...]).
+struct DepthwiseTask {
+  const float* plane;    // padded, phase by phase (see planes.h)
+  const int32_t* offset; // of every tap, from the first output position
+  const float* weight;
+  int taps;
+  int rows, columns;     // of the output
+  size_t row_stride;     // of the plane
+  float* out;
+  float bias, low, high;
+};
+
+struct Kernels {
+  int vector;                                     // V: floats in a vector
+  int (*widest)(int block);                       // most vectors in a panel, by block size
+  Spmm (*spmm)(int block, int vectors);           // null where there is none
+  // panel[k * width + r] = x[r * stride + k] for r < rows, zero up to width
+  void (*transpose_in)(const float* x, size_t stride, int rows, int depth, float* panel, int width);
+  // y[r * stride + n] = panel[n * width + r]
+  void (*transpose_out)(const float* panel, int width, int rows, int count, float* y, size_t stride);
+  void (*depthwise)(const DepthwiseTask&);
+  // out[row] of one dense vector: index, value and start as in SpmmTask
+  void (*spmv)(int block, const SpmmTask&);
+};
+
+const Kernels& kernels_base();
+#if defined(__x86_64__)
+const Kernels& kernels_avx2();
+const Kernels& kernels_avx512();
+#endif
+
+// Those for this processor.
+const Kernels& kernels();
+
+}  // namespace onnxprune

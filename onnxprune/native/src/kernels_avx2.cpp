@@ -1,0 +1,3 @@
+#define LANES 8
+#define ENTRY kernels_avx2
+#include "kernels.inc"

@@ -1,0 +1,3 @@
+#define LANES 16
+#define ENTRY kernels_avx512
+#include "kernels.inc"

@@ -1,0 +1,3 @@
+#define LANES 4
+#define ENTRY kernels_base
+#include "kernels.inc"

@@ -1,0 +1,43 @@
+#include "operators.h"
+
+#include <cmath>
+
+namespace onnxprune {
+namespace {
+
+struct Activated {
+  const char* suffix;
+  Activation activation;
+};
+
+constexpr Activated kActivations[] = {{"", Activation::kNone}, {"Relu", Activation::kRelu}, {"Clip", Activation::kClip}};
+
+std::vector<Operator> table() {
+  using namespace abi;
+  std::vector<Operator> all;
+  const auto family = [&](const std::string& name, std::vector<int> inputs, Create create, bool add) {
+    for (const Activated& a : kActivations) all.push_back({name + a.suffix, inputs, kFloat, create, {add, a.activation}});
+  };
+  family("SparseConv", {kFloat, kFloat, kUint8, kFloat}, make_sparse_conv, false);
+  family("SparseConvAdd", {kFloat, kFloat, kUint8, kFloat, kFloat}, make_sparse_conv, true);
+  family("SparseMatMul", {kFloat, kFloat, kUint8, kFloat}, make_sparse_matmul, false);
+  family("DepthwiseConv", {kFloat, kFloat, kFloat}, make_depthwise_conv, false);
+  return all;
+}
+
+}  // namespace
+
+Range range_of(const Node& node, Activation activation) {
+  if (activation == Activation::kNone) return {-INFINITY, INFINITY};
+  if (activation == Activation::kRelu) return {0.f, INFINITY};
+  const Range range{node.number("low"), node.number("high")};
+  require(range.low <= range.high, "the bounds of the clip are in the wrong order");
+  return range;
+}
+
+const std::vector<Operator>& operators() {
+  static const std::vector<Operator> all = table();
+  return all;
+}
+
+}  // namespace onnxprune

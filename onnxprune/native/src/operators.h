@@ -1,0 +1,51 @@
+// The operators of the domain "onnxprune". Each has a model-local function of the same name and signature that decodes
+// the weight and calls the operators of ONNX (onnxprune/sparse/functions.py): what a kernel computes is defined there.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "abi.h"
+#include "runtime.h"
+
+namespace onnxprune {
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual void compute(const Call& call) = 0;  // may run in several threads at the same time
+};
+
+// What is fused behind the multiplication. It is part of the name, so that each fallback function is exactly the
+// operators that it stands for: SparseConv, SparseConvRelu, SparseConvClip, SparseConvAdd, SparseConvAddRelu, ...
+enum class Activation { kNone, kRelu, kClip };
+
+struct Fusion {
+  bool add;
+  Activation activation;
+};
+
+struct Range {
+  float low, high;
+};
+
+Range range_of(const Node& node, Activation activation);
+
+using Create = std::unique_ptr<Kernel> (*)(const Node& node, Fusion fusion);
+
+struct Operator {
+  std::string name;
+  std::vector<int> inputs;  // element types
+  int output;
+  Create create;
+  Fusion fusion;
+};
+
+std::unique_ptr<Kernel> make_sparse_conv(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_sparse_matmul(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_depthwise_conv(const Node& node, Fusion fusion);
+
+const std::vector<Operator>& operators();
+
+}  // namespace onnxprune

@@ -1,0 +1,104 @@
+"""What follows a layer and can be computed with it: a summand, a bias, Relu or Clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.model.graph import Graph, Node
+from onnxprune.model.infer import Facts, infer, input_shapes
+from onnxprune.sparse.layers import Layer, row_of
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes of all values for two choices of the symbolic sizes; what is equal in both does not broadcast."""
+
+    facts: tuple[Facts, Facts]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Shapes:
+        first = infer(graph)
+        _, symbols = input_shapes(graph.model)
+        return cls((first, infer(graph, {name: size + 1 if size == 1 else size for name, size in symbols.items()})))
+
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two values surely have the same shape."""
+        for facts in self.facts:
+            shape = facts.shapes.get(one)
+            if shape is None or None in shape or shape != facts.shapes.get(other):
+                return False
+        return True
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A layer with what follows it: `nodes` go, `output` is what the last of them computed."""
+
+    layer: Layer
+    nodes: tuple[Node, ...]
+    summand: str = ""
+    activation: str = ""
+    bounds: tuple[float, float] | None = None
+
+    @property
+    def output(self) -> str:
+        return self.nodes[-1].outputs[0]
+
+
+def fuse(graph: Graph, shapes: Shapes, node: Node, layer: Layer, taken: set[int]) -> Fused:
+    """Follow the output of `node` as far as it has one reader. Nodes in `taken` belong to others."""
+    fused = Fused(layer, (node,))
+    follower = _reader(graph, fused, taken)
+    if follower is not None and follower.op_type == "Add":
+        fused = _add(graph, shapes, fused, follower)
+        follower = _reader(graph, fused, taken)
+    if follower is not None and follower.op_type == "Relu":
+        return replace(fused, nodes=(*fused.nodes, follower), activation="Relu")
+    if follower is not None and follower.op_type == "Clip":
+        bounds = _bounds(graph, follower)
+        if bounds is not None:
+            return replace(fused, nodes=(*fused.nodes, follower), activation="Clip", bounds=bounds)
+    return fused
+
+
+def _reader(graph: Graph, fused: Fused, taken: set[int]) -> Node | None:
+    """The only node that reads the result so far, if there is one that may be fused."""
+    key = fused.output
+    readers = graph.consumers.get(key, [])
+    if key in graph.fixed or len(readers) != 1:
+        return None
+    node = graph.nodes[readers[0][0]]
+    return None if node.scope != 0 or node.domain or node.index in taken else node
+
+
+def _add(graph: Graph, shapes: Shapes, fused: Fused, add: Node) -> Fused:
+    other = next((key for key in add.inputs if key != fused.output), "")
+    layer, nodes = fused.layer, (*fused.nodes, add)
+    if layer.family == "SparseMatMul":
+        row = row_of(graph, other, len(layer.bias)) if other else None
+        if row is None or not shapes.equal(fused.output, add.outputs[0]):  # a bias of high rank raises the rank
+            return fused
+        return replace(fused, layer=replace(layer, bias=layer.bias + row), nodes=nodes)
+    if layer.family == "SparseConv" and other and other not in graph.constants and shapes.equal(fused.output, other):
+        return replace(fused, summand=other, nodes=nodes)
+    return fused
+
+
+def _bounds(graph: Graph, clip: Node) -> tuple[float, float] | None:
+    low, high = (_number(graph, clip, slot, limit) for slot, limit in ((1, -np.inf), (2, np.inf)))
+    return None if low is None or high is None or low > high else (low, high)
+
+
+def _number(graph: Graph, node: Node, slot: int, absent: float) -> float | None:
+    if len(node.inputs) <= slot or not node.inputs[slot]:
+        return absent
+    key = node.inputs[slot]
+    constant = graph.constants.get(key)
+    if constant is None or key in graph.fixed or constant.size != 1:
+        return None
+    values: NDArray[Any] = constant.array().reshape(-1)
+    return float(values[0])

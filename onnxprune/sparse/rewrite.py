@@ -1,0 +1,144 @@
+"""Sparse operators in place of dense ones, in a copy of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper
+
+from onnxprune.errors import ModelError
+from onnxprune.model import LazyTensor, Model
+from onnxprune.model.graph import Graph, build
+from onnxprune.model.splice import splice
+from onnxprune.sparse.functions import DOMAIN, LEAST_OPSET, VERSION, Operator, function
+from onnxprune.sparse.fuse import Fused, Shapes, fuse
+from onnxprune.sparse.layers import Declined, Layer, read_layer
+from onnxprune.sparse.masks import Mask, dense_zeros
+from onnxprune.sparse.patterns import FLOAT_ROWS, UNSTRUCTURED, Pattern
+from onnxprune.sparse.storage import encode
+
+LEAST_IR = 8
+"""Functions came with this version of the file format."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """operators: label of a node -> operator that replaced it; declined: label -> why it stays dense."""
+
+    model: Model
+    operators: Mapping[str, str] = field(default_factory=dict)
+    declined: Mapping[str, str] = field(default_factory=dict)
+
+
+def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[str] = ()) -> Rewritten:
+    """Replace the layers whose weights have masks (by initializer name) by sparse operators and their functions.
+
+    Removed weights are zero in the result wherever they are used, also in layers that stay dense. `depthwise` names
+    weights of depthwise convolutions that become operators too, dense: beside sparse layers they need no change of
+    layout. Raises UsageError for masks that do not fit, ModelError for an opset below 13.
+    """
+    if model.opset() < LEAST_OPSET:
+        raise ModelError(f"sparse operators need opset {LEAST_OPSET} or newer; the model has {model.opset()}")
+    masked = dense_zeros(model, masks)
+    graph = build(masked)
+    work = _Rewriting(graph, Shapes.of(graph), dict(masked.tensors))
+    for node in graph.nodes:
+        weight = node.inputs[1] if len(node.inputs) > 1 else ""
+        if weight not in masks and weight not in depthwise:
+            continue
+        try:
+            layer = read_layer(graph, node)
+            wanted = "DepthwiseConv" if weight in depthwise else layer.family
+            if layer.family != wanted or (weight not in depthwise and layer.family == "DepthwiseConv"):
+                raise Declined("it is depthwise" if layer.family == "DepthwiseConv" else "it is not depthwise")
+            work.replace(fuse(graph, work.shapes, node, layer, work.dropped), masks.get(weight))
+        except Declined as reason:
+            work.declined[node.label] = str(reason)
+    return work.finish()
+
+
+class _Rewriting:
+    def __init__(self, graph: Graph, shapes: Shapes, tensors: dict[str, LazyTensor]) -> None:
+        self.graph, self.shapes, self.tensors = graph, shapes, tensors
+        self.dropped: set[int] = set()
+        self.inserted: dict[int, list[NodeProto]] = {}
+        self.used: dict[str, Operator] = {}
+        self.operators: dict[str, str] = {}
+        self.declined: dict[str, str] = {}
+        self.names = set(tensors) | {name for node in graph.nodes for name in node.proto.output}
+
+    def replace(self, fused: Fused, mask: Mask | None) -> None:
+        layer, first = fused.layer, fused.nodes[0]
+        array = layer.outputs_first(layer.weight.array()) * np.float32(layer.scale)
+        operator = Operator(layer.family, bool(fused.summand), fused.activation)
+        attributes = {**layer.attributes, "weight_shape": list(array.shape)}
+        if fused.bounds is not None:
+            attributes["low"], attributes["high"] = fused.bounds
+        stem = first.proto.output[0]
+        inputs = [first.proto.input[0]]
+        if mask is None:
+            inputs.append(layer.weight.name)
+        else:
+            stored = encode(array, None, _storable(mask.pattern, layer))
+            attributes["block"] = stored.rows
+            inputs += [self._add(f"{stem}_values", stored.values), self._add(f"{stem}_gaps", stored.gaps)]
+        inputs.append(self._add(f"{stem}_bias", layer.bias))
+        if fused.summand:
+            inputs.append(fused.summand)
+        last = fused.nodes[-1]
+        node = helper.make_node(
+            operator.name, inputs, list(last.proto.output), name=first.proto.name, domain=DOMAIN, **attributes
+        )
+        self.inserted[last.index] = [node]
+        self.dropped.update(node.index for node in fused.nodes)
+        self.used[operator.name] = operator
+        self.operators[first.label] = operator.name
+
+    def _add(self, wish: str, array: NDArray[np.generic]) -> str:
+        name, number = wish, 1
+        while name in self.names:
+            number += 1
+            name = f"{wish}_{number}"
+        self.names.add(name)
+        self.tensors[name] = LazyTensor.from_array(name, array)
+        return name
+
+    def finish(self) -> Rewritten:
+        proto = self.graph.model.proto
+        if not self.used:
+            return Rewritten(self.graph.model, {}, self.declined)
+        gone = {name for index in self.dropped for name in self.graph.nodes[index].proto.output}
+        gone -= {name for nodes in self.inserted.values() for node in nodes for name in node.output}
+        splice(self.graph, self.inserted, self.dropped)
+        self._import(proto)
+        kept = [value for value in proto.graph.value_info if value.name not in gone]
+        del proto.graph.value_info[:]
+        proto.graph.value_info.extend(kept)
+        return Rewritten(self.graph.model.replace(proto, self._read(proto)), self.operators, self.declined)
+
+    def _import(self, proto: ModelProto) -> None:
+        if not any(entry.domain == DOMAIN for entry in proto.opset_import):
+            proto.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+        present = {entry.name for entry in proto.functions if entry.domain == DOMAIN}
+        opset = self.graph.model.opset()
+        proto.functions.extend(function(self.used[name], opset) for name in sorted(set(self.used) - present))
+        proto.ir_version = max(proto.ir_version, LEAST_IR)
+
+    def _read(self, proto: ModelProto) -> dict[str, LazyTensor]:
+        """Without the dense weights and biases that nothing reads any more."""
+        replaced = {name for index in self.dropped for name in self.graph.nodes[index].proto.input}
+        graph = build(self.graph.model.replace(proto, self.tensors))
+        needed = set(graph.consumers) | set(graph.fixed)
+        return {name: tensor for name, tensor in self.tensors.items() if name in needed or name not in replaced}
+
+
+def _storable(pattern: Pattern, layer: Layer) -> Pattern:
+    """The blocks to store: those of the pattern, or single weights where no kernel has such blocks."""
+    per_group = len(layer.bias) // int(layer.attributes.get("group", 1))
+    grouped = layer.attributes.get("group", 1) != 1
+    if pattern.columns != 1 or pattern.rows not in FLOAT_ROWS or (grouped and per_group % pattern.rows):
+        return UNSTRUCTURED
+    return pattern
