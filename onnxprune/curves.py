@@ -96,7 +96,7 @@ def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
         node = trace.graph.nodes[closing.node]
         plain = closing.kind == "sum" and closing.slot == 0 and node.scope == 0
         layer = linear_layer(trace.graph, node) if plain else None
-        if layer is not None:
+        if layer is not None and layer.groups == 1:
             for number in np.unique(owner[closing.labels]).tolist():
                 if number >= 0:
                     result[number].append(layer)

@@ -134,8 +134,12 @@ def _moments(graph: Graph) -> int:
     """Bytes of the second moments of the layer with the most features, with what is solved from them."""
     layers = [layer for node in graph.nodes if (layer := linear_layer(graph, node)) is not None]
     sizes = [shape_of(graph, layer.weight) for layer in layers]
-    features = (math.prod(s) // (s[0] if layer.transposed else s[-1]) for s, layer in zip(sizes, layers, strict=True))
-    return MOMENTS * 8 * (max(features, default=0) + 1) ** 2
+    features = [
+        math.prod(s[1:]) if layer.transposed and not layer.spread else math.prod(s) // s[1] // layer.groups
+        for s, layer in zip(sizes, layers, strict=True)
+    ]
+    numbers = (layer.groups * (d + 1) ** 2 for layer, d in zip(layers, features, strict=True))
+    return MOMENTS * 8 * max(numbers, default=0)
 
 
 def _opened(data: Any, model: Model, preprocess: str | None, samples: int | None, seed: int) -> Calibration:

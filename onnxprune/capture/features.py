@@ -1,7 +1,9 @@
 """The linear view of a layer: rows of inputs X (positions, features), rows of outputs Y (positions, outputs), and the
 weight as a matrix (features, outputs), so that Y = X W + b for convolutions and matrix products alike.
 
-Features are channel-major: feature c * K + k is kernel position k of input channel c.
+Features are channel-major: feature c * K + k is kernel position k of input channel c. A transposed convolution is one
+over inputs with zeros between them, of stride 1, by the kernel turned around. Of g groups each is a problem of its own:
+matrices and rows are then stacks, (g, features, outputs) and (g, positions, features).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Linear:
     """A layer that can be refitted. `weight` is its initializer's key; `bias` too, or None.
 
     kernel, strides, pads (begin, end per axis), dilations: of a convolution, empty for a product.
-    `transposed`: the weight matrix is (outputs, features).
+    `transposed`: the weight matrix is (outputs, features). `spread`: of a transposed convolution, how far apart its
+    inputs are (what the file calls strides), else empty.
     """
 
     node: int
@@ -40,6 +43,8 @@ class Linear:
     pads: tuple[tuple[int, int], ...] = ()
     dilations: tuple[int, ...] = ()
     alpha: float = 1.0
+    groups: int = 1
+    spread: tuple[int, ...] = ()
 
     @property
     def taps(self) -> int:
@@ -47,18 +52,38 @@ class Linear:
         return math.prod(self.kernel)
 
     def matrix(self, weight: Array) -> NDArray[np.float64]:
-        """(features, outputs), float64."""
-        flat = weight.astype(np.float64).reshape(weight.shape[0], -1)
+        """(features, outputs), or (groups, features, outputs); float64."""
+        whole = self._turned(weight) if self.spread else weight
+        flat = whole.astype(np.float64).reshape(whole.shape[0], -1)
+        if self.groups > 1:
+            flat = flat.reshape(self.groups, -1, flat.shape[1]).swapaxes(1, 2)
+            return np.asarray(flat * self.alpha, np.float64)
         return (flat.T if self.transposed else flat) * self.alpha
 
     def unmatrix(self, matrix: NDArray[np.float64], shape: tuple[int, ...]) -> Array:
         """The inverse of `matrix`, in the layout of the file."""
         flat = matrix / self.alpha
-        return (flat.T if self.transposed else flat).reshape(shape)
+        flat = flat.swapaxes(-1, -2) if self.transposed else flat
+        if not self.spread:
+            return flat.reshape(shape)
+        inputs, outputs, *kernel = shape  # outputs and inputs of a group change places, and then back
+        return self._turned(flat.reshape(self.groups * outputs, inputs // self.groups, *kernel))
+
+    def _turned(self, weight: Array) -> Array:
+        """(inputs, outputs of a group, ...) as (outputs, inputs of a group, ...), or back: the kernel turned around."""
+        blocks = weight.reshape(self.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+        turned = blocks.reshape(-1, *blocks.shape[2:])
+        return np.flip(turned, tuple(range(2, turned.ndim)))
+
+    def stacked(self, rows: Array) -> Array:
+        """(positions, n) as (groups, positions, n / groups); as it is without groups."""
+        if self.groups == 1:
+            return rows
+        return np.asarray(rows.reshape(len(rows), self.groups, -1).swapaxes(0, 1))
 
 
 def linear_layer(graph: Graph, node: Node) -> Linear | None:
-    """The linear view of a node, or None: grouped and activation-times-activation products have none."""
+    """The linear view of a node, or None: activation-times-activation products have none."""
     if node.domain or len(node.inputs) < 2 or not settable(graph, node.inputs[1]):
         return None
     shape = shape_of(graph, node.inputs[1])
@@ -66,8 +91,10 @@ def linear_layer(graph: Graph, node: Node) -> Linear | None:
     if bias is not None and not settable(graph, bias):
         return None
     layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False)
-    if node.op_type == "Conv" and node.attribute("group", 1) == 1:
+    if node.op_type == "Conv":
         return _convolution(node, layer, shape)
+    if node.op_type == "ConvTranspose":
+        return _transposed(node, layer, shape)
     if node.op_type == "Gemm" and not node.attribute("transA", 0) and node.attribute("beta", 1.0) == 1.0:
         transposed = bool(node.attribute("transB", 0))
         if bias is not None and math.prod(shape_of(graph, bias)) != shape[0 if transposed else 1]:
@@ -88,7 +115,21 @@ def _convolution(node: Node, layer: Linear, shape: tuple[int, ...]) -> Linear | 
         strides=tuple(node.attribute("strides") or [1] * rank),
         pads=tuple((int(pads[a]), int(pads[a + rank])) for a in range(rank)),
         dilations=tuple(node.attribute("dilations") or [1] * rank),
+        groups=int(node.attribute("group", 1)),
     )
+
+
+def _transposed(node: Node, layer: Linear, shape: tuple[int, ...]) -> Linear | None:
+    """Padding p of the output takes away what a convolution over a border of (k - 1) d zeros would add."""
+    if node.attribute("output_shape") is not None:
+        return None
+    plain = _convolution(node, layer, shape)
+    if plain is None:
+        return None
+    extra = node.attribute("output_padding") or [0] * len(plain.kernel)
+    reach = [(k - 1) * d for k, d in zip(plain.kernel, plain.dilations, strict=True)]
+    pads = tuple((r - p, r - q + int(e)) for r, (p, q), e in zip(reach, plain.pads, extra, strict=True))
+    return replace(plain, strides=(1,) * len(reach), pads=pads, spread=plain.strides)
 
 
 def output_rows(layer: Linear, y: Array) -> Array:
@@ -98,10 +139,10 @@ def output_rows(layer: Linear, y: Array) -> Array:
 
 
 def input_rows(layer: Linear, x: Array, picked: Positions) -> Array:
-    """(len(picked), features): the inputs of the output positions `picked`."""
+    """(len(picked), features): the inputs of the output positions `picked`, of all groups side by side."""
     if not layer.kernel:
         return x.reshape(-1, x.shape[-1])[picked]
-    padded = np.pad(x, [(0, 0), (0, 0), *layer.pads])
+    padded = _padded(layer, x)
     rank = len(layer.kernel)
     spans = [(k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilations, strict=True)]
     windows = sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
@@ -114,6 +155,19 @@ def input_rows(layer: Linear, x: Array, picked: Positions) -> Array:
     where: tuple[Any, ...] = (index[0], slice(None), *index[1:])
     rows = windows[where]
     return np.asarray(rows.reshape(len(picked), -1))
+
+
+def _padded(layer: Linear, x: Array) -> Array:
+    """x with zeros between its values, and around them; a negative border is cut off."""
+    whole = (slice(None), slice(None))
+    if layer.spread:
+        sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], layer.spread, strict=True)]
+        wide = np.zeros((*x.shape[:2], *sizes), x.dtype)
+        wide[whole + tuple(slice(None, None, s) for s in layer.spread)] = x
+        x = wide
+    x = np.pad(x, [(0, 0), (0, 0), *((max(a, 0), max(b, 0)) for a, b in layer.pads)])
+    cut = (slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape[2:], layer.pads, strict=True))
+    return x[whole + tuple(cut)]
 
 
 def positions_of(layer: Linear, y: Array) -> int:

@@ -17,21 +17,21 @@ FloatArray = NDArray[np.float64]
 
 
 def with_bias(layer: Linear, tensors: Mapping[str, LazyTensor]) -> FloatArray:
-    """(d + 1, o): the weight as a matrix, and the bias (or zeros) as its last row."""
+    """(d + 1, o), or a stack of these: the weight as a matrix, and the bias (or zeros) as its last row."""
     matrix = layer.matrix(tensors[layer.weight].array())
-    bias = np.zeros((1, matrix.shape[1]))
+    bias = np.zeros((*matrix.shape[:-2], 1, matrix.shape[-1]))
     if layer.bias is not None:
-        bias[0] = tensors[layer.bias].array().astype(np.float64).ravel()
-    return np.concatenate([matrix, bias])
+        bias += tensors[layer.bias].array().astype(np.float64).reshape(bias.shape)
+    return np.concatenate([matrix, bias], axis=-2)
 
 
 def write(layer: Linear, solution: FloatArray, walker: Walker, *, bias: bool) -> None:
-    """Give the layer the weights of `solution` (d + 1, o), and with `bias` its last row, in the types of the file."""
+    """Give the layer the weights of `solution` (..., d + 1, o), with `bias` its last row too, in the file's types."""
     old = walker.tensors[layer.weight].array()
-    walker.replace(layer.weight, layer.unmatrix(solution[:-1], old.shape).astype(old.dtype))
+    walker.replace(layer.weight, layer.unmatrix(solution[..., :-1, :], old.shape).astype(old.dtype))
     if bias and layer.bias is not None:
         old = walker.tensors[layer.bias].array()
-        walker.replace(layer.bias, solution[-1].reshape(old.shape).astype(old.dtype))
+        walker.replace(layer.bias, solution[..., -1, :].reshape(old.shape).astype(old.dtype))
 
 
 def matched(

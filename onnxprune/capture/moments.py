@@ -23,7 +23,10 @@ MAX_KEPT = 60_000_000  # 240 MB
 
 @dataclass
 class Moments:
-    """Sums over positions, not yet divided by their number. d features (a last one is constant), o outputs."""
+    """Sums over positions, not yet divided by their number. d features (a last one is constant), o outputs.
+
+    gram (d, d), cross (d, o), target (o,), target_sum (o,); of a layer with groups stacks of these, one per group.
+    """
 
     gram: FloatArray
     cross: FloatArray
@@ -32,18 +35,21 @@ class Moments:
     positions: int = 0
 
     @staticmethod
-    def zero(features: int, outputs: int) -> Moments:
-        shape = (features + 1, features + 1), (features + 1, outputs)
-        return Moments(np.zeros(shape[0]), np.zeros(shape[1]), np.zeros(outputs), np.zeros(outputs))
+    def zero(features: int, outputs: int, groups: int = 1) -> Moments:
+        """`features` and `outputs` of one group."""
+        stack = () if groups == 1 else (groups,)
+        gram, cross = np.zeros((*stack, features + 1, features + 1)), np.zeros((*stack, features + 1, outputs))
+        return Moments(gram, cross, np.zeros((*stack, outputs)), np.zeros((*stack, outputs)))
 
     def add(self, x: NDArray[np.float32], t: NDArray[np.float32]) -> NDArray[np.float32]:
-        """x (p, d) without the constant, t (p, o). Returns x with it."""
-        x = np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1)
-        self.gram += x.T @ x
-        self.cross += x.T @ t
-        self.target += np.einsum("po,po->o", t, t, dtype=np.float64)
-        self.target_sum += t.sum(axis=0, dtype=np.float64)
-        self.positions += len(x)
+        """x (..., p, d) without the constant, t (..., p, o). Returns x with it."""
+        x = np.concatenate([x, np.ones((*x.shape[:-1], 1), np.float32)], axis=-1)
+        turned = x.swapaxes(-1, -2)
+        self.gram += turned @ x
+        self.cross += turned @ t
+        self.target += np.einsum("...po,...po->...o", t, t, dtype=np.float64)
+        self.target_sum += t.sum(axis=-2, dtype=np.float64)
+        self.positions += x.shape[-2]
         return x
 
     @property
@@ -53,15 +59,18 @@ class Moments:
         return float((self.target / count - (self.target_sum / count) ** 2).sum())
 
     def error(self, weight: FloatArray) -> float:
-        """Mean squared error of the solution `weight` (d + 1, o), summed over outputs."""
-        count = max(self.positions, 1)
-        fit = np.einsum("do,do->", weight, self.gram @ weight) - 2 * np.einsum("do,do->", weight, self.cross)
-        return float(fit + self.target.sum()) / count
+        """Mean squared error of the solution `weight` (..., d + 1, o), summed over outputs."""
+        return float(self.errors(weight).sum())
+
+    def errors(self, weight: FloatArray) -> FloatArray:
+        """(...) the same for every group."""
+        fit = np.einsum("...do,...do->...", weight, self.gram @ weight - 2 * self.cross)
+        return np.asarray(fit + self.target.sum(axis=-1), np.float64) / max(self.positions, 1)
 
 
 @dataclass
 class Rows:
-    """Sampled positions as they are: x (p, d + 1) with the constant, t (p, o), shift (p, o) or None.
+    """Sampled positions as they are: x (..., p, d + 1) with the constant, t (..., p, o), shift (..., p, o) or None.
 
     The layer's output plus `shift` is what the next activation sees.
     """
@@ -75,9 +84,9 @@ def joined(parts: Sequence[Rows]) -> Rows:
     """Rows one below the other."""
     shifts = [p.shift for p in parts if p.shift is not None]
     return Rows(
-        np.concatenate([p.x for p in parts]),
-        np.concatenate([p.t for p in parts]),
-        np.concatenate(shifts) if shifts else None,
+        np.concatenate([p.x for p in parts], axis=-2),
+        np.concatenate([p.t for p in parts], axis=-2),
+        np.concatenate(shifts, axis=-2) if shifts else None,
     )
 
 
@@ -107,9 +116,12 @@ def accumulate(
     """
     features = xs[0].shape[1] * layer.taps if layer.kernel else xs[0].shape[-1]
     outputs = targets[0].shape[1] if layer.kernel else targets[0].shape[-1]
-    result = Split(Moments.zero(features, outputs), Moments.zero(features, outputs))
+    sizes = features // layer.groups, outputs // layer.groups, layer.groups
+    result = Split(Moments.zero(*sizes), Moments.zero(*sizes))
     total = sum(positions_of(layer, t) for t in targets)
-    wanted = min(max(POSITIONS_PER_FEATURE * features, MIN_POSITIONS), MAX_POSITIONS)
+    wanted = min(max(POSITIONS_PER_FEATURE * sizes[0], MIN_POSITIONS), MAX_POSITIONS)
+    if layer.groups > 1:  # many small problems: each needs few positions, all of them together much memory
+        wanted = min(wanted, max(MAX_KEPT // features, POSITIONS_PER_FEATURE * sizes[0]))
     share = min(1.0, wanted / total)
     keep_rows = keep_rows and min(wanted, total) * features <= MAX_KEPT
     kept: tuple[list[Rows], list[Rows]] = ([], [])
@@ -120,11 +132,13 @@ def accumulate(
         if share < 1.0:
             picked = np.sort(rng.choice(count, max(1, round(share * count)), replace=False))
         late = number >= len(xs) - held_out
-        goal = np.asarray(output_rows(layer, t)[picked], np.float32)
-        inputs = np.asarray(input_rows(layer, x, picked), np.float32)
+        goal = layer.stacked(np.asarray(output_rows(layer, t)[picked], np.float32))
+        inputs = layer.stacked(np.asarray(input_rows(layer, x, picked), np.float32))
         rows = (result.held_out if late else result.fit).add(inputs, goal)
         if keep_rows:
-            shift = None if shifts is None else np.asarray(output_rows(layer, shifts[number])[picked], np.float32)
+            shift = None
+            if shifts is not None:
+                shift = layer.stacked(np.asarray(output_rows(layer, shifts[number])[picked], np.float32))
             kept[late].append(Rows(rows, goal, shift))
     if kept[0] and kept[1]:
         result.fit_rows, result.held_out_rows = joined(kept[0]), joined(kept[1])

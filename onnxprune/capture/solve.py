@@ -9,26 +9,32 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from onnxprune.capture.moments import Moments
 
 FloatArray = NDArray[np.float64]
+LEAST = 1e-12  # pull on what is always zero, relative to the other groups: it then keeps its weights
 
 
 def solve(moments: Moments, start: FloatArray, ridge: float, with_bias: bool) -> FloatArray | None:
-    """Ridge solution (d + 1, o) pulled towards `start`; without a bias its row stays. None if G is not definite."""
+    """Ridge solution (..., d + 1, o) pulled towards `start`; without a bias its row stays. None if G is not definite.
+
+    Every group of a stack is solved for itself, with a ridge relative to its own inputs.
+    """
     gram, cross = moments.gram, moments.cross
-    inner = len(gram) - 1
-    pull = ridge * float(np.trace(gram[:inner, :inner])) / max(inner, 1)
+    inner = gram.shape[-1] - 1
+    one = np.arange(inner)
+    power = gram[..., one, one].sum(axis=-1) / max(inner, 1)
+    pull = np.asarray(np.maximum(ridge * power, LEAST * power.max()))[..., None]
     size = inner + 1 if with_bias else inner
-    left = gram[:size, :size].copy()
-    right = cross[:size].copy()
+    left = gram[..., :size, :size].copy()
+    right = cross[..., :size, :].copy()
     if not with_bias:
-        right -= np.outer(gram[:size, inner], start[inner])
-    left[np.arange(inner), np.arange(inner)] += pull
-    right[:inner] += pull * start[:inner]
+        right -= gram[..., :size, inner:] * start[..., inner:, :]
+    left[..., one, one] += pull
+    right[..., :inner, :] += pull[..., None] * start[..., :inner, :]
     if with_bias:
-        left[inner, inner] += 1e-9 * max(float(left[inner, inner]), 1.0)
+        left[..., inner, inner] += 1e-9 * np.maximum(left[..., inner, inner], 1.0)
     try:
-        found = cho_solve(cho_factor(left, lower=True), right)
-    except LinAlgError:
+        found = cho_solve(cho_factor(left, lower=True), right) if left.ndim == 2 else np.linalg.solve(left, right)
+    except LinAlgError:  # numpy's is the same class
         return None
     if not np.isfinite(found).all():
         return None
-    return found if with_bias else np.concatenate([found, start[inner:]])
+    return found if with_bias else np.concatenate([found, start[..., inner:, :]], axis=-2)

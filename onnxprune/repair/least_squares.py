@@ -8,7 +8,8 @@ makes up for the error that the shortcut carries. With G = X'X, R = X'T:
     (G + lambda m D) W = R + lambda m D W0,   m = mean diagonal of G, D = 1 but 0 for the bias
 
 lambda is chosen on held-out samples, which are never fitted, so that what is said of them later holds. A layer whose
-held-out error does not fall keeps its weights.
+held-out error does not fall keeps its weights. The groups of a convolution are problems of their own, solved as one
+stack; a depthwise one loses no inputs, but those it keeps have changed, and its few taps follow them.
 """
 
 from __future__ import annotations
@@ -123,12 +124,17 @@ def least_squares(
 
 
 def _losers(trace: Trace, keep: Bools) -> list[int]:
-    """Top-level layers with a weight whose summed indices lost some, in order."""
+    """Top-level layers whose summed indices lost some, and grouped convolutions whose outputs did, in order."""
     found = {
         closing.node
         for closing in trace.closings
         if closing.kind == "sum" and closing.slot == 0 and not keep[closing.labels].all()
     }
+    for node in trace.graph.nodes:
+        if node.op_type in ("Conv", "ConvTranspose") and not node.domain and node.attribute("group", 1) > 1:
+            labels = trace.axes(node.outputs[0])[1]
+            if labels is not None and not keep[labels].all():
+                found.add(node.index)
     return [n.index for n in trace.graph.nodes if n.index in found and n.scope == 0]
 
 
@@ -156,6 +162,9 @@ def _fit(name: str, layer: Linear, split: Split, current: Walker, phi: Clipping 
             best, ridge, plain = error, candidate, solution
     if not ridge:
         return LayerFit(name, before / power, before / power, 0.0)
+    worse = split.held_out.errors(plain) >= split.held_out.errors(start)  # of single groups
+    plain = np.where(worse[..., None, None], start, plain)
+    best = split.held_out.error(plain)
     solution, fit, judge = plain, split.fit_rows, split.held_out_rows
     if phi is not None and fit is not None and judge is not None:
         bent = rectified(split.fit, fit, plain, phi, start, ridge, fits_bias)

@@ -64,11 +64,11 @@ def clipping_behind(graph: Graph, key: str) -> Clipping | None:
 def rectified(
     moments: Moments, rows: Rows, start: FloatArray, phi: Clipping, anchor: FloatArray, ridge: float, with_bias: bool
 ) -> FloatArray:
-    """(d + 1, o): the solution `start`, improved by turns; pulled towards `anchor` by `ridge` as in `solve`."""
+    """(..., d + 1, o): the solution `start`, improved by turns; pulled towards `anchor` by `ridge` as in `solve`."""
     weight = start
     for _ in range(TURNS):
         target = wanted(rows, weight, phi)
-        cross = (rows.x.T @ target).astype(np.float64)
+        cross = (rows.x.swapaxes(-1, -2) @ target).astype(np.float64)
         part = Moments(moments.gram, cross, moments.target, moments.target_sum, moments.positions)
         found = solve(part, anchor, ridge, with_bias)
         if found is None:
@@ -78,7 +78,7 @@ def rectified(
 
 
 def wanted(rows: Rows, weight: FloatArray, phi: Clipping) -> NDArray[np.float32]:
-    """(p, o): per position the admissible target that is nearest to the prediction."""
+    """(..., p, o): per position the admissible target that is nearest to the prediction."""
     prediction = rows.x @ weight.astype(np.float32)
     if rows.shift is None:
         return phi.nearest(rows.t, prediction)
@@ -89,4 +89,5 @@ def error_behind(rows: Rows, weight: FloatArray, phi: Clipping) -> float:
     """Mean squared error behind the activation, summed over outputs."""
     shift = np.float32(0) if rows.shift is None else rows.shift
     difference = phi(rows.x @ weight.astype(np.float32) + shift) - phi(rows.t + shift)
-    return float(np.einsum("po,po->", difference, difference, dtype=np.float64)) / max(len(rows.x), 1)
+    flat, positions = difference.reshape(-1), max(int(rows.x.shape[-2]), 1)
+    return float(np.einsum("i,i->", flat, flat, dtype=np.float64)) / positions
