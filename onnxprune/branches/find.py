@@ -16,7 +16,6 @@ from functools import cached_property
 from onnx import TensorProto
 
 from onnxprune.branches.branch import Branch
-from onnxprune.branches.vanish import orphans
 from onnxprune.model.cost import macs_of
 from onnxprune.model.folding import source
 from onnxprune.model.graph import Graph, Node
@@ -71,7 +70,10 @@ class _Finder:
 
     def costs_something(self, branch: Branch) -> bool:
         """Whether any layer or weight belongs to the branch."""
-        return any(map(self._is_layer, branch.nodes)) or bool(orphans(self._graph, set(branch.nodes)))
+        members, graph = set(branch.nodes), self._graph
+        inputs = {key for index in members for key in graph.nodes[index].inputs if key in graph.constants}
+        own = (all(index in members for index, _ in graph.consumers[key]) for key in inputs)
+        return any(map(self._is_layer, members)) or any(own)
 
     # ---- inner -------------------------------------------------------------------------------------------------
     def _is_layer(self, index: int) -> bool:
@@ -136,12 +138,12 @@ class _Finder:
         if not self._equal_shapes(node):
             return "the shapes of its sum are not known, or not equal for all symbolic sizes", node.label
         members = set(inner)
-        for index in inner:
-            other = self._graph.nodes[index]
+        for other in (self._graph.nodes[index] for index in inner):
             if any(True for _ in graphs_of(other.proto)):
                 return f"it holds control flow ({other.op_type})", other.label
             if other.domain not in KNOWN_DOMAINS or other.op_type in RANDOM:
                 return f"it holds {other.op_type}, which may do more than compute its outputs", other.label
+        for other in (self._graph.nodes[index] for index in inner):
             for key in filter(None, other.outputs):
                 if key in self._graph.fixed:
                     return f"its value {key!r} is {self._graph.fixed[key]}", other.label
