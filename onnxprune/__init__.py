@@ -1,7 +1,7 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
 The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `inspect`, `why`, `verify`, `diff`,
-`environment`; and `load`, `write`, `Model`, `Plan` for work with single stages.
+`bench`, `environment`; and `load`, `write`, `Model`, `Plan` for work with single stages.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _WHERE = {
     "why": "onnxprune.api",
     "verify": "onnxprune.api",
     "diff": "onnxprune.api",
+    "bench": "onnxprune.api",
     "environment": "onnxprune.api",
     "load": "onnxprune.model.load",
     "write": "onnxprune.model.save",
@@ -35,6 +36,7 @@ __all__ = [
     "OnnxPruneError",
     "Plan",
     "__version__",
+    "bench",
     "diff",
     "environment",
     "inspect",
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from onnxprune.api import diff, environment, inspect, shrink, verify, why
+    from onnxprune.api import bench, diff, environment, inspect, shrink, verify, why
     from onnxprune.errors import OnnxPruneError
     from onnxprune.model.load import Model, load
     from onnxprune.model.save import write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from onnxprune.benching.results import BenchResult
 from onnxprune.choose import near_names
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
@@ -263,6 +264,52 @@ def environment() -> Environment:
     return read()
 
 
+def bench(
+    *models: str | Path | Model,
+    threads: str | int | Sequence[int] | None = None,
+    batch: str | int | Sequence[int] | None = None,
+    provider: str | Sequence[str] = (),
+    shape: Sequence[str] | Mapping[str, int | Sequence[int]] = (),
+    data: Any = None,
+    preprocess: str | None = None,
+    seconds: float | None = None,
+    runs: int | None = None,
+    profile: bool = False,
+    baseline: str | Path | Model | None = None,
+    fail_above: str | float | None = None,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> BenchResult:
+    """Latency of models in ONNX Runtime, run in turn; each compared with the first one, or with `baseline`.
+
+    Every combination of `threads` (all cores), `batch` and `provider` (cpu) is measured for `seconds` (5), or in `runs`
+    rounds. `shape` maps inputs or symbolic sizes to sizes; `data` are inputs as in `shrink`. `baseline` is a model, or the
+    JSON of an earlier result. A model that cannot be run is in `rejected` if there is still something to compare;
+    otherwise ModelError. `BenchResult.failure` is the error of a rejected model, or of a ratio that is `fail_above`
+    (0.05) or more above 1 with its whole interval. Raises an OnnxPruneError.
+    """
+    from onnxprune.benching.bench import request, run
+
+    machine = environment()
+    asked = request(
+        models,
+        machine,
+        threads=threads,
+        batch=batch,
+        provider=provider,
+        shape=shape,
+        data=data,
+        preprocess=preprocess,
+        seconds=seconds,
+        runs=runs,
+        profile=profile,
+        baseline=baseline,
+        fail_above=fail_above,
+        seed=seed,
+    )
+    return run(asked, machine, progress)
+
+
 # ---- inner -----------------------------------------------------------------------------------------------------
 def _load(model: str | Path | Model) -> Model:
     return model if isinstance(model, Model) else load(model)
@@ -287,4 +334,5 @@ __all__ = [
     "shrink",
     "verify",
     "why",
+    "bench",
 ]

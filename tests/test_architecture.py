@@ -26,14 +26,14 @@ LAYERS = [
     {"choosing", "blocks"},
     {"repair", "proof", "request", "clock", "measure"},
     {"summaries", "differences", "system", "mend"},
-    {"publish", "planning"},
+    {"publish", "planning", "benching"},
     {"api"},
     {"report"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "system"}
+ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "system", "benching"}
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 
 

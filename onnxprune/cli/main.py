@@ -19,6 +19,7 @@ COMPLETE_VARIABLE = "_ONNXPRUNE_COMPLETE"
 COMMANDS = {
     "shrink": "onnxprune.cli.shrink",
     "inspect": "onnxprune.cli.inspect",
+    "bench": "onnxprune.cli.bench",
     "verify": "onnxprune.cli.verify",
     "diff": "onnxprune.cli.diff",
     "env": "onnxprune.cli.env",

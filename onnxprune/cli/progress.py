@@ -25,6 +25,7 @@ _SAYING = {
     "verify": "verifying",
     "measure": "comparing with the original",
     "write": "writing",
+    "bench": "measuring",
 }
 
 

@@ -6,16 +6,21 @@ import gc
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # the processes in which models are timed do without: its import takes time and memory
+    import onnx
 
 Floats = NDArray[np.float64]
 Runs = Sequence[Callable[[], object]]
+CPU = "CPUExecutionProvider"
 WINDOW, STABLE, MOST_WARM_UP = 3, 0.03, 2.0  # runs, share, seconds
+MOST_CALLS = 1000  # of a window
 SHORTEST = 1e-3  # seconds: what takes less is run several times in a row
 
 
@@ -24,7 +29,7 @@ def interleaved(runs: Runs, rounds: int, *, seed: int = 0) -> Floats:
 
     What is compared should be compared within a round. Warm up before; no garbage is collected meanwhile.
     """
-    counts = [max(1, math.ceil(SHORTEST / max(_timed(run, 1), 1e-9))) for run in runs]
+    counts = [max(1, math.ceil(SHORTEST / max(timed(run), 1e-9))) for run in runs]
     times = np.zeros((rounds, len(runs)))
     rng = np.random.default_rng(seed)
     was_on = gc.isenabled()
@@ -32,23 +37,43 @@ def interleaved(runs: Runs, rounds: int, *, seed: int = 0) -> Floats:
     try:
         for row in times:
             for k in rng.permutation(len(runs)):
-                row[k] = _timed(runs[k], counts[k])
+                row[k] = timed(runs[k], counts[k])
     finally:
         if was_on:
             gc.enable()
     return times
 
 
-def warm_up(run: Callable[[], object], *, most: float = MOST_WARM_UP) -> float:
-    """Call until the median of a few calls is no longer clearly below that of those before, for at most about `most`
-    seconds. The median at the end, in seconds.
+@dataclass(frozen=True)
+class Settled:
+    """`seconds`: the median of the last calls; `calls`: how many there were; `stable`: whether they no longer fell."""
+
+    seconds: float
+    calls: int
+    stable: bool
+
+
+def settle(run: Callable[[], object], *, most: float = MOST_WARM_UP, window: float = 0.0) -> Settled:
+    """Call until the median of a window of calls is no longer clearly below that of the one before, for at most about
+    `most` seconds. A window is WINDOW calls, or `window` seconds if they take less.
     """
-    before, start = math.inf, time.perf_counter()
+    before, calls, start = math.inf, 0, time.perf_counter()
     while True:
-        now = float(np.median([_timed(run, 1) for _ in range(WINDOW)]))
-        if now > before * (1 - STABLE) or (before < math.inf and time.perf_counter() - start > most):
-            return min(now, before)
+        taken: list[float] = []
+        while len(taken) < WINDOW or (sum(taken) < window and len(taken) < MOST_CALLS):
+            taken.append(timed(run))
+        calls += len(taken)
+        now = float(np.median(taken))
+        if now > before * (1 - STABLE):
+            return Settled(min(now, before), calls, True)
+        if before < math.inf and time.perf_counter() - start > most:
+            return Settled(now, calls, False)
         before = now
+
+
+def warm_up(run: Callable[[], object], *, most: float = MOST_WARM_UP) -> float:
+    """`settle`, and the median at the end, in seconds."""
+    return settle(run, most=most).seconds
 
 
 def paired_ratio(times: Floats, of: int = 1, to: int = 0) -> float:
@@ -56,9 +81,12 @@ def paired_ratio(times: Floats, of: int = 1, to: int = 0) -> float:
     return float(np.median(times[:, of] / times[:, to]))
 
 
-def timed_session(model: onnx.ModelProto | Path, threads: int = 0, *, profile: Path | None = None) -> Any:
-    """An InferenceSession on the CPU as users have it, but silent, and with threads that stop spinning when a run
-    ends: they would take their core from what runs next. `profile`: where the runtime's own profile goes (a prefix).
+def timed_session(
+    model: onnx.ModelProto | Path, threads: int = 0, *, profile: Path | None = None, provider: str = CPU
+) -> Any:
+    """An InferenceSession as users have it, but silent, and with threads that stop spinning when a run ends: they
+    would take their core from what runs next. `profile`: where the runtime's own profile goes (a prefix). Raises
+    RuntimeError if the runtime falls back to another provider.
     """
     import onnxruntime
 
@@ -70,10 +98,15 @@ def timed_session(model: onnx.ModelProto | Path, threads: int = 0, *, profile: P
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(source, options, providers=[provider])
+    used = session.get_providers()
+    if used[0] != provider:
+        raise RuntimeError(f"{provider} could not be used: ONNX Runtime fell back to {used[0]}")
+    return session
 
 
-def _timed(run: Callable[[], object], count: int) -> float:
+def timed(run: Callable[[], object], count: int = 1) -> float:
+    """Seconds per call of `count` calls in a row."""
     start = time.perf_counter_ns()
     for _ in range(count):
         run()

@@ -1,0 +1,148 @@
+"""The models of a run: read, fed, and tried in processes of their own before they are timed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onnxprune.benching.inputs import Fed, from_data, noise, write_feeds
+from onnxprune.benching.options import Sizes
+from onnxprune.benching.results import BenchedModel, Rejected, Setting
+from onnxprune.benching.tasks import Crashed, run_job
+from onnxprune.data import open_data
+from onnxprune.errors import OnnxPruneError, UsageError
+from onnxprune.measure.files import as_file
+from onnxprune.model.load import Model, load
+from onnxprune.results import Progress, ProgressCallback
+
+PROBES = 3
+
+
+@dataclass
+class Candidate:
+    """A model on its way: `fed` and `probes` by setting; `refused` once it has turned out that it cannot be run."""
+
+    name: str
+    model: Model
+    path: Path
+    fed: dict[Setting, Fed] = field(default_factory=dict)
+    feeds: dict[Setting, list[str]] = field(default_factory=dict)
+    probes: dict[Setting, list[dict[str, Any]]] = field(default_factory=dict)
+    refused: str | None = None
+
+    @property
+    def summary(self) -> BenchedModel:
+        return BenchedModel(self.name, self.model.size_bytes)
+
+
+@dataclass
+class Session:
+    """What one call of `bench` knows: the folder for its files, how long to measure, and whom to tell."""
+
+    folder: Path
+    seconds: float
+    runs: int | None
+    seed: int
+    progress: ProgressCallback | None
+    steps: int = 1
+    done: int = 0
+
+    def tell(self, message: str) -> None:
+        if self.progress is not None:
+            self.progress(Progress("bench", self.done, self.steps, message))
+        self.done += 1
+
+
+def names_of(paths: Sequence[Path | None]) -> list[str]:
+    """How reports call the models: by file name, with the folder or a number where two have the same."""
+    files = ["model" if path is None else path.name for path in paths]
+    folders = [
+        name if path is None or files.count(name) == 1 else str(Path(path.absolute().parent.name) / name)
+        for name, path in zip(files, paths, strict=True)
+    ]
+    if len(set(folders)) < len(set(map(str, paths))):
+        folders = [str(path) for path in paths]
+    seen: dict[str, int] = {}
+    found = []
+    for name, file in zip(folders, files, strict=True):
+        name = file if folders.count(name) == files.count(file) else name
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
+
+
+def opened(
+    models: Sequence[str | Path | Model], stack: contextlib.ExitStack
+) -> tuple[list[Candidate], list[Rejected], str]:
+    """Read all models; (candidates, rejected, the name of the first). Raises UsageError for a missing path."""
+    paths = [model.path if isinstance(model, Model) else Path(model) for model in models]
+    found: list[Candidate] = []
+    rejected: list[Rejected] = []
+    names = names_of(paths)
+    for name, model in zip(names, models, strict=True):
+        try:
+            read = model if isinstance(model, Model) else load(model)
+        except UsageError:
+            raise
+        except OnnxPruneError as error:
+            rejected.append(Rejected(name, error.message))
+            continue
+        found.append(Candidate(name, read, stack.enter_context(as_file(read)).absolute()))
+    return found, rejected, names[0]
+
+
+def prepare(
+    session: Session,
+    candidates: Sequence[Candidate],
+    setting: Setting,
+    given: Sizes,
+    data: Any,
+    preprocess: str | None,
+    *,
+    larger: bool,
+) -> None:
+    """Feeds for every candidate, as files. Models that take the same inputs get the same values."""
+    shared: list[tuple[Fed, list[str]]] = []
+    for number, candidate in enumerate(candidates):
+        if data is None:
+            fed = noise(candidate.model, given, setting.batch, session.seed, larger=larger)
+        else:
+            fed = from_data(open_data(data, candidate.model, preprocess=preprocess, seed=session.seed), setting.batch)
+        same = next((paths for other, paths in shared if _alike(other, fed)), None)
+        if same is None:
+            same = write_feeds(fed.feeds, session.folder, f"feed{len(candidate.fed)}.{number}")
+            shared.append((fed, same))
+        candidate.fed[setting], candidate.feeds[setting] = fed, same
+
+
+def _alike(a: Fed, b: Fed) -> bool:
+    """Whether two models take the same inputs, so that one may be fed what the other is."""
+    return len(a.feeds) == len(b.feeds) and all(
+        x.keys() == y.keys() and all(x[k].dtype == y[k].dtype and x[k].shape == y[k].shape for k in x)
+        for x, y in zip(a.feeds, b.feeds, strict=True)
+    )
+
+
+def probe(session: Session, candidate: Candidate, setting: Setting, times: int) -> dict[str, Any] | None:
+    """Load and run a model in processes of its own; what went wrong, if something did (its stage and its words)."""
+    found = []
+    for number in range(times):
+        job = {
+            "kind": "probe",
+            "model": str(candidate.path),
+            "feeds": candidate.feeds[setting],
+            "threads": setting.threads,
+            "provider": setting.provider,
+        }
+        try:
+            result = run_job(session.folder, f"probe{number}", job)
+        except Crashed as crash:
+            result = {"stage": "run", "error": crash.message}
+        if "error" in result:
+            return result
+        found.append(result)
+    candidate.probes[setting] = found
+    return None

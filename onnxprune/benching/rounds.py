@@ -1,0 +1,123 @@
+"""Interleaved timing: every round runs each subject once, in random order, so that what disturbs the machine hits all.
+
+A run is a few *samples* in a row, each timed by itself; a sample is one inference, or several of a very fast model.
+The time of a run, for comparisons, is its fastest sample: if the system takes the core away for some milliseconds, one
+sample is lost, not the run. Runs in the worker; knows nothing of models: a *subject* is a function of a feed's number.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.measure.timing import Settled, settle, timed
+
+Subject = Callable[[int], object]
+Renew = Callable[[], "list[Subject]"]
+
+MIN_SAMPLE_S = 50e-6  # a sample takes at least so long: the share of the clock is then below 0.5 %, the same for all
+RUN_S = 10e-3  # a run is as many samples as fit, at least one
+MOST_SAMPLES = 9
+WINDOW_S = 3e-3
+BLOCKS = 12
+MIN_ROUNDS = 6  # fewer have no 95 % interval
+RENEWAL_SHARE = 0.3  # of the time, at most, goes into opening sessions anew
+WARMUP_SHARE = 0.25  # of the time, at most, goes into warming up
+
+
+@dataclass
+class Timing:
+    """`times` (rounds, subjects, samples): seconds per inference. `blocks` (rounds,) numbers the stretches.
+
+    `inferences` of a sample, `warmup`, `stable`: one per subject. `sessions`: how often the subjects were made.
+    """
+
+    samples: int
+    inferences: list[int]
+    warmup: list[int]
+    stable: list[bool]
+    sessions: int = 1
+    rows: list[list[list[float]]] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        return np.array(self.rows, np.float64)
+
+    @property
+    def blocks(self) -> NDArray[np.intp]:
+        return np.array(self.owners, np.intp)
+
+
+def measure(renew: Renew, feeds: int, *, seconds: float, rounds: int | None, seed: int) -> Timing:
+    """Time the subjects that `renew` makes (anew at every call) for about `seconds`, or for exactly `rounds` rounds.
+
+    At least MIN_ROUNDS rounds are done unless `rounds` says otherwise, however long they take.
+    """
+    rng = np.random.default_rng(seed)
+    start = time.perf_counter()
+    subjects = renew()
+    warm = _warm_all(subjects, WARMUP_SHARE * seconds)
+    cost = time.perf_counter() - start
+    inner = [max(1, math.ceil(MIN_SAMPLE_S / max(one.seconds, 1e-9))) for one in warm]
+    each = [count * one.seconds for count, one in zip(inner, warm, strict=True)]
+    samples = max(1, min(MOST_SAMPLES, int(RUN_S / max(each))))
+    timing = Timing(samples, inner, [one.calls for one in warm], [one.stable for one in warm])
+    one_round = sum(each) * samples
+    expected = seconds / one_round if rounds is None else rounds
+    blocks = max(1, min(BLOCKS, round(expected) if rounds is not None else max(MIN_ROUNDS, int(expected / 2))))
+    budget = seconds if rounds is None else one_round * rounds
+    renewals = min(blocks - 1, int(RENEWAL_SHARE * budget / max(cost, 1e-9)))
+    due = {round(k * blocks / (renewals + 1)) for k in range(1, renewals + 1)}
+    start = time.perf_counter()
+    for block in range(blocks):
+        if block in due:
+            del subjects
+            subjects = renew()
+            _warm_all(subjects, WARMUP_SHARE * budget / blocks)
+            timing.sessions += 1
+        if rounds is None:
+            end = start + seconds * (block + 1) / blocks
+            _stretch(subjects, feeds, timing, block, rng, lambda done, end=end: time.perf_counter() < end or not done)  # type: ignore[misc]
+        else:
+            count = rounds * (block + 1) // blocks - rounds * block // blocks
+            _stretch(subjects, feeds, timing, block, rng, lambda done, count=count: done < count)  # type: ignore[misc]
+    return timing
+
+
+def _warm_all(subjects: Sequence[Subject], most_s: float) -> list[Settled]:
+    return [settle(partial(subject, 0), most=most_s / len(subjects), window=WINDOW_S) for subject in subjects]
+
+
+def _stretch(
+    subjects: Sequence[Subject],
+    feeds: int,
+    timing: Timing,
+    block: int,
+    rng: np.random.Generator,
+    more: Callable[[int], bool],
+) -> None:
+    """Rounds for as long as `more` (rounds done) says. No garbage is collected meanwhile."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        done = 0
+        while more(done):
+            feed = len(timing.rows) % feeds  # the same for all: values may matter
+            row: list[list[float]] = [[]] * len(subjects)
+            for k in rng.permutation(len(subjects)):
+                row[k] = [timed(partial(subjects[k], feed), timing.inferences[k]) for _ in range(timing.samples)]
+            timing.rows.append(row)
+            timing.owners.append(block)
+            done += 1
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,121 @@
+"""Timing and profiling all models of a run together, and what comes of it as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxprune.benching.candidates import Candidate, Session
+from onnxprune.benching.kernels import layer_names, read_kernels
+from onnxprune.benching.profile import compare, layers_of, profile
+from onnxprune.benching.results import (
+    Comparison,
+    Estimate,
+    Measurement,
+    Profile,
+    ProfileComparison,
+    Setting,
+    SettingResult,
+    Spread,
+)
+from onnxprune.benching.statistics import Floats, Ints, outliers, paired_ratio, quantile, resolution, spread, verdict
+from onnxprune.benching.tasks import run_job
+from onnxprune.errors import ModelError
+from onnxprune.model.graph import build
+
+PROFILE_SKIP = 3
+PROFILE_RUNS = 50
+PROFILE_SECONDS = 3.0
+_PER_MODEL = ("inferences", "warmup", "stable")
+
+
+def timed(session: Session, candidates: Sequence[Candidate], setting: Setting) -> SettingResult:
+    """All candidates in turn; the first is the reference. Raises ModelError if the process that runs them fails."""
+    job = {
+        "kind": "time",
+        "models": [{"path": str(c.path), "feeds": c.feeds[setting]} for c in candidates],
+        "threads": setting.threads,
+        "provider": setting.provider,
+        "seconds": session.seconds,
+        "runs": session.runs,
+        "seed": session.seed,
+    }
+    result = run_job(session.folder, "time", job)
+    if "error" in result:
+        raise ModelError(f"ONNX Runtime failed while all models were timed: {result['error']}")
+    with np.load(session.folder / "time.npz", allow_pickle=False) as arrays:
+        times, blocks = arrays["times"], arrays["blocks"]
+    runs = times.min(axis=2)  # see rounds.py
+    measured = [
+        _measurement(candidate, setting, times[:, k], blocks, {key: result[key][k] for key in _PER_MODEL}, session.seed)
+        for k, candidate in enumerate(candidates)
+    ]
+    comparisons = tuple(
+        _comparison(candidates[k].name, candidates[0].name, runs[:, k], runs[:, 0], blocks, session.seed)
+        for k in range(1, len(candidates))
+    )
+    return SettingResult(setting, len(times), len(np.unique(blocks)), result["sessions"], tuple(measured), comparisons)
+
+
+def _measurement(
+    candidate: Candidate, setting: Setting, times: Floats, blocks: Ints, how: Mapping[str, Any], seed: int
+) -> Measurement:
+    """`times` (rounds, samples): seconds per inference."""
+    flat, owners = times.ravel(), np.repeat(blocks, times.shape[1])
+    latency = quantile(flat, owners, 0.5, seed)
+    samples, probes = candidate.fed[setting].samples, candidate.probes[setting]
+    return Measurement(
+        model=candidate.name,
+        latency=latency,
+        tail=quantile(flat, owners, 0.95, seed),
+        throughput=Estimate(samples / latency.value, samples / latency.high, samples / max(latency.low, 1e-9)),
+        samples=samples,
+        load=spread([p["load_s"] for p in probes]),
+        first_run=spread([p["first_run_s"] for p in probes]),
+        peak_memory=_memory(probes, "peak_bytes"),
+        runtime_memory=_memory(probes, "runtime_bytes"),
+        timed=len(flat),
+        outliers=outliers(times),
+        **how,
+    )
+
+
+def _memory(probes: Sequence[Mapping[str, Any]], key: str) -> Spread | None:
+    found = [probe[key] for probe in probes if probe[key] is not None]
+    return spread(found) if found else None
+
+
+def _comparison(name: str, reference: str, times: Floats, base: Floats, blocks: Ints, seed: int) -> Comparison:
+    ratio = paired_ratio(times, base, blocks, seed)
+    return Comparison(name, reference, ratio, verdict(ratio), True, len(times), resolution(ratio))
+
+
+def profiled(
+    session: Session, candidates: Sequence[Candidate], setting: Setting
+) -> tuple[tuple[Profile, ...], tuple[ProfileComparison, ...]]:
+    """Profiles of all candidates, run in turn, and each beside the first."""
+    job = {
+        "kind": "profile",
+        "models": [{"path": str(c.path), "feeds": c.feeds[setting]} for c in candidates],
+        "threads": setting.threads,
+        "provider": setting.provider,
+        "seconds": PROFILE_SECONDS,
+        "runs": PROFILE_RUNS + PROFILE_SKIP,
+        "skip": PROFILE_SKIP,
+        "seed": session.seed,
+    }
+    result = run_job(session.folder, "profile", job)
+    if "error" in result:
+        raise ModelError(f"ONNX Runtime failed while the models were profiled: {result['error']}")
+    kernels = [read_kernels(session.folder / file, PROFILE_SKIP) for file in result["files"]]
+    names = [layer_names(build(c.model), found) for c, found in zip(candidates, kernels, strict=True)]
+    layers = [layers_of(found, called) for found, called in zip(kernels, names, strict=True)]
+    profiles = tuple(
+        profile(c.name, found, called) for c, found, called in zip(candidates, kernels, names, strict=True)
+    )
+    compared = tuple(
+        compare(candidates[0].name, layers[0], candidates[k].name, layers[k]) for k in range(1, len(candidates))
+    )
+    return profiles, compared
