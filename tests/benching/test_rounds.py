@@ -1,0 +1,67 @@
+"""Rounds: all subjects, in random order, on the same feed, as often as asked; sessions anew in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from onnxprune.benching.rounds import BLOCKS, MIN_ROUNDS, measure
+
+
+class Subjects:
+    """Functions that note who was called with which feed; a call takes about as long as `work` says."""
+
+    def __init__(self, count: int, work: int = 2000) -> None:
+        self.count, self.work = count, work
+        self.calls: list[tuple[int, int]] = []
+        self.renewals = 0
+
+    def renew(self) -> list[Callable[[int], object]]:
+        self.renewals += 1
+        return [self.subject(k) for k in range(self.count)]
+
+    def subject(self, k: int) -> Callable[[int], object]:
+        def call(feed: int) -> None:
+            self.calls.append((k, feed))
+            sum(range(self.work))
+
+        return call
+
+
+def test_exactly_as_many_rounds_as_asked() -> None:
+    subjects = Subjects(3)
+    found = measure(subjects.renew, 2, seconds=1.0, rounds=30, seed=0)
+    assert found.times.shape == (30, 3, found.samples) and (found.times > 0).all()
+    assert found.blocks.tolist() == sorted(found.blocks.tolist()) and len(set(found.blocks)) == BLOCKS
+    assert found.sessions == subjects.renewals <= BLOCKS
+    assert len(found.inferences) == len(found.warmup) == len(found.stable) == 3
+
+
+def test_both_orders_occur_and_a_round_feeds_all_the_same() -> None:
+    subjects = Subjects(2, work=200_000)  # so long that a sample is one call
+    found = measure(subjects.renew, 3, seconds=1.0, rounds=12, seed=0)
+    assert found.inferences == [1, 1]
+    timed = [call for call in subjects.calls if call[1]]  # the warm-up has feed 0 only
+    turns = [(k, feed) for i, (k, feed) in enumerate(timed) if i == 0 or timed[i - 1] != (k, feed)]
+    pairs = list(zip(turns[::2], turns[1::2], strict=True))
+    assert len(pairs) == 8 and all(a[1] == b[1] and a[0] != b[0] for a, b in pairs)
+    assert {a[0] for a, _ in pairs} == {0, 1}, "who comes first is drawn"
+
+
+def test_slow_subjects_have_enough_rounds_for_an_interval() -> None:
+    subjects = Subjects(2, work=1_000_000)
+    found = measure(subjects.renew, 1, seconds=0.001, rounds=None, seed=0)
+    assert len(found.times) >= MIN_ROUNDS
+    assert found.samples >= 1
+
+
+def test_the_order_depends_on_the_seed_only() -> None:
+    def order(seed: int) -> list[int]:
+        subjects = Subjects(2, work=200_000)
+        measure(subjects.renew, 2, seconds=1.0, rounds=16, seed=seed)
+        timed = [k for k, feed in subjects.calls if feed]
+        return [k for i, k in enumerate(timed) if i == 0 or timed[i - 1] != k or i % 2 == 0]
+
+    assert np.mean(order(1)) == pytest.approx(0.5, abs=0.3)
