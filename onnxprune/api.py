@@ -40,6 +40,7 @@ from onnxprune.results import (
 )
 from onnxprune.samples import files_of, open_samples
 from onnxprune.summaries import (
+    block_summaries,
     calibration_summary,
     group_summary,
     layer_costs,
@@ -87,7 +88,7 @@ def shrink(
     progress: ProgressCallback | None = None,
 ) -> ShrinkResult:
     """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M" may be
-    left); prove the result, and write it to `out`.
+    left), or of the attention heads or residual blocks (`units`); prove the result, and write it to `out`.
 
     `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
     Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by
@@ -170,10 +171,11 @@ def inspect(
     source = _load(model)
     clock.start("trace")
     traced = trace_model(source, units=units)
-    missing = Counter(
+    missing = Counter(  # of no importance for blocks, which leave with all that is in them
         f"{node.domain}:{node.op_type}" if node.domain else node.op_type
         for node in traced.graph.nodes
-        if find(node.domain, node.op_type) is None
+        if units != "blocks"
+        and find(node.domain, node.op_type) is None
         and not all(key in traced.facts.values for key in node.outputs if key)
     )
     clock.finish()
@@ -183,11 +185,15 @@ def inspect(
         tuple(layer_costs(traced)),
         dict(sorted(missing.items())),
         (*source.notes, *_refusal_notes(traced)),
+        block_summaries(traced),
+        units,
     )
 
 
 def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tuple[GroupSummary, ...]:
     """The groups that the inputs and outputs of a node carry, with the reasons of those that stay."""
+    if units == "blocks":
+        raise UsageError("one node is explained for channels or heads.", hint="inspect --units blocks lists all.")
     traced = trace_model(_load(model), units=units)
     found = [n for n in traced.graph.nodes if n.label == node or node in n.proto.output]
     if not found:
@@ -231,6 +237,7 @@ def verify(
         planned.digest,
         proof_summary(proof),
         refitted,
+        planned.units,
     )
 
 

@@ -62,7 +62,10 @@ def mend(
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
     refitted = sum(1 for layer in layers if not layer.kept)
-    name = "least squares" if adjusted is None else "least squares and reconstruction"
+    name = "scale and shift" if method == "scale-shift" else "least squares"
+    name += "" if adjusted is None else " and reconstruction"
+    if adjusted is not None and trace.removed_sums(keep):
+        name = "reconstruction"  # no layer lost inputs
     return declared(lowered(bare, model)), RepairSummary(name, refitted, skipped, layers, corrected, adjusted)
 
 

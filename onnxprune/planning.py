@@ -22,7 +22,7 @@ from onnxprune.provenance import record
 from onnxprune.request import Request
 from onnxprune.results import ShrinkResult
 from onnxprune.samples import Samples
-from onnxprune.summaries import calibration_summary, changes, summary, target_summary
+from onnxprune.summaries import block_changes, calibration_summary, changes, summary, target_summary
 from onnxprune.trace import Trace
 
 MAX_ATTEMPTS = 20
@@ -154,4 +154,5 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         (*source.notes, *(samples.notes if samples else ())),
         None if request is None else target_summary(traced, request.target, request.target_text, choice.keep),
         calibration_summary(samples),
+        blocks=block_changes(traced, choice.selection, planned),
     )

@@ -65,18 +65,35 @@ class GroupSummary:
 
 
 @dataclass(frozen=True)
+class BlockSummary:
+    """One residual block, by the name of its sum: the nodes of its branch, what they cost, and why it stays, if so."""
+
+    name: str
+    nodes: tuple[str, ...]
+    macs: int
+    parameters: int
+    pinned: str | None
+    pinned_by: str | None
+
+
+@dataclass(frozen=True)
 class Inspection:
-    """What can be removed from a model, what stays and why, and what each layer costs."""
+    """What can be removed from a model, what stays and why, and what each layer costs. `blocks` with units "blocks"
+    only, which leave no groups.
+    """
 
     model: ModelSummary
     groups: tuple[GroupSummary, ...]
     layers: tuple[LayerCost, ...]
     operators_without_rule: dict[str, int]
     notes: tuple[str, ...] = ()
+    blocks: tuple[BlockSummary, ...] = ()
+    units: str = "channels"
 
     @property
     def removable(self) -> int:
-        return sum(g.size for g in self.groups if g.pinned is None)
+        """Channels, or blocks."""
+        return sum(g.size for g in self.groups if g.pinned is None) + sum(b.pinned is None for b in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,15 @@ class GroupChange:
     size: int
     removed: int
     layers: tuple[str, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class BlockChange:
+    """A residual block after planning. `reason` is set where it could not leave (pinned, excluded)."""
+
+    block: BlockSummary
+    removed: bool
     reason: str | None = None
 
 
@@ -286,6 +312,7 @@ class MetricSummary:
 class ShrinkResult:
     """Outcome of `shrink`. `after`, `proof` and `written` are empty in a dry run or if nothing was removed.
 
+    `blocks` are there with units "blocks", and then there are no groups.
     `asked_ratio` is None with a target or a plan, or if it was searched for; `target` without one, `calibration` and
     `fidelity` without data, `metric` without one.
     """
@@ -305,6 +332,7 @@ class ShrinkResult:
     calibration: CalibrationSummary | None = None
     fidelity: Fidelity | None = None
     metric: MetricSummary | None = None
+    blocks: tuple[BlockChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -316,6 +344,7 @@ class VerifyResult:
     plan_digest: str
     proof: ProofSummary
     refitted: tuple[str, ...]
+    units: str = "channels"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.branches.vanish import orphans, vanishing
 from onnxprune.choose import Selection
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.model import cost
@@ -16,6 +17,8 @@ from onnxprune.model.load import Model
 from onnxprune.plan import Plan
 from onnxprune.proof.judge import Proof
 from onnxprune.results import (
+    BlockChange,
+    BlockSummary,
     CalibrationSummary,
     GroupChange,
     GroupSummary,
@@ -64,6 +67,28 @@ def group_summary(traced: Trace, group: Group) -> GroupSummary:
         group.pin.reason if group.pin else None,
         group.pin.node if group.pin else None,
         None if group.blocks is None else int(group.blocks.max()) + 1,
+    )
+
+
+def block_summaries(traced: Trace) -> tuple[BlockSummary, ...]:
+    """Cost of a block: of all that would leave with it alone, or of its branch where it stays."""
+    result = []
+    for branch in traced.branches:
+        gone = set(branch.nodes)
+        if branch.pin is None:
+            gone = set(vanishing(traced.graph, {branch.add: branch.shortcut}))
+        macs = sum(cost.macs_of(traced.graph.nodes[index], traced.facts) or 0 for index in gone)
+        held = sum(traced.graph.constants[key].size for key in orphans(traced.graph, gone))
+        names = tuple(traced.graph.nodes[index].label for index in branch.nodes)
+        result.append(BlockSummary(branch.name, names, macs, held, branch.pin, branch.pinned_by))
+    return tuple(result)
+
+
+def block_changes(traced: Trace, selection: Selection | None, planned: Plan) -> tuple[BlockChange, ...]:
+    reasons = selection.reasons if selection else {}
+    return tuple(
+        BlockChange(block, block.name in planned.blocks, block.pinned or reasons.get(block.name))
+        for block in block_summaries(traced)
     )
 
 

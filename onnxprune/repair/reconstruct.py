@@ -37,7 +37,7 @@ from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.repair.adam import Adam
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
-from onnxprune.sensitivity import judged
+from onnxprune.repair.places import judged_places, target_places
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -83,7 +83,9 @@ def reconstruct(
     if isinstance(refused, str):
         return Reconstruction(cut, 0.0, 0.0, 0, {}, refused)
     samples, graph = refused, build(cut)
-    targets, names = _targets(trace, graph), _weights(graph)
+    layers, names = _targets(trace, graph), _weights(graph)
+    places = target_places(trace, keep, layers) if trace.removed_sums(keep) else dict(zip(layers, layers, strict=True))
+    targets = list(places)
     example = samples.take(np.arange(samples.size))
     steps = _steps(samples, trace.graph.model, cut, example, budget)
     if steps < LEAST_STEPS or not targets or not names:
@@ -91,7 +93,7 @@ def reconstruct(
             f"it would take more than {budget:.1e} multiply-accumulates" if targets and names else "nothing to train"
         )
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
-    teacher = _Teacher(trace, keep, targets)
+    teacher = _Teacher(trace, keep, list(places.values()))
     variances = [max(float(np.var(value)), 1e-12) for value in teacher(example)]
     step = training_step(graph, example, names, targets, variances, threads=1)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
@@ -166,8 +168,9 @@ class _Outputs:
     """Relative error of the outputs (see `sensitivity.judged`) on the held-out samples."""
 
     def __init__(self, trace: Trace, keep: Bools, samples: Minibatches) -> None:
-        self._keys = [k for k in judged(trace) if trace.facts.dtypes.get(k) == TensorProto.FLOAT]
-        teacher = _Teacher(trace, keep, self._keys)
+        places = judged_places(trace, keep)
+        self._keys = list(places)
+        teacher = _Teacher(trace, keep, list(places.values()))
         self._feeds = samples.judged()
         self._wanted = [teacher(feeds) for feeds in self._feeds]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.results import (
+    BlockSummary,
     CalibrationSummary,
     Difference,
     Environment,
@@ -67,6 +68,9 @@ def shrink(result: ShrinkResult) -> Document:
             }
             for group in result.groups
         ],
+        "blocks": [
+            {**_block(change.block), "removed": change.removed, "reason": change.reason} for change in result.blocks
+        ],
         "target": None if result.target is None else _target(result.target),
         "calibration": None if result.calibration is None else _calibration(result.calibration),
         "repair": None if result.repair is None else _repair(result.repair),
@@ -92,6 +96,7 @@ def inspect(result: Inspection, *, groups: bool = True, layers: bool = True) -> 
     }
     if groups:
         document["groups"] = [_group(group) for group in result.groups]
+        document["blocks"] = [_block(block) for block in result.blocks]
     if layers:
         document["layers"] = [_layer(layer) for layer in result.layers]
     return document
@@ -188,6 +193,17 @@ def _group(group: GroupSummary) -> Document:
         "layers": list(group.layers),
         "pinned": group.pinned,
         "pinned_by": group.pinned_by,
+    }
+
+
+def _block(block: BlockSummary) -> Document:
+    return {
+        "name": block.name,
+        "nodes": list(block.nodes),
+        "macs_count": block.macs,
+        "parameters_count": block.parameters,
+        "pinned": block.pinned,
+        "pinned_by": block.pinned_by,
     }
 
 

@@ -12,6 +12,13 @@ from onnxprune.units import format_count, plural
 SHOWN_GROUPS = 20
 _GROUPS = (Column("group", code=True), Column("channels", right=True), Column("layers", code=True))
 _ALL_GROUPS = (*_GROUPS, Column("stays, because"))
+_BLOCKS = (
+    Column("block", code=True),
+    Column("MACs", right=True),
+    Column("parameters", right=True),
+    Column("nodes", code=True),
+    Column("stays, because"),
+)
 _PINNED = (Column("groups", right=True), Column("reason"), Column("for example", code=True))
 _LAYERS = (
     Column("layer", code=True),
@@ -26,6 +33,8 @@ _LAYERS = (
 
 def report(result: Inspection) -> Report:
     """The overview: removable groups, reasons why others stay, operators without a rule."""
+    if result.units == "blocks":
+        return _blocks_report(result)
     free = [group for group in result.groups if group.pinned is None]
     blocks: list[Block] = [Heading(model_line(result.model)), Line(_overview(result, free), indent=2)]
     if free:
@@ -43,11 +52,31 @@ def report(result: Inspection) -> Report:
 
 def groups_report(result: Inspection) -> Report:
     """Every group, with all its layers."""
+    if result.units == "blocks":
+        return _blocks_report(result)
     rows = tuple(
         (group.name, _size(group), ", ".join(group.layers), _reason(group.pinned, group.pinned_by))
         for group in result.groups
     )
     return (Heading(model_line(result.model)), Table(_ALL_GROUPS, rows), *_notes(result))
+
+
+def _blocks_report(result: Inspection) -> Report:
+    """Every residual block."""
+    free, total = result.removable, len(result.blocks)
+    text = f"{plural(total, 'residual block')}: {free} removable, {total - free} stay"
+    rows = tuple(
+        (
+            block.name,
+            format_count(block.macs),
+            format_count(block.parameters),
+            f"{names(block.nodes, 1)}",
+            _reason(block.pinned, block.pinned_by),
+        )
+        for block in result.blocks
+    )
+    table = (Table(_BLOCKS, rows),) if rows else ()
+    return (Heading(model_line(result.model)), Line(text, indent=2), *table, *_notes(result))
 
 
 def layers_report(result: Inspection) -> Report:

@@ -16,13 +16,19 @@ def verify_report(result: VerifyResult) -> Report:
     """What the proof showed."""
     refitted = f" differ from the bare cut: {names(result.refitted)}" if result.refitted else ""
     return (
-        Heading(f"{result.pruned.name} is {result.original.name} minus the channels of plan {result.plan_digest}"),
+        Heading(
+            f"{result.pruned.name} is {result.original.name} minus the {_what(result)} of plan {result.plan_digest}"
+        ),
         Line(f"verified: {proof_text(result.proof)}", indent=2),
         Line(f"refitted: {plural(len(result.refitted), 'initializer')}{refitted}", indent=2),
         Line(f"tolerance: {tolerance_text(result.proof)}", indent=2),
         before_after(result.original, result.pruned, ("original", "pruned")),
         *notes(*result.proof.notes),
     )
+
+
+def _what(result: VerifyResult) -> str:
+    return "blocks" if result.units == "blocks" else "channels"
 
 
 def diff_report(result: Difference) -> Report:

@@ -17,8 +17,15 @@ from onnxprune.report.shared import (
     shown_path,
     tolerance_text,
 )
-from onnxprune.results import CalibrationSummary, GroupChange, ReconstructionSummary, RepairSummary, ShrinkResult
-from onnxprune.units import format_bytes, format_percent, format_ratio, format_seconds, plural
+from onnxprune.results import (
+    BlockChange,
+    CalibrationSummary,
+    GroupChange,
+    ReconstructionSummary,
+    RepairSummary,
+    ShrinkResult,
+)
+from onnxprune.units import format_bytes, format_count, format_percent, format_ratio, format_seconds, plural
 
 _GROUPS = (
     Column("group", code=True),
@@ -31,6 +38,12 @@ _LAYERS = (
     Column("error of the cut", right=True),
     Column("after repair (held out)", right=True),
 )
+_BLOCKS = (
+    Column("block", code=True),
+    Column("MACs", right=True),
+    Column("parameters", right=True),
+    Column("nodes", code=True),
+)
 _KINDS = {"macs": "MACs", "params": "parameters"}
 
 
@@ -39,7 +52,7 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
     removed = result.plan.removed_count
     blocks: list[Block] = [Heading(model_line(result.before)), Table(STAGES, _stages(result), bare=True)]
     if removed and (groups or dry_run):
-        blocks.append(_group_table(result.groups))
+        blocks.append(_block_table(result.blocks) if result.plan.units == "blocks" else _group_table(result.groups))
     if result.repair is not None and result.repair.layers and groups:
         blocks.append(_layer_table(result.repair))
     if result.after is not None:
@@ -67,11 +80,22 @@ def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
 
 def _nothing(result: ShrinkResult) -> str:
     """Why nothing was removed, in words."""
+    if result.plan.units == "blocks":
+        return _no_block(result.blocks)
     if not result.groups:
         return "the model has no channels that could be removed"
     if any(group.reason is None for group in result.groups):
         return "less than one channel was asked of every group that can shrink"
     return f"no group can shrink ({stays(result.groups)})"
+
+
+def _no_block(blocks: tuple[BlockChange, ...]) -> str:
+    if not blocks:
+        return "the model has no residual blocks"
+    if any(block.reason is None for block in blocks):
+        return "less than one block was asked"
+    counts = Counter(block.reason for block in blocks)
+    return f"no block can leave ({', '.join(f'{count} x {reason}' for reason, count in counts.most_common())})"
 
 
 def stays(groups: tuple[GroupChange, ...]) -> str:
@@ -81,15 +105,18 @@ def stays(groups: tuple[GroupChange, ...]) -> str:
 
 
 def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
-    rows = [("traced", _traced(result.groups), _time(result, "load", "trace"))]
+    rows = [("traced", _traced(result), _time(result, "load", "trace"))]
     if result.calibration is not None:
         rows.append(("captured", _captured(result.calibration), _time(result, "capture")))
     if result.plan.removed_count:
         rows.append(("planned", _planned(result), _time(result, "plan", "cut")))
     if result.repair is not None:
-        rows.append(("repaired", _repaired(result.repair), _time(result, "repair")))
+        alone = result.repair.method == "reconstruction"
+        if not alone:
+            rows.append(("repaired", _repaired(result.repair), _time(result, "repair")))
         if result.repair.reconstruction is not None:
-            rows.append(_rebuilt(result.repair.reconstruction, _time(result, "rebuild")))
+            stages = ("repair", "rebuild") if alone else ("rebuild",)
+            rows.append(_rebuilt(result.repair.reconstruction, _time(result, *stages)))
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
         rows.append(("", tolerance_text(result.proof), ""))
@@ -101,7 +128,11 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     return tuple(rows)
 
 
-def _traced(groups: tuple[GroupChange, ...]) -> str:
+def _traced(result: ShrinkResult) -> str:
+    groups, total = result.groups, len(result.blocks)
+    if result.plan.units == "blocks":
+        leaving = sum(block.removed for block in result.blocks)
+        return f"{plural(total, 'residual block')}: {leaving} leave, {total - leaving} stay"
     shrinking = sum(1 for group in groups if group.removed)
     text = f"{plural(len(groups), 'group')}: {shrinking} shrink, {len(groups) - shrinking} stay"
     return text if shrinking == len(groups) else f"{text} (inspect --why)"
@@ -164,6 +195,20 @@ def _group_table(groups: tuple[GroupChange, ...]) -> Table:
         if group.removed
     )
     return Table(_GROUPS, rows)
+
+
+def _block_table(blocks: tuple[BlockChange, ...]) -> Table:
+    rows = tuple(
+        (
+            change.block.name,
+            format_count(change.block.macs),
+            format_count(change.block.parameters),
+            names(change.block.nodes),
+        )
+        for change in blocks
+        if change.removed
+    )
+    return Table(_BLOCKS, rows)
 
 
 def _layer_table(repair: RepairSummary) -> Table:

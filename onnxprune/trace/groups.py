@@ -89,7 +89,8 @@ class Trace:
             shortcut = root[node.outputs[0]] = root.get(node.inputs[slot], node.inputs[slot])
             found[shortcut] = node.outputs[0]
         lost = self.lost_values(keep)
-        return {key: total for key, total in found.items() if key not in lost and total in lost}
+        made = self.graph.producer
+        return {key: total for key, total in found.items() if key in made and key not in lost and total in lost}
 
     def axes(self, key: str) -> list[Labels]:
         """Unit numbers per axis of a value; None for an axis that cannot shrink."""

@@ -1,0 +1,34 @@
+"""Which values of a cut network are compared with which values of the original.
+
+Mostly those of the same name. Where a residual block left, its sum is gone: its shortcut takes its place, and is to
+become what the sum was.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnxprune.sensitivity import judged
+from onnxprune.trace.groups import Trace
+
+Bools = NDArray[np.bool_]
+Places = dict[str, str]
+"""value of the cut network -> value of the original"""
+
+
+def judged_places(trace: Trace, keep: Bools) -> Places:
+    """Where outputs are judged (`sensitivity.judged`); the graph's outputs themselves if a block took such a value."""
+    lost = trace.lost_values(keep)
+    where = {total: key for key, total in trace.stand_ins(keep).items()}
+    found = {where.get(key, key): key for key in judged(trace) if key not in lost or key in where}
+    if any(key in lost and key not in where for key in judged(trace)):
+        found |= {value.name: value.name for value in trace.graph.model.proto.graph.output}
+    return {key: goal for key, goal in found.items() if trace.facts.dtypes.get(goal) == TensorProto.FLOAT}
+
+
+def target_places(trace: Trace, keep: Bools, keys: list[str]) -> Places:
+    """What the values `keys` of the cut network are to become, and where its outputs are judged."""
+    instead = trace.stand_ins(keep)
+    return {key: instead.get(key, key) for key in keys} | judged_places(trace, keep)
