@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onnxprune"
 
 LAYERS = [
-    {"errors", "units", "results"},
+    {"errors", "units", "results", "native"},
     {"model"},
     {"ops", "grad", "branches"},
     {"trace", "data"},
     {"capture", "reference"},
     {"score", "allocate"},
     {"plan", "choose", "config", "curves", "target", "reselect", "criteria"},
-    {"cut", "provenance"},
+    {"cut", "provenance", "sparse"},
     {"sensitivity", "samples"},
     {"choosing", "blocks"},
     {"repair", "proof", "request", "clock", "measure"},

@@ -17,7 +17,7 @@ needs_library = pytest.mark.skipif(native.library_path() is None, reason=f"the l
 def session(model: ModelProto, *, library: bool, threads: int = 1) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     if library:
         assert native.register(options)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -6,6 +6,7 @@ namespace onnxprune {
 
 const Kernels& kernels() {
 #if defined(__x86_64__)
+  if (isa() >= Isa::kAvx512Vnni) return kernels_avx512vnni();
   if (isa() >= Isa::kAvx512) return kernels_avx512();
   if (isa() >= Isa::kAvx2) return kernels_avx2();
 #endif

@@ -38,6 +38,26 @@ struct DepthwiseTask {
   float bias, low, high;
 };
 
+// The same in integers, for the row blocks [first, last) of a weight whose blocks are B rows by four columns:
+// sum[row, column] = bias[row] + sum over the non-zeros: the four weights times the four bytes at
+// panel[4 * (index * stride + column)]. Bytes: out = clip(round(sum * scale[row]) + zero); floats: sum * scale + shift.
+struct QspmmTask {
+  const uint8_t* panel;
+  size_t stride;         // groups of four bytes from one index to the next
+  const int32_t* index;
+  const int32_t* word;   // B * words per non-zero block (Kernels::pack)
+  const int32_t* start;
+  int first, last, rows, columns;
+  void* out;             // bytes or floats, of row 0
+  ptrdiff_t out_stride;
+  const int32_t* bias;   // the zero point of the input is already in it
+  const float* scale;
+  const float* shift;    // floats only
+  int zero;              // bytes only
+};
+
+using Qspmm = void (*)(const QspmmTask&);
+
 struct Kernels {
   int vector;                                     // V: floats in a vector
   int (*widest)(int block);                       // most vectors in a panel, by block size
@@ -49,12 +69,20 @@ struct Kernels {
   void (*depthwise)(const DepthwiseTask&);
   // out[row] of one dense vector: index, value and start as in SpmmTask
   void (*spmv)(int block, const SpmmTask&);
+
+  int words;                                           // that hold four weights
+  void (*pack)(const int8_t* weight, int32_t* words);  // four weights as the multiplication wants them
+  int (*widest_integer)(int block);
+  Qspmm (*qspmm_bytes)(int block, int vectors);
+  Qspmm (*qspmm_floats)(int block, int vectors);
+  void (*interleave)(const uint8_t* const from[4], uint8_t* to, size_t count);  // to[4 * i + c] = from[c][i]
 };
 
 const Kernels& kernels_base();
 #if defined(__x86_64__)
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
+const Kernels& kernels_avx512vnni();
 #endif
 
 // Those for this processor.

@@ -22,6 +22,14 @@ std::vector<Operator> table() {
   family("SparseConvAdd", {kFloat, kFloat, kUint8, kFloat, kFloat}, make_sparse_conv, true);
   family("SparseMatMul", {kFloat, kFloat, kUint8, kFloat}, make_sparse_matmul, false);
   family("DepthwiseConv", {kFloat, kFloat, kFloat}, make_depthwise_conv, false);
+  const Fusion none{false, Activation::kNone};
+  // x, its scale and zero point, values, gaps, scale of the weight, scale and zero point of y, bias
+  all.push_back({"SparseQConv",
+                 {kUint8, kFloat, kUint8, kInt8, kUint8, kFloat, kFloat, kUint8, kInt32},
+                 kUint8, make_sparse_qconv, none});
+  // x, its scale and zero point, values, gaps, scale of the weight, bias
+  all.push_back(
+      {"SparseQMatMul", {kUint8, kFloat, kUint8, kInt8, kUint8, kFloat, kFloat}, kFloat, make_sparse_qmatmul, none});
   return all;
 }
 

@@ -45,6 +45,8 @@ struct Operator {
 std::unique_ptr<Kernel> make_sparse_conv(const Node& node, Fusion fusion);
 std::unique_ptr<Kernel> make_sparse_matmul(const Node& node, Fusion fusion);
 std::unique_ptr<Kernel> make_depthwise_conv(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_sparse_qconv(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_sparse_qmatmul(const Node& node, Fusion fusion);
 
 const std::vector<Operator>& operators();
 
