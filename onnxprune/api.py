@@ -115,8 +115,8 @@ def shrink(
         multiple_of=multiple_of,
         min_keep=min_keep,
         seed=seed,
-    )
         units=plan.units if plan else units,
+    )
     if plan is not None and (ratio is not None or target is not None):
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
     source = _load(model)
@@ -264,13 +264,6 @@ def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
     return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))
 
 
-def environment() -> Environment:
-    """Versions and hardware."""
-    from onnxprune.system import environment as read
-
-    return read()
-
-
 def bench(
     *models: str | Path | Model,
     threads: str | int | Sequence[int] | None = None,
@@ -317,6 +310,13 @@ def bench(
     return run(asked, machine, progress)
 
 
+def environment() -> Environment:
+    """Versions and hardware."""
+    from onnxprune.system import environment as read
+
+    return read()
+
+
 # ---- inner -----------------------------------------------------------------------------------------------------
 def _load(model: str | Path | Model) -> Model:
     return model if isinstance(model, Model) else load(model)
@@ -334,6 +334,7 @@ def _destination(source: Model, out: str | Path | None, dry_run: bool) -> Path |
 
 __all__ = [
     "OnnxPruneError",
+    "bench",
     "default_output",
     "diff",
     "environment",
@@ -341,5 +342,4 @@ __all__ = [
     "shrink",
     "verify",
     "why",
-    "bench",
 ]
