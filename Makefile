@@ -5,6 +5,7 @@
 #   make zoo         shrink about fifty torchvision architectures, write docs/zoo.md (installs PyTorch, takes long);
 #                    make zoo ZOO=folder takes folder/script/*.onnx and folder/dynamo/*.onnx and needs no PyTorch
 #   make bench-self  how fast onnxprune itself is, write docs/benchmarks.md
+#   make bench-honesty  whether the verdicts of onnxprune bench hold on a busy machine, write docs/honesty.md (half an hour)
 #   make eval        accuracy that real models keep, write docs/accuracy.md; EVAL=folder holds models and data
 #   make criteria    compare all criteria on some of them, write docs/criteria.md
 #   make docs        regenerate what README.md and docs/operators.md show
@@ -18,11 +19,11 @@ BIN := $(VENV)/bin
 EVAL ?= ../shared/eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self eval criteria docs clean
+.PHONY: help demo test lint zoo bench-self bench-honesty eval criteria docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,11s/^# //p' Makefile
+	@sed -n '2,12s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -47,6 +48,9 @@ endif
 
 bench-self: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_self.py --report docs/benchmarks.md
+
+bench-honesty: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_honesty.py --report docs/honesty.md
 
 eval: $(VENV)/installed
 	@$(BIN)/python benchmarks/accuracy.py --eval "$(EVAL)" --report docs/accuracy.md

@@ -29,6 +29,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.benching.bench import request, run
+from onnxprune.benching.results import Estimate
+from onnxprune.benching.statistics import verdict
 from onnxprune.system import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +44,7 @@ timing; one process instead of three for load time and memory, which no verdict 
 called "same", one with 10 % more work (22 convolutions instead of 20, all alike) "slower".
 
 Machine: {cores} CPU cores, {machine}, {system}; Python {python}, ONNX Runtime {runtime}. {busy}
+Both rows were measured side by side, with priority {nice} (0 is normal, 19 the lowest).
 """
 
 
@@ -55,7 +58,7 @@ def chain(path: Path, layers: int) -> None:
         nodes.append(helper.make_node("Conv", [value, f"w{k}"], [f"c{k}"], pads=[1] * 4, name=f"conv{k}"))
         value = "y" if k == layers - 1 else f"r{k}"
         nodes.append(helper.make_node("Relu", [f"c{k}"], [value], name=f"relu{k}"))
-    shape = ["N", CHANNELS, SIZE, SIZE]
+    shape: list[str | int | None] = ["N", CHANNELS, SIZE, SIZE]
     graph = helper.make_graph(
         nodes,
         "chain",
@@ -88,7 +91,6 @@ def one(a: Path, b: Path, seconds: float, seed: int) -> dict[str, Any]:
     found = run(replace(asked, probes=1), machine, None).settings[0]
     comparison = found.comparisons[0]
     return {
-        "verdict": comparison.verdict,
         "ratio": comparison.ratio.value,
         "low": comparison.ratio.low,
         "high": comparison.ratio.high,
@@ -110,8 +112,13 @@ def case(name: str, a: Path, b: Path, runs: int, seconds: float, folder: Path) -
     return found
 
 
+def verdicts_of(found: list[dict[str, Any]]) -> list[str]:
+    """From the intervals."""
+    return [verdict(Estimate(entry["ratio"], entry["low"], entry["high"])) for entry in found]
+
+
 def counts(found: list[dict[str, Any]]) -> str:
-    verdicts = [one["verdict"] for one in found]
+    verdicts = verdicts_of(found)
     return ", ".join(f"{verdicts.count(v)} {v}" for v in ("faster", "same", "slower"))
 
 
@@ -132,7 +139,7 @@ def row(title: str, found: list[dict[str, Any]]) -> list[str]:
     """Verdicts, ratios, and how wide the intervals are."""
     ratios = sorted(entry["ratio"] for entry in found)
     half = statistics.median(math.sqrt(entry["high"] / entry["low"]) - 1 for entry in found)
-    verdicts = [entry["verdict"] for entry in found]
+    verdicts = verdicts_of(found)
     loads = sorted(entry["load"] for entry in found)
     return [
         title,
@@ -156,6 +163,7 @@ def report(rows: list[list[str]], runs: int, seconds: float, how: str) -> str:
         python=platform.python_version(),
         runtime=version("onnxruntime"),
         busy=how,
+        nice=os.nice(0),
     )
     note = "Load: processes that run or want to, mean of the minute before the end of a run."
     return text + "\n" + "\n".join(lines) + f"\n\n{note}\n"

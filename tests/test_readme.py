@@ -41,8 +41,21 @@ def stable(text: str) -> str:
     return UNSTABLE.sub(lambda m: " " if m[0].isspace() else "#", text)
 
 
+FIGURE = re.compile(r"\d[\d.]*(-[\d.]+)?( (us|ms|s|%|[kMG]?/s|[kMG]?B)(?![a-z]))?")
+OPTIONAL = re.compile(r"\b(faster|same|slower): |x (faster|the time)\b|interval unknown| of \d+ inferences each")
+
+
+def timed(text: str) -> str:
+    """Of times measured on some machine only the words: no figure, verdict or processor, no remark on what was seen."""
+    lines = [line for line in text.splitlines() if not re.search(r"would not show|note: |ONNX Runtime", line)]
+    words = OPTIONAL.sub("", "\n".join(lines)).replace("sessions", "session")
+    return re.sub(r"[#()\s]+", " ", FIGURE.sub("#", words))
+
+
 def shape(example: str, text: str) -> str:
     """What must be the same everywhere: with samples, choices that are nearly equal may go either way."""
+    if " bench " in example:
+        return timed(text)
     return MEASURED.sub("#", stable(text)) if "--data" in example or "demo" in example else stable(text)
 
 
@@ -80,6 +93,13 @@ def test_stable_keeps_what_counts() -> None:
     assert stable("took   21 ms, 9.5e-07 of  12 k") == "took #, # of 12 k"
 
 
+def test_timed_keeps_the_words() -> None:
+    one = "slower: a against b: 1.43x the time (95 % CI 1.42-1.43, 414 pairs)\n  a  113 us (112-115)  1.2 kB"
+    two = "faster: a against b: 1.053x faster (95 % CI 1.052-1.060, 9 pairs)\n  a    3 ms (2.9-115)  9 MB"
+    assert timed(one) == timed(two) and "a against b" in timed(one)
+    assert timed(one) != timed(two.replace("pairs", "things"))
+
+
 def test_operators_are_those_of_the_registry() -> None:
     """If not: make docs."""
     assert docs.OPERATORS.read_text(encoding="utf-8") == docs.operators()
@@ -108,10 +128,10 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 
 def test_options_exist() -> None:
-    """Options are named only if `shrink` or `inspect` has them, or if README says that they are missing."""
-    from onnxprune.cli import inspect, shrink
+    """Options are named only if a command has them, or if README says that they are missing."""
+    from onnxprune.cli import bench, inspect, shrink
 
-    commands = [c for module in (shrink, inspect) for c in vars(module).values() if isinstance(c, click.Command)]
+    commands = [c for module in (shrink, inspect, bench) for c in vars(module).values() if isinstance(c, click.Command)]
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
     said = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README.replace(section("What it does not do yet"), "")))
     assert {"--ratio", "--criterion"} <= known

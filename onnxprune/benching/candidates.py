@@ -13,7 +13,7 @@ from onnxprune.benching.options import Sizes
 from onnxprune.benching.results import BenchedModel, Rejected, Setting
 from onnxprune.benching.tasks import Crashed, run_job
 from onnxprune.data import open_data
-from onnxprune.errors import OnnxPruneError, UsageError
+from onnxprune.errors import DataError, OnnxPruneError, UsageError
 from onnxprune.measure.files import as_file
 from onnxprune.model.load import Model, load
 from onnxprune.results import Progress, ProgressCallback
@@ -107,15 +107,23 @@ def prepare(
     """Feeds for every candidate, as files. Models that take the same inputs get the same values."""
     shared: list[tuple[Fed, list[str]]] = []
     for number, candidate in enumerate(candidates):
-        if data is None:
-            fed = noise(candidate.model, given, setting.batch, session.seed, larger=larger)
-        else:
-            fed = from_data(open_data(data, candidate.model, preprocess=preprocess, seed=session.seed), setting.batch)
+        try:
+            fed = _fed(session, candidate.model, setting, given, data, preprocess, larger=larger)
+        except (UsageError, DataError) as error:
+            raise type(error)(f"{candidate.name}: {error.message}", hint=error.hint) from error
         same = next((paths for other, paths in shared if _alike(other, fed)), None)
         if same is None:
             same = write_feeds(fed.feeds, session.folder, f"feed{len(candidate.fed)}.{number}")
             shared.append((fed, same))
         candidate.fed[setting], candidate.feeds[setting] = fed, same
+
+
+def _fed(
+    session: Session, model: Model, setting: Setting, given: Sizes, data: Any, preprocess: str | None, *, larger: bool
+) -> Fed:
+    if data is None:
+        return noise(model, given, setting.batch, session.seed, larger=larger)
+    return from_data(open_data(data, model, preprocess=preprocess, seed=session.seed), setting.batch)
 
 
 def _alike(a: Fed, b: Fed) -> bool:

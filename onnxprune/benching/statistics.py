@@ -95,8 +95,8 @@ def unpaired_ratio(now: Estimate, before: Estimate) -> Estimate:
 
 
 def verdict(ratio: Estimate, margin: float = MARGIN) -> str:
-    """Same if the interval holds 1 or lies within the margin; otherwise the side on which it is."""
-    if ratio.low <= 1 <= ratio.high or (ratio.low >= 1 / (1 + margin) and ratio.high <= 1 + margin):
+    """Same if the interval holds 1, or the ratio itself is within the margin; otherwise the side on which it is."""
+    if ratio.low <= 1 <= ratio.high or 1 / (1 + margin) <= ratio.value <= 1 + margin:
         return SAME
     return SLOWER if ratio.low > 1 else FASTER
 

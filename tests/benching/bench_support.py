@@ -40,7 +40,9 @@ def quick(*models: Path, **options: Any) -> BenchResult:
     return run(replace(request(models, machine, **{**DEFAULTS, **options}), probes=1), machine, None)
 
 
-def convolutions(path: Path, *widths: int, size: int | str = 16, batch: int | str = "N", external: bool = False) -> Path:
+def convolutions(
+    path: Path, *widths: int, size: int | str = 16, batch: int | str = "N", external: bool = False
+) -> Path:
     """Convolutions of 3 x 3 with these numbers of output channels, each with a Relu, on 3 input channels."""
     rng = np.random.default_rng(0)
     nodes, weights, value, inputs = [], [], "x", 3
@@ -72,4 +74,4 @@ def save(
 
 def unknown(path: Path) -> Path:
     """A valid file that ONNX Runtime refuses: it has no such operator."""
-    return save(path, [helper.make_node("Nonsense", ["x"], ["y"], domain="acme")], [], [1, 4], domain="acme")
+    return save(path, [helper.make_node("Nonsense", ["x"], ["y"], domain="acme")], [], ["N", 4], domain="acme")

@@ -27,7 +27,9 @@ def test_lists_and_shares() -> None:
     assert shapes(["x=1x3x224x224", "a=b=7"]) == {"x": (1, 3, 224, 224), "a=b": (7,)}
 
 
-@pytest.mark.parametrize(("value", "option"), [("0", "--batch"), ("1,x", "--threads"), ("", "--batch"), ("-1", "--batch")])
+@pytest.mark.parametrize(
+    ("value", "option"), [("0", "--batch"), ("1,x", "--threads"), ("", "--batch"), ("-1", "--batch")]
+)
 def test_wrong_lists(value: str, option: str) -> None:
     with pytest.raises(UsageError, match=option):
         positive_list(value, option)

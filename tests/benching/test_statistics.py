@@ -79,10 +79,12 @@ def test_few_blocks_widen_the_interval() -> None:
         (0.7, 1.5, "same"),
         (1.001, 1.019, "same"),
         (0.985, 0.999, "same"),
-        (1.001, 1.03, "slower"),
+        (1.001, 1.03, "same"),
+        (1.001, 1.06, "slower"),
         (1.09, 1.11, "slower"),
         (0.9, 0.95, "faster"),
         (0.9, 0.999, "faster"),
+        (0.98, 0.999, "same"),
     ],
 )
 def test_verdicts(low: float, high: float, expected: str) -> None:

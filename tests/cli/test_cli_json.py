@@ -28,6 +28,7 @@ CALLS = {
     "inspect --why": ("inspect", "digits.onnx", "--why", "classifier"),
     "verify": ("verify", "digits.onnx", "small.onnx"),
     "diff": ("diff", "digits.onnx", "small.onnx"),
+    "bench": ("bench", "digits.onnx", "--runs", "6"),
     "env": ("env",),
 }
 FAILURES = {
@@ -39,6 +40,8 @@ FAILURES = {
     "not a model": (("inspect", "text.onnx"), 3, "ModelError"),
     "a folder": (("inspect", "."), 3, "ModelError"),
     "not a plan": (("shrink", "digits.onnx", "--plan", "text.onnx"), 3, "PlanError"),
+    "cannot be timed": (("bench", "digits.onnx", "text.onnx"), 3, "ModelError"),
+    "nothing to compare": (("bench", "digits.onnx", "--fail-above", "5%"), 2, "UsageError"),
     "output exists": (("shrink", "digits.onnx", "-o", "text.onnx"), 2, "OutputError"),
     "never pruned": (("verify", "digits.onnx", "digits.onnx"), 3, None),
 }
@@ -84,7 +87,8 @@ def test_failures(call: Call, document: Document, folder: Path, name: str) -> No
 
 def test_every_schema_is_printed_by_something() -> None:
     names = {f"onnxprune.{name.split()[0]}/1" for name in CALLS}
-    assert {*names, "onnxprune.why/1", "onnxprune.error/1", "onnxprune.shared/1"} == set(schemas())
+    others = {f"onnxprune.{name}/1" for name in ("why", "error", "shared", "measured")}
+    assert names | others == set(schemas())
 
 
 def test_the_validator_can_fail() -> None:
