@@ -1,7 +1,7 @@
 """The sparse operators in several releases of ONNX Runtime: `make test-runtimes`, RUNTIMES="1.17.3 1.20.1".
 
 Each release gets an environment of its own in out/runtimes, with nothing but onnxruntime and numpy. There, every
-case of tests/sparse runs with the library (the kernel must take precedence) and without (the function must give the same).
+case of tests/sparse runs with the library (the kernel must take precedence) and without (the function must agree).
 """
 
 from __future__ import annotations

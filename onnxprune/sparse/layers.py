@@ -53,22 +53,26 @@ def read_layer(graph: Graph, node: Node) -> Layer:
 
 
 def _conv(graph: Graph, node: Node, weight: Constant) -> Layer:
+    attributes = convolution_attributes(node, weight)
+    depthwise = weight.shape[1] == 1 and attributes["group"] > 1
+    family = "DepthwiseConv" if depthwise else "SparseConv"
+    return Layer(family, weight, False, 1.0, _bias(graph, node, 2, weight.shape[0]), attributes)
+
+
+def convolution_attributes(node: Node, weight: Constant) -> dict[str, Any]:
+    """strides, pads, dilations and group with their defaults. Raises Declined for what the kernels do not know."""
     rank = len(weight.shape) - 2
     if rank not in (1, 2):
         raise Declined(f"there are no sparse convolutions over {rank} axes")
     padding = node.attribute("auto_pad", "NOTSET")
     if padding not in ("NOTSET", "VALID"):
         raise Declined(f"its padding {padding} depends on the size of the input")
-    group = int(node.attribute("group", 1))
-    attributes = {
+    return {
         "strides": node.attribute("strides", [1] * rank),
         "pads": node.attribute("pads", [0] * 2 * rank) if padding == "NOTSET" else [0] * 2 * rank,
         "dilations": node.attribute("dilations", [1] * rank),
-        "group": group,
+        "group": int(node.attribute("group", 1)),
     }
-    depthwise = weight.shape[1] == 1 and group > 1
-    family = "DepthwiseConv" if depthwise else "SparseConv"
-    return Layer(family, weight, False, 1.0, _bias(graph, node, 2, weight.shape[0]), attributes)
 
 
 def _gemm(graph: Graph, node: Node, weight: Constant) -> Layer:

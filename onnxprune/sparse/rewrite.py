@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,15 +11,17 @@ from onnx import ModelProto, NodeProto, helper
 
 from onnxprune.errors import ModelError
 from onnxprune.model import LazyTensor, Model
-from onnxprune.model.graph import Graph, build
+from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.splice import splice
 from onnxprune.sparse.functions import DOMAIN, LEAST_OPSET, VERSION, Operator, function
 from onnxprune.sparse.fuse import Fused, Shapes, fuse
 from onnxprune.sparse.layers import Declined, Layer, read_layer
 from onnxprune.sparse.masks import Mask, dense_zeros
 from onnxprune.sparse.patterns import FLOAT_ROWS, UNSTRUCTURED, Pattern
-from onnxprune.sparse.storage import encode
+from onnxprune.sparse.quantized import QuantizedLayer, quantized_weight, read_quantized
+from onnxprune.sparse.storage import INTEGER_ROWS, encode, encode_integers
 
+_FEEDERS = frozenset({"DequantizeLinear", "QuantizeLinear", "Mul"})
 LEAST_IR = 8
 """Functions came with this version of the file format."""
 
@@ -36,9 +38,10 @@ class Rewritten:
 def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[str] = ()) -> Rewritten:
     """Replace the layers whose weights have masks (by initializer name) by sparse operators and their functions.
 
-    Removed weights are zero in the result wherever they are used, also in layers that stay dense. `depthwise` names
-    weights of depthwise convolutions that become operators too, dense: beside sparse layers they need no change of
-    layout. Raises UsageError for masks that do not fit, ModelError for an opset below 13.
+    Weights are float32 in plain models, int8 in quantised ones. Removed ones are zero in the result wherever they are
+    used, also in layers that stay dense. `depthwise` names weights of depthwise convolutions that become operators too,
+    dense: beside sparse layers they need no change of layout. Raises UsageError for masks that do not fit, ModelError
+    for an opset below 13.
     """
     if model.opset() < LEAST_OPSET:
         raise ModelError(f"sparse operators need opset {LEAST_OPSET} or newer; the model has {model.opset()}")
@@ -46,6 +49,13 @@ def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[st
     graph = build(masked)
     work = _Rewriting(graph, Shapes.of(graph), dict(masked.tensors))
     for node in graph.nodes:
+        integers = quantized_weight(graph, node)
+        if integers in masks:
+            try:
+                work.replace_quantized(read_quantized(graph, node), masks[integers])
+            except Declined as reason:
+                work.declined[node.label] = str(reason)
+            continue
         weight = node.inputs[1] if len(node.inputs) > 1 else ""
         if weight not in masks and weight not in depthwise:
             continue
@@ -92,10 +102,33 @@ class _Rewriting:
         node = helper.make_node(
             operator.name, inputs, list(last.proto.output), name=first.proto.name, domain=DOMAIN, **attributes
         )
-        self.inserted[last.index] = [node]
-        self.dropped.update(node.index for node in fused.nodes)
+        self._insert(node, operator, fused.nodes)
+
+    def replace_quantized(self, layer: QuantizedLayer, mask: Mask) -> None:
+        """Integer blocks are four inputs wide, and as many rows high as the mask's where kernels have that."""
+        array = layer.weight.array()
+        array = array.T if layer.transposed else array
+        stored = encode_integers(array, mask.pattern.rows if mask.pattern.rows in INTEGER_ROWS else 1)
+        first, last = layer.nodes[0], layer.nodes[-1]
+        stem = first.proto.output[0]
+        zero = layer.x_zero or self._add(f"{stem}_x_zero", np.zeros((), np.uint8))
+        inputs = [layer.x, layer.x_scale, zero]
+        inputs += [self._add(f"{stem}_values", stored.values), self._add(f"{stem}_gaps", stored.gaps)]
+        inputs.append(self._add(f"{stem}_scale", layer.scale))
+        inputs += [layer.y_scale, layer.y_zero] if layer.y_scale else []
+        inputs.append(self._add(f"{stem}_bias", layer.bias))
+        attributes = {**layer.attributes, "weight_shape": list(array.shape), "block": stored.rows}
+        operator = Operator(layer.family)
+        node = helper.make_node(
+            operator.name, inputs, list(last.proto.output), name=first.proto.name, domain=DOMAIN, **attributes
+        )
+        self._insert(node, operator, layer.nodes)
+
+    def _insert(self, node: NodeProto, operator: Operator, replaced: Sequence[Node]) -> None:
+        self.inserted[replaced[-1].index] = [node]
+        self.dropped.update(old.index for old in replaced)
         self.used[operator.name] = operator
-        self.operators[first.label] = operator.name
+        self.operators[replaced[0].label] = operator.name
 
     def _add(self, wish: str, array: NDArray[np.generic]) -> str:
         name, number = wish, 1
@@ -110,6 +143,7 @@ class _Rewriting:
         proto = self.graph.model.proto
         if not self.used:
             return Rewritten(self.graph.model, {}, self.declined)
+        self._drop_unread()
         gone = {name for index in self.dropped for name in self.graph.nodes[index].proto.output}
         gone -= {name for nodes in self.inserted.values() for node in nodes for name in node.output}
         splice(self.graph, self.inserted, self.dropped)
@@ -118,6 +152,17 @@ class _Rewriting:
         del proto.graph.value_info[:]
         proto.graph.value_info.extend(kept)
         return Rewritten(self.graph.model.replace(proto, self._read(proto)), self.operators, self.declined)
+
+    def _drop_unread(self) -> None:
+        """Nodes that only fed what was replaced, such as the DequantizeLinear of a weight, go too."""
+        read = {name for nodes in self.inserted.values() for node in nodes for name in node.input}
+        for node in reversed(self.graph.nodes):
+            if node.index in self.dropped or node.scope != 0 or node.op_type not in _FEEDERS:
+                continue
+            readers = [index for key in node.outputs for index, _ in self.graph.consumers.get(key, ())]
+            used = set(readers) - self.dropped or set(node.outputs) & (read | set(self.graph.fixed))
+            if readers and not used:
+                self.dropped.add(node.index)
 
     def _import(self, proto: ModelProto) -> None:
         if not any(entry.domain == DOMAIN for entry in proto.opset_import):

@@ -4,6 +4,8 @@ A weight [n, k] is cut into blocks of `rows` rows by one column; the last row bl
 numbered row block by row block. Stored are, in order, the blocks that are not zero: their values, row after row, and
 one byte each that says how many blocks further it is than the one before (the first counts from -1). Gaps of more than
 255 are bridged by blocks of zeros. At 90 % sparsity in 4x1 blocks that is about 0.43 bytes a weight instead of 4.
+
+Weights of integers are stored in the same way, in blocks of `rows` by four inputs: see `encode_integers`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from onnxprune.errors import UsageError
 from onnxprune.sparse.patterns import FLOAT_ROWS, Pattern
 
 LARGEST_GAP = 255
+INTEGER_ROWS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,31 @@ def decode(stored: Stored) -> NDArray[np.float32]:
     blocks[np.cumsum(stored.gaps, dtype=np.int64) - 1] = stored.values.reshape(-1, stored.rows)
     dense = blocks.reshape(-1, depth, stored.rows).transpose(0, 2, 1).reshape(-1, depth)
     return np.ascontiguousarray(dense[:count]).reshape(stored.shape)
+
+
+@dataclass(frozen=True)
+class StoredIntegers:
+    """values: int8 (stored * rows * 4,); gaps: uint8 (stored,); rows: of a block; shape: of the weight."""
+
+    values: NDArray[np.int8]
+    gaps: NDArray[np.uint8]
+    rows: int
+    shape: tuple[int, ...]
+
+
+def encode_integers(weight: NDArray[np.int8], rows: int) -> StoredIntegers:
+    """Store an int8 weight [n, k] or [n, channels, ...kernel] in blocks of `rows` (1, 2 or 4) by four inputs.
+
+    The four inputs are channels at one tap of the kernel: columns go tap by tap, channels filled up to a multiple of 4.
+    """
+    count, channels = weight.shape[:2]
+    by_tap = np.moveaxis(weight, 1, -1).reshape(count, -1, channels)
+    by_tap = np.pad(by_tap, ((0, -count % rows), (0, 0), (0, -channels % 4)))
+    fours = by_tap.reshape(len(by_tap) // rows, rows, -1, 4).transpose(0, 2, 1, 3)
+    blocks = np.ascontiguousarray(fours).reshape(-1, rows * 4)
+    stored = bridged(np.flatnonzero((blocks != 0).any(axis=1)))
+    gaps = np.diff(stored, prepend=-1).astype(np.uint8)
+    return StoredIntegers(blocks[stored].ravel(), gaps, rows, tuple(weight.shape))
 
 
 def blocks_of(weight: NDArray[Any], rows: int) -> NDArray[np.float32]:

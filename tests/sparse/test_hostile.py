@@ -12,7 +12,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from tests.sparse.layers import GRID
-from tests.sparse.sessions import needs_library, pair, session
+from tests.sparse.quantized import QUANTIZED
+from tests.sparse.sessions import needs_library, pair, quantized_pair, session
 
 RUNTIME_ERRORS = (ort.Fail, ort.InvalidArgument, ort.RuntimeException, ort.NotImplemented, ort.InvalidGraph)
 
@@ -40,7 +41,7 @@ def put(ending: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Mo
 
 def attribute(name: str, value: object) -> Callable[[ModelProto], None]:
     def run(model: ModelProto) -> None:
-        node: NodeProto = model.graph.node[0]
+        node: NodeProto = next(node for node in model.graph.node if node.domain == "onnxprune")
         kept = [entry for entry in node.attribute if entry.name != name]
         del node.attribute[:]
         node.attribute.extend([*kept, helper.make_attribute(name, value)])
@@ -90,6 +91,33 @@ def test_lies_are_refused_at_load(name: str) -> None:
     case, change, message = LIES[name]
     with pytest.raises(RUNTIME_ERRORS, match=message):
         session(lie(case, change), library=True)
+
+
+INTEGER_LIES = {
+    "gap of nothing": ("three", put("_gaps", first_gap(0)), "a gap of 0"),
+    "past the end": ("tokens", put("_gaps", lambda g: np.full_like(g, 255)), "outside of the weight"),
+    "too few values": ("three", put("_values", lambda v: v[:-1]), "values and gaps disagree"),
+    "short bias": ("three", put("_bias", lambda b: b[:-1]), "bias must have"),
+    "short scale": ("tokens", put("_scale", lambda s: s[:-1]), "scale must have"),
+    "block of eight": ("three", attribute("block", 8), "1, 2 or 4 rows"),
+    "sums that overflow": ("tokens", attribute("weight_shape", [96, 1 << 20]), "bad shape"),
+    "huge matrix": ("tokens", attribute("weight_shape", [96, (1 << 63) - 1]), "bad shape"),
+    "no channels": ("three", attribute("weight_shape", [24, 0, 3, 3]), "bad weight_shape"),
+    "groups": ("three", attribute("group", 2), "no groups of integers"),
+    "scale of zero": ("three", put("ys", lambda s: s * 0), "bad scale"),
+    "scale that is no number": ("three", put("xs", lambda s: s * np.nan), "bad scale"),
+    "two zero points": ("three", put("xz", lambda z: np.array([z, z])), "zero point"),
+}
+
+
+@pytest.mark.parametrize("name", INTEGER_LIES)
+def test_lies_about_integers_are_refused_at_load(name: str) -> None:
+    case, change, message = INTEGER_LIES[name]
+    model = ModelProto()
+    model.CopyFrom(quantized_pair(QUANTIZED[case])[0])
+    change(model)
+    with pytest.raises(RUNTIME_ERRORS, match=message):
+        session(model, library=True)
 
 
 def test_weights_that_are_computed_are_refused() -> None:
