@@ -17,7 +17,7 @@ from onnxprune.cli.run import Run
 @output_format
 @click.pass_context
 def command(ctx: click.Context, /, original: Path, pruned: Path, seed: int, jobs: int, format_: str) -> None:
-    """Prove again that PRUNED is ORIGINAL minus the channels of the plan that is stored in PRUNED."""
+    """Prove again that PRUNED is ORIGINAL minus what the plan stored in PRUNED removes."""
     from onnxprune import api
     from onnxprune.cli.progress import progress
     from onnxprune.report import documents
