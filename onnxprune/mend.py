@@ -14,6 +14,7 @@ from onnxprune.model.plain import declared, hoisted, lowered, settable
 from onnxprune.repair import correct_biases
 from onnxprune.repair.least_squares import least_squares
 from onnxprune.repair.reconstruct import reconstruct
+from onnxprune.repair.scale_shift import scale_shift
 from onnxprune.results import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
 from onnxprune.samples import Samples
 from onnxprune.trace.groups import Trace
@@ -33,10 +34,10 @@ def mend(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
-    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, or, with samples,
+    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, or, with samples, scale-shift,
     least-squares or reconstruct (which comes after least squares).
 
-    Layers that least squares cannot refit have their biases corrected instead.
+    Layers that cannot be refitted have their biases corrected instead.
     """
     if method == "none":
         return cut, None
@@ -46,7 +47,8 @@ def mend(
         skipped = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in corrections.unknown)
         summary = RepairSummary("bias correction", corrections.corrected, skipped)
         return (declared(lowered(bare, corrections.model)) if corrections.corrected else bare), summary
-    refit = least_squares(trace, keep, cut, samples.batches, samples.held_out, threads=threads, progress=progress)
+    layerwise = scale_shift if method == "scale-shift" else least_squares
+    refit = layerwise(trace, keep, cut, samples.batches, samples.held_out, threads=threads, progress=progress)
     model, corrected = refit.model, 0
     if refit.skipped:
         corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped))

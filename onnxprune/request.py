@@ -11,7 +11,8 @@ from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
 from onnxprune.target import Target, parse_target
 
-REPAIRS = ("auto", "none", "bias", "least-squares", "reconstruct")
+REPAIRS = ("auto", "none", "bias", "scale-shift", "least-squares", "reconstruct")
+WITH_SAMPLES = ("scale-shift", "least-squares", "reconstruct")
 DEFAULT_RATIO = 0.5
 WITH_DATA, WITHOUT_DATA = "obs", "l1"
 BLOCK_ERROR, BLOCK_ENERGY = "block-error", "block-energy"  # how blocks are ranked, with and without data
@@ -20,7 +21,7 @@ GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
 
 @dataclass(frozen=True)
 class Request:
-    """`repair` is none, bias, least-squares or reconstruct. `target_text` is the target as it was given."""
+    """`repair` is none, bias, scale-shift, least-squares or reconstruct. `target_text` is the target as given."""
 
     options: Options
     repair: str
@@ -122,12 +123,15 @@ def _only_for_channels(
 def _repair(asked: str, with_data: bool, blocks: bool) -> str:
     if asked not in REPAIRS:
         raise UsageError(f"--repair is {', '.join(REPAIRS[:-1])} or {REPAIRS[-1]}, found {asked!r}")
-    if asked in ("least-squares", "reconstruct") and not with_data:
-        raise UsageError(f"--repair {asked} needs calibration data.", hint=f"{GIVE_DATA}, or take --repair bias.")
-    if asked == "bias" and blocks:
+    if blocks and asked not in ("auto", "none", "reconstruct"):
         raise UsageError(
-            "--repair bias has no effect with --units blocks: no layer loses inputs.",
+            f"--repair {asked} has no effect with --units blocks: no layer loses inputs.",
             hint=f"{GIVE_DATA} for --repair reconstruct, or take --repair none.",
+        )
+    if asked in WITH_SAMPLES and not with_data:
+        raise UsageError(
+            f"--repair {asked} needs calibration data.",
+            hint=f"{GIVE_DATA}, or take --repair {'none' if blocks else 'bias'}.",
         )
     if asked == "auto":
         return "reconstruct" if with_data else "none" if blocks else "bias"

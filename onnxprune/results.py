@@ -134,7 +134,8 @@ class ProofSummary:
 
 @dataclass(frozen=True)
 class LayerRepair:
-    """Held-out error of a refitted layer, relative to the power of its target: as cut, and after the fit.
+    """Held-out error of a refitted layer, relative to the power of its target: as cut, and after the fit. Of scale and
+    shift: the distance of means and deviations.
 
     `ridge` is the pull towards the old weights that was best, relative to the mean power of the inputs; 0 if the layer
     kept its weights, because no fit was better.
@@ -175,9 +176,11 @@ class ReconstructionSummary:
 
 @dataclass(frozen=True)
 class RepairSummary:
-    """What was repaired. `corrected_layers` got new weights (least squares) or a new bias (bias correction).
+    """What was repaired. `corrected_layers` got new weights (least squares), two new numbers per channel
+    (scale and shift) or a new bias (bias correction).
 
-    `layers` are the problems of least squares, in order; `bias_corrected` of the skipped ones got a new bias at least.
+    `layers` are the problems of least squares (or scale and shift), in order; `bias_corrected` of the skipped ones got
+    a new bias at least.
     """
 
     method: str

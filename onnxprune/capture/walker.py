@@ -80,6 +80,12 @@ class Walker:
         """Give an initializer new values, for the nodes that are still to run."""
         self.tensors[name] = self.tensors[name].with_array(array)
 
+    def assign(self, key: str, values: Iterable[Array]) -> None:
+        """Let a value that has been reached be another one in each batch, for the nodes that are still to run."""
+        for state, value in zip(self._state, values, strict=True):
+            if key in state:
+                state[key] = value
+
     # ---- inner -------------------------------------------------------------------------------------------------
     def _needed(self, keys: list[str]) -> list[Node]:
         todo, found = list(keys), set()

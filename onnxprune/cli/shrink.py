@@ -191,11 +191,12 @@ samples_and_repair = combined(
         ),
         click.option(
             "--repair",
-            type=_choice("auto", "none", "bias", "least-squares", "reconstruct"),
+            type=_choice("auto", "none", "bias", "scale-shift", "least-squares", "reconstruct"),
             default="auto",
             show_default="reconstruct with --data, otherwise bias",
-            help="Make up for what left: its mean goes into biases (bias); each layer that read it is refitted "
-            "(least-squares); and then all weights together, by gradients (reconstruct).",
+            help="Make up for what left: its mean goes into biases (bias); every channel behind it is scaled and "
+            "shifted (scale-shift, for a handful of samples); each layer that read it is refitted (least-squares); "
+            "and then all weights together, by gradients (reconstruct).",
         ),
     )
 )

@@ -35,6 +35,7 @@ from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+LEAST = 0.01  # of the power of what is fitted: a single held-out position has none
 BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -152,7 +153,7 @@ def _fittable(graph: Graph, node: Node | None) -> Linear | None:
 def _fit(name: str, layer: Linear, split: Split, current: Walker, phi: Clipping | None) -> LayerFit:
     start = with_bias(layer, current.tensors)
     fits_bias = layer.bias is not None
-    power = max(split.held_out.power, 1e-30)
+    power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)
     before = split.held_out.error(start)
     best, ridge, plain = before, 0.0, start
     for candidate in RIDGES:

@@ -119,6 +119,7 @@ def test_words_for_reconstruction(folder: Path) -> None:
         ("--target", "macs=70%", "--criterion", "nisp"),
         ("--repair", "bias"),
         ("--repair", "none"),
+        ("--repair", "scale-shift"),
         ("--repair", "reconstruct"),
     ],
     ids=" ".join,
@@ -132,7 +133,8 @@ def test_documents(document: Document, arguments: tuple[str, ...]) -> None:
         assert 0 < found["target"]["planned_count"] <= found["target"]["limit_count"]
     else:
         assert found["reached_ratio"] == pytest.approx(found["asked_ratio"], abs=0.02)
-    methods = {"bias": "bias correction", "none": None, "reconstruct": "least squares and reconstruction"}
+    methods = {"bias": "bias correction", "none": None, "scale-shift": "scale and shift"}
+    methods["reconstruct"] = "least squares and reconstruction"
     assert (found["repair"] and found["repair"]["method"]) == methods.get(arguments[-1], "least squares")
     rebuilt = None if found["repair"] is None else found["repair"]["reconstruction"]
     assert (rebuilt is not None) == (arguments[-1] == "reconstruct")
@@ -238,6 +240,7 @@ def test_random_data(document: Document) -> None:
         (("--criterion", "osb", *QUICK), 2, "did you mean obs?"),
         (("--repair", "least-squares"), 2, "needs calibration data"),
         (("--repair", "reconstruct"), 2, "needs calibration data"),
+        (("--repair", "scale-shift"), 2, "needs calibration data"),
         (("--repair", "magic"), 2, "'--repair'"),
         (("--samples", "3"), 2, "--samples has no effect without --data"),
         (("--preprocess", "imagenet"), 2, "--preprocess has no effect without --data"),
