@@ -89,7 +89,8 @@ def layer_names(graph: Graph, kernels: Iterable[Kernel]) -> list[str]:
         name = _FUSED.sub("", _SUFFIX.sub("", kernel.name))
         index = None if name in labels else graph.producer.get(name)
         node = None if index is None else _fused(graph, graph.nodes[index], kernel.operator)
-        found.append(name if node is None else node.label)
+        own = name if name in labels else kernel.name  # of the runtime's making: its number tells it from others
+        found.append(own if node is None else node.label)
     return found
 
 

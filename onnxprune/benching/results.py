@@ -55,12 +55,13 @@ class Measurement:
     """One model in one setting: `timed` samples of `inferences` each; one inference takes `samples` samples of data.
 
     `peak_memory` and `runtime_memory` (before the model) are resident bytes of a process of its own, None where the
-    system does not tell. `stable`: the warm-up ended because the times no longer fell.
+    system does not tell. `tail`: the 95th percentile, None of too few times. `stable`: the warm-up ended because the
+    times no longer fell.
     """
 
     model: str
     latency: Estimate
-    tail: Estimate
+    tail: Estimate | None
     throughput: Estimate
     samples: int
     load: Spread

@@ -25,6 +25,7 @@ from onnxprune.report.figures import (
     memory_text,
     rate_text,
     ratio_text,
+    seconds_text,
     share_text,
     time_text,
     unresolved_text,
@@ -130,7 +131,8 @@ def _setting(found: SettingResult, sizes: dict[str, int]) -> list[Block]:
 
 
 def _speed(found: Measurement) -> tuple[str, ...]:
-    return (found.model, time_text(found.latency), time_text(found.tail), rate_text(found.throughput))
+    tail = "too few times" if found.tail is None else time_text(found.tail)
+    return (found.model, time_text(found.latency), tail, rate_text(found.throughput))
 
 
 def _start(found: Measurement, size_bytes: int) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ def _start(found: Measurement, size_bytes: int) -> tuple[str, ...]:
 def _outliers(found: Measurement) -> str:
     one: Outliers = found.outliers
     together = "" if found.inferences == 1 else f" of {found.inferences} inferences each"
-    slowest = f"the slowest took {one.slowest_s * 1e3:.3g} ms, in round {one.slowest_round}"
+    slowest = f"the slowest took {seconds_text(one.slowest_s)}, in round {one.slowest_round}"
     count = f"{one.mild + one.severe} of {plural(found.timed, 'time')}{together} are outliers ({one.severe} far out)"
     return f"{found.model}: {count}, {slowest}; {plural(found.warmup, 'inference')} to warm up"
 

@@ -68,7 +68,7 @@ def _measurement(found: Measurement) -> Document:
         "model": found.model,
         "samples_count": found.samples,
         "latency": _seconds(found.latency),
-        "p95": _seconds(found.tail),
+        "p95": None if found.tail is None else _seconds(found.tail),
         "throughput": {"median_samples_per_s": rate.value, "interval_samples_per_s": [rate.low, rate.high]},
         "load": _spread(found.load, "s"),
         "first_run": _spread(found.first_run, "s"),

@@ -17,6 +17,12 @@ def time_text(found: Estimate | Spread) -> str:
     return _figure(found, scale, unit)
 
 
+def seconds_text(seconds: float) -> str:
+    """One observation, exact as far as the clock is: "52.1 ms"."""
+    unit, scale = next((one for one in _TIMES if seconds >= one[1]), _TIMES[-1])
+    return f"{seconds / scale:.{_decimals(seconds / scale)}f} {unit}"
+
+
 def memory_text(found: Spread | None) -> str:
     """Bytes: "60.3 MB (60.2-60.4)"; "unknown" where the system does not tell."""
     if found is None:

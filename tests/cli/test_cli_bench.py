@@ -13,16 +13,15 @@ QUICK = ("--runs", "6", "--threads", "1")
 
 
 def test_one_document_also_if_the_gate_fails(call: Call, document: Document, folder: Path) -> None:
-    """A batch of 1 against one of 512: an earlier result of the one as the baseline of the other, by hand."""
+    """The baseline is an earlier result, made a hundred times faster by hand."""
     first = document("bench", "digits.onnx", *QUICK, "--export-json", "earlier.json", "--export-markdown", "r.md")
     check(first)
     assert json.loads((folder / "earlier.json").read_text()) == first
     shown = (folder / "r.md").read_text()
     assert shown.startswith("## 1 model, ") and "| `digits.onnx` |" in shown
     for measured in first["settings"][0]["measurements"]:
-        for name in ("latency", "p95"):
-            entry = measured[name]
-            entry["median_s"], entry["interval_s"] = entry["median_s"] / 100, [x / 100 for x in entry["interval_s"]]
+        entry = measured["latency"]
+        entry["median_s"], entry["interval_s"] = entry["median_s"] / 100, [x / 100 for x in entry["interval_s"]]
     (folder / "faster.json").write_text(json.dumps(first))
     arguments = ("bench", "digits.onnx", *QUICK, "--baseline", "faster.json", "--fail-above", "5%")
     failed = call(*arguments, "--format", "json", code=1)
