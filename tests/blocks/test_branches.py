@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import helper
 
 from onnxprune.branches import find_branches
@@ -70,6 +72,26 @@ def test_every_set_of_blocks_is_masked_equivalent(fill: Fill) -> None:
             assert all(not n.outputs or set(n.outputs) & read for n in graph.nodes), "a node that nobody reads"
             assert costs.parameters(keep) == cost.parameters(graph) < cost.parameters(trace.graph)
             assert costs.macs(keep) == cost.total(graph, infer(graph, trace.facts.symbols))[0]
+
+
+@settings(max_examples=40, derandomize=True, database=None, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=4, max_size=8), st.integers(0, 255))
+def test_random_networks_of_sums(steps: list[tuple[bool, int]], chosen: int) -> None:
+    """Layers and sums with any earlier value: whatever may leave, leaves as the masked original says."""
+    net = Net()
+    values = [net.stem(4)]
+    for is_sum, back in [(False, 0), (True, 1), *steps]:
+        other = values[max(len(values) - 1 - back, 0)]
+        if is_sum and other != values[-1]:
+            values.append(net.add(other, values[-1]))
+        else:
+            values.append(net.conv(net.relu(values[-1]), 4))
+    net.head(values[-1])
+    trace = trace_model(load(net.model()), units="blocks")
+    names = [branch.name for _, branch in trace.removable_branches]
+    keep, smaller = without(trace, *(name for k, name in enumerate(names) if chosen >> k & 1))
+    told_apart, _ = compare(trace, keep, smaller)
+    assert told_apart or keep.all()
 
 
 def test_the_outer_block_takes_the_inner_one_along() -> None:

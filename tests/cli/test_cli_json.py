@@ -25,6 +25,8 @@ CALLS = {
     "inspect": ("inspect", "digits.onnx"),
     "inspect --groups": ("inspect", "digits.onnx", "--groups"),
     "inspect --layers": ("inspect", "digits.onnx", "--layers"),
+    "inspect --units blocks": ("inspect", "digits.onnx", "--units", "blocks"),
+    "shrink --units blocks": ("shrink", "digits.onnx", "--units", "blocks", "--target", "macs=60%"),
     "inspect --why": ("inspect", "digits.onnx", "--why", "classifier"),
     "verify": ("verify", "digits.onnx", "small.onnx"),
     "diff": ("diff", "digits.onnx", "small.onnx"),
