@@ -47,6 +47,7 @@ from onnxprune.summaries import (
     proof_summary,
     summary,
     summary_of,
+    with_size,
 )
 from onnxprune.trace import Trace, trace_model
 
@@ -136,7 +137,7 @@ def shrink(
         if data is not None:
             clock.start("capture")
             found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
-        run = Run(traced, request, plan, found, gate, threads, clock)
+        run = Run(traced, request, plan, found, gate, threads, clock, destination, external_data)
         search = gate is not None and max_drop is not None and ratio is None and target is None and plan is None
         choice = largest_within(run) if search else plan_and_cut(run)
         result = outcome(source, choice, run)
@@ -159,6 +160,7 @@ def shrink(
             metric=gate.summary() if gate else None,
             written=done.written,
             calibration=calibration_summary(found),
+            target=with_size(result.target, done.written),
             seconds=clock.finish(),
         )
 

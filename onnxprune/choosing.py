@@ -12,7 +12,7 @@ With a target, local is the smallest share that meets it, and least error is lea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,21 +23,20 @@ from onnxprune.allocate.by_cost import Curve as Priced
 from onnxprune.allocate.by_cost import by_cost
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.allocate.widths import keep_mask, removal_order
+from onnxprune.budget import Budget, OutOfReach
 from onnxprune.capture.batches import first_samples
 from onnxprune.choose import Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
 from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
 from onnxprune.curves import Curve, by_criterion, by_order, judged_curves
-from onnxprune.cut.planned_cost import PlannedCost
-from onnxprune.errors import UsageError
 from onnxprune.reselect import reselect
 from onnxprune.score.registry import FloatArray
 from onnxprune.sensitivity import output_errors, rescaled
-from onnxprune.target import Target
-from onnxprune.trace.groups import Trace
+from onnxprune.trace.groups import Group, Trace
 
 NO_READER = "no layer with a plain weight reads it, so nothing could make up for it"
 TRIALS = (0.25, 0.5)  # shares of a group at which the effect on the outputs is measured
 JUDGED = 64  # samples on which it is
+SHARES = 128  # that are tried one after the other
 LARGEST_RATIO, PRECISION = 1.0 - 1e-9, 1e-7
 
 
@@ -45,41 +44,64 @@ def select(
     trace: Trace,
     options: Options,
     batches: Batches | None,
-    target: Target | None,
+    budget: Budget | None,
     *,
     held_out: int = 0,
     threads: int = 0,
     progress: Steps | None = None,
 ) -> Selection:
-    """See the table above. `options.ratio` has no effect with a target. Raises UsageError.
+    """See the table above. `options.ratio` has no effect with a budget. Raises UsageError.
 
     On the last `held_out` of the batches it is judged what an error in a layer does to the outputs.
     """
     check_ratio(options.ratio)
     if batches is not None and (family(options.criterion) == CONSUMERS or options.scope == "global"):
-        return _by_error(trace, options, batches, held_out, target, threads, progress)
+        return _by_error(trace, options, batches, held_out, budget, threads, progress)
     ranking = _ranked(trace, options, batches, threads, progress)
-    return allocate(trace, options, ranking) if target is None else _to_target(trace, options, ranking, target)
+    return allocate(trace, options, ranking) if budget is None else _to_target(trace, options, ranking, budget)
 
 
 def _ranked(trace: Trace, options: Options, batches: Batches | None, threads: int, progress: Steps | None) -> Ranking:
     return ranked(trace, options, lambda g: scores_of(trace, g, options, batches, threads=threads, progress=progress))
 
 
-def _to_target(trace: Trace, options: Options, ranking: Ranking, target: Target) -> Selection:
-    """The smallest share that meets the target, by bisection."""
-    cost = _Cost(trace, target)
+def _to_target(trace: Trace, options: Options, ranking: Ranking, budget: Budget) -> Selection:
+    """The smallest share that meets the target."""
+
+    def keep_of(found: Selection) -> NDArray[np.bool_]:
+        return _keep(trace, found.groups, found.keep)
+
+    def cost(found: Selection) -> float:
+        return budget.cost(keep_of(found))
+
+    return budget.settle(lambda limit: _smallest(trace, options, ranking, budget, cost, limit), keep_of)
+
+
+def _smallest(
+    trace: Trace,
+    options: Options,
+    ranking: Ranking,
+    budget: Budget,
+    cost: Callable[[Selection], float],
+    limit: float,
+) -> Selection:
+    """The smallest share whose cost is within the limit: by bisection, or one after the other."""
+    if budget.stepped:
+        for number in range(SHARES):
+            found = allocate(trace, replace(options, ratio=number / SHARES), ranking)
+            if cost(found) <= limit:
+                return found
     low, high = 0.0, LARGEST_RATIO
     found = allocate(trace, replace(options, ratio=low), ranking)
-    if cost.of(found) <= cost.limit:
+    if cost(found) <= limit:
         return found
     found = allocate(trace, replace(options, ratio=high), ranking)
-    if cost.of(found) > cost.limit:
-        raise cost.out_of_reach(cost.of(found))
+    if cost(found) > limit:
+        raise OutOfReach(budget, cost(found))
     while high - low > PRECISION:
         middle = (low + high) / 2
         attempt = allocate(trace, replace(options, ratio=middle), ranking)
-        if cost.of(attempt) <= cost.limit:
+        if cost(attempt) <= limit:
             found, high = attempt, middle
         else:
             low = middle
@@ -91,7 +113,7 @@ def _by_error(
     options: Options,
     batches: Batches,
     held_out: int,
-    target: Target | None,
+    budget: Budget | None,
     threads: int,
     progress: Steps | None,
 ) -> Selection:
@@ -100,10 +122,10 @@ def _by_error(
     entries, removals = ranking.entries, [c.removal for c in curves]
     if options.scope == "global":
         felt = _felt(trace, curves, batches, held_out, threads, progress)
-        counts = _least_error(trace, ranking, felt, options.ratio, target)
+        counts = _least_error(trace, ranking, felt, options.ratio, budget)
         masks = tuple(keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True))
-    elif target is not None:
-        masks = _to_target(trace, options, ranking, target).keep
+    elif budget is not None:
+        masks = _to_target(trace, options, ranking, budget).keep
     else:
         masks = allocate(trace, options, ranking).keep
     if family(options.criterion) == CONSUMERS:
@@ -162,7 +184,7 @@ def _felt(
 
 
 def _least_error(
-    trace: Trace, ranking: Ranking, errors: Sequence[FloatArray], ratio: float, target: Target | None
+    trace: Trace, ranking: Ranking, errors: Sequence[FloatArray], ratio: float, budget: Budget | None
 ) -> list[int]:
     """How many units each group loses: at least cost for the target, or the share `ratio` of all units together."""
     entries = ranking.entries
@@ -171,45 +193,35 @@ def _least_error(
         for e, error in zip(entries, errors, strict=True)
     ]
     most = [int(c.allowed.max()) for c in curves]
-    if target is None:
+    if budget is None:
         units = sum(e.size for e in entries)
         left = float(units - math.floor(ratio * units + 1e-9))
         found = by_cost(curves, lambda counts: float(units - sum(counts)), left)
         return most if found is None else found
-    cost = _Cost(trace, target)
-    found = by_cost(curves, lambda counts: cost.removing(ranking, counts), cost.limit)
-    if found is None:
-        raise cost.out_of_reach(cost.removing(ranking, most))
-    return found
+
+    def masks(counts: Sequence[int]) -> list[NDArray[np.bool_]]:
+        return [keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True)]
+
+    def cost(counts: Sequence[int]) -> float:
+        return budget.cost(_keep(trace, ranking.groups, masks(counts)))
+
+    def within(limit: float) -> list[int]:
+        found = by_cost(curves, cost, limit, stepped=budget.stepped)
+        if found is None:
+            raise OutOfReach(budget, cost(most))
+        return found
+
+    return budget.settle(
+        within, lambda counts: _keep(trace, ranking.groups, even_blocks(trace, ranking.groups, masks(counts), {}))
+    )
 
 
-class _Cost:
-    """What a choice would cost in the unit of a target."""
-
-    def __init__(self, trace: Trace, target: Target) -> None:
-        self._everything = np.ones(trace.unit_count, bool)
-        planned = PlannedCost(trace)
-        self._measure = planned.macs if target.kind == "macs" else planned.parameters
-        self.limit = target.limit(self._measure(self._everything))
-        self._kind = target.kind
-
-    def of(self, selection: Selection) -> float:
-        keep = self._everything.copy()
-        for group, mask in zip(selection.groups, selection.keep, strict=True):
-            keep[group.units] = mask
-        return float(self._measure(keep))
-
-    def removing(self, ranking: Ranking, counts: Sequence[int]) -> float:
-        keep = self._everything.copy()
-        for group, one, count in zip(ranking.groups, ranking.entries, counts, strict=True):
-            keep[group.units] = keep_mask(one, one.size - count)
-        return float(self._measure(keep))
-
-    def out_of_reach(self, least: float) -> UsageError:
-        return UsageError(
-            f"the target {self._kind} <= {self.limit:.4g} is out of reach: removing all that may go leaves {least:.4g}",
-            hint="Raise the target, or lower --min-keep or --multiple-of.",
-        )
+def _keep(trace: Trace, groups: Sequence[Group], masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """The masks of the groups over all units, (unit_count,)."""
+    keep = np.ones(trace.unit_count, bool)
+    for group, mask in zip(groups, masks, strict=True):
+        keep[group.units] = mask
+    return keep
 
 
 def _without(size: int, gone: NDArray[np.int64]) -> NDArray[np.bool_]:

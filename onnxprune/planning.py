@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.blocks import select_blocks
+from onnxprune.budget import Budget
+from onnxprune.budgets import bytes_written, open_budget, open_meter, target_summary
 from onnxprune.choose import Selection, on_groups_of
 from onnxprune.choosing import select
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
 from onnxprune.errors import VerificationError
+from onnxprune.latency.meter import Meter
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.search import strongest
 from onnxprune.mend import mend
@@ -20,9 +27,9 @@ from onnxprune.model.load import Model
 from onnxprune.plan import Plan, keep_of, of_masks
 from onnxprune.provenance import record
 from onnxprune.request import Request
-from onnxprune.results import ShrinkResult
+from onnxprune.results import ShrinkResult, TargetSummary
 from onnxprune.samples import Samples
-from onnxprune.summaries import block_changes, calibration_summary, changes, summary, target_summary
+from onnxprune.summaries import block_changes, calibration_summary, changes, summary
 from onnxprune.trace import Trace
 
 MAX_ATTEMPTS = 20
@@ -40,6 +47,8 @@ class Run:
     gate: Gate | None
     threads: int
     clock: Clock
+    output: Path | None = None
+    external_data: Any = "auto"
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Choice:
     selection: Selection | None
     smaller: Model
     keep: NDArray[np.bool_]
+    target: TargetSummary | None = None
 
 
 def plan_and_cut(run: Run) -> Choice:
@@ -60,10 +70,18 @@ def plan_and_cut(run: Run) -> Choice:
     """
     unpinned, traced = run.traced, replace(run.traced)
     refused = False
+    meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads))
+    budget: Budget | None = None
     for _ in range(MAX_ATTEMPTS):
         selection = None
         if run.plan is None:
-            selection = _select(traced, run)
+            try:
+                budget = _budget(traced, run, meter)
+                selection = _select(traced, run, budget)
+            except CutError as refusal:  # of a choice that was tried
+                traced.pin_node(refusal.node, str(refusal))
+                refused = True
+                continue
             if refused:
                 selection = on_groups_of(unpinned, traced, selection)
             recorded = run.request.recorded(None if run.samples is None else run.samples.count)
@@ -80,7 +98,8 @@ def plan_and_cut(run: Run) -> Choice:
         keep = keep_of(planned, unpinned)
         run.clock.start("cut")
         try:
-            return Choice(unpinned, planned, selection, cut(unpinned, keep), keep)
+            smaller = cut(unpinned, keep)
+            return Choice(unpinned, planned, selection, smaller, keep, target_summary(run.request, budget, keep))
         except CutError as refusal:
             if run.plan is not None:
                 raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
@@ -123,16 +142,28 @@ def repaired(run: Run, choice: Choice) -> Model:
     return made[0]
 
 
-def _select(traced: Trace, run: Run) -> Selection:
+def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | None:
+    """What the target allows. For one in time the layers are measured now."""
+    request = run.request
+    if request.target is None:
+        return None
+    run.clock.start("measure")
+    options = request.recorded(None if run.samples is None else run.samples.count)
+
+    def written(keep: NDArray[np.bool_]) -> int:
+        return bytes_written(traced, keep, options, request.repair, run.output, run.external_data)
+
+    return open_budget(traced, request.target, meter, written)
+
+
+def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
     samples, request = run.samples, run.request
     run.clock.start("plan" if samples is None else "capture")
     batches = None if samples is None else samples.batches
     steps = run.clock.steps("plan")
     held_out = 0 if samples is None else samples.held_out
     chooser = select_blocks if traced.units_mode == "blocks" else select
-    return chooser(
-        traced, request.options, batches, request.target, held_out=held_out, threads=run.threads, progress=steps
-    )
+    return chooser(traced, request.options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
 
 
 def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
@@ -152,7 +183,7 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         (),
         {},
         (*source.notes, *(samples.notes if samples else ())),
-        None if request is None else target_summary(traced, request.target, request.target_text, choice.keep),
+        choice.target,
         calibration_summary(samples),
         blocks=block_changes(traced, choice.selection, planned),
     )

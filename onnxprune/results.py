@@ -225,13 +225,14 @@ class CalibrationSummary:
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """What was asked of the cost (`macs=50%`), and what the plan leaves of it."""
+    """What was asked of a cost (a count, bytes, seconds), what the plan leaves, and what was `measured` (see budgets)."""
 
     asked: str
     kind: str
     limit: float
-    before: int
-    planned: int
+    before: float
+    planned: float
+    measured: float | None = None
 
 
 @dataclass(frozen=True)

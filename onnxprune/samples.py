@@ -123,7 +123,7 @@ def files_of(data: Any) -> tuple[Path, ...]:
 
 def bytes_per_sample(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """What a sample of these input shapes takes while two networks are walked, as far as shapes are known."""
-    facts = _facts_for(trace, shapes)
+    facts = facts_for(trace, shapes)
     sizes = {key: _bytes(facts, key) for key in facts.shapes}
     return 2 * _most_alive(trace.graph, sizes) + 2 * max(
         (size for key, size in sizes.items() if key not in trace.graph.constants), default=0
@@ -161,7 +161,7 @@ def _largest(data: Calibration) -> dict[str, tuple[int, ...]]:
     return max((data.shapes(k) for k in numbers), key=lambda s: sum(math.prod(shape) for shape in s.values()))
 
 
-def _facts_for(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> Facts:
+def facts_for(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> Facts:
     """Facts for inputs of these shapes: those of the trace where they are the same."""
     if all(trace.facts.inputs.get(name) == shape for name, shape in shapes.items()):
         return trace.facts

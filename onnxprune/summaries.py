@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from onnxprune.branches.vanish import orphans, vanishing
 from onnxprune.choose import Selection
-from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.model import cost
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts, infer
@@ -29,7 +27,6 @@ from onnxprune.results import (
 )
 from onnxprune.samples import Samples
 from onnxprune.system import peak_memory_bytes
-from onnxprune.target import Target
 from onnxprune.trace import Group, Trace
 
 
@@ -139,16 +136,11 @@ def proof_summary(proof: Proof) -> ProofSummary:
     )
 
 
-def target_summary(
-    traced: Trace, target: Target | None, asked: str | None, keep: NDArray[np.bool_]
-) -> TargetSummary | None:
-    """What a target allowed, and what keeping `keep` leaves."""
-    if target is None or asked is None:
-        return None
-    planned = PlannedCost(traced)
-    measure = planned.macs if target.kind == "macs" else planned.parameters
-    before = measure(np.ones(traced.unit_count, bool))
-    return TargetSummary(asked, target.kind, target.limit(before), before, measure(keep))
+def with_size(target: TargetSummary | None, written: Sequence[Path]) -> TargetSummary | None:
+    """With the bytes of the files that were written, if the target is in bytes."""
+    if target is None or target.kind != "size":
+        return target
+    return replace(target, measured=float(sum(path.stat().st_size for path in written)))
 
 
 def calibration_summary(samples: Samples | None) -> CalibrationSummary | None:

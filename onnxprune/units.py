@@ -12,6 +12,7 @@ from onnxprune.errors import UsageError
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?\s*([A-Za-z]*)\s*", re.ASCII)
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(s|ms|us|µs)\s*", re.ASCII)
 _DECIMAL = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MAX = (1 << 63) - 1
 
@@ -53,6 +54,12 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def format_latency(seconds: float) -> str:
+    """A short time with three digits: "4.21 ms", "85.3 us"."""
+    unit, factor = ("us", 1e6) if seconds < 0.9995e-3 else ("ms", 1e3) if seconds < 0.9995 else ("s", 1.0)
+    return f"{seconds * factor:.3g} {unit}"
 
 
 def format_ratio(ratio: float) -> str:
@@ -116,6 +123,18 @@ def parse_count(text: str | int, unit: str = "") -> int:
     if found is None:
         raise UsageError(f"not a number of {unit or 'things'}: {text!r}", hint="Give a number such as 300M or 1.8G.")
     return found
+
+
+_TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+
+
+def parse_duration(text: str) -> float:
+    """A time in seconds: "4ms", "0.5 s", "250us"; above zero. Raises UsageError for anything else."""
+    match = _DURATION.fullmatch(text)
+    value = float(match[1]) * _TIMES[match[2]] if match else 0.0
+    if value <= 0:
+        raise UsageError(f"not a time: {text!r}", hint="Give it with its unit: 4ms, 250us or 0.1s.")
+    return value
 
 
 def _parse(text: str | int, unit: str) -> int | None:

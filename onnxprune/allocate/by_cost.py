@@ -6,13 +6,14 @@ sum_g e_g(k_g) subject to cost(k) <= target is a knapsack; its Lagrangian splits
     k_g(price) = argmin_k  e_g(k) - price * c_g * k,
 
 with c_g the cost that one unit of the group is worth. Costs multiply (in times out), so c_g is measured again at the
-widths found, a few times; the price is bisected on the true cost.
+widths found, a few times; the price is bisected on the true cost. Where the cost goes in steps (time: kernels work on
+several channels at once), c_g * k is what k removals save, for every k.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 CostFunction = Callable[[Sequence[int]], float]
 ROUNDS, BISECTIONS = 4, 40
+MOST_COUNTS = 64  # of a group, whose costs are measured one by one
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,14 @@ class Curve:
     allowed: NDArray[np.int64]
 
 
-def by_cost(curves: Sequence[Curve], cost: CostFunction, target: float) -> list[int] | None:
-    """Removals per group with cost(removals) <= target, or None if even removing all that is allowed is too little."""
+def by_cost(curves: Sequence[Curve], cost: CostFunction, target: float, *, stepped: bool = False) -> list[int] | None:
+    """Removals per group with cost(removals) <= target, or None if even removing all that is allowed is too little.
+
+    `stepped`: whether the cost goes in steps, and may even rise where a unit leaves.
+    """
     most = [int(c.allowed.max()) for c in curves]
+    if stepped:
+        curves = [_thinned(curve) for curve in curves]
     if cost([0] * len(curves)) <= target:
         return [0] * len(curves)
     if cost(most) > target:
@@ -41,8 +48,12 @@ def by_cost(curves: Sequence[Curve], cost: CostFunction, target: float) -> list[
     counts, best = [m // 2 for m in most], most
     best_error = np.inf
     for _ in range(ROUNDS):
-        worth = _worth(curves, cost, counts)
-        counts = _bisect(curves, worth, cost, target, most)
+        if stepped:
+            saved = _saved(curves, cost, counts)
+        else:
+            worth = _worth(curves, cost, counts)
+            saved = [c * curve.allowed.astype(np.float64) for curve, c in zip(curves, worth.tolist(), strict=True)]
+        counts = _bisect(curves, saved, cost, target, most)
         error = sum(float(c.errors[k]) for c, k in zip(curves, counts, strict=True))
         if error < best_error:
             best, best_error = counts, error
@@ -63,14 +74,31 @@ def _worth(curves: Sequence[Curve], cost: CostFunction, counts: list[int]) -> Fl
     return np.maximum(result, 0.0)
 
 
+def _thinned(curve: Curve) -> Curve:
+    """At most about MOST_COUNTS removals, those that leave rounder numbers."""
+    n, unit = len(curve.errors) - 1, 1
+    while len(found := curve.allowed[((n - curve.allowed) % unit == 0) | (curve.allowed == 0)]) > MOST_COUNTS:
+        unit *= 2
+    return replace(curve, allowed=np.union1d(found, curve.allowed[-1:]))
+
+
+def _saved(curves: Sequence[Curve], cost: CostFunction, counts: list[int]) -> list[FloatArray]:
+    """What every allowed number of removals of a group saves, the others as in `counts`."""
+    result = []
+    for g, curve in enumerate(curves):
+        costs = np.array([cost([*counts[:g], int(k), *counts[g + 1 :]]) for k in curve.allowed])
+        result.append(costs[0] - costs)
+    return result
+
+
 def _bisect(
-    curves: Sequence[Curve], worth: FloatArray, cost: CostFunction, target: float, most: list[int]
+    curves: Sequence[Curve], saved: Sequence[FloatArray], cost: CostFunction, target: float, most: list[int]
 ) -> list[int]:
     low, high = 1e-30, 1e6
     best = most
     for _ in range(BISECTIONS * 2):
         price = float(np.sqrt(low * high))
-        counts = [_cheapest(curve, price * float(c)) for curve, c in zip(curves, worth, strict=True)]
+        counts = [_cheapest(curve, price * s) for curve, s in zip(curves, saved, strict=True)]
         if cost(counts) <= target:
             best, high = counts, price
         else:
@@ -80,6 +108,6 @@ def _bisect(
     return best
 
 
-def _cheapest(curve: Curve, price: float) -> int:
-    value = curve.errors[curve.allowed] - price * curve.allowed
+def _cheapest(curve: Curve, gain: FloatArray) -> int:
+    value = curve.errors[curve.allowed] - gain
     return int(curve.allowed[int(np.argmin(value))])

@@ -20,12 +20,12 @@ from onnxprune.allocate.groups import check_ratio
 from onnxprune.blocks.measure import OutputErrors
 from onnxprune.blocks.weights import energy
 from onnxprune.branches import Branch
+from onnxprune.budget import Budget
 from onnxprune.capture.batches import first_samples
 from onnxprune.choose import NO_SCORE, Options, Selection, matching
 from onnxprune.criteria import Batches, Steps
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import UsageError
-from onnxprune.target import Target
 from onnxprune.trace.groups import Trace
 
 JUDGED, FEWEST = 128, 32  # samples that errors are measured on: most and least
@@ -47,13 +47,13 @@ def select_blocks(
     trace: Trace,
     options: Options,
     batches: Batches | None,
-    target: Target | None,
+    budget: Budget | None,
     *,
     held_out: int = 0,
     threads: int = 0,
     progress: Steps | None = None,
 ) -> Selection:
-    """The blocks that leave: until `target` is met, or else the share `options.ratio` of those that may leave.
+    """The blocks that leave: until `budget` is met, or else the share `options.ratio` of those that may leave.
 
     Of `options`, `include` and `exclude` count, too. Errors are measured on the last `held_out` of the batches. Raises
     UsageError.
@@ -71,10 +71,15 @@ def select_blocks(
         errors = _Counted(OutputErrors(trace, few, threads).without, steps if again else len(free), progress)
         if not again:
             errors = _added(errors, list(free))
-    asked = _asked(trace, options, target, len(free))
-    gone = _greedy(trace, list(free), errors, asked)
-    keep = np.ones(trace.unit_count, bool)
-    keep[gone] = False
+    if budget is None:
+        gone = _greedy(trace, list(free), errors, _by_share(trace, options, len(free)))
+    else:
+        known = _remembered(errors)
+        gone = budget.settle(
+            lambda limit: _greedy(trace, list(free), known, _Asked(budget.cost, limit, False)),
+            lambda units: _without(trace, units),
+        )
+    keep = _without(trace, gone)
     left = trace.vanishing(keep)
     blocks = tuple(b.name for u, b in trace.removable_branches if not keep[u] or b.add in left)
     return Selection((), (), reasons, blocks)
@@ -131,19 +136,27 @@ def _added(errors: Errors, units: Sequence[int]) -> Errors:
     return lambda found: sum(alone[unit] for unit in found)
 
 
-def _asked(trace: Trace, options: Options, target: Target | None, count: int) -> _Asked:
-    if target is None:
-        branches = trace.removable_branches
+def _remembered(errors: Errors) -> Errors:
+    """Errors by the set of units: a target that is corrected asks again."""
+    found: dict[frozenset[int], float] = {}
 
-        def staying(keep: Bools) -> float:
-            gone = trace.vanishing(keep)
-            return float(sum(bool(keep[unit]) and branch.add not in gone for unit, branch in branches))
+    def error(units: Sequence[int]) -> float:
+        key = frozenset(units)
+        if key not in found:
+            found[key] = errors(units)
+        return found[key]
 
-        return _Asked(staying, len(branches) - math.floor(options.ratio * count + 1e-9), True)
-    planned = PlannedCost(trace)
-    cost = planned.macs if target.kind == "macs" else planned.parameters
-    limit = target.limit(cost(np.ones(trace.unit_count, bool)))
-    return _Asked(lambda keep: float(cost(keep)), limit, False)
+    return error
+
+
+def _by_share(trace: Trace, options: Options, count: int) -> _Asked:
+    branches = trace.removable_branches
+
+    def staying(keep: Bools) -> float:
+        gone = trace.vanishing(keep)
+        return float(sum(bool(keep[unit]) and branch.add not in gone for unit, branch in branches))
+
+    return _Asked(staying, len(branches) - math.floor(options.ratio * count + 1e-9), True)
 
 
 def _greedy(trace: Trace, free: Sequence[int], errors: Errors, asked: _Asked) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from onnxprune.branches.vanish import orphans
 from onnxprune.model.cost import macs_of
-from onnxprune.model.graph import Node
+from onnxprune.model.graph import Constant, Node
 from onnxprune.model.infer import Facts, Shape
+from onnxprune.model.tensors import payload_bytes
 from onnxprune.ops.atoms import Labels
 from onnxprune.trace.groups import Trace
 
@@ -46,15 +48,22 @@ class PlannedCost:
 
     def parameters(self, keep: Bools) -> int:
         """Elements of all constants; one that several layers share counts once, as its first layer cuts it."""
-        total, gone = 0, self._trace.vanishing(keep)
+        return sum(math.prod(shape) for _, shape in self._constants(keep))
+
+    def weight_bytes(self, keep: Bools) -> int:
+        """Bytes of their values."""
+        return sum(payload_bytes(constant.dtype, shape) for constant, shape in self._constants(keep))
+
+    def _constants(self, keep: Bools) -> Iterator[tuple[Constant, tuple[int, ...]]]:
+        """What stays, and in which shape."""
+        gone = self._trace.vanishing(keep)
         left = set(orphans(self._trace.graph, gone)) if gone else set()
         for key, constant in self._trace.graph.constants.items():
             if key in left or constant.node in gone:
                 continue
             use = self._uses[key]
             shape = constant.shape if use is None else self._input(*use, key, keep)
-            total += math.prod(int(size or 0) for size in shape)
-        return total
+            yield constant, tuple(int(size or 0) for size in shape)
 
     def _axes(self, key: str) -> list[Labels]:
         return self._trace.state.axes.get(key, [])

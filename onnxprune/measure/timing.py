@@ -81,6 +81,15 @@ def paired_ratio(times: Floats, of: int = 1, to: int = 0) -> float:
     return float(np.median(times[:, of] / times[:, to]))
 
 
+def undisturbed(times: Floats, size: int = 5) -> Floats:
+    """The least of each column over every `size` rounds, (rounds // size, models): of runs near each other those that
+    nothing else interrupted. On a busy machine longer runs are interrupted more often, which biases ratios of medians.
+    """
+    whole = len(times) // size
+    least: Floats = times[: whole * size].reshape(whole, size, -1).min(axis=1)
+    return least
+
+
 def timed_session(
     model: onnx.ModelProto | Path, threads: int = 0, *, profile: Path | None = None, provider: str = CPU
 ) -> Any:

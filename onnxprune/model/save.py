@@ -47,6 +47,12 @@ def write(
         return staged.commit()
 
 
+def written_bytes(model: Model, path: str | os.PathLike[str], *, external_data: ExternalDataMode = "auto") -> int:
+    """How many bytes `write` would write, the data file included. Raises OutputError."""
+    encoding = _encoding(model, Path(path), external_data)
+    return encoding.size + max((place.offset + place.length for place in encoding.places.values()), default=0)
+
+
 class Staged:
     """A written but not yet published model. `path` can be loaded; `commit` publishes; leaving removes the rest."""
 

@@ -220,13 +220,13 @@ def _layer(layer: LayerCost) -> Document:
 
 
 def _target(target: TargetSummary) -> Document:
-    return {
-        "asked": target.asked,
-        "kind": target.kind,
-        "limit_count": target.limit,
-        "before_count": target.before,
-        "planned_count": target.planned,
-    }
+    unit = {"size": "bytes", "latency": "s"}.get(target.kind, "count")
+    values = {"before": target.before, "planned": target.planned, "measured": target.measured}
+    whole = {key: value if value is None or unit == "s" else round(value) for key, value in values.items()}
+    if unit == "count":
+        del whole["measured"]
+    document: Document = {"asked": target.asked, "kind": target.kind, f"limit_{unit}": target.limit}
+    return {**document, **{f"{key}_{unit}": value for key, value in whole.items()}}
 
 
 def _calibration(found: CalibrationSummary) -> Document:

@@ -24,8 +24,17 @@ from onnxprune.results import (
     ReconstructionSummary,
     RepairSummary,
     ShrinkResult,
+    TargetSummary,
 )
-from onnxprune.units import format_bytes, format_count, format_percent, format_ratio, format_seconds, plural
+from onnxprune.units import (
+    format_bytes,
+    format_count,
+    format_latency,
+    format_percent,
+    format_ratio,
+    format_seconds,
+    plural,
+)
 
 _GROUPS = (
     Column("group", code=True),
@@ -146,11 +155,27 @@ def _planned(result: ShrinkResult) -> str:
     if result.asked_ratio is not None:
         text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
     if result.target is not None:
-        share = format_percent(result.target.planned / max(result.target.before, 1))
-        kind = _KINDS[result.target.kind]
-        text = f"{result.target.asked} asked, {share} of the {kind} left: ratio {format_ratio(result.reached_ratio)}"
+        text = f"{_target(result.target)}: ratio {format_ratio(result.reached_ratio)}"
     multiple = result.plan.options.get("multiple_of", 1)
     return text if multiple == 1 else f"{text} (multiple of {multiple})"
+
+
+def _target(target: TargetSummary) -> str:
+    """What was asked, and what is left by plan and by measurement."""
+    if target.kind in _KINDS:
+        left = format_percent(target.planned / max(target.before, 1))
+        return f"{target.asked} asked, {left} of the {_KINDS[target.kind]} left"
+    if target.kind == "size":
+        if target.measured is None:
+            return f"{target.asked} asked, {format_bytes(round(target.planned))} planned"
+        left = format_percent(target.measured / max(target.before, 1))
+        return f"{target.asked} asked, {format_bytes(round(target.measured))} written ({left})"
+    text = f"{target.asked} asked, {_latency(target.planned, target.before)} predicted"
+    return text if target.measured is None else f"{text}, {_latency(target.measured, target.before)} measured"
+
+
+def _latency(seconds: float, before: float) -> str:
+    return f"{format_latency(seconds)} ({format_percent(seconds / before)})"
 
 
 def _captured(found: CalibrationSummary) -> str:

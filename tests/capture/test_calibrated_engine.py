@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from onnxprune.allocate.by_cost import Curve, by_cost
+from onnxprune.budget import Counted
 from onnxprune.capture.features import input_rows, linear_layer, output_rows, positions_of
 from onnxprune.capture.walker import Walker
 from onnxprune.choose import Options
@@ -110,7 +111,7 @@ def test_allocation_meets_the_target_at_the_least_error() -> None:
 def test_calibrated_pruning_keeps_the_accuracy() -> None:
     """At half of the MACs: far better than the bare cut of the same plan, which is far better than nothing."""
     trace, feeds = digits(), batches()
-    selection = select(trace, Options(criterion="obs", scope="global"), feeds, parse_target("macs=50%"))
+    selection = select(trace, Options(criterion="obs", scope="global"), feeds, Counted(trace, parse_target("macs=50%")))
     keep = keep_of(of_masks(trace, selection.groups, selection.keep), trace)
     bare = cut(trace, keep)
     graph = build(bare)
@@ -131,4 +132,5 @@ def test_targets() -> None:
 
 def test_a_target_out_of_reach_says_so() -> None:
     with pytest.raises(UsageError, match="out of reach"):
-        select(digits(), Options(criterion="obd-output", scope="global"), batches(100), parse_target("macs=0.01%"))
+        budget = Counted(digits(), parse_target("macs=0.01%"))
+        select(digits(), Options(criterion="obd-output", scope="global"), batches(100), budget)

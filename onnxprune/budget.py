@@ -1,0 +1,111 @@
+"""A target as numbers: what a network that keeps some units costs, and how much that may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.cut.planned_cost import PlannedCost
+from onnxprune.errors import UsageError
+from onnxprune.target import Target
+from onnxprune.trace.groups import Trace
+from onnxprune.units import format_bytes, format_latency
+
+Bools = NDArray[np.bool_]
+Choice = TypeVar("Choice")
+ROUNDS = 6
+
+
+class Budget(Protocol):
+    """`cost` of what stays, (unit_count,) bool -> number, is to come down to `limit`, both in the unit of the kind."""
+
+    kind: str
+    before: float
+    limit: float
+    stepped: bool
+    """whether the cost may rise where a unit leaves"""
+
+    def cost(self, keep: Bools) -> float: ...
+
+    def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
+        """The choice that meets the target. `choose` finds one whose `cost` is at most its argument, or raises."""
+        ...
+
+
+class Counted:
+    """Multiply-accumulates or parameters: what is planned is what comes out."""
+
+    stepped = False
+
+    def __init__(self, trace: Trace, target: Target) -> None:
+        planned = PlannedCost(trace)
+        self._measure = planned.macs if target.kind == "macs" else planned.parameters
+        self.kind = target.kind
+        self.before = float(self._measure(np.ones(trace.unit_count, bool)))
+        self.limit = target.limit(self.before)
+
+    def cost(self, keep: Bools) -> float:
+        return float(self._measure(keep))
+
+    def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
+        return choose(self.limit)
+
+
+class OutOfReach(UsageError):
+    """Not even the removal of everything that may go meets the target: that leaves `least`."""
+
+    def __init__(self, budget: Budget, least: float) -> None:
+        shown = {"size": lambda n: format_bytes(round(n)), "latency": format_latency}.get(budget.kind, "{:.4g}".format)
+        super().__init__(
+            f"the target {budget.kind} <= {shown(budget.limit)} is out of reach: "
+            f"removing all that may go leaves {shown(least)}",
+            hint="Raise the target, or lower --min-keep or --multiple-of.",
+        )
+        self.least = least
+
+
+def aim(
+    asked: float,
+    choose: Callable[[float], Choice],
+    actual: Callable[[Choice], float],
+    *,
+    start: float,
+    below: float,
+    above: float = 0.0,
+    rounds: int = ROUNDS,
+) -> tuple[Choice, float]:
+    """A choice whose `actual` cost lies within asked * (1 - below, 1 + above), and that cost.
+
+    `choose` works by a prediction: its limit, `start` at first, is corrected by what came out, at most `rounds` times.
+    If none is within, then the largest one below, or the least.
+    """
+    limit, low, high = start, 0.0, np.inf  # limits that gave too little, too much
+    found: list[tuple[float, Choice]] = []
+    middle = asked * (1 + (above - below) / 2)
+    for _ in range(rounds):
+        try:
+            choice = choose(limit)
+        except OutOfReach as problem:
+            if limit >= problem.least:
+                raise
+            low, limit = limit, problem.least * (1 + 1e-9)  # the prediction may be wrong: the least that can be
+            continue
+        cost = actual(choice)
+        found.append((cost, choice))
+        if asked * (1 - below) <= cost <= asked * (1 + above):
+            break
+        if cost > asked:
+            high = min(high, limit)
+        else:
+            low = max(low, limit)
+        limit *= middle / cost
+        if not low < limit < high:
+            limit = (low + high) / 2
+        if not np.isfinite(limit) or high - low < 1e-6 * high:
+            break
+    fitting = [pair for pair in found if pair[0] <= asked * (1 + above)]
+    best = max(fitting, key=lambda pair: pair[0]) if fitting else min(found, key=lambda pair: pair[0])
+    return best[1], best[0]

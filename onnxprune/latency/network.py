@@ -1,0 +1,178 @@
+"""The time of a whole network for any choice: its layers by the table, the rest by its elements, scaled to what the
+original takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.errors import ModelError
+from onnxprune.latency.layers import Dims, Widths, signature, widths
+from onnxprune.latency.table import Layer, Table
+from onnxprune.model.graph import Node
+from onnxprune.model.infer import Facts
+from onnxprune.ops.atoms import Labels
+from onnxprune.trace.groups import Trace
+
+Bools = NDArray[np.bool_]
+LAYERS = frozenset(
+    {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The original on this machine: seconds of a run, and of all kernels of each operator together."""
+
+    whole: float
+    kernels: Mapping[str, float]
+
+
+class Sizes:
+    """Shapes of values after a choice. Axes that shrink together are counted once per choice."""
+
+    def __init__(self, trace: Trace, facts: Facts) -> None:
+        self._trace, self._facts = trace, facts
+        self._labels: list[NDArray[np.int64]] = []
+        self._numbers: dict[bytes, int] = {}
+
+    def value(self, key: str) -> Sequence[int] | None:
+        """Sizes of the axes; of those that may shrink -1 - their number. None if a size is unknown."""
+        return self._axes(self._facts.shapes.get(key), self._trace.state.axes.get(key, []))
+
+    def weight(self, node: Node, slot: int) -> Sequence[int] | None:
+        """The same for what a node reads."""
+        state, key = self._trace.state, node.inputs[slot]
+        axes = list(state.uses.get((node.index, slot)) or state.axes.get(key, []))
+        block = state.block_axes.get((node.index, slot))
+        if block is not None and axes:
+            axes[block.axis] = block.labels[0]
+        return self._axes(self._facts.shapes.get(key), axes)
+
+    def _axes(self, shape: Sequence[int | None] | None, axes: Sequence[Labels]) -> Sequence[int] | None:
+        if shape is None or any(size is None for size in shape):
+            return None
+        sizes = [int(size or 0) for size in shape]
+        if len(axes) != len(sizes):
+            return sizes
+        return [size if labels is None else self._number(labels) for size, labels in zip(sizes, axes, strict=True)]
+
+    def _number(self, labels: NDArray[np.int64]) -> int:
+        units = self._trace.table[labels].ravel()
+        if not units.any():
+            return len(units)
+        key = units.tobytes()
+        if key not in self._numbers:
+            self._numbers[key] = len(self._labels)
+            self._labels.append(units)
+        return -1 - self._numbers[key]
+
+    def counts(self, keep: Bools) -> list[int]:
+        """How much is left of every axis that may shrink."""
+        return [int(np.count_nonzero(keep[units])) for units in self._labels]
+
+
+def _dims(axes: Sequence[int], counts: Sequence[int]) -> Dims:
+    return tuple(size if size >= 0 else counts[-1 - size] for size in axes)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    node: Node
+    x: Sequence[int]
+    w: Sequence[int]
+    y: Sequence[int]
+    constant: bool
+
+    def widths(self, counts: Sequence[int]) -> Widths:
+        x, w, y = (_dims(axes, counts) for axes in (self.x, self.w, self.y))
+        return widths(self.node, x, w, y, self.constant)
+
+
+_Users = list[tuple[int, list[Dims]]]
+"""Nodes with the axes of their values, see `Sizes`."""
+
+
+def _work(users: _Users, counts: Sequence[int], gone: frozenset[int]) -> float:
+    """Elements that nodes read and write."""
+    return float(sum(math.prod(_dims(axes, counts)) for index, values in users if index not in gone for axes in values))
+
+
+class _Shared:
+    """Time that nodes share by their elements."""
+
+    def __init__(self, seconds: float, users: _Users, full: Sequence[int]) -> None:
+        self.seconds, self._users = seconds, users
+        self._whole = _work(users, full, frozenset())
+        self._alike = Counter(tuple(sorted(axes)) for _, values in users for axes in values)
+
+    def time(self, counts: Sequence[int], gone: frozenset[int]) -> float:
+        if gone:
+            return self.seconds * _work(self._users, counts, gone) / self._whole
+        now = sum(math.prod(_dims(axes, counts)) * times for axes, times in self._alike.items())
+        return self.seconds * now / self._whole
+
+
+class Network:
+    """`cost` (keep) in seconds. Layers are measured when it is made. Raises ModelError if none can be."""
+
+    def __init__(self, trace: Trace, facts: Facts, table: Table, profile: Profile) -> None:
+        self._trace, self._sizes = trace, Sizes(trace, facts)
+        found = [(node, self._timed(node, facts)) for node in trace.graph.nodes]
+        everything = np.ones(trace.unit_count, bool)
+        nothing = everything.copy()
+        nothing[1:] = False
+        full, least = self._sizes.counts(everything), self._sizes.counts(nothing)
+        self._layers: list[tuple[_Timed, Layer]] = []
+        for node, timed in found:
+            kind = None if timed is None else signature(trace.graph, facts, node)
+            if timed is None or kind is None:
+                continue
+            at = timed.widths(full)
+            free = tuple(a != b for a, b in zip(at, timed.widths(least), strict=True))
+            if any(size < 1 for size in at):
+                continue
+            try:
+                self._layers.append((timed, table.layer(kind, at, (free[0], free[1], free[2]))))
+            except ModelError:  # what the runtime does not do alone goes with the rest
+                continue
+        scale = min(profile.whole / max(sum(profile.kernels.values()), 1e-12), 1.0)
+        self._rest = [_Shared(scale * t, nodes, full) for t, nodes in self._others(profile.kernels, full)]
+        alone = sum(layer.time(timed.widths(full)) for timed, layer in self._layers)
+        in_layers = sum(seconds for kind, seconds in profile.kernels.items() if kind in LAYERS)
+        self._scale = scale * in_layers / alone if alone else 0.0
+        self._overhead = profile.whole - self._scale * alone - sum(one.seconds for one in self._rest)
+
+    def cost(self, keep: Bools) -> float:
+        counts, gone = self._sizes.counts(keep), self._trace.vanishing(keep)
+        layers = sum(layer.time(t.widths(counts)) for t, layer in self._layers if t.node.index not in gone)
+        rest = sum(one.time(counts, gone) for one in self._rest)
+        return self._overhead + self._scale * layers + rest
+
+    def _timed(self, node: Node, facts: Facts) -> _Timed | None:
+        if node.scope or signature(self._trace.graph, facts, node) is None:
+            return None
+        x, w, y = self._sizes.value(node.inputs[0]), self._sizes.weight(node, 1), self._sizes.value(node.outputs[0])
+        if x is None or w is None or y is None:
+            return None
+        return _Timed(node, x, w, y, node.inputs[1] in self._trace.graph.constants)
+
+    def _others(self, kernels: Mapping[str, float], full: Sequence[int]) -> list[tuple[float, _Users]]:
+        """Seconds of the other kernels, by operator, each with the values that its nodes read and write.
+
+        What the graph does not have (the runtime made it: conversions, fused nodes) goes with the layers.
+        """
+        nodes: dict[str, _Users] = {}
+        for node in self._trace.graph.nodes:
+            axes = [self._sizes.value(key) for key in node.outputs if key]
+            axes += [self._sizes.weight(node, slot) for slot, key in enumerate(node.inputs) if key]
+            nodes.setdefault(node.op_type, []).append((node.index, [tuple(a) for a in axes if a is not None]))
+        layers = [(t.node.index, [tuple(t.x), tuple(t.y)]) for t, _ in self._layers]
+        found = [(seconds, nodes.get(kind) or layers) for kind, seconds in kernels.items() if kind not in LAYERS]
+        return [(seconds, users) for seconds, users in found if _work(users, full, frozenset())]

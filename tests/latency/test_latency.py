@@ -1,0 +1,167 @@
+"""Times of choices. Where logic is tested, the table is artificial; the clock itself runs, but no time is asserted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+import onnxprune
+from onnxprune.allocate.by_cost import Curve, by_cost
+from onnxprune.budgets import Timed
+from onnxprune.choose import Options
+from onnxprune.choosing import select
+from onnxprune.latency.layers import Signature, Widths
+from onnxprune.latency.meter import Meter
+from onnxprune.latency.network import Network, Profile
+from onnxprune.latency.runtime import layer_times
+from onnxprune.latency.table import Layer, Table, sampled
+from onnxprune.measure.timing import Floats, interleaved, paired_ratio, undisturbed
+from onnxprune.model.load import load
+from onnxprune.target import parse_target
+from onnxprune.trace import Trace, trace_model
+from tests.builders import Net
+
+DIGITS = Path(__file__).resolve().parents[2] / "models" / "digits.onnx"
+FLOAT = 1
+
+
+def steps(signature: Signature, points: Sequence[Widths]) -> Floats:
+    """Four inputs and eight outputs at once, whatever there is of them; a fixed part besides."""
+    positions = math.prod(signature.rest) * max(math.prod(signature.kernel), 1)
+    return np.array([5e-6 + 1e-9 * positions * -(-k // 4) * -(-n // 8) * blocks for k, n, blocks in points])
+
+
+def conv(positions: int = 64) -> Signature:
+    return Signature("Conv", (), (1, positions), (3,), True, True, "Relu", FLOAT)
+
+
+def network(trace: Trace, whole: float = 0.01) -> Network:
+    kinds = {"Conv": 0.8 * whole, "MaxPool": 0.1 * whole, "ReorderInput": 0.05 * whole}
+    return Network(trace, trace.facts, Table(steps), Profile(whole, kinds))
+
+
+@pytest.mark.parametrize("full", [(16, 16, 1), (64, 96, 1), (40, 200, 1), (256, 250, 1), (1, 1, 144)])
+def test_the_table_knows_what_lies_between(full: Widths) -> None:
+    layer = Layer(conv(), full, (full[0] > 1, full[1] > 1, full[2] > 1), steps)
+    rng = np.random.default_rng(0)
+    for least, error in ((8, 0.15), (1000, 0.6)):  # coarser where hardly anything is left
+        for _ in range(100):
+            k, n, blocks = (int(rng.integers(max(size // least, 1), size + 1)) for size in full)
+            true = float(steps(conv(), [(k, n, blocks)])[0])
+            assert layer.time((k, n, blocks)) == pytest.approx(true, rel=error), (k, n, blocks)
+    assert layer.time(full) == float(steps(conv(), [full])[0])
+    assert layer.time((0, full[1], 1)) == 0
+
+
+def test_the_table_shows_steps_where_nothing_was_measured() -> None:
+    layer = Layer(conv(4096), (512, 512, 1), (True, True, True), steps)
+    asked = [w for w in range(321, 370) if w not in sampled(512)]
+    assert len(asked) > 40
+    for width in asked:
+        wider = layer.time((512, width + 1, 1)) / layer.time((512, width, 1))
+        assert (wider > 1.01) == (width % 8 == 0), width
+
+
+def test_the_original_takes_what_it_takes_and_less_takes_less() -> None:
+    trace = trace_model(load(DIGITS))
+    found, everything = network(trace), np.ones(trace.unit_count, bool)
+    assert found.cost(everything) == pytest.approx(0.01)
+    last = 0.01
+    for share in (0.25, 0.5, 0.75):
+        keep = everything.copy()
+        for group in trace.prunable:
+            keep[group.units[: int(share * group.size)]] = False
+        assert found.cost(keep) < last
+        last = found.cost(keep)
+    assert last > 0.0005, "what is not known to shrink stays"
+
+
+def test_times_of_all_kinds_of_layers() -> None:
+    """The runtime does each of them alone, at any widths, and its profile says which is which."""
+    depthwise: list[Widths] = [(1, 1, 8), (1, 1, 3)]
+    plain: list[Widths] = [(8, 16, 1), (3, 5, 1), (1, 1, 1)]
+    kinds = [
+        (Signature("Conv", (), (1, 8, 8), (3, 3), True, True, "Clip", FLOAT), plain),
+        (Signature("Conv", (), (1, 8, 8), (3, 3), False, True, "", FLOAT), [*depthwise, (4, 2, 3)]),
+        (Signature("ConvTranspose", (_ints("strides", [2, 2]),), (1, 8, 8), (2, 2), True, True, "Relu", FLOAT), plain),
+        (Signature("Gemm", (), (4,), (), True, True, "", FLOAT), plain),
+        (Signature("MatMul", (), (4,), (), False, True, "", FLOAT), plain),
+        (Signature("MatMul", (), (4,), (), False, False, "", FLOAT), [(8, 4, 2), (8, 4, 1)]),
+    ]
+    for signature, points in kinds:
+        times = layer_times(signature, points, 1)
+        assert times.shape == (len(points),) and (times > 0).all(), signature
+
+
+def _ints(name: str, values: list[int]) -> bytes:
+    return bytes(helper.make_attribute(name, values).SerializeToString(deterministic=True))
+
+
+def test_a_stepped_cost_is_cut_at_its_steps() -> None:
+    sizes = (64, 40, 24)
+    curves = [Curve(str(n), (np.arange(n + 1) / n) ** 1.5, np.arange(n)) for n in sizes]
+
+    def cost(counts: Sequence[int]) -> float:
+        return float(sum(-(-(n - k) // 8) for n, k in zip(sizes, counts, strict=True)))
+
+    counts = by_cost(curves, cost, 10, stepped=True)
+    assert counts is not None and cost(counts) <= 10
+    kept = [n - k for n, k in zip(sizes, counts, strict=True)]
+    assert all(width % 8 == 0 for width in kept), kept
+
+
+class Slow(Timed):
+    """On a machine on which everything takes 20 % more than predicted, and 1 ms."""
+
+    def __init__(self, trace: Trace, asked: str) -> None:
+        meter = Meter(trace, {"image": np.zeros((1, 1, 8, 8), np.float32)}, measure=steps)
+        meter.profile = Profile(0.01, {"Conv": 0.008, "MaxPool": 0.001})
+        super().__init__(trace, parse_target(asked), meter)
+
+    def time(self, keep: NDArray[np.bool_]) -> float:
+        return 0.001 + 1.2 * self.cost(keep)
+
+
+@pytest.mark.parametrize("asked", ["latency=50%", "latency=6ms"])
+def test_the_limit_is_corrected_by_what_was_measured(asked: str) -> None:
+    trace = trace_model(load(DIGITS))
+    budget = Slow(trace, asked)
+    found = select(trace, Options(criterion="l1", scope="global"), None, budget)
+    keep = np.ones(trace.unit_count, bool)
+    for group, mask in zip(found.groups, found.keep, strict=True):
+        keep[group.units] = mask
+    assert 0.9 * budget.limit <= budget.time(keep) <= 1.01 * budget.limit
+    assert budget.cost(keep) < 0.9 * budget.limit, "the prediction alone would have stopped earlier"
+
+
+def test_interleaved_times_are_paired() -> None:
+    calls: list[int] = []
+    times = interleaved([lambda: calls.append(0), lambda: calls.append(1)], 10)
+    assert times.shape == (10, 2) and (times > 0).all()
+    assert {0, 1} == set(calls)
+    disturbed = np.tile([[1.0, 2.0]], (10, 1))
+    disturbed[[1, 7]] *= 50, 1
+    disturbed[3, 0] = 30
+    assert undisturbed(disturbed).shape == (2, 2)
+    assert paired_ratio(undisturbed(disturbed)) == 2.0
+
+
+def test_a_real_model_is_timed_and_cut(tmp_path: Path) -> None:
+    """What was asked, predicted and measured is in the result and the plan; no time is asserted."""
+    net = Net(batch=1)
+    h = net.relu(net.conv(net.input(3, 24, 24), 24, name="a"))
+    h = net.relu(net.conv(h, 24, name="b"))
+    net.output(net.conv(h, 4, name="z"))
+    source = load(net.model())
+    result = onnxprune.shrink(source, tmp_path / "out.onnx", target="latency=80%", threads=1, repair="none")
+    target = result.target
+    assert target is not None and target.asked == "latency=80%" == result.plan.options["target"]
+    assert target.before > 0 and target.limit == pytest.approx(0.8 * target.before)
+    assert 0 < target.planned < target.before and target.measured is not None and target.measured > 0
+    assert result.plan.removed_count > 0 and result.written
