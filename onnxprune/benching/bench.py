@@ -230,5 +230,5 @@ def remarks(results: Sequence[SettingResult], machine: Environment) -> list[str]
         )
     few = min((result.rounds for result in results), default=6)
     if few < 6:
-        found.append(f"{few} rounds are too few for an interval of 95 %: those shown are at most the range")
+        found.append("fewer than 6 rounds are too few for an interval of 95 %: those shown are at most the range")
     return found

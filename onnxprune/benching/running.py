@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,16 @@ from onnxprune.benching.results import (
     SettingResult,
     Spread,
 )
-from onnxprune.benching.statistics import Floats, Ints, outliers, paired_ratio, quantile, resolution, spread, verdict
+from onnxprune.benching.statistics import (
+    Floats,
+    Ints,
+    outliers,
+    paired_ratio,
+    resolution,
+    spread,
+    time_quantile,
+    verdict,
+)
 from onnxprune.benching.tasks import run_job
 from onnxprune.errors import ModelError
 from onnxprune.model.graph import build
@@ -65,13 +75,15 @@ def _measurement(
 ) -> Measurement:
     """`times` (rounds, samples): seconds per inference."""
     flat, owners = times.ravel(), np.repeat(blocks, times.shape[1])
-    latency = quantile(flat, owners, 0.5, seed)
+    latency = time_quantile(flat, owners, 0.5, seed)
     samples, probes = candidate.fed[setting].samples, candidate.probes[setting]
     return Measurement(
         model=candidate.name,
         latency=latency,
-        tail=quantile(flat, owners, 0.95, seed) if len(flat) >= TAIL else None,
-        throughput=Estimate(samples / latency.value, samples / latency.high, samples / max(latency.low, 1e-9)),
+        tail=time_quantile(flat, owners, 0.95, seed) if len(flat) >= TAIL else None,
+        throughput=Estimate(
+            samples / latency.value, samples / latency.high, samples / latency.low if latency.low else math.inf
+        ),
         samples=samples,
         load=spread([p["load_s"] for p in probes]),
         first_run=spread([p["first_run_s"] for p in probes]),

@@ -23,6 +23,7 @@ MARGIN = 0.02
 """Models whose times differ by less than this share count as the same: two sessions of one file do differ so much."""
 RESAMPLES = 1000
 _CHUNK = 1 << 22  # elements that are resampled at once
+_LARGEST = 700.0  # whose exponential is finite
 _Z = 1.959963984540054
 
 
@@ -82,12 +83,19 @@ def widening(blocks: int) -> float:
 
 def paired_ratio(times: Floats, reference: Floats, blocks: Ints, seed: int = 0) -> Estimate:
     """Median of times / reference, round by round, (n,) each, and its interval, on logarithms."""
-    logs = quantile(np.log(times / reference), blocks, 0.5, seed)
-    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high))
+    return time_quantile(times / reference, blocks, 0.5, seed)
+
+
+def time_quantile(times: Floats, blocks: Ints, share: float, seed: int = 0) -> Estimate:
+    """`quantile` of what is positive, on logarithms: however wide, its interval stays above 0."""
+    logs = quantile(np.log(times), blocks, share, seed)
+    return Estimate(*(math.inf if x > _LARGEST else math.exp(x) for x in (logs.value, logs.low, logs.high)))
 
 
 def unpaired_ratio(now: Estimate, before: Estimate) -> Estimate:
     """The ratio of two independent estimates; the halves of the intervals add in squares, on logarithms."""
+    if min(now.low, before.low) <= 0 or not math.isfinite(max(now.high, before.high)):
+        return Estimate(now.value / before.value, 0.0, math.inf)
     middle = math.log(now.value / before.value)
     down = math.hypot(math.log(now.value / now.low), math.log(before.high / before.value))
     up = math.hypot(math.log(now.high / now.value), math.log(before.value / before.low))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onnxprune.benching.results import FASTER, Comparison, Estimate, Spread
-from onnxprune.units import format_percent
+from onnxprune.units import format_percent, plural
 
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 _COUNTS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
@@ -81,9 +81,9 @@ def _ratio_digits(value: float) -> int:
 
 def comparison_text(found: Comparison, threads: int) -> str:
     """The verdict on one model, in one line."""
-    how = f", {found.pairs} interleaved pairs" if found.paired else ""
+    how = f", {plural(found.pairs, 'interleaved pair')}" if found.paired else ", weaker: measured at another time"
     ratio = ratio_text(found.ratio, found.verdict)[:-1]
-    cores = f", {threads} thread{'s' if threads > 1 else ''})"
+    cores = f", {plural(threads, 'thread')})"
     return f"{found.verdict}: {found.model} against {found.reference}: {ratio}{how}{cores}"
 
 

@@ -155,6 +155,7 @@ def test_an_earlier_result_is_a_weaker_baseline(result: BenchResult, tmp_path: P
         baseline, [replace(result.settings[0], measurements=(replace(measured, latency=slower),))]
     )
     assert compared[0].comparisons[0].verdict == "slower" and not unknown_
+    assert "weaker: measured at another time" in plain(text.verdicts(replace(result, settings=tuple(compared))))
     other = replace(result.settings[0], setting=replace(result.settings[0].setting, threads=7))
     compared, unknown_ = against(baseline, [other])
     assert compared[0].comparisons == () and len(unknown_) == 2 and "7 threads" in unknown_[0]

@@ -15,6 +15,7 @@ from onnxprune.benching.statistics import (
     quantile,
     resolution,
     spread,
+    time_quantile,
     unpaired_ratio,
     verdict,
     widening,
@@ -66,6 +67,14 @@ def test_quantiles() -> None:
         quantile(np.zeros(0), np.zeros(0, int), 0.5)
 
 
+def test_intervals_of_times_stay_positive() -> None:
+    """Two blocks that differ a thousandfold: on the times themselves the widened interval would begin below 0."""
+    times, blocks = np.array([1.0] * 5 + [1000.0] * 5), np.arange(10) // 5
+    assert quantile(times, blocks, 0.9).low < 0 < time_quantile(times, blocks, 0.9).low
+    found = time_quantile(np.array([3.0]), np.zeros(1, int), 0.5)
+    assert (found.value, found.low, found.high) == (pytest.approx(3), 0.0, math.inf)
+
+
 def test_few_blocks_widen_the_interval() -> None:
     factors = [widening(count) for count in (2, 3, 6, 12, 1000)]
     assert factors == sorted(factors, reverse=True)
@@ -104,6 +113,7 @@ def test_unpaired_ratios_add_both_uncertainties() -> None:
     one = Estimate(2.0, 2.0 / 1.1, 2.0 * 1.1)
     found = unpaired_ratio(one, Estimate(1.0, 1.0, 1.0))
     assert (found.value, found.low, found.high) == pytest.approx((2.0, 2.0 / 1.1, 2.2))
+    assert unpaired_ratio(Estimate(2.0, 0.0, math.inf), one) == Estimate(1.0, 0.0, math.inf), "one round: unknown"
     both = unpaired_ratio(one, Estimate(1.0, 1 / 1.1, 1.1))
     assert both.low < found.low and both.high > found.high
     assert both.high == pytest.approx(2 * math.exp(math.sqrt(2) * math.log(1.1)))
