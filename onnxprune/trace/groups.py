@@ -81,7 +81,7 @@ class Trace:
         return frozenset(key for node in gone for key in node.outputs if key not in self.graph.fixed)
 
     def stand_ins(self, keep: NDArray[np.bool_]) -> dict[str, str]:
-        """Values of the network that keeps `keep` which take the place of a sum -> the (last) sum that each replaces."""
+        """Values of the network that keeps `keep` which take the place of a sum -> the last sum that each is."""
         found: dict[str, str] = {}
         root: dict[str, str] = {}
         for index, slot in self.removed_sums(keep).items():
