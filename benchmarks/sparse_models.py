@@ -7,7 +7,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 RESNET50 = ((64, 256, 3, 1), (128, 512, 4, 2), (256, 1024, 6, 2), (512, 2048, 3, 2))
-MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+MOBILENET_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 """ResNet: width, outputs, blocks, stride; MobileNet: expansion, outputs, blocks, stride."""
 
 
@@ -37,9 +45,7 @@ class Builder:
         weight = self.normal((count, depth, kernel, kernel), depth * kernel * kernel)
         bias = self.weight((self.random.standard_normal(count) * 0.1).astype(np.float32))
         pad, size = kernel // 2, [kernel, kernel]
-        return self.node(
-            "Conv", x, weight, bias, kernel_shape=size, strides=[stride] * 2, pads=[pad] * 4, group=group
-        )
+        return self.node("Conv", x, weight, bias, kernel_shape=size, strides=[stride] * 2, pads=[pad] * 4, group=group)
 
     def linear(self, x: str, depth: int, count: int) -> str:
         product = self.node("MatMul", x, self.normal((depth, count), depth))

@@ -13,4 +13,12 @@ const Kernels& kernels() {
   return kernels_base();
 }
 
+const Kernels& kernels_up_to(int columns) {
+#if defined(__x86_64__)
+  if (isa() >= Isa::kAvx512 && columns <= kernels_avx2().vector) return kernels_avx2();
+#endif
+  (void)columns;
+  return kernels();
+}
+
 }  // namespace onnxprune

@@ -26,14 +26,15 @@ struct SpmmTask {
 
 using Spmm = void (*)(const SpmmTask&);
 
-// One output plane of a depthwise convolution: out[y, x] = clip(bias + sum weight[i, j] * plane[y * sh + i * dh, ...]).
+// One output plane of a depthwise convolution: out[y, x] = clip(bias + sum of weight[i] * plane[y * row_stride +
+// x * stride + offset[i]]). Up to 8 * V * stride floats beyond the last one that is needed must be readable.
 struct DepthwiseTask {
-  const float* plane;    // padded, phase by phase (see planes.h)
-  const int32_t* offset; // of every tap, from the first output position
+  const float* plane;
+  const int32_t* offset;
   const float* weight;
-  int taps;
-  int rows, columns;     // of the output
-  size_t row_stride;     // of the plane
+  int taps, rows, columns, stride;
+  int dense;             // N where the taps are N x N neighbours and the stride is 1 on both axes, otherwise 0
+  size_t row_stride;
   float* out;
   float bias, low, high;
 };
@@ -67,6 +68,7 @@ struct Kernels {
   // y[r * stride + n] = panel[n * width + r]
   void (*transpose_out)(const float* panel, int width, int rows, int count, float* y, size_t stride);
   void (*depthwise)(const DepthwiseTask&);
+  void (*copy_rows)(const float* from, size_t from_stride, int rows, int count, float* to, size_t to_stride);
   // out[row] of one dense vector: index, value and start as in SpmmTask
   void (*spmv)(int block, const SpmmTask&);
 
@@ -87,5 +89,8 @@ const Kernels& kernels_avx512vnni();
 
 // Those for this processor.
 const Kernels& kernels();
+
+// Those for rows this short: where half a vector is enough, wide loads at any address only cross more cache lines.
+const Kernels& kernels_up_to(int columns);
 
 }  // namespace onnxprune
