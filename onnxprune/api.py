@@ -69,7 +69,7 @@ def shrink(
     aggregate: Any = "mean",
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    multiple_of: int = 1,
+    multiple_of: int | str = 1,
     min_keep: str | int | float = 1,
     units: str = "channels",
     data: Any = None,
@@ -88,8 +88,9 @@ def shrink(
     threads: int = 0,
     progress: ProgressCallback | None = None,
 ) -> ShrinkResult:
-    """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M" may be
-    left), or of the attention heads or residual blocks (`units`); prove the result, and write it to `out`.
+    """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M",
+    "size=10MB" may be left, or "latency=50%", "latency=4ms" as measured here with `threads`), or of the attention heads
+    or residual blocks (`units`); prove the result, and write it to `out`. `multiple_of="auto"` is measured here, too.
 
     `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
     Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by

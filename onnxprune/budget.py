@@ -73,16 +73,18 @@ def aim(
     actual: Callable[[Choice], float],
     *,
     start: float,
+    most: float,
     below: float,
     above: float = 0.0,
     rounds: int = ROUNDS,
 ) -> tuple[Choice, float]:
     """A choice whose `actual` cost lies within asked * (1 - below, 1 + above), and that cost.
 
-    `choose` works by a prediction: its limit, `start` at first, is corrected by what came out, at most `rounds` times.
+    `choose` works by a prediction: its limit, `start` at first, is corrected by what came out, at most `rounds` times,
+    up to `most`, the prediction for what needs no choice.
     If none is within, then the largest one below, or the least.
     """
-    limit, low, high = start, 0.0, np.inf  # limits that gave too little, too much
+    limit, low, high = start, 0.0, most * (1 + 1e-9)  # limits that gave too little, too much
     found: list[tuple[float, Choice]] = []
     middle = asked * (1 + (above - below) / 2)
     for _ in range(rounds):
@@ -101,10 +103,10 @@ def aim(
             high = min(high, limit)
         else:
             low = max(low, limit)
-        limit *= middle / cost
+        limit = min(limit * middle / cost, most)
         if not low < limit < high:
             limit = (low + high) / 2
-        if not np.isfinite(limit) or high - low < 1e-6 * high:
+        if high - low < 1e-6 * high:
             break
     fitting = [pair for pair in found if pair[0] <= asked * (1 + above)]
     best = max(fitting, key=lambda pair: pair[0]) if fitting else min(found, key=lambda pair: pair[0])

@@ -51,7 +51,7 @@ class Sized:
             keep = keep_of(choice)
             return self.before if keep.all() else float(self._written(keep))
 
-        found, size = aim(self.limit, choose, actual, start=self.limit, below=SIZE_BELOW)
+        found, size = aim(self.limit, choose, actual, start=self.limit, most=self.before, below=SIZE_BELOW)
         if size > self.limit:
             raise OutOfReach(self, size)
         return found
@@ -76,6 +76,7 @@ class Timed:
             choose,
             lambda choice: self.time(keep_of(choice)),
             start=self.limit,
+            most=self.before,
             below=LATENCY_BELOW,
             above=LATENCY_ABOVE,
             rounds=LATENCY_ROUNDS,

@@ -18,8 +18,10 @@ from onnxprune.choose import Selection, on_groups_of
 from onnxprune.choosing import select
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
+from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import VerificationError
 from onnxprune.latency.meter import Meter
+from onnxprune.latency.multiple import best_multiple
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.search import strongest
 from onnxprune.mend import mend
@@ -71,6 +73,7 @@ def plan_and_cut(run: Run) -> Choice:
     unpinned, traced = run.traced, replace(run.traced)
     refused = False
     meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads))
+    run = _with_multiple(run, meter)
     budget: Budget | None = None
     for _ in range(MAX_ATTEMPTS):
         selection = None
@@ -112,6 +115,7 @@ def largest_within(run: Run) -> Choice:
     """The largest ratio whose repaired result the gate lets pass. Raises GateError if there is none."""
     gate = run.gate
     assert gate is not None and gate.max_drop is not None
+    run = _with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))
     choices: dict[float, Choice] = {}
 
     def loss(ratio: float) -> float:
@@ -140,6 +144,16 @@ def repaired(run: Run, choice: Choice) -> Model:
     repair, seed = run.request.repair, run.request.options.seed
     made = mend(choice.traced, choice.keep, model, repair, run.samples, seed=seed, threads=run.threads, progress=steps)
     return made[0]
+
+
+def _with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:
+    """`--multiple-of auto` as a number, measured."""
+    if not run.request.auto_multiple or run.plan is not None:
+        return run
+    run.clock.start("measure")
+    seconds, macs = meter().network(run.traced).cost, PlannedCost(run.traced).macs
+    options = replace(run.request.options, multiple_of=best_multiple(run.traced, seconds, macs))
+    return replace(run, request=replace(run.request, options=options, auto_multiple=False))
 
 
 def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | None:

@@ -17,6 +17,7 @@ DEFAULT_RATIO = 0.5
 WITH_DATA, WITHOUT_DATA = "obs", "l1"
 BLOCK_ERROR, BLOCK_ENERGY = "block-error", "block-energy"  # how blocks are ranked, with and without data
 GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Request:
     repair: str
     target: Target | None = None
     target_text: str | None = None
+    auto_multiple: bool = False  # `options.multiple_of` is to be measured
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
@@ -62,7 +64,7 @@ def resolve(
     aggregate: Any,
     include: Sequence[str],
     exclude: Sequence[str],
-    multiple_of: int,
+    multiple_of: int | str,
     min_keep: str | int | float,
     seed: int,
     units: str = "channels",
@@ -92,17 +94,24 @@ def resolve(
         aggregate,
         tuple(include),
         tuple(exclude),
-        multiple_of,
+        _multiple(multiple_of),
         min_keep,
         seed,
     )
-    return Request(
-        options, _repair(repair, with_data, blocks), None if target is None else parse_target(target), target
-    )
+    wanted = None if target is None else parse_target(target)
+    return Request(options, _repair(repair, with_data, blocks), wanted, target, multiple_of == AUTO)
+
+
+def _multiple(asked: int | str) -> int:
+    if asked == AUTO:
+        return 1
+    if not isinstance(asked, int):
+        raise UsageError(f"--multiple-of is a number of channels, or {AUTO}, found {asked!r}")
+    return asked
 
 
 def _only_for_channels(
-    criterion: str | None, scope: str | None, normalise: Any, aggregate: Any, multiple_of: int, min_keep: Any
+    criterion: str | None, scope: str | None, normalise: Any, aggregate: Any, multiple_of: int | str, min_keep: Any
 ) -> None:
     """Blocks are ranked in one way only, and nothing is counted within them."""
     given = {

@@ -44,6 +44,19 @@ class DataSource(click.types.StringParamType):
         return ".py:" in value
 
 
+def multiple(value: str | int) -> int | str:
+    """The type of an option that takes a number of channels, or auto."""
+    if value == "auto":
+        return value
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise click.BadParameter(f"{value!r} is neither a number of at least 1 nor auto.")
+    return number
+
+
 def ratio(value: str | float) -> float:
     """The type of an option that takes a share: 0.5 or 50%."""
     try:
@@ -176,7 +189,7 @@ run_options: Callable[[F], F] = combined(
             type=click.IntRange(min=0),
             default=0,
             show_default="all cores",
-            help="Threads that ONNX Runtime may use. Results do not depend on it.",
+            help="Threads that ONNX Runtime may use. Results do not depend on it, except with --target latency.",
         ),
     )
 )

@@ -15,6 +15,7 @@ from onnxprune.cli.options import (
     FilePath,
     combined,
     model_argument,
+    multiple,
     output_format,
     ratio,
     run_options,
@@ -102,7 +103,8 @@ how_much = combined(
         click.option(
             "--target",
             metavar="COST",
-            help="What may be left instead: macs=50%, macs=1.2G, params=50% or params=2M.",
+            help="What may be left instead: macs=50%, macs=1.2G, params=2M, size=10MB (of the file that is written), or "
+            "latency=50% or latency=4ms: measured here, with --jobs threads. It holds for this machine only.",
         ),
         click.option(
             "--criterion",
@@ -149,11 +151,12 @@ which = combined(
         ),
         click.option(
             "--multiple-of",
-            metavar="N",
-            type=click.IntRange(min=1),
+            metavar="N|auto",
+            type=multiple,
             default=1,
             show_default=True,
-            help="Keep a multiple of N channels; groups that cannot stay whole.",
+            help="Keep a multiple of N channels; groups that cannot stay whole. auto: of 1, 2, 4, 8 and 16 the number "
+            "that this machine's kernels do best, measured.",
         ),
         click.option(
             "--min-keep",

@@ -42,7 +42,8 @@ class Meter:
                 whole = float(np.median(undisturbed(interleaved([run], _rounds(once)))))
                 del session
                 kernels: dict[str, float] = {}
-                for (_, operator, _), seconds in kernel_times(path, self._feed, self._threads).items():
+                times = kernel_times(path, self._feed, self._threads)
+                for (_, operator, _), seconds in times.items():
                     kernels[operator] = kernels.get(operator, 0.0) + seconds
         except UsageError:
             raise
@@ -51,7 +52,7 @@ class Meter:
             raise UsageError(
                 f"the model cannot be run to be timed: {text}", hint="Give inputs that it accepts with --data."
             ) from error
-        return Profile(whole, kernels)
+        return Profile(whole, kernels, len(times))
 
     def network(self, trace: Trace) -> Network:
         """What any choice would take. Measures what is not known yet."""

@@ -21,6 +21,8 @@ from onnxprune.ops.atoms import Labels
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
+CALL, LAUNCH = 20e-6, 1.5e-6
+"""What a run, and every kernel of it, takes at most besides; what is missing beyond that was another time's load."""
 LAYERS = frozenset(
     {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 )
@@ -28,10 +30,11 @@ LAYERS = frozenset(
 
 @dataclass(frozen=True)
 class Profile:
-    """The original on this machine: seconds of a run, and of all kernels of each operator together."""
+    """The original on this machine: seconds of a run, and of all kernels of each operator together; their number."""
 
     whole: float
     kernels: Mapping[str, float]
+    count: int = 0
 
 
 class Sizes:
@@ -142,7 +145,9 @@ class Network:
                 self._layers.append((timed, table.layer(kind, at, (free[0], free[1], free[2]))))
             except ModelError:  # what the runtime does not do alone goes with the rest
                 continue
-        scale = min(profile.whole / max(sum(profile.kernels.values()), 1e-12), 1.0)
+        in_kernels = max(sum(profile.kernels.values()), 1e-12)
+        besides = min(max(profile.whole - in_kernels, 0.0), CALL + profile.count * LAUNCH)
+        scale = (profile.whole - besides) / in_kernels
         self._rest = [_Shared(scale * t, nodes, full) for t, nodes in self._others(profile.kernels, full)]
         alone = sum(layer.time(timed.widths(full)) for timed, layer in self._layers)
         in_layers = sum(seconds for kind, seconds in profile.kernels.items() if kind in LAYERS)

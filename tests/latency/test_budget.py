@@ -29,19 +29,19 @@ def test_a_wrong_prediction_is_corrected(wrong: float) -> None:
         tried.append(int(limit))
         return tried[-1]
 
-    choice, cost = aim(200, choose, lambda c: 20 + wrong * c, start=200, below=0.02)
+    choice, cost = aim(200, choose, lambda c: 20 + wrong * c, start=200, most=1000, below=0.02)
     assert 196 <= cost <= 200 and cost == 20 + wrong * choice
     assert len(tried) <= 6
 
 
 def test_steps_that_cannot_be_split_end_below() -> None:
-    found = aim(100, lambda limit: 64 * (int(limit) // 64), float, start=100, below=0.01)
+    found = aim(100, lambda limit: 64 * (int(limit) // 64), float, start=100, most=1000, below=0.01)
     assert found == (64, 64.0)
 
 
 def test_nothing_within_gives_the_least() -> None:
     """The choice cannot follow: what is reached is said, not raised."""
-    assert aim(100, lambda _: 7, lambda _: 300.0, start=100, below=0.05) == (7, 300.0)
+    assert aim(100, lambda _: 7, lambda _: 300.0, start=100, most=1000, below=0.05) == (7, 300.0)
 
 
 def test_a_prediction_that_asks_too_much_is_tried_all_the_same() -> None:
@@ -53,7 +53,7 @@ def test_a_prediction_that_asks_too_much_is_tried_all_the_same() -> None:
             raise OutOfReach(budget, 150.0)
         return limit
 
-    choice, cost = aim(100, choose, lambda c: 0.6 * c, start=100, below=0.05)
+    choice, cost = aim(100, choose, lambda c: 0.6 * c, start=100, most=1000, below=0.05)
     assert 95 <= cost <= 100 and choice == pytest.approx(cost / 0.6)
 
 

@@ -16,8 +16,10 @@ from onnxprune.allocate.by_cost import Curve, by_cost
 from onnxprune.budgets import Timed
 from onnxprune.choose import Options
 from onnxprune.choosing import select
+from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.latency.layers import Signature, Widths
 from onnxprune.latency.meter import Meter
+from onnxprune.latency.multiple import CANDIDATES, best_multiple
 from onnxprune.latency.network import Network, Profile
 from onnxprune.latency.runtime import layer_times
 from onnxprune.latency.table import Layer, Table, sampled
@@ -43,7 +45,7 @@ def conv(positions: int = 64) -> Signature:
 
 def network(trace: Trace, whole: float = 0.01) -> Network:
     kinds = {"Conv": 0.8 * whole, "MaxPool": 0.1 * whole, "ReorderInput": 0.05 * whole}
-    return Network(trace, trace.facts, Table(steps), Profile(whole, kinds))
+    return Network(trace, trace.facts, Table(steps), Profile(whole, kinds, 500))
 
 
 @pytest.mark.parametrize("full", [(16, 16, 1), (64, 96, 1), (40, 200, 1), (256, 250, 1), (1, 1, 144)])
@@ -79,7 +81,18 @@ def test_the_original_takes_what_it_takes_and_less_takes_less() -> None:
             keep[group.units[: int(share * group.size)]] = False
         assert found.cost(keep) < last
         last = found.cost(keep)
-    assert last > 0.0005, "what is not known to shrink stays"
+    assert last > 0.0005, "a run takes its time besides its kernels"
+
+
+def test_a_time_of_another_load_is_no_overhead() -> None:
+    """The kernels were timed on a quiet machine, the whole on a busy one."""
+    trace = trace_model(load(DIGITS))
+    found = Network(trace, trace.facts, Table(steps), Profile(0.04, {"Conv": 0.01}, 20))
+    keep = np.ones(trace.unit_count, bool)
+    assert found.cost(keep) == pytest.approx(0.04)
+    for group in trace.prunable:
+        keep[group.units[1:]] = False
+    assert found.cost(keep) < 0.01
 
 
 def test_times_of_all_kinds_of_layers() -> None:
@@ -116,12 +129,34 @@ def test_a_stepped_cost_is_cut_at_its_steps() -> None:
     assert all(width % 8 == 0 for width in kept), kept
 
 
+@pytest.mark.parametrize(("block", "expected"), [(1, 1), (4, 4), (8, 8), (16, 16)])
+def test_the_best_multiple_is_that_of_the_kernels(block: int, expected: int) -> None:
+    def blocks(signature: Signature, points: Sequence[Widths]) -> Floats:
+        return np.array([1e-9 * math.prod(signature.rest) * k * -(-n // block) * block * b for k, n, b in points])
+
+    trace = trace_model(load(DIGITS))
+    found = Network(trace, trace.facts, Table(blocks), Profile(0.01, {"Conv": 0.01}))
+    assert best_multiple(trace, found.cost, PlannedCost(trace).macs) == expected
+
+
+def test_auto_is_a_number_in_the_plan(tmp_path: Path) -> None:
+    net = Net(batch=1)
+    h = net.relu(net.conv(net.input(3, 24, 24), 32, name="a"))
+    net.output(net.conv(h, 4, name="z"))
+    result = onnxprune.shrink(load(net.model()), tmp_path / "out.onnx", ratio=0.3, multiple_of="auto", threads=1)
+    found = result.plan.options["multiple_of"]
+    assert found in CANDIDATES
+    assert all((group.size - group.removed) % found == 0 for group in result.groups if group.removed)
+    with pytest.raises(onnxprune.OnnxPruneError, match="auto"):
+        onnxprune.shrink(load(net.model()), tmp_path / "no.onnx", multiple_of="some")
+
+
 class Slow(Timed):
     """On a machine on which everything takes 20 % more than predicted, and 1 ms."""
 
     def __init__(self, trace: Trace, asked: str) -> None:
         meter = Meter(trace, {"image": np.zeros((1, 1, 8, 8), np.float32)}, measure=steps)
-        meter.profile = Profile(0.01, {"Conv": 0.008, "MaxPool": 0.001})
+        meter.profile = Profile(0.01, {"Conv": 0.008, "MaxPool": 0.001}, 500)
         super().__init__(trace, parse_target(asked), meter)
 
     def time(self, keep: NDArray[np.bool_]) -> float:
