@@ -13,6 +13,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, settable
 from onnxprune.repair import correct_biases
 from onnxprune.repair.least_squares import least_squares
+from onnxprune.repair.merge import merge
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.repair.scale_shift import scale_shift
 from onnxprune.results import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
@@ -34,14 +35,19 @@ def mend(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
-    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, or, with samples, scale-shift,
-    least-squares or reconstruct (which comes after least squares).
+    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, merge, or, with samples,
+    scale-shift, least-squares or reconstruct (which comes after least squares).
 
     Layers that cannot be refitted have their biases corrected instead.
     """
     if method == "none":
         return cut, None
     bare, cut = cut, hoisted(cut)
+    if method == "merge":
+        found = merge(trace, keep, cut)
+        unknown = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in found.unknown)
+        summary = RepairSummary("merging and bias correction", found.corrected, unknown)
+        return (declared(lowered(bare, found.model)) if found.corrected else bare), summary
     if method == "bias" or samples is None:
         corrections = correct_biases(trace, keep, cut)
         skipped = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in corrections.unknown)
@@ -55,12 +61,12 @@ def mend(
         model, corrected = corrections.model, corrections.corrected
     adjusted = None
     if method == "reconstruct":
-        found = reconstruct(
+        rebuilt = reconstruct(
             trace, keep, model, samples.batches, samples.held_out, seed=seed, threads=threads, progress=progress
         )
-        model = found.model
-        before, after = math.sqrt(found.before), math.sqrt(found.after)  # a ratio of norms, as fidelity says it
-        adjusted = ReconstructionSummary(found.steps, before, after, len(found.frozen), found.reason)
+        model = rebuilt.model
+        before, after = math.sqrt(rebuilt.before), math.sqrt(rebuilt.after)  # a ratio of norms, as fidelity says it
+        adjusted = ReconstructionSummary(rebuilt.steps, before, after, len(rebuilt.frozen), rebuilt.reason)
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
     refitted = sum(1 for layer in layers if not layer.kept)

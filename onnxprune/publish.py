@@ -30,7 +30,7 @@ from onnxprune.trace import Trace
 class Publication:
     """How a result is made and written. `protected` files are never replaced.
 
-    `repair` is none, bias, or, if there are samples, scale-shift, least-squares or reconstruct.
+    `repair` is none, bias, merge, or, if there are samples, scale-shift, least-squares or reconstruct.
     """
 
     target: Path

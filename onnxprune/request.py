@@ -11,7 +11,7 @@ from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
 from onnxprune.target import Target, parse_target
 
-REPAIRS = ("auto", "none", "bias", "scale-shift", "least-squares", "reconstruct")
+REPAIRS = ("auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct")
 WITH_SAMPLES = ("scale-shift", "least-squares", "reconstruct")
 DEFAULT_RATIO = 0.5
 WITH_DATA, WITHOUT_DATA = "obs", "l1"
@@ -22,7 +22,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Request:
-    """`repair` is none, bias, scale-shift, least-squares or reconstruct. `target_text` is the target as given."""
+    """`repair` is one of REPAIRS, but not auto. `target_text` is the target as it was given."""
 
     options: Options
     repair: str
@@ -140,8 +140,8 @@ def _repair(asked: str, with_data: bool, blocks: bool) -> str:
     if asked in WITH_SAMPLES and not with_data:
         raise UsageError(
             f"--repair {asked} needs calibration data.",
-            hint=f"{GIVE_DATA}, or take --repair {'none' if blocks else 'bias'}.",
+            hint=f"{GIVE_DATA}, or take --repair {'none' if blocks else 'merge'}.",
         )
     if asked == "auto":
-        return "reconstruct" if with_data else "none" if blocks else "bias"
+        return "reconstruct" if with_data else "none" if blocks else "merge"
     return asked

@@ -194,12 +194,12 @@ samples_and_repair = combined(
         ),
         click.option(
             "--repair",
-            type=_choice("auto", "none", "bias", "scale-shift", "least-squares", "reconstruct"),
+            type=_choice("auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"),
             default="auto",
-            show_default="reconstruct with --data, otherwise bias",
-            help="Make up for what left: its mean goes into biases (bias); every channel behind it is scaled and "
-            "shifted (scale-shift, for a handful of samples); each layer that read it is refitted (least-squares); "
-            "and then all weights together, by gradients (reconstruct).",
+            show_default="reconstruct with --data, otherwise merge",
+            help="Make up for what left: its mean goes into biases (bias), after similar filters took its place "
+            "(merge). With --data: every channel is scaled and shifted (scale-shift); each layer that read what left "
+            "is refitted (least-squares); and then all weights together, by gradients (reconstruct).",
         ),
     )
 )

@@ -9,7 +9,7 @@ ICCV 2019, use the same expectation.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,21 +30,35 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Corrections:
-    """The repaired model, how many layers got a new bias, and the names of those that lost channels of unknown mean."""
+    """The repaired model, the layers that got a new bias, and those that lost channels of unknown mean, by name."""
 
     model: Model
-    corrected: int
+    layers: tuple[str, ...]
     unknown: tuple[str, ...]
 
+    @property
+    def corrected(self) -> int:
+        return len(self.layers)
 
-def correct_biases(trace: Trace, keep: Bools, cut: Model, *, only: Container[str] | None = None) -> Corrections:
-    """Correct the biases of `cut`, the cut of `trace` by `keep`; with `only`, of the layers that it names."""
+
+def correct_biases(
+    trace: Trace,
+    keep: Bools,
+    cut: Model,
+    *,
+    only: Container[str] | None = None,
+    stand_ins: Mapping[str, FloatArray] | None = None,
+) -> Corrections:
+    """Correct the biases of `cut`, the cut of `trace` by `keep`; with `only`, of the layers that it names.
+
+    `stand_ins`: by value, (removed, n) how much of each channel stands in for each that is removed (`merge.py`).
+    """
     known = moments(trace)
     proto = onnx.ModelProto()
     proto.CopyFrom(cut.proto)
     tensors = dict(cut.tensors)
     by_output = {n.output[0]: n for n in proto.graph.node if n.output}
-    corrected, unknown = 0, []
+    corrected, unknown = [], []
     for closing in trace.closings:
         node = trace.graph.nodes[closing.node]
         if only is not None and node.label not in only:
@@ -54,16 +68,22 @@ def correct_biases(trace: Trace, keep: Bools, cut: Model, *, only: Container[str
         if node.op_type == "Conv" and node.attribute("group", 1) != 1:
             continue
         target = by_output.get(node.proto.output[0])
-        delta = _delta(trace, keep, node, closing.labels, known.get(node.inputs[0]))
+        covered = None if stand_ins is None else stand_ins.get(node.inputs[0])
+        delta = _delta(trace, keep, node, closing.labels, known.get(node.inputs[0]), covered)
         if delta is None or target is None:
             unknown.append(node.label)
         elif np.abs(delta).max() > 0 and _add(node, target, delta, trace, keep, tensors):
-            corrected += 1
-    return Corrections(cut.replace(proto, tensors), corrected, tuple(unknown))
+            corrected.append(node.label)
+    return Corrections(cut.replace(proto, tensors), tuple(corrected), tuple(unknown))
 
 
 def _delta(
-    trace: Trace, keep: Bools, node: Node, labels: NDArray[np.int64], found: Moments | None
+    trace: Trace,
+    keep: Bools,
+    node: Node,
+    labels: NDArray[np.int64],
+    found: Moments | None,
+    covered: FloatArray | None,
 ) -> FloatArray | None:
     """What the removed inputs contributed on average, per original output; None if some mean is unknown."""
     if found is None or found.mean.size != labels.size or source(trace.graph, node.inputs[1]) is None:
@@ -77,7 +97,12 @@ def _delta(
         matrix = matrix * node.attribute("alpha", 1.0) / (node.attribute("beta", 1.0) or 1.0)
     else:
         matrix = weight.reshape(*weight.shape[:2], -1).sum(axis=2)
-    return np.asarray(matrix[:, gone] @ found.mean[gone], np.float64)
+    missing = found.mean[gone]
+    if covered is not None:
+        used = covered.any(axis=0)
+        missing = missing - covered[:, used] @ found.mean[used]
+        missing[np.isnan(missing)] = 0.0  # of a stand-in of unknown mean nothing is known to be missing
+    return np.asarray(matrix[:, gone] @ missing, np.float64)
 
 
 def _add(

@@ -88,7 +88,7 @@ def test_repair(call: Call, document: Document, folder: Path) -> None:
     assert (folder / "digits.pruned.onnx").read_bytes() != repaired
     text = " ".join(call("shrink", "--help").stdout.split())
     said = text[text.index("--repair") : text.index("--metric")]
-    for method in ("none", "bias", "scale-shift", "least-squares", "reconstruct"):
+    for method in ("none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"):
         assert method in said, method
     assert "all weights together" in said
 
