@@ -8,6 +8,10 @@
 #   make bench-honesty  whether the verdicts of onnxprune bench hold on a busy machine, write docs/honesty.md (half an hour)
 #   make eval        accuracy that real models keep, write docs/accuracy.md; EVAL=folder holds models and data
 #   make criteria    compare all criteria on some of them, write docs/criteria.md
+#   make native      build the library with the sparse operators again
+#   make bench-sparse   how fast sparse operators are, write docs/sparse-benchmarks.md
+#   make test-runtimes  the sparse operators in several releases of ONNX Runtime; RUNTIMES="1.17.3 newest"
+#   make asan        the sparse operators with address and undefined-behaviour sanitizers (g++)
 #   make docs        regenerate what README.md and docs/operators.md show
 #   make clean       remove everything that the other targets made
 # Paths are relative throughout, so that a folder with spaces in its name works.
@@ -23,7 +27,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-input
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,12s/^# //p' Makefile
+	@sed -n '2,16s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -57,6 +61,18 @@ eval: $(VENV)/installed
 
 criteria: $(VENV)/installed
 	@$(BIN)/python benchmarks/criteria.py --eval "$(EVAL)" --report docs/criteria.md
+
+native: $(VENV)/installed
+	$(BIN)/python onnxprune/native/build.py
+
+bench-sparse: $(VENV)/installed
+	$(BIN)/python benchmarks/sparse.py --report docs/sparse-benchmarks.md
+
+test-runtimes: $(VENV)/installed-test
+	$(BIN)/python scripts/runtimes.py $(RUNTIMES)
+
+asan: $(VENV)/installed-test
+	$(BIN)/python scripts/sanitize.py
 
 docs: $(VENV)/installed
 	$(BIN)/python scripts/docs.py

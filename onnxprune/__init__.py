@@ -1,7 +1,7 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
 The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `inspect`, `why`, `verify`, `diff`,
-`bench`, `environment`; and `load`, `write`, `Model`, `Plan` for work with single stages.
+`bench`, `environment`; `load`, `write`, `Model`, `Plan` for work with single stages; `register` for sparse operators.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _WHERE = {
     "bench": "onnxprune.api",
     "environment": "onnxprune.api",
     "load": "onnxprune.model.load",
+    "register": "onnxprune.native",
     "write": "onnxprune.model.save",
     "Model": "onnxprune.model.load",
     "Plan": "onnxprune.plan",
@@ -41,6 +42,7 @@ __all__ = [
     "environment",
     "inspect",
     "load",
+    "register",
     "shrink",
     "verify",
     "why",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from onnxprune.errors import OnnxPruneError
     from onnxprune.model.load import Model, load
     from onnxprune.model.save import write
+    from onnxprune.native import register
     from onnxprune.plan import Plan
 
 

@@ -384,17 +384,3 @@ class Difference:
     @property
     def same(self) -> bool:
         return not (self.signature or self.metadata or self.nodes or self.tensors)
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Versions and hardware, for bug reports."""
-
-    onnxprune: str
-    python: str
-    platform: str
-    cpu: str
-    cores: int
-    memory_bytes: int | None
-    packages: dict[str, str | None]
-    providers: tuple[str, ...]

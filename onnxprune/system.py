@@ -7,11 +7,11 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from onnxprune import __version__
-from onnxprune.results import Environment
+from onnxprune import __version__, native
 
 PACKAGES = (
     "numpy",
@@ -27,6 +27,22 @@ PACKAGES = (
     "rich",
 )
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions and hardware, for bug reports."""
+
+    onnxprune: str
+    python: str
+    platform: str
+    cpu: str
+    cores: int
+    memory_bytes: int | None
+    packages: dict[str, str | None]
+    providers: tuple[str, ...]
+    sparse_operators: str | None  # the instruction set that they use; None if they are not there
+    sparse_problem: str | None  # why not, and how to get them
 
 
 def version(package: str) -> str | None:
@@ -48,6 +64,8 @@ def environment() -> Environment:
         memory_bytes=_memory_bytes(),
         packages={name: version(name) for name in PACKAGES},
         providers=_providers(),
+        sparse_operators=native.instruction_set(),
+        sparse_problem=native.problem(),
     )
 
 

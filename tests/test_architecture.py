@@ -33,7 +33,7 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "system", "benching"}
+ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "native", "system", "benching"}
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 
 

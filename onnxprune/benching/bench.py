@@ -19,7 +19,8 @@ from onnxprune.benching.running import profiled, timed
 from onnxprune.benching.statistics import MARGIN
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model.load import Model
-from onnxprune.results import Environment, ProgressCallback
+from onnxprune.results import ProgressCallback
+from onnxprune.system import Environment
 
 SECONDS = 5.0
 

@@ -11,7 +11,6 @@ from onnxprune.results import (
     BlockSummary,
     CalibrationSummary,
     Difference,
-    Environment,
     Fidelity,
     GroupSummary,
     Inspection,
@@ -26,6 +25,7 @@ from onnxprune.results import (
     TargetSummary,
     VerifyResult,
 )
+from onnxprune.system import Environment
 
 Document = dict[str, Any]
 
@@ -159,6 +159,7 @@ def env(result: Environment) -> Document:
         "memory_bytes": result.memory_bytes,
         "packages": dict(result.packages),
         "providers": list(result.providers),
+        "sparse_operators": {"instruction_set": result.sparse_operators, "problem": result.sparse_problem},
     }
 
 

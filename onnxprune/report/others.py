@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text
-from onnxprune.results import Difference, Environment, TensorDifference, VerifyResult
+from onnxprune.results import Difference, TensorDifference, VerifyResult
+from onnxprune.system import Environment
 from onnxprune.units import format_bytes, format_difference, plural
 
 _NODES = (Column("node", code=True), Column("operator"), Column("difference"))
@@ -71,5 +72,6 @@ def env_report(result: Environment) -> Report:
         ("memory", "unknown" if result.memory_bytes is None else format_bytes(result.memory_bytes)),
         *((name, version or "not installed") for name, version in result.packages.items()),
         ("providers", ", ".join(result.providers) or "none: ONNX Runtime cannot be imported"),
+        ("sparse operators", result.sparse_operators or str(result.sparse_problem)),
     ]
     return (Heading("environment"), Table(_FACTS, tuple(rows), bare=True))
