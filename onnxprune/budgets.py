@@ -29,6 +29,7 @@ from onnxprune.trace.groups import Trace
 SIZE_BELOW = 0.002
 LATENCY_BELOW, LATENCY_ABOVE, LATENCY_ROUNDS = 0.05, 0.01, 8
 LATENCY_FAR = 0.1  # what is so much above is no result
+BUSY = 1.15  # spread of ratios from which on they are not to be trusted
 
 
 class Sized:
@@ -84,6 +85,13 @@ class Timed:
         if seconds > self.limit * (1 + LATENCY_FAR):
             raise OutOfReach(self, seconds)
         return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the measurements."""
+        if self._meter.spread < BUSY:
+            return ()
+        return (f"the machine was busy: ratios of times varied by a factor of {self._meter.spread:.2g}; measure again",)
 
     def time(self, keep: Bools) -> float:
         """What a choice takes, measured once. Raises CutError."""

@@ -87,10 +87,13 @@ def _smallest(
 ) -> Selection:
     """The smallest share whose cost is within the limit: by bisection, or one after the other."""
     if budget.stepped:
+        wider = None
         for number in range(SHARES):
             found = allocate(trace, replace(options, ratio=number / SHARES), ranking)
             if cost(found) <= limit:
-                return found
+                return found if wider is None else _between(trace, wider, found, cost, limit)
+            if wider is None or cost(found) < cost(wider):
+                wider = found
     low, high = 0.0, LARGEST_RATIO
     found = allocate(trace, replace(options, ratio=low), ranking)
     if cost(found) <= limit:
@@ -106,6 +109,29 @@ def _smallest(
         else:
             low = middle
     return found
+
+
+def _between(
+    trace: Trace, wider: Selection, narrower: Selection, cost: Callable[[Selection], float], limit: float
+) -> Selection:
+    """A step of all groups at once may save far more than needed: only some of them take it, those first that save most
+    per unit.
+    """
+    here = cost(wider)
+
+    def with_steps(groups: Sequence[int]) -> Selection:
+        masks = [narrower.keep[g] if g in groups else mask for g, mask in enumerate(wider.keep)]
+        reasons = dict(narrower.reasons)
+        return replace(wider, keep=tuple(even_blocks(trace, list(wider.groups), masks, reasons)), reasons=reasons)
+
+    units = [int(a.sum()) - int(b.sum()) for a, b in zip(wider.keep, narrower.keep, strict=True)]
+    saved = [(here - cost(with_steps([g]))) / n if n else 0.0 for g, n in enumerate(units)]
+    order = sorted((g for g, n in enumerate(units) if n), key=lambda g: -saved[g])
+    for count in range(1, len(order)):
+        found = with_steps(order[:count])
+        if cost(found) <= limit:
+            return found
+    return narrower
 
 
 def _by_error(

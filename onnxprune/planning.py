@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxprune.blocks import select_blocks
 from onnxprune.budget import Budget
-from onnxprune.budgets import bytes_written, open_budget, open_meter, target_summary
+from onnxprune.budgets import Timed, bytes_written, open_budget, open_meter, target_summary
 from onnxprune.choose import Selection, on_groups_of
 from onnxprune.choosing import select
 from onnxprune.clock import Clock
@@ -63,6 +63,7 @@ class Choice:
     smaller: Model
     keep: NDArray[np.bool_]
     target: TargetSummary | None = None
+    notes: tuple[str, ...] = ()
 
 
 def plan_and_cut(run: Run) -> Choice:
@@ -102,7 +103,9 @@ def plan_and_cut(run: Run) -> Choice:
         run.clock.start("cut")
         try:
             smaller = cut(unpinned, keep)
-            return Choice(unpinned, planned, selection, smaller, keep, target_summary(run.request, budget, keep))
+            asked = target_summary(run.request, budget, keep)
+            notes = budget.notes if isinstance(budget, Timed) else ()
+            return Choice(unpinned, planned, selection, smaller, keep, asked, notes)
         except CutError as refusal:
             if run.plan is not None:
                 raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
@@ -196,7 +199,7 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         None,
         (),
         {},
-        (*source.notes, *(samples.notes if samples else ())),
+        (*source.notes, *(samples.notes if samples else ()), *choice.notes),
         choice.target,
         calibration_summary(samples),
         blocks=block_changes(traced, choice.selection, planned),

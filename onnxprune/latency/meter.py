@@ -29,6 +29,8 @@ class Meter:
     def __init__(self, trace: Trace, feed: Feed, threads: int = 0, *, measure: Measure | None = None) -> None:
         self._original, self._feed, self._threads = trace.graph.model, feed, threads
         self.facts: Facts = facts_for(trace, {name: array.shape for name, array in feed.items()})
+        self.spread = 1.0
+        """the largest quotient of the upper and the lower quartile of the ratios of a measurement"""
         self.table = Table(measure or (lambda signature, points: layer_times(signature, points, threads)))
 
     @functools.cached_property
@@ -66,6 +68,8 @@ class Meter:
             runs = [self._runner(path) for path in (first, second)]
             once = sum(warm_up(run) for run in runs)
             times = undisturbed(interleaved(runs, _rounds(once)))
+        low, high = np.quantile(times[:, 1] / times[:, 0], (0.25, 0.75))
+        self.spread = max(self.spread, float(high / low))
         return paired_ratio(times), float(np.median(times[:, 1]))
 
     def _runner(self, path: Path) -> Callable[[], Any]:

@@ -175,6 +175,25 @@ def test_the_limit_is_corrected_by_what_was_measured(asked: str) -> None:
     assert budget.cost(keep) < 0.9 * budget.limit, "the prediction alone would have stopped earlier"
 
 
+def test_of_a_step_too_large_some_groups_take_none() -> None:
+    """With the same share everywhere all widths would step at once, from above the limit to 85 % of it."""
+    trace = trace_model(load(DIGITS))
+    budget = Slow(trace, "latency=70%")
+    found = select(trace, Options(criterion="l1", scope="local", multiple_of=16), None, budget)
+    keep = np.ones(trace.unit_count, bool)
+    for group, mask in zip(found.groups, found.keep, strict=True):
+        keep[group.units] = mask
+    assert 0.9 * budget.limit <= budget.time(keep) <= 1.01 * budget.limit
+    assert all(int(mask.sum()) % 16 == 0 for mask in found.keep if not mask.all())
+
+
+def test_a_busy_machine_is_said() -> None:
+    budget = Slow(trace_model(load(DIGITS)), "latency=60%")
+    assert budget.notes == ()
+    budget._meter.spread = 1.5
+    assert "1.5" in budget.notes[0]
+
+
 def test_interleaved_times_are_paired() -> None:
     calls: list[int] = []
     times = interleaved([lambda: calls.append(0), lambda: calls.append(1)], 10)
