@@ -46,7 +46,7 @@ LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
 BUDGET = 1.5e12  # multiply-accumulates
 MOST_EPOCHS, LEAST_STEPS = 40, 40
-RATE = 0.01  # for the largest batch; less for smaller ones, whose gradients are noisier
+RATE = 0.01  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
 LARGEST_MODEL = 1 << 30
 
 
@@ -200,7 +200,7 @@ class _Run:
     ) -> None:
         """`steps` steps, in place."""
         adam = Adam(
-            [weights[name] for name in self.step.weights], RATE * math.sqrt(self.samples.batch / LARGEST), steps
+            [weights[name] for name in self.step.weights], RATE * self.samples.batch / LARGEST, steps
         )
 
         def gradients(feeds: Feeds) -> list[NDArray[np.float32]]:
