@@ -24,7 +24,7 @@ CUTS: tuple[tuple[str, dict[str, Any], bool], ...] = (
     ("--data ...", {}, True),
 )
 """Options of the command, as options of the function, and whether samples are used."""
-NOTES = ("naive: cut, nothing else", "means into biases", "readers refitted", "all weights adjusted")
+NOTES = ("naive: cut, nothing else", "similar filters take over", "readers refitted", "all weights adjusted")
 
 
 def accuracy(model: Path, images: NDArray[Any], labels: NDArray[Any]) -> float:

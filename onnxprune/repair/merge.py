@@ -7,7 +7,7 @@ follow (Relu, pooling), a kept filter j of the same direction stands in for it:
 
 The stand-in is the kept filter of the largest cosine (Kim et al., Neuron Merging: Compensating for Pruned Neurons,
 NeurIPS 2020), if that is large enough: `LEAST` where the means are known, for then what is left on average goes into
-biases (`bias.py`), `LEAST_UNKNOWN` where they are not.
+biases (`bias.py`), `LEAST_UNKNOWN` where they are not. A filter without weights is a constant: biases alone take it.
 """
 
 from __future__ import annotations
@@ -85,11 +85,12 @@ def _moved(trace: Trace, keep: Bools, node: Node, gone: Bools, weights: FloatArr
 
 
 def stand_in(filters: FloatArray, gone: Bools, least: float) -> FloatArray:
-    """(removed, n): by how much each kept filter (n, d) stands in for each that is removed."""
+    """(removed, n): by how much each kept filter (n, d), its bias last, stands in for each that is removed."""
     length = np.linalg.norm(filters, axis=1)
     unit = filters / np.maximum(length, 1e-30)[:, None]
     cosine = unit[gone] @ unit.T
     cosine[:, gone] = -np.inf
+    cosine[~filters[gone, :-1].any(axis=1)] = -np.inf
     best = cosine.argmax(axis=1)
     one = np.arange(len(best))
     found = cosine[one, best] >= least

@@ -48,7 +48,7 @@ def names(folder: Path) -> set[str]:
 
 # ---- what it does ----------------------------------------------------------------------------------------------------
 def test_data_keeps_the_accuracy(document: Document, folder: Path) -> None:
-    """At half of the cost: as good as the original, where weights alone lose a third."""
+    """At half of the cost: as good as the original, where weights alone lose a tenth."""
     found = document("shrink", "digits.onnx", "--target", "macs=50%", *DATA)
     assert found["after"]["macs_count"] == found["target"]["planned_count"] <= found["target"]["limit_count"]
     assert found["target"]["planned_count"] > 0.9 * found["target"]["limit_count"], "and not far below"
@@ -62,7 +62,7 @@ def test_data_keeps_the_accuracy(document: Document, folder: Path) -> None:
     assert all(layer["error_after_relative"] < layer["error_before_relative"] for layer in repair["layers"])
     assert repair["worst_layer"] in {layer["name"] for layer in repair["layers"]}
     document("shrink", "digits.onnx", "--target", "macs=50%", "-o", "naive.onnx")
-    assert accuracy(folder / "digits.pruned.onnx") > 0.95 > 0.8 > accuracy(folder / "naive.onnx")
+    assert accuracy(folder / "digits.pruned.onnx") > 0.95 > 0.9 > accuracy(folder / "naive.onnx")
 
 
 def test_the_repaired_file_is_proven_again(call: Call, document: Document, folder: Path) -> None:
