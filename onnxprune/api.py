@@ -31,6 +31,7 @@ from onnxprune.publish import Publication, publish
 from onnxprune.request import resolve
 from onnxprune.results import (
     Difference,
+    Environment,
     GroupSummary,
     Inspection,
     ProgressCallback,
@@ -48,7 +49,6 @@ from onnxprune.summaries import (
     summary_of,
     with_size,
 )
-from onnxprune.system import Environment
 from onnxprune.trace import Trace, trace_model
 
 
@@ -94,7 +94,7 @@ def shrink(
 
     `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
     Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by
-    default; without, l1 and bias correction. `metric` (a function, or "file.py:function") scores the path of a model,
+    default; without, l1 and merging. `metric` (a function, or "file.py:function") scores the path of a model,
     higher is better; the result may score at most `max_drop` less than the original. Without `ratio`, `target` and
     `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
     removed. `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
