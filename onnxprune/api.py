@@ -31,7 +31,6 @@ from onnxprune.publish import Publication, publish
 from onnxprune.request import resolve
 from onnxprune.results import (
     Difference,
-    Environment,
     GroupSummary,
     Inspection,
     ProgressCallback,
@@ -49,6 +48,7 @@ from onnxprune.summaries import (
     summary_of,
     with_size,
 )
+from onnxprune.system import Environment
 from onnxprune.trace import Trace, trace_model
 
 
