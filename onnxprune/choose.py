@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxprune.allocate import GroupScores, global_, parse_min_keep, scope
 from onnxprune.allocate.groups import check_ratio
+from onnxprune.error_curves import ErrorCurve
 from onnxprune.errors import UsageError, did_you_mean
 from onnxprune.model.graph import Graph, Node
 from onnxprune.score.aggregate import Combine, Normalise
@@ -41,13 +42,15 @@ class Options:
 class Selection:
     """Masks over the units of `groups`, and per pruned group name why it lost less than asked.
 
-    `blocks` are names of residual branches that leave; `reasons` has those of others, too.
+    `blocks` are names of residual branches that leave; `reasons` has those of others, too. `curves` are those that the
+    choice was made from, if it was made by error.
     """
 
     groups: tuple[Group, ...]
     keep: tuple[Mask, ...]
     reasons: dict[str, str]
     blocks: tuple[str, ...] = ()
+    curves: tuple[ErrorCurve, ...] = ()
 
 
 def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:
@@ -70,7 +73,7 @@ def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:
                 reasons[group.name] = reason
                 break
     groups = trace.prunable
-    return Selection(tuple(groups), tuple(alive[unit[g.units]] for g in groups), reasons)
+    return Selection(tuple(groups), tuple(alive[unit[g.units]] for g in groups), reasons, curves=selection.curves)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from onnxprune.allocate.by_cost import by_cost
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.allocate.widths import keep_mask, removal_order
 from onnxprune.budget import Budget, OutOfReach
-from onnxprune.capture.batches import first_samples
+from onnxprune.capture.batches import first_samples, sample_count
 from onnxprune.choose import Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
 from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
 from onnxprune.curves import Curve, by_criterion, by_order, judged_curves
+from onnxprune.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
 from onnxprune.reselect import reselect
 from onnxprune.score.registry import FloatArray
 from onnxprune.sensitivity import output_errors, rescaled
@@ -145,9 +146,13 @@ def _by_error(
 ) -> Selection:
     """Groups compete by the error that a refit leaves."""
     ranking, curves = _judged(trace, options, batches, held_out, threads, progress)
+    fitted = sample_count(batches[: len(batches) - held_out] or batches)
+    shown = [
+        error_curve(g.name, c.removal.errors, READERS, fitted) for g, c in zip(ranking.groups, curves, strict=True)
+    ]
     entries, removals = ranking.entries, [c.removal for c in curves]
     if options.scope == "global":
-        felt = _felt(trace, curves, batches, held_out, threads, progress)
+        felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
         counts = _least_error(trace, ranking, felt, options.ratio, budget)
         masks = tuple(keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True))
     elif budget is not None:
@@ -172,7 +177,7 @@ def _by_error(
     for group, mask in zip(ranking.groups, keep, strict=True):
         if mask.all():
             reasons.setdefault(group.name, "its removal would cost more than it saves")
-    return Selection(tuple(ranking.groups), tuple(keep), reasons)
+    return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown))
 
 
 def _judged(
@@ -197,16 +202,28 @@ def _judged(
 
 
 def _felt(
-    trace: Trace, curves: Sequence[Curve], batches: Batches, held_out: int, threads: int, progress: Steps | None
-) -> list[FloatArray]:
-    """Per group the errors (n + 1,) as the outputs of the network feel them."""
+    trace: Trace,
+    ranking: Ranking,
+    curves: Sequence[Curve],
+    batches: Batches,
+    held_out: int,
+    threads: int,
+    progress: Steps | None,
+) -> tuple[list[FloatArray], list[ErrorCurve]]:
+    """Per group the errors (n + 1,) as the outputs of the network feel them, and the same to be shown."""
     judged = batches[len(batches) - held_out :] or batches
     few = first_samples(trace.graph.model, judged, JUDGED)
     measured = output_errors(trace, [c.trials for c in curves], few, threads=threads, progress=progress)
-    return [
-        rescaled(curve.removal.errors, [t.count for t in curve.trials], errors)
-        for curve, errors in zip(curves, measured, strict=True)
+    counts = [[trial.count for trial in curve.trials] for curve in curves]
+    felt = [
+        rescaled(curve.removal.errors, tried, errors)
+        for curve, tried, errors in zip(curves, counts, measured, strict=True)
     ]
+    shown = [
+        error_curve(group.name, errors, OUTPUTS, sample_count(few), list(zip(tried, found, strict=True)))
+        for group, errors, tried, found in zip(ranking.groups, felt, counts, measured, strict=True)
+    ]
+    return felt, shown
 
 
 def _least_error(

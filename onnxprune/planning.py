@@ -31,7 +31,7 @@ from onnxprune.provenance import record
 from onnxprune.request import Request
 from onnxprune.results import ShrinkResult, TargetSummary
 from onnxprune.samples import Samples
-from onnxprune.summaries import block_changes, calibration_summary, changes, summary
+from onnxprune.summaries import block_changes, calibration_summary, changes, summary, summary_of
 from onnxprune.trace import Trace
 
 MAX_ATTEMPTS = 20
@@ -129,7 +129,8 @@ def largest_within(run: Run) -> Choice:
         model = repaired(run, choice)
         run.clock.start("measure")
         drop = gate.drop(model)
-        gate.tried(ratio, choice.plan.removed_count)
+        macs = summary_of(choice.smaller, None, choice.traced.facts).macs
+        gate.tried(ratio, choice.plan.removed_count, macs)
         return drop
 
     best = strongest(loss, gate.max_drop).best
@@ -203,4 +204,5 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         choice.target,
         calibration_summary(samples),
         blocks=block_changes(traced, choice.selection, planned),
+        curves=choice.selection.curves if choice.selection else (),
     )

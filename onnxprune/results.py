@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxprune.error_curves import ErrorCurve
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -291,11 +293,12 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class MetricTrial:
-    """What the user's metric gave for the result of a ratio that removes `removed` units."""
+    """What the user's metric gave for the result of a ratio that removes `removed` units and leaves `macs`."""
 
     ratio: float
     removed: int
     value: float
+    macs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -318,7 +321,7 @@ class ShrinkResult:
 
     `blocks` are there with units "blocks", and then there are no groups.
     `asked_ratio` is None with a target or a plan, or if it was searched for; `target` without one, `calibration` and
-    `fidelity` without data, `metric` without one.
+    `fidelity` without data, `metric` without one. `curves` if the choice was made by error.
     """
 
     before: ModelSummary
@@ -337,6 +340,7 @@ class ShrinkResult:
     fidelity: Fidelity | None = None
     metric: MetricSummary | None = None
     blocks: tuple[BlockChange, ...] = ()
+    curves: tuple[ErrorCurve, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onnxprune"
 
 LAYERS = [
-    {"errors", "units", "results", "native"},
+    {"errors", "units", "results", "error_curves", "native"},
     {"model"},
     {"ops", "grad", "branches"},
     {"trace", "data"},
@@ -26,9 +26,10 @@ LAYERS = [
     {"choosing", "blocks"},
     {"repair", "proof", "request", "clock", "measure"},
     {"summaries", "differences", "system", "mend", "latency", "budgets"},
-    {"publish", "planning", "benching"},
-    {"api"},
+    {"publish", "planning", "benching", "checking"},
     {"report"},
+    {"html"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]

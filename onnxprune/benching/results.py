@@ -56,7 +56,7 @@ class Measurement:
 
     `peak_memory` and `runtime_memory` (before the model) are resident bytes of a process of its own, None where the
     system does not tell. `tail`: the 95th percentile, None of too few times. `stable`: the warm-up ended because the
-    times no longer fell.
+    times no longer fell. `quantiles`: all times at 0, 1, ... 100 %.
     """
 
     model: str
@@ -73,6 +73,7 @@ class Measurement:
     inferences: int
     warmup: int
     stable: bool
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

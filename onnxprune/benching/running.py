@@ -91,6 +91,7 @@ def _measurement(
         runtime_memory=_memory(probes, "runtime_bytes"),
         timed=len(flat),
         outliers=outliers(times),
+        quantiles=tuple(np.quantile(flat, np.linspace(0, 1, 101)).tolist()),
         **how,
     )
 

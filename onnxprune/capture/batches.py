@@ -19,7 +19,12 @@ def first_samples(model: Model, batches: Batches, count: int) -> Batches:
     for batch in batches:
         if count <= 0:
             break
-        rows = max(array.shape[0] if array.ndim else 1 for array in batch.values())
+        rows = sample_count([batch])
         result.append({name: array[:count] for name, array in batch.items()} if divisible else batch)
         count -= rows
     return result
+
+
+def sample_count(batches: Batches) -> int:
+    """How many samples there are in all."""
+    return sum(max(array.shape[0] if array.ndim else 1 for array in batch.values()) for batch in batches)

@@ -45,10 +45,10 @@ class Gate:
                 "then the largest ratio that is allowed is searched for.",
             )
 
-    def tried(self, ratio: float, removed: int) -> None:
-        """Remember what was measured last as the trial of a ratio."""
+    def tried(self, ratio: float, removed: int, macs: int | None = None) -> None:
+        """Remember what was measured last as the trial of a ratio, which left `macs`."""
         assert self.after is not None
-        self.trials.append(MetricTrial(ratio, removed, self.after))
+        self.trials.append(MetricTrial(ratio, removed, self.after, macs))
 
     def settle(self, ratio: float) -> None:
         """The trial of this ratio is the result; nothing is, if it removed nothing."""
