@@ -11,6 +11,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -89,7 +90,7 @@ def write_cases() -> dict[str, np.ndarray]:
     for title, case in GRID.items():
         name = title.replace(" ", "_").replace(",", "")
         sparse, dense = pair(case)
-        feed = case.feed()
+        feed: dict[str, Any] = case.feed()
         expected[name] = session(dense, library=False).run(None, feed)[0]
         np.savez(FOLDER / f"{name}.npz", **feed)
         onnx.save(sparse, FOLDER / f"{name}.onnx")

@@ -44,7 +44,10 @@ def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[st
     for an opset below 13.
     """
     if model.opset() < LEAST_OPSET:
-        raise ModelError(f"sparse operators need opset {LEAST_OPSET} or newer; the model has {model.opset()}")
+        raise ModelError(
+            f"sparse operators need opset {LEAST_OPSET} or newer; the model has {model.opset()}",
+            hint="onnx.version_converter.convert_version makes it newer",
+        )
     masked = dense_zeros(model, masks)
     graph = build(masked)
     work = _Rewriting(graph, Shapes.of(graph), dict(masked.tensors))
