@@ -1,7 +1,8 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
 The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `inspect`, `why`, `verify`, `diff`,
-`bench`, `environment`; `load`, `write`, `Model`, `Plan` for work with single stages; `register` for sparse operators.
+`bench`, `check`, `environment`; `load`, `write`, `Model`, `Plan` for work with single stages; `register` for sparse
+operators.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _WHERE = {
     "verify": "onnxprune.api",
     "diff": "onnxprune.api",
     "bench": "onnxprune.api",
+    "check": "onnxprune.api",
     "environment": "onnxprune.api",
     "load": "onnxprune.model.load",
     "register": "onnxprune.native",
@@ -38,6 +40,7 @@ __all__ = [
     "Plan",
     "__version__",
     "bench",
+    "check",
     "diff",
     "environment",
     "inspect",
@@ -50,7 +53,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from onnxprune.api import bench, diff, environment, inspect, shrink, verify, why
+    from onnxprune.api import bench, check, diff, environment, inspect, shrink, verify, why
     from onnxprune.errors import OnnxPruneError
     from onnxprune.model.load import Model, load
     from onnxprune.model.save import write

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from onnxprune.benching.results import BenchResult
+from onnxprune.checking.results import CheckResult
 from onnxprune.choose import near_names
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
@@ -313,6 +314,53 @@ def bench(
     return run(asked, machine, progress)
 
 
+def check(
+    *models: str | Path,
+    max_size: str | int | None = None,
+    max_params: str | int | None = None,
+    max_macs: str | int | None = None,
+    max_latency_ratio: str | float | None = None,
+    min_agreement: str | float | None = None,
+    max_error: str | float | None = None,
+    min_metric: float | None = None,
+    max_drop: float | None = None,
+    baseline: str | Path | None = None,
+    data: Any = None,
+    preprocess: str | None = None,
+    metric: str | Callable[[str], float] | None = None,
+    only: Sequence[str] = (),
+    strict: bool = False,
+    threads: int | None = None,
+    batch: int | None = None,
+    seconds: float | None = None,
+    runs: int | None = None,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> CheckResult:
+    """Hold models against budgets: those of the configuration in force (`[[tool.onnxprune.check.models]]`), or `models`
+    against their entries there and what is given here, which wins.
+
+    `max_size`, `max_params`, `max_macs` are amounts ("10MB"), or shares of the `baseline` ("50%"). `max_latency_ratio`
+    is missed if the whole 95 % interval of the time by that of the baseline is above it; `strict`: if a part is.
+    `min_agreement` and `max_error` compare the outputs with the baseline's on `data`; `min_metric` and `max_drop` are
+    those of `metric`. `only`: kinds of budgets, the others are left out. `threads` (all cores), `batch`, `seconds`,
+    `runs` are those of `bench`. `CheckResult.failure` is the error of what was missed. Raises UsageError for budgets
+    that are wrong; a model that cannot be checked is in the result.
+    """
+    from onnxprune.checking.budgets import KEYS
+    from onnxprune.checking.budgets import only as kept
+    from onnxprune.checking.entries import budgets
+    from onnxprune.checking.measure import How
+    from onnxprune.checking.run import run
+    from onnxprune.config import read
+
+    limits = (max_size, max_params, max_macs, max_latency_ratio, min_agreement, max_error, min_metric, max_drop)
+    values = dict(zip(KEYS, (*limits, baseline, data, preprocess), strict=True))
+    asked = kept(budgets(models, values, read()), only)
+    how = How(threads, batch, seconds, runs, seed)
+    return run(asked, how, metric=metric, strict=strict, progress=progress)
+
+
 def environment() -> Environment:
     """Versions and hardware."""
     from onnxprune.system import environment as read
@@ -338,6 +386,7 @@ def _destination(source: Model, out: str | Path | None, dry_run: bool) -> Path |
 __all__ = [
     "OnnxPruneError",
     "bench",
+    "check",
     "default_output",
     "diff",
     "environment",

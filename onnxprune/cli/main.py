@@ -20,6 +20,7 @@ COMMANDS = {
     "shrink": "onnxprune.cli.shrink",
     "inspect": "onnxprune.cli.inspect",
     "bench": "onnxprune.cli.bench",
+    "check": "onnxprune.cli.check",
     "verify": "onnxprune.cli.verify",
     "diff": "onnxprune.cli.diff",
     "env": "onnxprune.cli.env",

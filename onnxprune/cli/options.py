@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COMMAND_LINE_ONLY = frozenset(
     {"help", "output", "plan", "save_plan", "force", "dry_run", "groups", "layers", "why", "metric", "max_drop"}
-    | {"baseline", "export_json", "export_markdown"}
+    | {"baseline", "export_json", "export_markdown", "junit"}
 )
 """What a file cannot set: it must not name files to write, allow to overwrite, name code, or make a run another."""
 
@@ -66,7 +66,13 @@ def ratio(value: str | float) -> float:
 
 
 class Command(click.Command):
-    """A command whose options take their defaults from the configuration."""
+    """A command whose options take their defaults from the configuration.
+
+    `tables` are keys of its table that are no options; `line_only` are options that no file sets.
+    """
+
+    tables: tuple[str, ...] = ()
+    line_only: frozenset[str] = frozenset()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         run = ctx.find_object(Run)
@@ -93,12 +99,14 @@ def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
     group = ctx.parent.command
     assert isinstance(group, click.Group)
     commands = [found for name in group.list_commands(ctx) if (found := group.get_command(ctx, name)) is not None]
-    known = {entry.name or "": list(_configurable(entry)) for entry in commands}
+    known = {entry.name or "": [*_configurable(entry), *getattr(entry, "tables", ())] for entry in commands}
     values = config.for_command(command.name or "", known)
     options = _configurable(command)
     own = config.values.get(command.name or "", {})
     result: dict[str, Any] = {}
     for key, value in values.items():
+        if key not in options:
+            continue
         where = config.where(command.name if key in own else None)
         result[options[key].name or key] = _converted(options[key], value, ctx, f"{where}: {key}")
     return result
@@ -106,10 +114,11 @@ def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
 
 def _configurable(command: click.Command) -> dict[str, click.Option]:
     """key in a file -> option"""
+    hidden = COMMAND_LINE_ONLY | getattr(command, "line_only", frozenset())
     return {
         param.name.rstrip("_"): param
         for param in command.params
-        if isinstance(param, click.Option) and param.name and param.name not in COMMAND_LINE_ONLY
+        if isinstance(param, click.Option) and param.name and param.name not in hidden
     }
 
 

@@ -26,6 +26,7 @@ _SAYING = {
     "measure": "comparing with the original",
     "write": "writing",
     "bench": "measuring",
+    "check": "checking",
 }
 
 

@@ -19,7 +19,7 @@ only makes the errors infinite. Both are counted. Values are compared batch by b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,13 @@ _TYPES = {
 def fidelity(
     original: Model | Path,
     candidate: Model | Path,
-    batches: Sequence[Mapping[str, Array]],
+    batches: Iterable[Mapping[str, Array]],
     *,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fidelity:
-    """Run both on every feed and compare all outputs. `progress` hears (feeds done, feeds in all).
+    """Run both on every feed and compare all outputs. `progress` hears (feeds done, feeds in all; where
+    `batches` has no length, done).
 
     Raises ModelError (a model cannot be loaded, an output is missing), DataError (one does not run on the feeds, or
     there are none).
@@ -72,7 +73,7 @@ def fidelity(
                 tallies[name].add(x, y, rows)
             samples += rows
             if progress is not None:
-                progress(number + 1, len(batches))
+                progress(number + 1, len(batches) if isinstance(batches, Sized) else number + 1)
     if not samples:
         raise DataError("there are no samples to compare the models on")
     return Fidelity(

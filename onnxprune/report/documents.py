@@ -52,8 +52,8 @@ def shrink(result: ShrinkResult) -> Document:
     removed = {group.name: list(group.removed) for group in result.plan.groups}
     return {
         "schema": "onnxprune.shrink/1",
-        "before": _model(result.before),
-        "after": None if result.after is None else _model(result.after),
+        "before": model_document(result.before),
+        "after": None if result.after is None else model_document(result.after),
         "asked_ratio": result.asked_ratio,
         "reached_ratio": result.reached_ratio,
         "plan": {"digest": result.plan.digest, "units": result.plan.units, "removed_count": result.plan.removed_count},
@@ -87,7 +87,7 @@ def inspect(result: Inspection, *, groups: bool = True, layers: bool = True) -> 
     """See `Inspection`; `groups` and `layers` say which of the two lists are there."""
     document: Document = {
         "schema": "onnxprune.inspect/1",
-        "model": _model(result.model),
+        "model": model_document(result.model),
         "removable_count": result.removable,
         "operators_without_rule": [
             {"operator": name, "nodes_count": count} for name, count in result.operators_without_rule.items()
@@ -117,8 +117,8 @@ def verify(result: VerifyResult) -> Document:
     """See `VerifyResult`."""
     return {
         "schema": "onnxprune.verify/1",
-        "original": _model(result.original),
-        "pruned": _model(result.pruned),
+        "original": model_document(result.original),
+        "pruned": model_document(result.pruned),
         "plan": {"digest": result.plan_digest},
         "proof": _proof(result.proof),
         "refitted": list(result.refitted),
@@ -130,8 +130,8 @@ def diff(result: Difference) -> Document:
     return {
         "schema": "onnxprune.diff/1",
         "same": result.same,
-        "a": _model(result.a),
-        "b": _model(result.b),
+        "a": model_document(result.a),
+        "b": model_document(result.b),
         "signature": list(result.signature),
         "metadata": list(result.metadata),
         "nodes": [{"name": n.name, "operator": n.op_type, "difference": n.what} for n in result.nodes],
@@ -171,7 +171,7 @@ def error(kind: str, message: str, hint: str | None, exit_code: int) -> Document
     }
 
 
-def _model(model: ModelSummary) -> Document:
+def model_document(model: ModelSummary) -> Document:
     return {
         "name": model.name,
         "sha256": model.sha256,

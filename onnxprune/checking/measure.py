@@ -1,0 +1,123 @@
+"""What the budgets of one model ask for, measured: only that, and each file is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from onnxprune.benching import bench
+from onnxprune.benching.results import Comparison
+from onnxprune.checking import judge
+from onnxprune.checking.budgets import SAMPLED, SCORED, Budget
+from onnxprune.checking.results import AGREEMENT, COSTS, DROP, LATENCY, Check
+from onnxprune.data import open_data
+from onnxprune.errors import DataError
+from onnxprune.measure.fidelity import fidelity
+from onnxprune.measure.files import as_file
+from onnxprune.measure.metric import Metric
+from onnxprune.model.load import Model, load
+from onnxprune.results import ModelSummary
+from onnxprune.summaries import summary_of
+from onnxprune.system import Environment, environment
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class How:
+    """How latency is measured (see `bench`), and the seed of everything random. `threads` None: all cores."""
+
+    threads: int | None = None
+    batch: int | None = None
+    seconds: float | None = None
+    runs: int | None = None
+    seed: int = 0
+
+
+class Subject:
+    """A model with its baseline, read when they are first needed. Everything here may raise an OnnxPruneError."""
+
+    def __init__(self, budget: Budget, how: How, metric: Metric | None) -> None:
+        self.budget, self.how, self.metric = budget, how, metric
+
+    @cached_property
+    def model(self) -> Model:
+        return load(self.budget.path)
+
+    @cached_property
+    def baseline(self) -> Model:
+        assert self.budget.baseline is not None
+        return load(self.budget.baseline)
+
+    @cached_property
+    def summary(self) -> ModelSummary:
+        return summary_of(self.model, self.budget.path)
+
+    @cached_property
+    def baseline_summary(self) -> ModelSummary:
+        return summary_of(self.baseline, self.budget.baseline)
+
+    def stages(self) -> list[tuple[str, Callable[[], Iterator[Check]]]]:
+        """What is to be done, with its name for people. One that fails does not keep the others from being done."""
+        known = (
+            ("size and cost", COSTS, self.costs),
+            ("latency", (LATENCY,), self.latency),
+            ("outputs", SAMPLED, self.outputs),
+            ("metric", SCORED, self.scores),
+        )
+        return [(name, stage) for name, kinds, stage in known if self.budget.of(kinds)]
+
+    def costs(self) -> Iterator[Check]:
+        for limit in sorted(self.budget.of(COSTS), key=lambda one: one.of_baseline):
+            yield judge.cost(limit, self.summary, self.baseline_summary if limit.of_baseline else None)
+
+    def latency(self) -> Iterator[Check]:
+        (limit,) = self.budget.of((LATENCY,))
+        yield judge.latency(limit, self._timed(environment()))
+
+    def outputs(self) -> Iterator[Check]:
+        data = open_data(self.budget.data, self.model, preprocess=self.budget.preprocess, seed=self.how.seed)
+        found = fidelity(self.baseline, self.model, data.batches(BATCH), threads=self.how.threads or 0)
+        for limit in self.budget.of(SAMPLED):
+            if limit.kind == AGREEMENT:
+                worst = found.worst_agreement
+                if worst is None:
+                    reason = next((one.reason for one in found.outputs if one.reason), "there are no outputs")
+                    raise DataError(f"no agreement can be told: {reason}", hint="max-error bounds the output error.")
+                yield judge.agreement(limit, worst)
+            else:
+                if found.worst_error is None:
+                    raise DataError("no output has an error: none holds numbers that can be compared")
+                yield judge.exact(limit.kind, limit.value, found.worst_error)
+
+    def scores(self) -> Iterator[Check]:
+        assert self.metric is not None
+        with as_file(self.model) as path:
+            after = self.metric(path)
+        for limit in self.budget.of(SCORED):
+            if limit.kind == DROP:
+                with as_file(self.baseline) as path:
+                    yield judge.drop(limit, self.metric(path), after)
+            else:
+                yield judge.exact(limit.kind, limit.value, after)
+
+    def _timed(self, machine: Environment) -> Comparison:
+        how = self.how
+        asked = bench.request(
+            [self.baseline, self.model],
+            machine,
+            threads=how.threads,
+            batch=how.batch,
+            provider=(),
+            shape=(),
+            data=self.budget.data,
+            preprocess=self.budget.preprocess,
+            seconds=how.seconds,
+            runs=how.runs,
+            profile=False,
+            baseline=None,
+            fail_above=None,
+            seed=how.seed,
+        )
+        return bench.run(asked, machine, None).settings[0].comparisons[0]
