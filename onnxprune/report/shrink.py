@@ -93,6 +93,8 @@ def _nothing(result: ShrinkResult) -> str:
         return _no_block(result.blocks)
     if not result.groups:
         return "the model has no channels that could be removed"
+    if result.target is not None and result.target.before <= result.target.limit:
+        return f"the original meets {result.target.asked} already"
     if any(group.reason is None for group in result.groups):
         return "less than one channel was asked of every group that can shrink"
     return f"no group can shrink ({stays(result.groups)})"

@@ -230,7 +230,10 @@ def test_random_data(document: Document) -> None:
     ("arguments", "code", "message"),
     [
         (("--ratio", "0.5", "--target", "macs=50%"), 2, "exclude each other"),
-        (("--target", "latency=4ms"), 2, "not a target: 'latency=4ms'"),
+        (("--target", "speed=4ms"), 2, "not a target: 'speed=4ms'"),
+        (("--target", "latency=4"), 2, "Give it with its unit"),
+        (("--target", "size=1kB"), 2, "out of reach: removing all that may go leaves"),
+        (("--multiple-of", "some"), 2, "nor auto"),
         (("--target", "macs=0%"), 2, "not a share that can be left"),
         (("--target", "macs=0.01%"), 2, "out of reach"),
         (("--target", "macs=0.01%", *QUICK), 2, "out of reach"),

@@ -13,6 +13,8 @@ import onnxprune
 from onnxprune.budget import Counted, OutOfReach, aim
 from onnxprune.errors import UsageError
 from onnxprune.model.load import load
+from onnxprune.report import shrink
+from onnxprune.report.render import plain
 from onnxprune.target import parse_target
 from onnxprune.trace import trace_model
 
@@ -109,3 +111,9 @@ def test_quantities() -> None:
     for wrong in ("latency=4", "latency=0ms", "latency=-1ms", "latency=fast", "size=x", "size=", "time=4ms"):
         with pytest.raises(UsageError):
             parse_target(wrong)
+
+
+def test_what_meets_the_target_already_stays(tmp_path: Path) -> None:
+    result = onnxprune.shrink(DIGITS, tmp_path / "out.onnx", target="size=2MB")
+    assert not result.plan.removed_count and not result.written
+    assert "the original meets size=2MB already" in plain(shrink.report(result))
