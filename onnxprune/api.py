@@ -19,12 +19,13 @@ from onnxprune.choose import near_names
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
+from onnxprune.gradual import plan_in_steps
 from onnxprune.measure.gate import open_gate
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import Staged, check_output
 from onnxprune.ops.registry import find
 from onnxprune.plan import Plan, check_source, keep_of
-from onnxprune.planning import Run, largest_within, outcome, plan_and_cut, repaired
+from onnxprune.planning import Run, largest_within, outcome, repaired
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.proof.masked import Proof, prove
 from onnxprune.provenance import plan_of, record
@@ -73,6 +74,8 @@ def shrink(
     multiple_of: int | str = 1,
     min_keep: str | int | float = 1,
     units: str = "channels",
+    schedule: str | None = None,
+    steps: int | None = None,
     data: Any = None,
     preprocess: str | None = None,
     samples: int | None = None,
@@ -98,7 +101,8 @@ def shrink(
     default; without, l1 and merging. `metric` (a function, or "file.py:function") scores the path of a model,
     higher is better; the result may score at most `max_drop` less than the original. Without `ratio`, `target` and
     `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
-    removed. `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
+    removed. With a `schedule` (linear, exp, cos, cube) it leaves in `steps` (3), each followed by repair.
+    `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
     nothing was written.
     """
     clock = Clock(progress)
@@ -119,6 +123,8 @@ def shrink(
         min_keep=min_keep,
         seed=seed,
         units=plan.units if plan else units,
+        schedule=schedule,
+        steps=steps,
     )
     if plan is not None and (ratio is not None or target is not None):
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
@@ -141,7 +147,7 @@ def shrink(
             found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
         run = Run(traced, request, plan, found, gate, threads, clock, destination, external_data)
         search = gate is not None and max_drop is not None and ratio is None and target is None and plan is None
-        choice = largest_within(run) if search else plan_and_cut(run)
+        choice = largest_within(run, plan_in_steps) if search else plan_in_steps(run)
         result = outcome(source, choice, run)
         if search:
             result = replace(result, asked_ratio=None)
@@ -150,7 +156,17 @@ def shrink(
                 gate.check(repaired(run, choice))
             return replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
         how = Publication(
-            destination, protected, request.repair, found, verify, force, external_data, seed, threads, gate
+            destination,
+            protected,
+            request.repair,
+            found,
+            verify,
+            force,
+            external_data,
+            seed,
+            threads,
+            gate,
+            choice.stage,
         )
         done = publish(choice.traced, choice.keep, choice.smaller, choice.plan, how, clock)
         return replace(

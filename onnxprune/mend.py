@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import linear_layer
@@ -24,6 +26,23 @@ Bools = NDArray[np.bool_]
 UNKNOWN_MEANS = "its channel means are unknown"
 
 
+@dataclass(frozen=True)
+class Stage:
+    """The last step of a removal in steps: `smaller` keeps `keep` (units,) of a network that was repaired before."""
+
+    traced: Trace
+    keep: Bools
+    smaller: Model
+
+    def named_as(self, model: Model) -> Model:
+        """`smaller`, with the metadata of `model`."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.smaller.proto)
+        del proto.metadata_props[:]
+        proto.metadata_props.extend(model.proto.metadata_props)
+        return self.smaller.replace(proto, self.smaller.tensors)
+
+
 def mend(
     trace: Trace,
     keep: Bools,
@@ -31,6 +50,7 @@ def mend(
     method: str,
     samples: Samples | None,
     *,
+    whole: tuple[Trace, Bools] | None = None,
     seed: int = 0,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -38,7 +58,8 @@ def mend(
     """The repaired model (`cut` itself if nothing changed). `method` is none, bias, merge, or, with samples,
     scale-shift, least-squares or reconstruct (which comes after least squares).
 
-    Layers that cannot be refitted have their biases corrected instead.
+    Layers that cannot be refitted have their biases corrected instead. `whole`: the trace of the original, and what is
+    kept of it, if `trace` is that of a network cut from it; reconstruction aims at the original.
     """
     if method == "none":
         return cut, None
@@ -62,7 +83,13 @@ def mend(
     adjusted = None
     if method == "reconstruct":
         rebuilt = reconstruct(
-            trace, keep, model, samples.batches, samples.held_out, seed=seed, threads=threads, progress=progress
+            *(whole or (trace, keep)),
+            model,
+            samples.batches,
+            samples.held_out,
+            seed=seed,
+            threads=threads,
+            progress=progress,
         )
         model = rebuilt.model
         before, after = math.sqrt(rebuilt.before), math.sqrt(rebuilt.after)  # a ratio of norms, as fidelity says it
@@ -75,6 +102,34 @@ def mend(
     if adjusted is not None and trace.removed_sums(keep):
         name = "reconstruction"  # no layer lost inputs
     return declared(lowered(bare, model)), RepairSummary(name, refitted, skipped, layers, corrected, adjusted)
+
+
+def mended(
+    trace: Trace,
+    keep: Bools,
+    cut: Model,
+    method: str,
+    samples: Samples | None,
+    stage: Stage | None,
+    *,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Model, RepairSummary | None]:
+    """`mend` of `cut`, or of the `stage` that ends where it does."""
+    if stage is None or method == "none":
+        return mend(trace, keep, cut, method, samples, seed=seed, threads=threads, progress=progress)
+    return mend(
+        stage.traced,
+        stage.keep,
+        stage.named_as(cut),
+        method,
+        samples,
+        whole=(trace, keep),
+        seed=seed,
+        threads=threads,
+        progress=progress,
+    )
 
 
 def _why(trace: Trace, name: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.blocks import select_blocks
-from onnxprune.budget import Budget
+from onnxprune.budget import Budget, Counted
 from onnxprune.budgets import Timed, bytes_written, open_budget, open_meter, target_summary
 from onnxprune.choose import Selection, on_groups_of
 from onnxprune.choosing import select
@@ -24,7 +24,7 @@ from onnxprune.latency.meter import Meter
 from onnxprune.latency.multiple import best_multiple
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.search import strongest
-from onnxprune.mend import mend
+from onnxprune.mend import Stage, mended
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan, keep_of, of_masks
 from onnxprune.provenance import record
@@ -64,6 +64,8 @@ class Choice:
     keep: NDArray[np.bool_]
     target: TargetSummary | None = None
     notes: tuple[str, ...] = ()
+    stage: Stage | None = None
+    """of a removal in steps, the last"""
 
 
 def plan_and_cut(run: Run) -> Choice:
@@ -114,7 +116,7 @@ def plan_and_cut(run: Run) -> Choice:
     raise VerificationError("the cut was refused too often")
 
 
-def largest_within(run: Run) -> Choice:
+def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut) -> Choice:
     """The largest ratio whose repaired result the gate lets pass. Raises GateError if there is none."""
     gate = run.gate
     assert gate is not None and gate.max_drop is not None
@@ -123,7 +125,7 @@ def largest_within(run: Run) -> Choice:
 
     def loss(ratio: float) -> float:
         asked = replace(run.request, options=replace(run.request.options, ratio=min(ratio, LARGEST_RATIO)))
-        choice = choices[ratio] = plan_and_cut(replace(run, request=asked))
+        choice = choices[ratio] = choose(replace(run, request=asked))
         if not choice.plan.removed_count:
             return 0.0
         model = repaired(run, choice)
@@ -146,8 +148,17 @@ def repaired(run: Run, choice: Choice) -> Model:
     model = record(choice.smaller, choice.traced.graph.model, choice.plan)
     steps = run.clock.steps("rebuild")
     repair, seed = run.request.repair, run.request.options.seed
-    made = mend(choice.traced, choice.keep, model, repair, run.samples, seed=seed, threads=run.threads, progress=steps)
-    return made[0]
+    return mended(
+        choice.traced,
+        choice.keep,
+        model,
+        repair,
+        run.samples,
+        choice.stage,
+        seed=seed,
+        threads=run.threads,
+        progress=steps,
+    )[0]
 
 
 def _with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:
@@ -172,6 +183,12 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
         return bytes_written(traced, keep, options, request.repair, run.output, run.external_data)
 
     return open_budget(traced, request.target, meter, written)
+
+
+def counted_budget(traced: Trace, request: Request) -> Budget:
+    """The budget of a target that is counted, not measured."""
+    assert request.target is not None
+    return Counted(traced, request.target)
 
 
 def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:

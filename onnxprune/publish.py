@@ -13,7 +13,7 @@ from onnxprune.clock import Clock
 from onnxprune.cut import planned_shapes
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate
-from onnxprune.mend import mend
+from onnxprune.mend import Stage, mended
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.save import Staged
@@ -43,6 +43,8 @@ class Publication:
     seed: int
     threads: int
     gate: Gate | None = None
+    stage: Stage | None = None
+    """of a removal in steps, the last"""
 
     def staged(self, model: Model) -> Staged:
         """`model` in a file beside the target."""
@@ -109,4 +111,6 @@ def _mended(
 ) -> tuple[Model, RepairSummary | None]:
     clock.start("repair")
     steps = clock.steps("rebuild")
-    return mend(traced, keep, recorded, how.repair, how.samples, seed=how.seed, threads=how.threads, progress=steps)
+    return mended(
+        traced, keep, recorded, how.repair, how.samples, how.stage, seed=how.seed, threads=how.threads, progress=steps
+    )

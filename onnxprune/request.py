@@ -9,6 +9,7 @@ from typing import Any
 from onnxprune.choose import Options
 from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
+from onnxprune.schedule import DEFAULT_STEPS, ONE_SHOT, SCHEDULES
 from onnxprune.target import Target, parse_target
 
 REPAIRS = ("auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct")
@@ -29,6 +30,8 @@ class Request:
     target: Target | None = None
     target_text: str | None = None
     auto_multiple: bool = False  # `options.multiple_of` is to be measured
+    schedule: str = ONE_SHOT
+    steps: int = 1
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
@@ -47,6 +50,7 @@ class Request:
             "repair": self.repair,
             "samples": samples,
             "seed": options.seed,
+            **({"schedule": self.schedule, "steps": self.steps} if self.steps > 1 else {}),
         }
 
 
@@ -68,6 +72,8 @@ def resolve(
     min_keep: str | int | float,
     seed: int,
     units: str = "channels",
+    schedule: str | None = None,
+    steps: int | None = None,
 ) -> Request:
     """Raises UsageError for options that contradict each other or need data that is not there."""
     if ratio is not None and target is not None:
@@ -99,7 +105,37 @@ def resolve(
         seed,
     )
     wanted = None if target is None else parse_target(target)
-    return Request(options, _repair(repair, with_data, blocks), wanted, target, multiple_of == AUTO)
+    schedule, steps = _schedule(schedule, steps, blocks, wanted, min_keep)
+    return Request(options, _repair(repair, with_data, blocks), wanted, target, multiple_of == AUTO, schedule, steps)
+
+
+def _schedule(
+    schedule: str | None, steps: int | None, blocks: bool, target: Target | None, min_keep: Any
+) -> tuple[str, int]:
+    """The schedule and its number of steps; linear if only steps are given."""
+    if steps is not None and steps < 1:
+        raise UsageError(f"--steps is at least 1, found {steps}")
+    name = schedule if schedule is not None else ONE_SHOT if steps in (None, 1) else "linear"
+    if name not in SCHEDULES:
+        raise UsageError(f"--schedule is {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}, found {name!r}")
+    if name == ONE_SHOT:
+        if steps not in (None, 1):
+            raise UsageError(
+                f"--schedule {ONE_SHOT} has one step, found --steps {steps}", hint="Leave out one of them."
+            )
+        return name, 1
+    if blocks:
+        raise UsageError("--schedule has no effect with --units blocks: they leave one by one.")
+    if target is not None and target.kind not in ("macs", "params"):
+        raise UsageError(
+            f"--schedule {name} goes with what is counted before it is cut, not with {target.kind}.",
+            hint="Give --target macs=... or params=..., or --ratio.",
+        )
+    if not str(min_keep).isdigit():
+        raise UsageError(
+            f"--min-keep {min_keep} would be a share of what each step finds.", hint="Give a number of channels."
+        )
+    return name, DEFAULT_STEPS if steps is None else steps
 
 
 def _multiple(asked: int | str) -> int:

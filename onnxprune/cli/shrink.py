@@ -23,6 +23,7 @@ from onnxprune.cli.options import (
 )
 from onnxprune.cli.run import Run
 from onnxprune.errors import UsageError
+from onnxprune.schedule import DEFAULT_STEPS, SCHEDULES
 
 if TYPE_CHECKING:
     from onnxprune.plan import Plan
@@ -67,6 +68,8 @@ CHOOSING = (
     "multiple_of",
     "min_keep",
     "units",
+    "schedule",
+    "steps",
 )
 """Options that say what leaves. A given plan has said it already."""
 
@@ -132,6 +135,20 @@ how_much = combined(
             default="mean",
             show_default=True,
             help="How the scores of the layers of one group become one.",
+        ),
+        click.option(
+            "--schedule",
+            type=_choice(*SCHEDULES),
+            show_default="one-shot; linear with --steps",
+            help="Let channels leave in steps, each followed by repair: equal ones (linear), equal shares of what is "
+            "left (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as long.",
+        ),
+        click.option(
+            "--steps",
+            metavar="N",
+            type=click.IntRange(min=1),
+            show_default=f"{DEFAULT_STEPS} with --schedule",
+            help="The number of steps.",
         ),
     )
 )

@@ -158,7 +158,10 @@ def _planned(result: ShrinkResult) -> str:
         text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
     if result.target is not None:
         text = f"{_target(result.target)}: ratio {format_ratio(result.reached_ratio)}"
+    steps = result.plan.options.get("steps", 1)
     multiple = result.plan.options.get("multiple_of", 1)
+    if steps > 1:
+        text += f", in {steps} steps"
     return text if multiple == 1 else f"{text} (multiple of {multiple})"
 
 
