@@ -24,7 +24,7 @@ LAYERS = [
     {"cut", "provenance", "sparse"},
     {"sensitivity", "samples", "budget"},
     {"choosing", "blocks"},
-    {"repair", "proof", "request", "clock", "measure"},
+    {"repair", "proof", "request", "clock", "measure", "outputs"},
     {"summaries", "differences", "system", "mend", "latency", "budgets"},
     {"publish", "planning", "benching", "checking"},
     {"gradual"},

@@ -132,7 +132,9 @@ def metric_by_macs(metric: MetricSummary, before: ModelSummary, after: ModelSumm
     with Plot("The metric against the MACs that are left", 2.8) as plot:
         axes = plot.axes
         ordered = sorted(points)
-        axes.plot([m / before.macs * 100 for m, _ in ordered], [v for _, v in ordered], color=INKS["pinned"], linewidth=0.8)
+        axes.plot(
+            [m / before.macs * 100 for m, _ in ordered], [v for _, v in ordered], color=INKS["pinned"], linewidth=0.8
+        )
         axes.plot([m / before.macs * 100 for m, _ in trials], [v for _, v in trials], "o", color=INKS["kept"])
         axes.plot([100], [metric.before], "s", color=INKS["ink"])
         if after is not None and metric.after is not None:

@@ -61,10 +61,22 @@ def groups_report(result: Inspection) -> Report:
     return (Heading(model_line(result.model)), Table(_ALL_GROUPS, rows), *_notes(result))
 
 
+def summary_lines(result: Inspection) -> tuple[Line, ...]:
+    """How much can be removed, in one line; then what one should know."""
+    free = [group for group in result.groups if group.pinned is None]
+    text = _blocks_overview(result) if result.units == "blocks" else _overview(result, free)
+    missing = [block for block in _without_rule(result) if isinstance(block, Line)]
+    return (Line(text), *missing, *_notes(result))
+
+
+def _blocks_overview(result: Inspection) -> str:
+    free, total = result.removable, len(result.blocks)
+    return f"{plural(total, 'residual block')}: {free} removable, {total - free} stay"
+
+
 def _blocks_report(result: Inspection) -> Report:
     """Every residual block."""
-    free, total = result.removable, len(result.blocks)
-    text = f"{plural(total, 'residual block')}: {free} removable, {total - free} stay"
+    text = _blocks_overview(result)
     rows = tuple(
         (
             block.name,

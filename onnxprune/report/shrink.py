@@ -59,7 +59,7 @@ _KINDS = {"macs": "MACs", "params": "parameters"}
 def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False) -> Report:
     """What was done, stage by stage, and what came of it. `groups` lists what shrinks and what was refitted."""
     removed = result.plan.removed_count
-    blocks: list[Block] = [Heading(model_line(result.before)), Table(STAGES, _stages(result), bare=True)]
+    blocks: list[Block] = [Heading(model_line(result.before)), stages_table(result)]
     if removed and (groups or dry_run):
         blocks.append(_block_table(result.blocks) if result.plan.units == "blocks" else _group_table(result.groups))
     if result.repair is not None and result.repair.layers and groups:
@@ -71,6 +71,11 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
         blocks.extend(notes(*advice(result.fidelity)))
     blocks.extend(_outcome(result, dry_run))
     return tuple(blocks)
+
+
+def stages_table(result: ShrinkResult) -> Table:
+    """What was done, stage by stage."""
+    return Table(STAGES, _stages(result), bare=True)
 
 
 def outcome(result: ShrinkResult, *, dry_run: bool = False) -> Report:
