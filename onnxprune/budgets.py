@@ -117,7 +117,7 @@ def target_summary(request: Request, budget: Budget | None, keep: Bools) -> Targ
     """What a target allowed, what was planned, and what was measured of it."""
     if budget is None or request.target_text is None:
         return None
-    measured = budget.measured.get(keep.tobytes()) if isinstance(budget, Timed) else None
+    measured = budget.time(keep) if isinstance(budget, Timed) else None
     return TargetSummary(request.target_text, budget.kind, budget.limit, budget.before, budget.cost(keep), measured)
 
 

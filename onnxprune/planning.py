@@ -105,6 +105,8 @@ def plan_and_cut(run: Run) -> Choice:
         run.clock.start("cut")
         try:
             smaller = cut(unpinned, keep)
+            if refused:  # counted in the units of the trace as it was
+                budget = _budget(unpinned, run, meter)
             asked = target_summary(run.request, budget, keep)
             notes = budget.notes if isinstance(budget, Timed) else ()
             return Choice(unpinned, planned, selection, smaller, keep, asked, notes)

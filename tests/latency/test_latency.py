@@ -219,3 +219,15 @@ def test_a_real_model_is_timed_and_cut(tmp_path: Path) -> None:
     assert target.before > 0 and target.limit == pytest.approx(0.8 * target.before)
     assert 0 < target.planned < target.before and target.measured is not None and target.measured > 0
     assert result.plan.removed_count > 0 and result.written
+
+
+def test_with_data_what_is_cut_is_what_was_measured(tmp_path: Path) -> None:
+    """Which channels leave is decided once more when their number is known."""
+    net = Net(batch="N")
+    h = net.relu(net.conv(net.input(3, 16, 16, name="x"), 24, name="a"))
+    net.output(net.conv(net.relu(net.conv(h, 24, name="b")), 4, name="z"))
+    samples = np.random.default_rng(0).standard_normal((12, 3, 16, 16)).astype(np.float32)
+    options = {"target": "latency=85%", "repair": "none", "threads": 1, "dry_run": True}
+    result = onnxprune.shrink(load(net.model()), tmp_path / "out.onnx", data={"x": samples}, **options)  # type: ignore[arg-type]
+    assert result.plan.options["scope"] == "global" and result.plan.removed_count > 0
+    assert result.target is not None and result.target.measured is not None
