@@ -23,7 +23,7 @@ BIN := $(VENV)/bin
 EVAL ?= ../shared/eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty eval criteria docs clean
+.PHONY: help demo test lint zoo bench-self bench-honesty eval criteria native bench-sparse test-runtimes asan docs clean
 .DELETE_ON_ERROR:
 
 help:
