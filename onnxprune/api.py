@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from onnxprune.benching.results import BenchResult
-from onnxprune.checking.results import CheckResult
 from onnxprune.choose import near_names
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
 from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
 from onnxprune.gradual import plan_in_steps
+from onnxprune.html.command import command, shrink_commands
+from onnxprune.html.inspect import inspect_page
+from onnxprune.html.shrink import shrink_page
+from onnxprune.html.write import ReportFile, open_report, shrink_file
 from onnxprune.measure.gate import open_gate
+from onnxprune.measuring import bench, check, environment
 from onnxprune.model.load import Model, load
-from onnxprune.model.save import Staged, check_output
-from onnxprune.ops.registry import find
+from onnxprune.model.save import check_output
 from onnxprune.plan import Plan, check_source, keep_of
 from onnxprune.planning import Run, largest_within, outcome, repaired
 from onnxprune.proof.compare_files import compare_with_expected
-from onnxprune.proof.masked import Proof, prove
 from onnxprune.provenance import plan_of, record
-from onnxprune.publish import Publication, publish
+from onnxprune.publish import Publication, prove_in_memory, publish
 from onnxprune.request import resolve
 from onnxprune.results import (
     Difference,
@@ -45,13 +42,14 @@ from onnxprune.summaries import (
     calibration_summary,
     group_summary,
     layer_costs,
+    operators_without_rule,
     proof_summary,
+    refusal_notes,
     summary,
     summary_of,
     with_size,
 )
-from onnxprune.system import Environment
-from onnxprune.trace import Trace, trace_model
+from onnxprune.trace import trace_model
 
 
 def default_output(model: Path) -> Path:
@@ -88,6 +86,8 @@ def shrink(
     verify: bool = True,
     force: bool = False,
     external_data: Any = "auto",
+    report: str | Path | None = None,
+    bench: bool = False,
     seed: int = 0,
     threads: int = 0,
     progress: ProgressCallback | None = None,
@@ -103,8 +103,10 @@ def shrink(
     `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
     removed. With a `schedule` (linear, exp, cos, cube) it leaves in `steps` (3), each followed by repair.
     `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
-    nothing was written.
+    nothing was written. `report` is an HTML file to write; with `bench`, the result is timed for it in turn with the
+    original (5 s, and a profile).
     """
+    given = dict(locals())
     clock = Clock(progress)
     request = resolve(
         ratio=ratio,
@@ -133,6 +135,7 @@ def shrink(
     protected = (*source.origin, *files_of(data), *files_of(metric))
     if destination is not None and not dry_run:
         check_output(destination, force=force, inputs=protected)
+    page = shrink_file(given, destination, protected)
     if metric is not None:
         clock.start("measure")
     # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
@@ -154,7 +157,8 @@ def shrink(
         if dry_run or destination is None or choice.plan.removed_count == 0:
             if gate is not None and not search and choice.plan.removed_count:
                 gate.check(repaired(run, choice))
-            return replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
+            result = replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
+            return _reported(page, result, given)
         how = Publication(
             destination,
             protected,
@@ -169,7 +173,7 @@ def shrink(
             choice.stage,
         )
         done = publish(choice.traced, choice.keep, choice.smaller, choice.plan, how, clock)
-        return replace(
+        result = replace(
             result,
             after=done.after,
             proof=done.proof,
@@ -181,33 +185,38 @@ def shrink(
             target=with_size(result.target, done.written),
             seconds=clock.finish(),
         )
+    return _reported(page, result, given)
 
 
 def inspect(
-    model: str | Path | Model, *, units: str = "channels", progress: ProgressCallback | None = None
+    model: str | Path | Model,
+    *,
+    units: str = "channels",
+    report: str | Path | None = None,
+    force: bool = False,
+    progress: ProgressCallback | None = None,
 ) -> Inspection:
-    """What can be removed, what stays and why, and what each layer costs."""
+    """What can be removed, what stays and why, and what each layer costs. `report` is an HTML file to write."""
     clock = Clock(progress)
     source = _load(model)
+    page = open_report(report, force=force, inputs=source.origin)
     clock.start("trace")
     traced = trace_model(source, units=units)
-    missing = Counter(  # of no importance for blocks, which leave with all that is in them
-        f"{node.domain}:{node.op_type}" if node.domain else node.op_type
-        for node in traced.graph.nodes
-        if units != "blocks"
-        and find(node.domain, node.op_type) is None
-        and not all(key in traced.facts.values for key in node.outputs if key)
-    )
     clock.finish()
-    return Inspection(
+    result = Inspection(
         summary(source, traced.graph, traced.facts),
         tuple(group_summary(traced, g) for g in traced.groups if g.members or g.pin is None),
         tuple(layer_costs(traced)),
-        dict(sorted(missing.items())),
-        (*source.notes, *_refusal_notes(traced)),
+        operators_without_rule(traced),
+        (*source.notes, *refusal_notes(traced)),
         block_summaries(traced),
         units,
     )
+    if page is not None:
+        page.write(
+            inspect_page(result, environment(), [command("inspect", [model], {"units": units}, {"units": "channels"})])
+        )
+    return result
 
 
 def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tuple[GroupSummary, ...]:
@@ -261,21 +270,6 @@ def verify(
     )
 
 
-def _refusal_notes(traced: Trace) -> list[str]:
-    """Nodes that no rule understood, counted by reason."""
-    counts = Counter(traced.state.refusals.values())
-    return [f"{count} nodes: {reason}" for reason, count in sorted(counts.items())]
-
-
-def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, seed: int = 0, threads: int = 0) -> Proof:
-    """The proof for a model that is not on disk."""
-    with (
-        tempfile.TemporaryDirectory(prefix="onnxprune-") as folder,
-        Staged(model, Path(folder) / "candidate.onnx") as staged,
-    ):
-        return prove(traced, keep, staged.path, seed=seed, threads=threads)
-
-
 def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
     """What distinguishes two models."""
     from onnxprune.differences import difference
@@ -284,109 +278,22 @@ def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
     return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))
 
 
-def bench(
-    *models: str | Path | Model,
-    threads: str | int | Sequence[int] | None = None,
-    batch: str | int | Sequence[int] | None = None,
-    provider: str | Sequence[str] = (),
-    shape: Sequence[str] | Mapping[str, int | Sequence[int]] = (),
-    data: Any = None,
-    preprocess: str | None = None,
-    seconds: float | None = None,
-    runs: int | None = None,
-    profile: bool = False,
-    baseline: str | Path | Model | None = None,
-    fail_above: str | float | None = None,
-    seed: int = 0,
-    progress: ProgressCallback | None = None,
-) -> BenchResult:
-    """Latency of models in ONNX Runtime, run in turn; each compared with the first one, or with `baseline`.
-
-    Every combination of `threads` (all cores), `batch` and `provider` (cpu) is measured for `seconds` (5), or in `runs`
-    rounds. `shape` maps inputs or symbolic sizes to sizes; `data` are inputs as in `shrink`. `baseline` is a model, or the
-    JSON of an earlier result. A model that cannot be run is in `rejected` if there is still something to compare;
-    otherwise ModelError. `BenchResult.failure` is the error of a rejected model, or of a ratio that is `fail_above`
-    (0.05) or more above 1 with its whole interval. Raises an OnnxPruneError.
-    """
-    from onnxprune.benching.bench import request, run
-
-    machine = environment()
-    asked = request(
-        models,
-        machine,
-        threads=threads,
-        batch=batch,
-        provider=provider,
-        shape=shape,
-        data=data,
-        preprocess=preprocess,
-        seconds=seconds,
-        runs=runs,
-        profile=profile,
-        baseline=baseline,
-        fail_above=fail_above,
-        seed=seed,
-    )
-    return run(asked, machine, progress)
-
-
-def check(
-    *models: str | Path,
-    max_size: str | int | None = None,
-    max_params: str | int | None = None,
-    max_macs: str | int | None = None,
-    max_latency_ratio: str | float | None = None,
-    min_agreement: str | float | None = None,
-    max_error: str | float | None = None,
-    min_metric: float | None = None,
-    max_drop: float | None = None,
-    baseline: str | Path | None = None,
-    data: Any = None,
-    preprocess: str | None = None,
-    metric: str | Callable[[str], float] | None = None,
-    only: Sequence[str] = (),
-    strict: bool = False,
-    threads: int | None = None,
-    batch: int | None = None,
-    seconds: float | None = None,
-    runs: int | None = None,
-    seed: int = 0,
-    progress: ProgressCallback | None = None,
-) -> CheckResult:
-    """Hold models against budgets: those of the configuration in force (`[[tool.onnxprune.check.models]]`), or `models`
-    against their entries there and what is given here, which wins.
-
-    `max_size`, `max_params`, `max_macs` are amounts ("10MB"), or shares of the `baseline` ("50%"). `max_latency_ratio`
-    is missed if the whole 95 % interval of the time by that of the baseline is above it; `strict`: if a part is.
-    `min_agreement` and `max_error` compare the outputs with the baseline's on `data`; `min_metric` and `max_drop` are
-    those of `metric`. `only`: kinds of budgets, the others are left out. `threads` (all cores), `batch`, `seconds`,
-    `runs` are those of `bench`. `CheckResult.failure` is the error of what was missed. Raises UsageError for budgets
-    that are wrong; a model that cannot be checked is in the result.
-    """
-    from onnxprune.checking.budgets import KEYS
-    from onnxprune.checking.budgets import only as kept
-    from onnxprune.checking.entries import budgets
-    from onnxprune.checking.measure import How
-    from onnxprune.checking.run import run
-    from onnxprune.config import read
-
-    limits = (max_size, max_params, max_macs, max_latency_ratio, min_agreement, max_error, min_metric, max_drop)
-    values = dict(zip(KEYS, (*limits, baseline, data, preprocess), strict=True))
-    asked = kept(budgets(models, values, read()), only)
-    how = How(threads, batch, seconds, runs, seed)
-    return run(asked, how, metric=metric, strict=strict, progress=progress)
-
-
-def environment() -> Environment:
-    """Versions and hardware."""
-    from onnxprune.system import environment as read
-
-    return read()
-
-
 # ---- inner -----------------------------------------------------------------------------------------------------
 def _load(model: str | Path | Model) -> Model:
     return model if isinstance(model, Model) else load(model)
+
+
+def _reported(page: ReportFile | None, result: ShrinkResult, given: Mapping[str, Any]) -> ShrinkResult:
+    """The result, after its report was written."""
+    if page is not None:
+        timed = None
+        if given["bench"] and result.written:
+            how = {key: given[key] for key in ("data", "preprocess", "seed", "progress")}
+            timed = bench(given["model"], result.written[0], threads=given["threads"] or None, profile=True, **how)
+        commands = shrink_commands(given, shrink.__kwdefaults__ or {})
+        text = shrink_page(result, environment(), commands, dry_run=given["dry_run"], bench=timed)
+        page.write(text, result.written)
+    return result
 
 
 def _destination(source: Model, out: str | Path | None, dry_run: bool) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.save import Staged
 from onnxprune.plan import Plan
-from onnxprune.proof.masked import check_runs, check_shapes, prove
+from onnxprune.proof.masked import Proof, check_runs, check_shapes, prove
 from onnxprune.provenance import record
 from onnxprune.results import Fidelity, ModelSummary, ProofSummary, RepairSummary
 from onnxprune.samples import Samples
@@ -114,3 +115,12 @@ def _mended(
     return mended(
         traced, keep, recorded, how.repair, how.samples, how.stage, seed=how.seed, threads=how.threads, progress=steps
     )
+
+
+def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, seed: int = 0, threads: int = 0) -> Proof:
+    """The proof for a model that is not on disk."""
+    with (
+        tempfile.TemporaryDirectory(prefix="onnxprune-") as folder,
+        Staged(model, Path(folder) / "candidate.onnx") as staged,
+    ):
+        return prove(traced, keep, staged.path, seed=seed, threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from onnxprune.model import cost
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model
+from onnxprune.ops.registry import find
 from onnxprune.plan import Plan
 from onnxprune.proof.judge import Proof
 from onnxprune.results import (
@@ -150,3 +152,21 @@ def calibration_summary(samples: Samples | None) -> CalibrationSummary | None:
     return CalibrationSummary(
         samples.source, samples.count, samples.held_out_samples, samples.memory_bytes, peak_memory_bytes()
     )
+
+
+def operators_without_rule(traced: Trace) -> dict[str, int]:
+    """How many nodes there are of each operator that no rule is for; of no importance for blocks, which leave whole."""
+    missing = Counter(
+        f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+        for node in traced.graph.nodes
+        if traced.units_mode != "blocks"
+        and find(node.domain, node.op_type) is None
+        and not all(key in traced.facts.values for key in node.outputs if key)
+    )
+    return dict(sorted(missing.items()))
+
+
+def refusal_notes(traced: Trace) -> list[str]:
+    """Nodes that no rule understood, counted by reason."""
+    counts = Counter(traced.state.refusals.values())
+    return [f"{count} nodes: {reason}" for reason, count in sorted(counts.items())]

@@ -30,6 +30,7 @@ LAYERS = [
     {"gradual"},
     {"report"},
     {"html"},
+    {"measuring"},
     {"api"},
     {"cli"},
     {"__main__"},

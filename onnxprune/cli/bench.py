@@ -68,6 +68,7 @@ judging = combined(
         ),
         click.option("--export-json", metavar="FILE", type=FilePath(), help="Write the result as JSON."),
         click.option("--export-markdown", metavar="FILE", type=FilePath(), help="Write the report as Markdown."),
+        click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with plots (HTML)."),
         click.option("--force", is_flag=True, help="Replace files that exist."),
     )
 )
@@ -97,6 +98,7 @@ def command(
     from onnxprune import api
     from onnxprune.cli.files import check_target, write_text
     from onnxprune.cli.progress import progress
+    from onnxprune.html.write import open_report
     from onnxprune.report import documents, render
     from onnxprune.report.bench import bench_report, verdicts
     from onnxprune.report.bench_document import bench as document
@@ -108,8 +110,10 @@ def command(
         if path is not None:
             check_target(path, force=force, inputs=protected)
     options["data"] = options["data"] or None
+    exported = [path for path in (export_json, export_markdown) if path is not None]
+    open_report(options["report"], force=force, outputs=exported)
     with progress(run) as callback:
-        result = api.bench(*models, progress=callback, **options)
+        result = api.bench(*models, force=force, progress=callback, **options)
     if export_json is not None:
         write_text(export_json, documents.dumps(document(result)), force=force, inputs=protected)
     if export_markdown is not None:

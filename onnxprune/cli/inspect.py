@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from onnxprune.cli.options import Command, model_argument, output_format, units_option
+from onnxprune.cli.options import Command, FilePath, model_argument, output_format, units_option
 from onnxprune.cli.run import Run
 
 
@@ -15,11 +15,22 @@ from onnxprune.cli.run import Run
 @click.option("--groups", is_flag=True, help="All groups, with their layers.")
 @click.option("--layers", is_flag=True, help="Cost and group of every layer.")
 @click.option("--why", metavar="NODE", help="Explain one node: what can go there, or why it stays.")
+@click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with all of it (HTML).")
+@click.option("--force", is_flag=True, help="Replace a report that exists.")
 @units_option
 @output_format
 @click.pass_context
 def command(
-    ctx: click.Context, /, model: Path, groups: bool, layers: bool, why: str | None, units: str, format_: str
+    ctx: click.Context,
+    /,
+    model: Path,
+    groups: bool,
+    layers: bool,
+    why: str | None,
+    report: Path | None,
+    force: bool,
+    units: str,
+    format_: str,
 ) -> None:
     """Show what can be removed from MODEL, what stays and why, and what layers cost."""
     from onnxprune import api
@@ -31,6 +42,8 @@ def command(
     if groups + layers + (why is not None) > 1:
         raise click.UsageError("--groups, --layers and --why exclude each other.", ctx)
     if why is not None:
+        if report is not None:
+            raise click.UsageError("--report has no effect with --why, which explains one node.", ctx)
         node = why
         with progress(run):
             found = api.why(model, node, units=units)
@@ -38,6 +51,6 @@ def command(
         run.show(lambda: text.why_report(node, found), lambda: documents.why(node, found, sentences))
         return
     with progress(run) as callback:
-        result = api.inspect(model, units=units, progress=callback)
+        result = api.inspect(model, units=units, report=report, force=force, progress=callback)
     view = text.groups_report if groups else text.layers_report if layers else text.report
     run.show(lambda: view(result), lambda: documents.inspect(result, groups=not layers, layers=not groups))

@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMAND_LINE_ONLY = frozenset(
     {"help", "output", "plan", "save_plan", "force", "dry_run", "groups", "layers", "why", "metric", "max_drop"}
     | {"baseline", "export_json", "export_markdown", "junit"}
+    | {"report", "bench"}
 )
 """What a file cannot set: it must not name files to write, allow to overwrite, name code, or make a run another."""
 

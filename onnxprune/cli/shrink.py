@@ -240,6 +240,12 @@ plan_and_output = combined(
         click.option("--dry-run", is_flag=True, help="Plan and report, write no model."),
         click.option("--save-plan", metavar="FILE", type=FilePath(), help="Write the plan as JSON."),
         click.option("--plan", metavar="FILE", type=FilePath(), help="Remove what this plan says."),
+        click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with plots (HTML)."),
+        click.option(
+            "--bench",
+            is_flag=True,
+            help="For the page, also time the result in turn with MODEL (5 s), and profile both.",
+        ),
         click.option("--force", is_flag=True, help="Replace output files that exist."),
         click.option(
             "--external-data",
@@ -292,6 +298,11 @@ def command(
     options["data"] = options["data"] or None
     given = _read_plan(ctx, plan, options)
     protected = _check_save_plan(model, output, plan, save_plan, dry_run=dry_run, force=force)
+    if options["report"] is not None:
+        from onnxprune.html.write import open_report
+
+        plans = [[] if path is None else [path] for path in (plan, save_plan)]
+        open_report(options["report"], force=force, inputs=plans[0], outputs=plans[1])
     with progress(run) as callback:
         result = api.shrink(
             model, output, plan=given, dry_run=dry_run, force=force, threads=jobs, progress=callback, **options

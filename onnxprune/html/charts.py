@@ -64,7 +64,7 @@ def layer_costs(layers: Sequence[LayerCost]) -> str:
 
 def error_curves(curves: Sequence[ErrorCurve], groups: Sequence[GroupChange]) -> str:
     """Error against the share of a group that leaves: all groups thin, the most sensitive ones with their names."""
-    removed = {group.name: group.removed for group in groups}
+    removed = {(group.name, group.size): group.removed for group in groups}
     ranked = sorted(curves, key=lambda curve: -at(curve, curve.size / 2))
     of = curves[0].of
     with Plot("Error against the share of each group that is removed", 3.2) as plot:
@@ -84,7 +84,7 @@ def error_curves(curves: Sequence[ErrorCurve], groups: Sequence[GroupChange]) ->
                     markersize=4,
                     color=INKS[ink],
                 )
-            gone = removed.get(curve.group, 0)
+            gone = removed.get((curve.group, curve.size), 0)
             if gone:
                 axes.plot(
                     [gone / curve.size * 100],
@@ -94,6 +94,7 @@ def error_curves(curves: Sequence[ErrorCurve], groups: Sequence[GroupChange]) ->
                     color=INKS["ink"] if place >= HIGHLIGHTED else INKS[ink],
                 )
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain)
         axes.set_xlim(0, 100)
         axes.set_xlabel("removed from the group (% of its channels)")
         axes.set_ylabel("error of the outputs (% of variance)" if of == OUTPUTS else "error of readers (% of power)")
@@ -147,8 +148,8 @@ def metric_by_macs(metric: MetricSummary, before: ModelSummary, after: ModelSumm
     shown = [entry for entry in entries if trials or entry[1] != "trials"]
     bound = "" if metric.max_drop is None else f" The dashed line is what --max-drop {metric.max_drop:.4g} allows."
     caption = (
-        f"The metric {metric.name}, in its own unit, higher is better: one evaluation each, so its uncertainty is known "
-        f"to the function alone. MACs are counted, so exact.{bound}"
+        f"The metric {metric.name}, in its own unit, higher is better: one evaluation each, so only the function knows "
+        f"its uncertainty. MACs are counted, so exact.{bound}"
     )
     return figure(plot.svg + legend(shown), caption)
 
@@ -179,10 +180,15 @@ def latencies(found: SettingResult) -> str:
     entries = [(LINES[k % len(LINES)], f"{one.model}: {time_text(one.latency)} p50") for k, one in enumerate(measured)]
     caption = (
         f"{setting_text(found.setting)}: {plural(found.rounds, 'round')}, models in turn. How many of the times are at "
-        "most so long. Thick: 95 % intervals of the median and, of enough times, of the 95th percentile. The slowest 1 % "
-        "may lie to the right."
+        "most so long. Thick: 95 % intervals of the median and, of enough times, of the 95th percentile. The slowest "
+        "1 % may lie to the right."
     )
     return figure(plot.svg + legend(entries), caption)
+
+
+def _plain(value: float, place: float) -> str:
+    """A power of ten as people write it: matplotlib would set it in TeX."""
+    return f"{value:g}"
 
 
 def _high(one: Measurement) -> float:
@@ -198,7 +204,7 @@ def _plain_ticks(plot: Plot, low: float, high: float) -> None:
 
 
 def operators(profile: Profile, largest: float) -> str:
-    """Time in kernels of each type, with intervals. `largest`: the end of the axis, in seconds, for all models alike."""
+    """Time in kernels of each type, with intervals. `largest`: the end of the axis (s), for all models."""
     shown = profile.operators[:MOST_BARS]
     if not shown:
         return ""
@@ -241,11 +247,12 @@ def repairs(names: Sequence[str], before: Sequence[float], after: Sequence[float
         axes.plot(places, [max(v, LEAST_ERROR) * 100 for v in before], "o", markersize=3.5, color=INKS["removed"])
         axes.plot(places, [max(v, LEAST_ERROR) * 100 for v in after], "o", markersize=3.5, color=INKS["kept"])
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain)
         axes.set_xlabel("repaired layer, in order (number)")
         axes.set_ylabel("error (% of its target)")
     worst = max(after)
     caption = (
-        f"Error on held-out samples, relative to what the layer is to give; the largest left is {format_percent(worst)}. "
+        f"Error on held-out samples, relative to the layer's target; the largest left is {format_percent(worst)}. "
         "One measurement each, so without an interval."
     )
     return figure(plot.svg + legend((("removed", "as cut"), ("kept", "repaired"))), caption)

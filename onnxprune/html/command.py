@@ -11,9 +11,22 @@ from typing import Any
 RENAMED = {"threads": "jobs"}
 SILENT = {"force", "progress", "verify", "report"}  # say nothing about the result, or are not on the command line
 UNKNOWN = "IN-PYTHON"
+PLANNED = {"ratio", "target", "criterion", "scope", "normalise", "aggregate", "include", "exclude", "units"} | {
+    "multiple_of",
+    "min_keep",
+    "schedule",
+    "steps",
+}
+"""What a plan has said already."""
 
 
-def command(name: str, files: Sequence[Any], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+def command(
+    name: str,
+    files: Sequence[Any],
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    renamed: Mapping[str, str] = RENAMED,
+) -> str:
     """`onnxprune NAME ...`, quoted for a shell: paths as they were given, options that are not the default.
 
     What is an object in Python and has no path (an array, a function, a plan) is IN-PYTHON there.
@@ -22,13 +35,41 @@ def command(name: str, files: Sequence[Any], options: Mapping[str, Any], default
     for key, value in options.items():
         if key in SILENT or value is None or _same(value, defaults.get(key)):
             continue
-        flag = f"--{RENAMED.get(key, key).replace('_', '-')}"
+        flag = f"--{renamed.get(key, key).replace('_', '-')}"
         if value is True:
             words.append(flag)
         else:
             for one in _values(value):
                 words += [flag, _word(one)]
     return " ".join(map(shlex.quote, words))
+
+
+def shrink_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """The run, its proof once more, and how fast the result is."""
+    model, out, plan = given["model"], given["out"], given["plan"]
+    options = {key: value for key, value in given.items() if key not in ("model", "out", "plan", "bench")}
+    files = [model] if out is None else [model, "-o", out]
+    if plan is not None:
+        options = {key: value for key, value in options.items() if key not in PLANNED}
+        files += ["--plan", f"PLAN-{plan.digest}.json"]
+    run = command("shrink", files, options, defaults)
+    if given["dry_run"]:
+        return [run]
+    result = out
+    if out is None:
+        path = Path(_word(model))
+        result = path.with_name(f"{path.stem}.pruned.onnx")
+    return [
+        run,
+        command("verify", [model, result], {}, {}),
+        command("bench", [model, result, "--profile"], {}, {}),
+    ]
+
+
+def bench_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """The measurement."""
+    options = {key: value for key, value in given.items() if key not in ("models", "request", "run")}
+    return [command("bench", given["models"], options, defaults, {})]
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -48,6 +89,7 @@ def _values(value: Any) -> list[Any]:
 
 def _word(value: Any) -> str:
     if isinstance(value, (str, int, float, os.PathLike)):
-        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+        return f"./{text}" if isinstance(value, os.PathLike) and text.startswith("-") else text
     path = getattr(value, "path", None)
     return str(path) if isinstance(path, Path) else UNKNOWN

@@ -15,7 +15,7 @@ SHOWN = 40  # bars that are not folded away
 
 @dataclass(frozen=True)
 class Bar:
-    """`size` of something, of which `removed` left; `reason` says why not more. `text`: the figures, with their unit."""
+    """`size` units, of which `removed` left; `reason` says why not more. `text`: the figures, with their unit."""
 
     name: str
     size: int

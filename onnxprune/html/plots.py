@@ -90,7 +90,8 @@ class Plot:
         self._context = matplotlib.rc_context()
         self._context.__enter__()
         matplotlib.rcdefaults()  # whatever a matplotlibrc says
-        matplotlib.rcParams.update(SETTINGS)
+        for key, value in SETTINGS.items():
+            matplotlib.rcParams[key] = value  # type: ignore[index,unused-ignore]
         self.figure: Figure = Figure(figsize=(WIDTH, self.height))
         self.axes: Axes = self.figure.add_subplot()
         return self

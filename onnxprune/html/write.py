@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onnxprune.errors import UsageError
 from onnxprune.html.plots import require
+from onnxprune.model.load import Model
 from onnxprune.outputs import check_target, write_text
+from onnxprune.samples import files_of
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,19 @@ def open_report(
     found = tuple(inputs)
     check_target(target, force=force, inputs=found)
     return ReportFile(target, force, found)
+
+
+def shrink_file(given: Mapping[str, Any], destination: Path | None, inputs: Iterable[Path]) -> ReportFile | None:
+    """The file of the report of `shrink`, called with `given`."""
+    if given["bench"] and (given["report"] is None or given["dry_run"]):
+        wrong = "needs --report, which shows it" if given["report"] is None else "has no effect with --dry-run"
+        raise UsageError(f"--bench {wrong}.", hint="To time two models alone: onnxprune bench.")
+    outputs = () if destination is None or given["dry_run"] else (destination,)
+    return open_report(given["report"], force=given["force"], inputs=inputs, outputs=outputs)
+
+
+def bench_file(given: Mapping[str, Any]) -> ReportFile | None:
+    """The file of the report of `bench`, called with `given`: no model, baseline or data."""
+    models = [*given["models"], *([] if given["baseline"] is None else [given["baseline"]])]
+    files = [path for one in models for path in (one.origin if isinstance(one, Model) else (Path(one),))]
+    return open_report(given["report"], force=given["force"], inputs=(*files, *files_of(given["data"])))

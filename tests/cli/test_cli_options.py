@@ -55,6 +55,8 @@ ELSEWHERE = {
     "--dry-run": "test_dry_run_writes_nothing",
     "--save-plan": "test_a_saved_plan_gives_the_same_file",
     "--plan": "test_a_saved_plan_gives_the_same_file",
+    "--report": "test_the_page_of_shrink",
+    "--bench": "test_the_page_of_shrink",
     "--force": "test_shrink_again_needs_force",
     "--format": "test_markdown_has_tables",
 }
