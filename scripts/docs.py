@@ -1,7 +1,8 @@
 """Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
 
-In README.md a ```console block is a command after "$ " and what it prints; a ```python block is run, and the ```text
-block after it is what it prints. They run one after the other in a folder with copies of models/ and scripts/.
+In README.md and docs/ci.md a ```console block is a command after "$ " and what it prints; a ```python block is run, and
+the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py, .yml, .yaml) is that file.
+They run one after the other in a folder with copies of models/ and scripts/.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+CI = ROOT / "docs" / "ci.md"
 OPERATORS = ROOT / "docs" / "operators.md"
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
 PYTHON = re.compile(r"```python\n(?P<command>.*?)```\n\n```text\n(?P<output>.*?)```", re.S)
+FILE = re.compile(r"```\w+\n(?P<content># (?P<name>[\w./-]+\.(toml|py|ya?ml))\n.*?)```", re.S)
 FAMILIES = {
     "contraction": "Contraction",
     "elementwise": "Element-wise",
@@ -53,7 +56,13 @@ def examples(text: str) -> list[Example]:
         for pattern in (CONSOLE, PYTHON)
         for m in pattern.finditer(text)
     ]
+    found += [Example(_writing(m["name"], m["content"]), "", m.start(), m.start(), False) for m in FILE.finditer(text)]
     return sorted(found, key=lambda e: e.start)
+
+
+def _writing(name: str, content: str) -> str:
+    """The command that writes a file."""
+    return f"mkdir -p \"$(dirname {name})\" && cat > {name} <<'END'\n{content}END\n"
 
 
 def outputs(found: list[Example], folder: Path) -> Iterator[str]:
@@ -91,13 +100,19 @@ def operators() -> str:
 
 def main() -> None:
     OPERATORS.write_text(operators())
-    text = README.read_text()
+    for page in (README, CI):
+        regenerate(page)
+
+
+def regenerate(page: Path) -> None:
+    """Run the examples of a page, and put what they print into it."""
+    text = page.read_text()
     found = examples(text)
     with tempfile.TemporaryDirectory(prefix="onnxprune-docs-") as folder:
         shown = list(outputs(found, Path(folder)))
     for example, output in reversed(list(zip(found, shown, strict=True))):
         text = text[: example.start] + output + text[example.end :]
-    README.write_text(text)
+    page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ CALLS = {
     "verify": ("verify", "digits.onnx", "small.onnx"),
     "diff": ("diff", "digits.onnx", "small.onnx"),
     "bench": ("bench", "digits.onnx", "--runs", "6"),
+    "check": ("check", "digits.onnx", "--max-size", "1MB", "--max-macs", "300M"),
     "env": ("env",),
 }
 FAILURES = {
