@@ -1,6 +1,6 @@
 """What is left of the accuracy of real models at given costs, with no training, and with a naive cut for comparison.
 
-usage: python benchmarks/accuracy.py [--eval FOLDER] [--models A,B] [--targets macs=75%,macs=50%] [--samples N]
+usage: python benchmarks/accuracy.py [--eval FOLDER] [--models A,B] [--targets macs=75%,macs=50%,...] [--samples N]
        [--results FOLDER] [--report FILE]
 
 For every model of the evaluation folder (see evaluation.py) and every target one command is run, as a user would:
@@ -21,7 +21,10 @@ from pathlib import Path
 
 from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, show
 
-TARGETS = "macs=75%,macs=50%"
+TARGETS = ("macs=75%", "macs=50%")
+CURVE = ("macs=90%", "macs=75%", "macs=62%", "macs=50%")
+CURVES = dict.fromkeys(("cifar10_resnet56", "imagenet_mobilenet_v2", "det_yolox_nano"), CURVE)
+"""Models below the bar somewhere: the accuracy against the cost, at five points with the original."""
 ORIGINAL = "original"
 NAIVE = ("--repair", "none", "--criterion", "l1")
 SAMPLES = {
@@ -119,18 +122,30 @@ def measure(evaluation: Evaluation, name: str, targets: list[str], count: int | 
     samples = count or SAMPLES.get(name, OTHER_SAMPLES)
     lines = []
     with tempfile.TemporaryDirectory(prefix="onnxprune-eval-") as folder:
-        for cut in [ORIGINAL, *(kind + target for target in targets for kind in ("naive ", ""))]:
+        for cut in [ORIGINAL, *_cuts(targets)]:
             file = results / f"{name}-{samples}-{cut.replace(' ', '-').replace('=', '-').replace('%', '')}.json"
             row = kept(file, lambda c=cut: cell(evaluation, name, c, samples, Path(folder)))  # type: ignore[misc]
             lines.append(line(name, cut, row))
     return lines
 
 
+def _cuts(targets: list[str]) -> list[str]:
+    """Naive and repaired; of the points that only a curve asks for, repaired."""
+    return [
+        f"{kind}{target}"
+        for target in targets
+        for kind in ("naive ", "")
+        if not kind or target not in ("macs=90%", "macs=62%")
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the accuracy that real models keep.")
     parser.add_argument("--eval", default="", help="the evaluation folder")
     parser.add_argument("--models", help="names, separated by commas; all of the folder without")
-    parser.add_argument("--targets", default=TARGETS)
+    parser.add_argument(
+        "--targets", help=f"separated by commas; {','.join(TARGETS).replace('%', '%%')}, or more, without"
+    )
     parser.add_argument("--samples", type=int, help="calibration samples for every model")
     parser.add_argument("--results", type=Path, default=Path("out/eval"))
     parser.add_argument("--report", type=Path)
@@ -142,7 +157,8 @@ def main() -> None:
     names = given.models.split(",") if given.models else evaluation.names()
     lines = []
     for name in names:
-        lines += measure(evaluation, name, given.targets.split(","), given.samples, given.results)
+        targets = given.targets.split(",") if given.targets else list(CURVES.get(name, TARGETS))
+        lines += measure(evaluation, name, targets, given.samples, given.results)
     show("Accuracy kept", HEAD, lines)
     if given.report:
         given.report.write_text(f"{HEADER.format(machine=machine())}\n{markdown(HEAD, lines)}\n")

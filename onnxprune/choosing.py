@@ -24,11 +24,12 @@ from onnxprune.allocate.by_cost import by_cost
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.allocate.widths import keep_mask, removal_order
 from onnxprune.budget import Budget, OutOfReach
-from onnxprune.capture.batches import first_samples, sample_count
+from onnxprune.capture.batches import affordable, first_samples, sample_count
 from onnxprune.choose import Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
 from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
 from onnxprune.curves import Curve, by_criterion, by_order, judged_curves
 from onnxprune.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
+from onnxprune.model.cost import total
 from onnxprune.reselect import reselect
 from onnxprune.score.registry import FloatArray
 from onnxprune.sensitivity import output_errors, rescaled
@@ -145,6 +146,7 @@ def _by_error(
     progress: Steps | None,
 ) -> Selection:
     """Groups compete by the error that a refit leaves."""
+    batches = affordable(trace.graph.model, total(trace.graph, trace.facts)[0], batches, held_out)
     ranking, curves = _judged(trace, options, batches, held_out, threads, progress)
     fitted = sample_count(batches[: len(batches) - held_out] or batches)
     shown = [

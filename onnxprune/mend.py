@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxprune.capture.batches import affordable
 from onnxprune.capture.features import linear_layer
+from onnxprune.model.cost import total
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, settable
 from onnxprune.repair import correct_biases
@@ -75,7 +77,10 @@ def mend(
         summary = RepairSummary("bias correction", corrections.corrected, skipped)
         return (declared(lowered(bare, corrections.model)) if corrections.corrected else bare), summary
     layerwise = scale_shift if method == "scale-shift" else least_squares
-    refit = layerwise(trace, keep, cut, samples.batches, samples.held_out, threads=threads, progress=progress)
+    batches = samples.batches
+    if method == "reconstruct":  # which sees them all
+        batches = affordable(cut, total(trace.graph, trace.facts)[0], batches, samples.held_out)
+    refit = layerwise(trace, keep, cut, batches, samples.held_out, threads=threads, progress=progress)
     model, corrected = refit.model, 0
     if refit.skipped:
         corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped))

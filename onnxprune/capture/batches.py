@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnxprune.data.specs import input_specs
 from onnxprune.model.load import Model
 
+WALKED, LEAST_WALKED = 60_000_000_000, 128  # multiply-accumulates of a walk; samples that are walked in any case
 Batches = list[dict[str, NDArray[Any]]]
 
 
@@ -23,6 +24,17 @@ def first_samples(model: Model, batches: Batches, count: int) -> Batches:
         result.append({name: array[:count] for name, array in batch.items()} if divisible else batch)
         count -= rows
     return result
+
+
+def affordable(model: Model, macs: int, batches: Batches, held_out: int) -> Batches:
+    """The batches with fewer of the samples that are fitted if walking a network of `macs` over all would take long.
+
+    Positions are sampled, too, so more samples add little.
+    """
+    fitted = batches[: len(batches) - held_out]
+    if not held_out or not fitted:
+        return batches
+    return [*first_samples(model, fitted, max(LEAST_WALKED, WALKED // max(macs, 1))), *batches[len(fitted) :]]
 
 
 def sample_count(batches: Batches) -> int:
