@@ -93,8 +93,7 @@ def error_curves(curves: Sequence[ErrorCurve], groups: Sequence[GroupChange]) ->
                     markersize=5,
                     color=INKS["ink"] if place >= HIGHLIGHTED else INKS[ink],
                 )
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_plain)
+        _logarithmic(plot)
         axes.set_xlim(0, 100)
         axes.set_xlabel("removed from the group (% of its channels)")
         axes.set_ylabel("error of the outputs (% of variance)" if of == OUTPUTS else "error of readers (% of power)")
@@ -186,9 +185,13 @@ def latencies(found: SettingResult) -> str:
     return figure(plot.svg + legend(entries), caption)
 
 
-def _plain(value: float, place: float) -> str:
-    """A power of ten as people write it: matplotlib would set it in TeX."""
-    return f"{value:g}"
+def _logarithmic(plot: Plot) -> None:
+    """A logarithmic y axis, with numbers as people write them: Matplotlib would set them in TeX."""
+    plot.axes.set_yscale("log")
+    low, high = plot.axes.get_ylim()
+    narrow = high < 10 * low  # there may be no power of ten on the axis
+    plot.axes.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
+    plot.axes.yaxis.set_minor_formatter(lambda value, place: f"{value:g}" if narrow else "")
 
 
 def _high(one: Measurement) -> float:
@@ -246,8 +249,7 @@ def repairs(names: Sequence[str], before: Sequence[float], after: Sequence[float
         axes = plot.axes
         axes.plot(places, [max(v, LEAST_ERROR) * 100 for v in before], "o", markersize=3.5, color=INKS["removed"])
         axes.plot(places, [max(v, LEAST_ERROR) * 100 for v in after], "o", markersize=3.5, color=INKS["kept"])
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_plain)
+        _logarithmic(plot)
         axes.set_xlabel("repaired layer, in order (number)")
         axes.set_ylabel("error (% of its target)")
     worst = max(after)

@@ -53,31 +53,35 @@ def of_block_change(found: BlockChange) -> Bar:
 
 
 def bars(found: Sequence[Bar], *, planned: bool) -> str:
-    """All bars; those that can shrink first, in the order of the graph, long lists folded."""
+    """All bars; those that can shrink first, in the order of the graph, long lists folded. Not `planned`: as long as
+    they have channels.
+    """
     free, fixed = [b for b in found if not b.fixed], [b for b in found if b.fixed]
     if planned:
         colours = legend((("kept", "kept"), ("removed", "removed"), ("pinned", "stays, with the reason")))
     else:
         colours = legend((("kept", "can be removed"), ("pinned", "stays, with the reason")))
     title = "more that lose channels" if planned else "more that can shrink"
-    return colours + _list(free, title) + _list(fixed, "more that stay")
+    widest = 0 if planned else max((bar.size for bar in found), default=0)
+    return colours + _list(free, title, widest) + _list(fixed, "more that stay", widest)
 
 
-def _list(found: Sequence[Bar], title: str) -> str:
-    shown, rest = found[:SHOWN], found[SHOWN:]
-    text = _items(shown)
-    return text + (folded(f"{len(rest)} {title}", _items(rest)) if rest else "")
+def _list(found: Sequence[Bar], title: str, widest: int) -> str:
+    shown, rest = _items(found[:SHOWN], widest), _items(found[SHOWN:], widest)
+    return shown + (folded(f"{len(found) - SHOWN} {title}", rest) if rest else "")
 
 
-def _items(found: Sequence[Bar]) -> str:
-    return f'<ul class="groups">{"".join(map(_item, found))}</ul>' if found else ""
+def _items(found: Sequence[Bar], widest: int) -> str:
+    return f'<ul class="groups">{"".join(_item(bar, widest) for bar in found)}</ul>' if found else ""
 
 
-def _item(bar: Bar) -> str:
+def _item(bar: Bar, widest: int) -> str:
+    """A bar of full width for its own size, or with `widest` as long as its share of that."""
     gone = bar.removed / max(bar.size, 1) * 100
+    whole = bar.size / widest * 100 if widest else 100.0
     ink = "pinned" if bar.fixed else "kept"
     label = "stays" if bar.fixed else f"{100 - gone:.0f} % kept, {gone:.0f} % removed"
-    parts = [f'<i style="width:{100 - gone:.2f}%;background:var(--{ink})"></i>']
+    parts = [f'<i style="width:{whole - gone:.2f}%;background:var(--{ink})"></i>']
     if bar.removed:
         parts.append(f'<i style="width:{gone:.2f}%;background:var(--removed)"></i>')
     others = tuple(layer for layer in bar.layers if layer != bar.name)

@@ -62,6 +62,7 @@ class Page(HTMLParser):
         assert "script" not in self.tags and not self.handlers
         assert not {"link", "iframe", "img", "object", "embed", "base", "form"} & set(self.tags)
         assert not self.loads and "@import" not in self.source
+        assert "mathdefault" not in self.source, "a number in TeX"
         assert len(self.ids) == len(set(self.ids)), "identifiers are not unique"
         assert all(link.startswith("#") and link[1:] in self.ids for link in self.links), self.links
         assert set(re.findall(r"url\(#([^)]*)\)", self.source)) <= set(self.ids)
