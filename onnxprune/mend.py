@@ -66,16 +66,8 @@ def mend(
     if method == "none":
         return cut, None
     bare, cut = cut, hoisted(cut)
-    if method == "merge":
-        found = merge(trace, keep, cut)
-        unknown = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in found.unknown)
-        summary = RepairSummary("merging and bias correction", found.corrected, unknown)
-        return (declared(lowered(bare, found.model)) if found.corrected else bare), summary
-    if method == "bias" or samples is None:
-        corrections = correct_biases(trace, keep, cut)
-        skipped = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in corrections.unknown)
-        summary = RepairSummary("bias correction", corrections.corrected, skipped)
-        return (declared(lowered(bare, corrections.model)) if corrections.corrected else bare), summary
+    if method in ("merge", "bias") or samples is None:
+        return _from_weights(trace, keep, bare, cut, method)
     layerwise = scale_shift if method == "scale-shift" else least_squares
     batches = samples.batches
     if method == "reconstruct":  # which sees them all
@@ -107,6 +99,15 @@ def mend(
     if adjusted is not None and trace.removed_sums(keep):
         name = "reconstruction"  # no layer lost inputs
     return declared(lowered(bare, model)), RepairSummary(name, refitted, skipped, layers, corrected, adjusted)
+
+
+def _from_weights(trace: Trace, keep: Bools, bare: Model, cut: Model, method: str) -> tuple[Model, RepairSummary]:
+    """Bias correction, after merging if asked for."""
+    found = merge(trace, keep, cut) if method == "merge" else correct_biases(trace, keep, cut)
+    unknown = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in found.unknown)
+    name = "merging and bias correction" if method == "merge" else "bias correction"
+    model = declared(lowered(bare, found.model)) if found.corrected else bare
+    return model, RepairSummary(name, found.corrected, unknown)
 
 
 def mended(

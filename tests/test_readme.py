@@ -156,6 +156,6 @@ def test_the_summary_of_the_zoo_is_that_of_its_page() -> None:
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"\bmake ([a-z][a-z-]+)", section("Try it") + section("How to go on"))):
+    for target in set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", section("Try it") + section("How to go on"), re.M)):
         assert re.search(rf"^{target}:", makefile, re.M), target
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

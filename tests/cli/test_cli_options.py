@@ -57,6 +57,8 @@ ELSEWHERE = {
     "--plan": "test_a_saved_plan_gives_the_same_file",
     "--report": "test_the_page_of_shrink",
     "--bench": "test_the_page_of_shrink",
+    "--schedule": "test_steps_end_where_they_should",
+    "--steps": "test_steps_end_where_they_should",
     "--force": "test_shrink_again_needs_force",
     "--format": "test_markdown_has_tables",
 }
