@@ -55,6 +55,7 @@ def layer_costs(layers: Sequence[LayerCost]) -> str:
             linewidth=max(0.8, min(9.0, 200 / len(found))),
         )
         plot.axes.set_ylim(bottom=0)
+        plot.axes.locator_params(axis="x", integer=True)
         plot.axes.set_xlabel("layer, in the order of the graph (number)")
         plot.axes.set_ylabel("of all MACs (%)")
     colours = legend((("kept", "its outputs can be removed"), ("pinned", "its outputs stay, or are of several groups")))
@@ -250,6 +251,7 @@ def repairs(names: Sequence[str], before: Sequence[float], after: Sequence[float
         axes.plot(places, [max(v, LEAST_ERROR) * 100 for v in before], "o", markersize=3.5, color=INKS["removed"])
         axes.plot(places, [max(v, LEAST_ERROR) * 100 for v in after], "o", markersize=3.5, color=INKS["kept"])
         _logarithmic(plot)
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("repaired layer, in order (number)")
         axes.set_ylabel("error (% of its target)")
     worst = max(after)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxprune.html.page import escaped, folded, legend
-from onnxprune.report.shared import names
+from onnxprune.report.shared import names, shortened
 from onnxprune.results import BlockChange, BlockSummary, GroupChange, GroupSummary
 from onnxprune.units import format_count, plural
 
@@ -88,7 +88,7 @@ def _item(bar: Bar, widest: int) -> str:
     why = [bar.reason] if bar.reason else []
     why += [f"with {names(others, 4)}"] if others else []
     return (
-        f'<li><span class="of">{escaped(bar.text)}</span><b>{escaped(bar.name)}</b>'
+        f'<li><span class="of">{escaped(bar.text)}</span><b>{escaped(shortened(bar.name, 160))}</b>'
         f'<div class="bar" role="img" aria-label="{escaped(label)}">{"".join(parts)}</div>'
         + (f'<div class="why">{escaped("; ".join(why))}</div>' if why else "")
         + "</li>"
