@@ -227,7 +227,7 @@ class CalibrationSummary:
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """What was asked of a cost (a count, bytes, seconds), what the plan leaves, and what was `measured` (see budgets)."""
+    """What was asked of a cost (a count, bytes, seconds), what the plan leaves, and what was `measured` (budgets)."""
 
     asked: str
     kind: str

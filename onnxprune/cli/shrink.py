@@ -106,8 +106,8 @@ how_much = combined(
         click.option(
             "--target",
             metavar="COST",
-            help="What may be left instead: macs=50%, macs=1.2G, params=2M, size=10MB (of the file that is written), or "
-            "latency=50% or latency=4ms: measured here, with --jobs threads. It holds for this machine only.",
+            help="What may be left instead: macs=50%, macs=1.2G, params=2M, size=10MB (of the file that is written), "
+            "or latency=50% or latency=4ms: measured here, with --jobs threads. It holds for this machine only.",
         ),
         click.option(
             "--criterion",

@@ -199,9 +199,7 @@ class _Run:
         self, weights: Weights, steps: int, seed: int, threads: int, progress: Callable[[int, int], None] | None
     ) -> None:
         """`steps` steps, in place."""
-        adam = Adam(
-            [weights[name] for name in self.step.weights], RATE * self.samples.batch / LARGEST, steps
-        )
+        adam = Adam([weights[name] for name in self.step.weights], RATE * self.samples.batch / LARGEST, steps)
 
         def gradients(feeds: Feeds) -> list[NDArray[np.float32]]:
             return self.step.run(feeds, self.teacher(feeds), weights)[1]
