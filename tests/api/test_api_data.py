@@ -117,7 +117,7 @@ def test_defaults_follow_the_data() -> None:
     target = onnxprune.shrink(DIGITS, dry_run=True, data={"image": images()}, target="macs=80%").plan.options
     assert (target["ratio"], target["target"], target["scope"]) == (None, "macs=80%", "global")
     without = onnxprune.shrink(DIGITS, dry_run=True).plan.options
-    assert (without["criterion"], without["repair"], without["ratio"]) == ("l1", "bias", 0.5)
+    assert (without["criterion"], without["repair"], without["ratio"]) == ("l1", "merge", 0.5)
     assert without["samples"] is None
 
 
