@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnxprune.data.specs import input_specs
 from onnxprune.model.load import Model
 
-WALKED, LEAST_WALKED = 60_000_000_000, 128  # multiply-accumulates of a walk; samples that are walked in any case
+WALKED, LEAST_WALKED = 30_000_000_000, 128  # multiply-accumulates of a walk; samples that are walked in any case
 Batches = list[dict[str, NDArray[Any]]]
 
 
