@@ -12,14 +12,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.budgets import target_summary
+from onnxprune.budget import Counted
+from onnxprune.budgets import open_meter, target_summary
 from onnxprune.choose import Selection
 from onnxprune.cut import CutError, cut
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import VerificationError
 from onnxprune.mend import Stage, mend
 from onnxprune.plan import of_masks
-from onnxprune.planning import Choice, Run, counted_budget, plan_and_cut
+from onnxprune.planning import Choice, Run, plan_and_cut, with_multiple
 from onnxprune.request import Request
 from onnxprune.schedule import shares
 from onnxprune.target import Target
@@ -32,11 +33,13 @@ def plan_in_steps(run: Run) -> Choice:
     """As `plan_and_cut`, in the steps of the request. Raises the same."""
     if run.request.steps == 1 or run.plan is not None:
         return plan_and_cut(run)
+    run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))  # one number for all steps
     traced, keep = run.traced, np.ones(run.traced.unit_count, bool)
+    budget = None if run.request.target is None else Counted(traced, run.request.target)
     reasons: dict[str, str] = {}
-    asked = _shares(run)
+    asked = _shares(run.request, budget)
     for number, share in enumerate(asked):
-        request = _request(run, share, keep)
+        request = _request(run, share, keep, budget)
         here = plan_and_cut(replace(run, traced=traced, request=request))
         keep = composed(run.traced, keep, here.traced, here.keep)
         reasons = here.selection.reasons if here.selection else reasons
@@ -55,25 +58,22 @@ def plan_in_steps(run: Run) -> Choice:
             )
             run.clock.start("trace")
             traced = trace_model(model, units=run.traced.units_mode)
-    return _together(run, keep, reasons, Stage(here.traced, here.keep, here.smaller))
+    return _together(run, keep, reasons, budget, Stage(here.traced, here.keep, here.smaller))
 
 
-def _shares(run: Run) -> list[float]:
+def _shares(request: Request, budget: Counted | None) -> list[float]:
     """What is to have left after each step: of the units, or of the cost that the target counts."""
-    request = run.request
     whole = request.options.ratio
-    if request.target is not None:
-        budget = counted_budget(run.traced, request)
+    if budget is not None:
         whole = 1.0 - min(budget.limit / max(budget.before, 1.0), 1.0)
     return shares(request.schedule, whole, request.steps)
 
 
-def _request(run: Run, share: float, keep: Bools) -> Request:
+def _request(run: Run, share: float, keep: Bools, budget: Counted | None) -> Request:
     """What a step asks of the network that keeps `keep`, so that `share` of the original has left."""
     request = replace(run.request, steps=1)
-    if run.request.target is not None:
-        left = (1.0 - share) * counted_budget(run.traced, run.request).before
-        return replace(request, target=Target(run.request.target.kind, None, left))
+    if budget is not None:
+        return replace(request, target=Target(budget.kind, None, (1.0 - share) * budget.before))
     units = [group.units for group in run.traced.prunable]
     kept = sum(int(keep[u].sum()) for u in units) / max(sum(len(u) for u in units), 1)
     ratio = max(1.0 - (1.0 - share) / kept, 0.0) if kept > 0 else 0.0
@@ -100,7 +100,7 @@ def composed(trace: Trace, keep: Bools, later: Trace, later_keep: Bools) -> Bool
     return result
 
 
-def _together(run: Run, keep: Bools, reasons: dict[str, str], stage: Stage) -> Choice:
+def _together(run: Run, keep: Bools, reasons: dict[str, str], budget: Counted | None, stage: Stage) -> Choice:
     """All steps as one choice in the original."""
     trace, request = run.traced, run.request
     groups = tuple(trace.prunable)
@@ -116,6 +116,5 @@ def _together(run: Run, keep: Bools, reasons: dict[str, str], stage: Stage) -> C
     found = PlannedCost(trace).macs(keep), PlannedCost(stage.traced).macs(stage.keep)
     if found[0] != found[1]:
         raise VerificationError(f"the steps together leave {found[0]} multiply-accumulates, one by one {found[1]}")
-    budget = None if request.target is None else counted_budget(trace, request)
     summary = target_summary(request, budget, keep)
     return Choice(trace, planned, Selection(groups, masks, whole), smaller, keep, summary, stage=stage)

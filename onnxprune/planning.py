@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.blocks import select_blocks
-from onnxprune.budget import Budget, Counted
+from onnxprune.budget import Budget
 from onnxprune.budgets import Timed, bytes_written, open_budget, open_meter, target_summary
 from onnxprune.choose import Selection, on_groups_of
 from onnxprune.choosing import select
@@ -76,7 +76,7 @@ def plan_and_cut(run: Run) -> Choice:
     unpinned, traced = run.traced, replace(run.traced)
     refused = False
     meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads))
-    run = _with_multiple(run, meter)
+    run = with_multiple(run, meter)
     budget: Budget | None = None
     for _ in range(MAX_ATTEMPTS):
         selection = None
@@ -122,7 +122,7 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut) -> 
     """The largest ratio whose repaired result the gate lets pass. Raises GateError if there is none."""
     gate = run.gate
     assert gate is not None and gate.max_drop is not None
-    run = _with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))
+    run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))
     choices: dict[float, Choice] = {}
 
     def loss(ratio: float) -> float:
@@ -163,7 +163,7 @@ def repaired(run: Run, choice: Choice) -> Model:
     )[0]
 
 
-def _with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:
+def with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:
     """`--multiple-of auto` as a number, measured."""
     if not run.request.auto_multiple or run.plan is not None:
         return run
@@ -185,12 +185,6 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
         return bytes_written(traced, keep, options, request.repair, run.output, run.external_data)
 
     return open_budget(traced, request.target, meter, written)
-
-
-def counted_budget(traced: Trace, request: Request) -> Budget:
-    """The budget of a target that is counted, not measured."""
-    assert request.target is not None
-    return Counted(traced, request.target)
 
 
 def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:

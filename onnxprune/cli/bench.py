@@ -96,9 +96,9 @@ def command(
     and peak memory are those of processes of their own.
     """
     from onnxprune import api
-    from onnxprune.cli.files import check_target, write_text
     from onnxprune.cli.progress import progress
     from onnxprune.html.write import open_report
+    from onnxprune.outputs import check_target, write_text
     from onnxprune.report import documents, render
     from onnxprune.report.bench import bench_report, verdicts
     from onnxprune.report.bench_document import bench as document

@@ -111,8 +111,8 @@ def command(
     1 if a budget is missed. On GitHub, findings become annotations and the report a job summary.
     """
     from onnxprune import api
-    from onnxprune.cli.files import check_target, write_text
     from onnxprune.cli.progress import progress
+    from onnxprune.outputs import check_target, write_text
     from onnxprune.report.check import check_report, verdicts
     from onnxprune.report.check_document import check as document
     from onnxprune.report.junit import junit as xml

@@ -308,7 +308,7 @@ def command(
             model, output, plan=given, dry_run=dry_run, force=force, threads=jobs, progress=callback, **options
         )
     if save_plan is not None:
-        from onnxprune.cli.files import write_text
+        from onnxprune.outputs import write_text
 
         write_text(save_plan, result.plan.dumps(indent=2) + "\n", force=force, inputs=(*protected, *result.written))
 
@@ -347,8 +347,8 @@ def _check_save_plan(
     if save_plan is None:
         return ()
     from onnxprune.api import default_output
-    from onnxprune.cli.files import check_target
     from onnxprune.model import load
+    from onnxprune.outputs import check_target
 
     target = output if output is not None else default_output(model)
     protected = (*load(model).origin, *([] if plan is None else [plan]))

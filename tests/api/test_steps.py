@@ -108,3 +108,11 @@ def _random_mask(trace: Any, rng: np.random.Generator) -> Any:
     for group in trace.prunable:
         keep[rng.choice(group.units, group.size // 3, replace=False)] = False
     return keep
+
+
+def test_auto_is_measured_once_and_recorded(tmp_path: Path) -> None:
+    result = onnxprune.shrink(DIGITS, dry_run=True, ratio=0.5, steps=2, multiple_of="auto", out=tmp_path / "out.onnx")
+    number = result.plan.options["multiple_of"]
+    assert number in (1, 2, 4, 8, 16)
+    shrunk = [group for group in result.groups if group.removed]
+    assert shrunk and all((group.size - group.removed) % number == 0 for group in shrunk)
