@@ -17,6 +17,7 @@ from onnxprune.benching.options import Sizes, limit, positive_list, providers, s
 from onnxprune.benching.results import BenchResult, Gate, Rejected, Setting, SettingResult
 from onnxprune.benching.running import profiled, timed
 from onnxprune.benching.statistics import MARGIN
+from onnxprune.capture.operators import remark
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model.load import Model
 from onnxprune.results import ProgressCallback
@@ -124,6 +125,7 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
             session.tell("profiling")
             profiles, comparisons = profiled(session, candidates, asked.settings[0])  # type: ignore[assignment]
         notes = [note for c in candidates for s in asked.settings for note in c.fed[s].notes]
+        notes += [note for c in candidates if (note := remark(c.name, c.model.proto))]
         if asked.baseline is not None:
             results, unknown = against(asked.baseline, results)
             notes += [*unknown, *differences(asked.baseline, runtime_of(machine), machine.cpu)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from onnxprune.benching.inputs import Fed, from_data, noise, write_feeds
 from onnxprune.benching.options import Sizes
 from onnxprune.benching.results import BenchedModel, Rejected, Setting
 from onnxprune.benching.tasks import Crashed, run_job
+from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.data import open_data
 from onnxprune.errors import DataError, OnnxPruneError, UsageError
 from onnxprune.measure.files import as_file
@@ -36,6 +38,15 @@ class Candidate:
     @property
     def summary(self) -> BenchedModel:
         return BenchedModel(self.name, self.model.size_bytes)
+
+    @cached_property
+    def library(self) -> bool:
+        """Whether it runs by the library with the sparse operators."""
+        return operators_of(self.model.proto) is Operators.LIBRARY
+
+    def job(self, setting: Setting) -> dict[str, Any]:
+        """What the process that runs it needs to know."""
+        return {"path": str(self.path), "feeds": self.feeds[setting], "library": self.library}
 
 
 @dataclass
@@ -140,8 +151,7 @@ def probe(session: Session, candidate: Candidate, setting: Setting, times: int) 
     for number in range(times):
         job = {
             "kind": "probe",
-            "model": str(candidate.path),
-            "feeds": candidate.feeds[setting],
+            "model": candidate.job(setting),
             "threads": setting.threads,
             "provider": setting.provider,
         }

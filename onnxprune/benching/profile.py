@@ -100,6 +100,8 @@ def _ratio(before: Floats, after: Floats) -> Estimate:
 def reason(before: Kernel, after: Kernel) -> str | None:
     """Why a layer may have become slower although it is smaller; None if nothing is known."""
     channels = after.inputs[0][1] if after.inputs and len(after.inputs[0]) >= 3 else None
+    if after.operator != before.operator and after.operator.startswith("Sparse"):
+        return f"runs as {after.operator} instead of {before.operator}"
     if before.blocked and not after.blocked:
         why = f"{channels} input channels are not a multiple of {ALIGNED}: " if channels and channels % ALIGNED else ""
         return f"{why}out of the blocked layout (NCHWc)"

@@ -46,7 +46,7 @@ def timed(session: Session, candidates: Sequence[Candidate], setting: Setting) -
     """All candidates in turn; the first is the reference. Raises ModelError if the process that runs them fails."""
     job = {
         "kind": "time",
-        "models": [{"path": str(c.path), "feeds": c.feeds[setting]} for c in candidates],
+        "models": [c.job(setting) for c in candidates],
         "threads": setting.threads,
         "provider": setting.provider,
         "seconds": session.seconds,
@@ -112,7 +112,7 @@ def profiled(
     """Profiles of all candidates, run in turn, and each beside the first."""
     job = {
         "kind": "profile",
-        "models": [{"path": str(c.path), "feeds": c.feeds[setting]} for c in candidates],
+        "models": [c.job(setting) for c in candidates],
         "threads": setting.threads,
         "provider": setting.provider,
         "seconds": PROFILE_SECONDS,

@@ -43,15 +43,20 @@ def read_feeds(paths: list[str]) -> list[dict[str, Any]]:
     return found
 
 
+def _session(job: dict[str, Any], path: str, library: bool, profile: Path | None = None) -> Any:
+    return timed_session(Path(path), job["threads"], profile=profile, provider=job["provider"], library=library)
+
+
 def probe(job: dict[str, Any]) -> dict[str, Any]:
     """Load one model, run it a few times: seconds, bytes, or what went wrong, and when."""
     import onnxruntime  # noqa: F401  (its own memory is not the model's)
 
     result: dict[str, Any] = {"stage": "load", "runtime_bytes": peak_memory()}
-    feed = read_feeds(job["feeds"][:1])[0]
+    model = job["model"]
+    feed = read_feeds(model["feeds"][:1])[0]
     try:
         start = time.perf_counter()
-        session = timed_session(Path(job["model"]), job["threads"], provider=job["provider"])
+        session = _session(job, model["path"], model["library"])
         result["load_s"] = time.perf_counter() - start
         result["stage"] = "run"
         times = []
@@ -77,7 +82,7 @@ def timing(job: dict[str, Any], arrays: Path) -> dict[str, Any]:
         kept[key] = kept.get(key) or read_feeds(model["feeds"])
 
     def subject(model: dict[str, Any]) -> Any:
-        session = timed_session(Path(model["path"]), job["threads"], provider=job["provider"])
+        session = _session(job, model["path"], model["library"])
         feeds = kept[tuple(model["feeds"])]
         return lambda number: session.run(None, feeds[number % len(feeds)])
 
@@ -104,9 +109,7 @@ def profile(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The runtime's own profile of all models, run in turn; one file of events each, in their order."""
     sessions = []
     for number, model in enumerate(job["models"]):
-        session = timed_session(
-            Path(model["path"]), job["threads"], profile=folder / f"profile{number}", provider=job["provider"]
-        )
+        session = _session(job, model["path"], model["library"], profile=folder / f"profile{number}")
         sessions.append((session, read_feeds(model["feeds"][:1])[0]))
     start, runs = time.perf_counter(), 0
     rng = np.random.default_rng(job["seed"])

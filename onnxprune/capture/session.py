@@ -7,9 +7,12 @@ from typing import Any
 
 import onnx
 
+from onnxprune.capture.operators import equip
+
 
 def open_session(model: onnx.ModelProto | Path, threads: int = 0) -> Any:
-    """An InferenceSession on the CPU, silent. `threads` 0 leaves their number to the runtime.
+    """An InferenceSession on the CPU, silent, with the sparse operators if the model has some. `threads` 0 leaves their
+    number to the runtime.
 
     Models above 2 GB go by path.
     """
@@ -18,5 +21,6 @@ def open_session(model: onnx.ModelProto | Path, threads: int = 0) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
+    equip(options, model)
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

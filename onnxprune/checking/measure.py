@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from onnxprune.benching import bench
 from onnxprune.benching.results import Comparison
+from onnxprune.capture.operators import remark
 from onnxprune.checking import judge
 from onnxprune.checking.budgets import SAMPLED, SCORED, Budget
 from onnxprune.checking.results import AGREEMENT, COSTS, DROP, LATENCY, Check
@@ -74,7 +75,9 @@ class Subject:
 
     def latency(self) -> Iterator[Check]:
         (limit,) = self.budget.of((LATENCY,))
-        yield judge.latency(limit, self._timed(environment()))
+        found = judge.latency(limit, self._timed(environment()))
+        note = remark(self.budget.name, self.model.proto)
+        yield replace(found, reason="; ".join(filter(None, (found.reason, note))) or None)
 
     def outputs(self) -> Iterator[Check]:
         data = open_data(self.budget.data, self.model, preprocess=self.budget.preprocess, seed=self.how.seed)

@@ -91,10 +91,16 @@ def undisturbed(times: Floats, size: int = 5) -> Floats:
 
 
 def timed_session(
-    model: onnx.ModelProto | Path, threads: int = 0, *, profile: Path | None = None, provider: str = CPU
+    model: onnx.ModelProto | Path,
+    threads: int = 0,
+    *,
+    profile: Path | None = None,
+    provider: str = CPU,
+    library: bool | None = None,
 ) -> Any:
     """An InferenceSession as users have it, but silent, and with threads that stop spinning when a run ends: they
-    would take their core from what runs next. `profile`: where the runtime's own profile goes (a prefix). Raises
+    would take their core from what runs next. `profile`: where the runtime's own profile goes (a prefix). `library`:
+    whether the model has operators for onnxprune's library, which runs on the CPU; None: to be looked up. Raises
     RuntimeError if the runtime falls back to another provider.
     """
     import onnxruntime
@@ -106,12 +112,25 @@ def timed_session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    if provider == CPU:
+        _equip(options, model, library)
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     session = onnxruntime.InferenceSession(source, options, providers=[provider])
     used = session.get_providers()
     if used[0] != provider:
         raise RuntimeError(f"{provider} could not be used: ONNX Runtime fell back to {used[0]}")
     return session
+
+
+def _equip(options: Any, model: onnx.ModelProto | Path, library: bool | None) -> None:
+    if library is None:
+        from onnxprune.capture.operators import equip  # here: see above
+
+        equip(options, model)
+    elif library:
+        from onnxprune import native
+
+        native.register(options)
 
 
 def timed(run: Callable[[], object], count: int = 1) -> float:

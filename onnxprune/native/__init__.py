@@ -25,12 +25,13 @@ def library_path() -> Path | None:
 
 
 def register(options: onnxruntime.SessionOptions) -> bool:
-    """Give the sessions made with `options` the sparse operators. False where the library was not built.
+    """Give the sessions made with `options` the sparse operators. False where the library was not built, or does
+    not load.
 
     False is no error: the session then runs the dense fallback that is in the file.
     """
     path = library_path()
-    if path is None:
+    if path is None or instruction_set() is None:
         return False
     options.register_custom_ops_library(str(path))
     return True

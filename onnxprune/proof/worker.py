@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from onnxprune.capture.operators import equip
 
-def _session(path: str, threads: int, optimise: bool, frugal: bool) -> Any:
+
+def _session(path: str, threads: int, optimise: bool, frugal: bool, library: bool) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -24,6 +26,8 @@ def _session(path: str, threads: int, optimise: bool, frugal: bool) -> Any:
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if library:
+        equip(options, Path(path))
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
@@ -41,7 +45,13 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:  # the checker's own types differ between versions
             entry["checker"] = str(error)[:2000]
         try:
-            session = _session(task["model"], job["threads"], task.get("optimise", True), task.get("frugal", False))
+            session = _session(
+                task["model"],
+                job["threads"],
+                task.get("optimise", True),
+                task.get("frugal", False),
+                task.get("library", True),
+            )
         except Exception as error:  # onnxruntime raises many types
             entry["load"] = str(error)[:2000]
             continue

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper
 
-DOMAIN = "onnxprune"
+from onnxprune.native.marks import DOMAIN, mark
+
 VERSION = 1
 LEAST_OPSET = 13
 """The bodies are valid from here to the newest opset, and are written for the opset of the model they go to."""
@@ -49,7 +50,9 @@ def function(operator: Operator, opset: int) -> FunctionProto:
     else:
         body[-1].output[0] = "y"
     opsets = [helper.make_opsetid("", opset)]
-    return helper.make_function(DOMAIN, operator.name, inputs, ["y"], body, opsets, attributes=attributes)
+    made = helper.make_function(DOMAIN, operator.name, inputs, ["y"], body, opsets, attributes=attributes)
+    mark(made)
+    return made
 
 
 Parts = tuple[list[NodeProto], list[str], list[str]]

@@ -13,7 +13,8 @@ from onnxprune.errors import ModelError
 from onnxprune.model import LazyTensor, Model
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.splice import splice
-from onnxprune.sparse.functions import DOMAIN, LEAST_OPSET, VERSION, Operator, function
+from onnxprune.native.marks import DOMAIN
+from onnxprune.sparse.functions import LEAST_OPSET, VERSION, Operator, function
 from onnxprune.sparse.fuse import Fused, Shapes, fuse
 from onnxprune.sparse.layers import Declined, Layer, read_layer
 from onnxprune.sparse.masks import Mask, dense_zeros
@@ -28,11 +29,15 @@ LEAST_IR = 8
 
 @dataclass(frozen=True)
 class Rewritten:
-    """operators: label of a node -> operator that replaced it; declined: label -> why it stays dense."""
+    """operators: label of a node -> operator that replaced it; declined: label -> why it stays dense.
+
+    stored: initializer of the stored values -> (weight, whether the file had it outputs last).
+    """
 
     model: Model
     operators: Mapping[str, str] = field(default_factory=dict)
     declined: Mapping[str, str] = field(default_factory=dict)
+    stored: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
 
 
 def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[str] = ()) -> Rewritten:
@@ -81,6 +86,7 @@ class _Rewriting:
         self.used: dict[str, Operator] = {}
         self.operators: dict[str, str] = {}
         self.declined: dict[str, str] = {}
+        self.stored: dict[str, tuple[str, bool]] = {}
         self.names = set(tensors) | {name for node in graph.nodes for name in node.proto.output}
 
     def replace(self, fused: Fused, mask: Mask | None) -> None:
@@ -98,6 +104,7 @@ class _Rewriting:
             stored = encode(array, None, _storable(mask.pattern, layer))
             attributes["block"] = stored.rows
             inputs += [self._add(f"{stem}_values", stored.values), self._add(f"{stem}_gaps", stored.gaps)]
+            self.stored[inputs[1]] = (layer.weight.name, layer.transposed)
         inputs.append(self._add(f"{stem}_bias", layer.bias))
         if fused.summand:
             inputs.append(fused.summand)
@@ -117,6 +124,7 @@ class _Rewriting:
         zero = layer.x_zero or self._add(f"{stem}_x_zero", np.zeros((), np.uint8))
         inputs = [layer.x, layer.x_scale, zero]
         inputs += [self._add(f"{stem}_values", stored.values), self._add(f"{stem}_gaps", stored.gaps)]
+        self.stored[inputs[3]] = (layer.weight.name, layer.transposed)
         inputs.append(self._add(f"{stem}_scale", layer.scale))
         inputs += [layer.y_scale, layer.y_zero] if layer.y_scale else []
         inputs.append(self._add(f"{stem}_bias", layer.bias))
@@ -154,7 +162,7 @@ class _Rewriting:
         kept = [value for value in proto.graph.value_info if value.name not in gone]
         del proto.graph.value_info[:]
         proto.graph.value_info.extend(kept)
-        return Rewritten(self.graph.model.replace(proto, self._read(proto)), self.operators, self.declined)
+        return Rewritten(self.graph.model.replace(proto, self._read(proto)), self.operators, self.declined, self.stored)
 
     def _drop_unread(self) -> None:
         """Nodes that only fed what was replaced, such as the DequantizeLinear of a weight, go too."""
