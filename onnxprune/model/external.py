@@ -107,6 +107,11 @@ class ExternalData:
         """The data files seen so far, symbolic links resolved, in order of first use, each once."""
         return tuple(dict.fromkeys(file.path for file in self._files.values()))
 
+    @property
+    def locations(self) -> dict[str, Path]:
+        """Normalised location -> file, in order of first use."""
+        return {normalised(location): file.path for location, file in self._files.items()}
+
     def tensor(self, proto: TensorProto) -> LazyTensor:
         """A tensor whose payload is external. `proto` has passed `check_header`."""
         file, offset, length = self._locate(proto)
@@ -180,7 +185,7 @@ def _number(name: str, key: str, text: str) -> int:
 def resolve(model: Path, location: str) -> Path:
     """The real path of `location` for the model file `model`. Raises ModelError if it may not be read."""
     logical = Path(os.path.abspath(model)).parent
-    target = logical / _normalised(location)
+    target = logical / normalised(location)
     try:
         physical = Path(os.path.realpath(model, strict=True)).parent
         real_logical = Path(os.path.realpath(logical, strict=True))
@@ -197,7 +202,7 @@ def resolve(model: Path, location: str) -> Path:
     return real
 
 
-def _normalised(location: str) -> str:
+def normalised(location: str) -> str:
     """A relative location with forward slashes and without dots. Raises ModelError if it leaves the folder."""
     if not location or "\0" in location:
         raise ModelError(f"external data location {location!r} is not a file name")

@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -37,7 +37,8 @@ class Model:
 
     proto: the skeleton: top-level initializers have everything but their payload. tensors: the top-level
     initializers by name, in file order. path: the file it was read from, as given; kept by `replace`.
-    notes: what a reader of the report should know about reading it.
+    notes: what a reader of the report should know about reading it. locations: where `external_files` are, as the file
+    says (relative, normalised); empty once `replace` made it another model.
     """
 
     proto: ModelProto
@@ -46,6 +47,7 @@ class Model:
     external_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     source: memoryview | None = None  # the bytes it was read from; None once `replace` made it another model
+    locations: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def origin(self) -> tuple[Path, ...]:
@@ -184,7 +186,7 @@ def _parse(buffer: memoryview, path: Path | None) -> Model:
     external.check_overlaps()
     notes = ("the nodes were not in topological order and have been sorted",) if check_structure(proto) else ()
     by_name = MappingProxyType({tensor.name: tensor for tensor in tensors})
-    return Model(proto, by_name, path, external.files, notes, buffer)
+    return Model(proto, by_name, path, external.files, notes, buffer, MappingProxyType(external.locations))
 
 
 def _skeleton(buffer: memoryview, found: wire.Scan) -> Iterator[bytes | memoryview]:

@@ -18,12 +18,15 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from onnxprune.errors import OutputError
 from onnxprune.model.encode import INLINE_LIMIT, Encoding, Place
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ExternalDataMode = Literal["auto", "always", "never"]
 
@@ -53,7 +56,92 @@ def written_bytes(model: Model, path: str | os.PathLike[str], *, external_data: 
     return encoding.size + max((place.offset + place.length for place in encoding.places.values()), default=0)
 
 
-class Staged:
+class StagedFiles:
+    """Written but not yet published files of one folder; `commit` publishes them, leaving removes the rest.
+
+    They are written into `folder`, under their final names; the first of the names is the last to be renamed.
+    """
+
+    def __init__(self, target: Path, names: Sequence[str], *, force: bool, protected: Sequence[Path]) -> None:
+        """`target` is absolute, `names[0]` its name; `protected` files are never replaced. Raises OutputError."""
+        self.target = target
+        self._names = list(names)
+        self._force, self._protected = force, tuple(protected)
+        with _output_errors(target):
+            self._check_targets()
+        self.folder = target.parent / f".{target.name[:40]}.{secrets.token_hex(8)}.tmp"
+        self.path = self.folder / target.name
+        # Before the folder exists, so that no interrupt falls in between; runs at the latest when the interpreter ends.
+        self._remove = weakref.finalize(self, _remove_folder, self.folder)
+        try:
+            with _output_errors(target):
+                os.mkdir(self.folder, 0o700)
+        except BaseException:
+            self._remove()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that `commit` will make, in the order of the names."""
+        return tuple(self.target.parent / name for name in self._names)
+
+    def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
+        """Write one of the files to the disk. Raises OutputError."""
+        with _output_errors(self.target):
+            _write_file(self.folder / name, chunks)
+
+    def _check_targets(self) -> None:
+        for target in self.outputs:
+            check_output(target, force=self._force, inputs=self._protected)
+
+    def commit(self) -> tuple[Path, ...]:
+        """Publish; the files written. Raises OutputError, and then nothing has changed."""
+        with _output_errors(self.target), _locked(self.target.parent):
+            self._check_targets()
+            undo: list[tuple[Path, Path | None]] = []
+            try:
+                for target in reversed(self.outputs):
+                    undo.append((target, self._keep(target)))
+                    os.replace(self.folder / target.name, target)
+            except BaseException:
+                self._roll_back(undo)
+                raise
+            _sync_folder(self.target.parent)
+        self._remove()
+        return self.outputs
+
+    def _keep(self, target: Path) -> Path | None:
+        """A second name for what is there now, to put it back from."""
+        if not os.path.lexists(target):
+            return None
+        kept = self.folder / f"{target.name}.old"
+        try:
+            os.link(target, kept, follow_symlinks=False)
+        except (OSError, NotImplementedError):  # a file system without hard links
+            os.replace(target, kept)
+        return kept
+
+    def _roll_back(self, undo: Iterable[tuple[Path, Path | None]]) -> None:
+        for target, kept in undo:
+            staged = self.folder / target.name
+            if staged.exists():  # was not renamed yet
+                if kept is not None and not os.path.lexists(target):
+                    os.replace(kept, target)
+            elif kept is not None:
+                os.replace(kept, target)
+            else:
+                os.unlink(target)
+
+
+class Staged(StagedFiles):
     """A written but not yet published model. `path` can be loaded; `commit` publishes; leaving removes the rest."""
 
     def __init__(
@@ -71,82 +159,22 @@ class Staged:
         inputs: files that must never be replaced, besides those the model itself came from.
         Raises OutputError.
         """
-        # Absolute at once: the working directory may change before the commit.
-        self.target = Path(os.path.abspath(_checked_name(path)))
-        self._force = force
-        self._protected = (*model.origin, *inputs)
-        encoding = _encoding(model, self.target, external_data)
-        self._names = [self.target.name] + ([_data_name(self.target)] if encoding.places else [])
-        with _output_errors(self.target):
-            self._check_targets()
-        self._folder = self.target.parent / f".{self.target.name[:40]}.{secrets.token_hex(8)}.tmp"
-        self.path = self._folder / self.target.name
-        # Before the folder exists, so that no interrupt falls in between; runs at the latest when the interpreter ends.
-        self._remove = weakref.finalize(self, _remove_folder, self._folder)
+        target = output_path(path)
+        encoding = _encoding(model, target, external_data)
+        names = [target.name] + ([_data_name(target)] if encoding.places else [])
+        super().__init__(target, names, force=force, protected=(*model.origin, *inputs))
         try:
-            with _output_errors(self.target):
-                os.mkdir(self._folder, 0o700)
-                if encoding.places:
-                    _write_file(self._folder / _data_name(self.target), _data_chunks(model.tensors, encoding.places))
-                _write_file(self.path, encoding.chunks())
+            if encoding.places:
+                self.write(_data_name(target), _data_chunks(model.tensors, encoding.places))
+            self.write(target.name, encoding.chunks())
         except BaseException:
             self._remove()
             raise
 
-    def __enter__(self) -> Staged:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._remove()
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        """The files that `commit` will make, the .onnx first."""
-        return tuple(self.target.parent / name for name in self._names)
-
-    def _check_targets(self) -> None:
-        for target in self.outputs:
-            check_output(target, force=self._force, inputs=self._protected)
-
-    def commit(self) -> tuple[Path, ...]:
-        """Publish; the files written, the .onnx first. Raises OutputError, and then nothing has changed."""
-        with _output_errors(self.target), _locked(self.target.parent):
-            self._check_targets()
-            undo: list[tuple[Path, Path | None]] = []
-            try:
-                for target in reversed(self.outputs):
-                    undo.append((target, self._keep(target)))
-                    os.replace(self._folder / target.name, target)
-            except BaseException:
-                self._roll_back(undo)
-                raise
-            _sync_folder(self.target.parent)
-        self._remove()
-        return self.outputs
-
-    def _keep(self, target: Path) -> Path | None:
-        """A second name for what is there now, to put it back from."""
-        if not os.path.lexists(target):
-            return None
-        kept = self._folder / f"{target.name}.old"
-        try:
-            os.link(target, kept, follow_symlinks=False)
-        except (OSError, NotImplementedError):  # a file system without hard links
-            os.replace(target, kept)
-        return kept
-
-    def _roll_back(self, undo: Iterable[tuple[Path, Path | None]]) -> None:
-        for target, kept in undo:
-            staged = self._folder / target.name
-            if staged.exists():  # was not renamed yet
-                if kept is not None and not os.path.lexists(target):
-                    os.replace(kept, target)
-            elif kept is not None:
-                os.replace(kept, target)
-            else:
-                os.unlink(target)
+def output_path(path: str | os.PathLike[str]) -> Path:
+    """Absolute at once: the working directory may change before the commit. Raises OutputError."""
+    return Path(os.path.abspath(_checked_name(path)))
 
 
 def check_output(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
