@@ -70,6 +70,7 @@ def reconstruct(
     batches: Sequence[Feeds],
     held_out: int,
     *,
+    masks: Mapping[str, Bools] | None = None,
     budget: float = BUDGET,
     seed: int = 0,
     threads: int = 0,
@@ -77,6 +78,7 @@ def reconstruct(
 ) -> Reconstruction:
     """Adjust the weights of `cut`, which keeps the units `keep` (units,); the last `held_out` batches judge.
 
+    `masks`: by initializer, which of its weights stay, in its shape; the others are zero after every step.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
     refused = _refusal(trace, cut, batches, held_out)
@@ -97,7 +99,7 @@ def reconstruct(
     variances = [max(float(np.var(value)), 1e-12) for value in teacher(example)]
     step = training_step(graph, example, names, targets, variances, threads=1)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
-    run = _Run(samples, teacher, step)
+    run = _Run(samples, teacher, step, {name: masks[name] for name in step.weights if name in masks} if masks else {})
     before, outside = run.judge(weights), _Outputs(trace, keep, samples)
     error = outside.error(cut)
     run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
@@ -190,6 +192,7 @@ class _Run:
     samples: Minibatches
     teacher: _Teacher
     step: Step
+    masks: Mapping[str, Bools]
 
     def judge(self, weights: Weights) -> float:
         """The loss on held-out samples."""
@@ -208,5 +211,7 @@ class _Run:
             for number, shards in enumerate(itertools.islice(self.samples.steps(seed), steps)):
                 parts = list(pool.map(gradients, shards))
                 adam.step([sum(found[1:], found[0]) / len(found) for found in zip(*parts, strict=True)])
+                for name, mask in self.masks.items():
+                    weights[name] *= mask
                 if progress is not None:
                     progress(number + 1, steps)

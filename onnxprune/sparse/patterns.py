@@ -13,16 +13,29 @@ FLOAT_ROWS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Pattern:
-    """A block of `rows` output channels by `columns` inputs: its weights stay or leave together."""
+    """A block of `rows` output channels by `columns` inputs: its weights stay or leave together.
+
+    With `of`, weights leave one by one, so that of every `of` inputs in a row at most `kept` stay (N:M); such weights
+    are stored as those without a pattern. Inputs are neighbouring channels, of one tap of the kernel.
+    """
 
     rows: int
     columns: int = 1
+    kept: int = 0
+    of: int = 0
 
     @property
     def size(self) -> int:
         return self.rows * self.columns
 
+    @property
+    def share(self) -> float | None:
+        """The share of the weights that leaves, where the pattern says it (N:M)."""
+        return 1.0 - self.kept / self.of if self.of else None
+
     def __str__(self) -> str:
+        if self.of:
+            return f"{self.kept}:{self.of}"
         return "unstructured" if self.size == 1 else f"{self.rows}x{self.columns}"
 
 
@@ -30,13 +43,16 @@ UNSTRUCTURED = Pattern(1, 1)
 
 
 def parse_pattern(text: str) -> Pattern:
-    """`unstructured`, or rows by columns such as `4x1`. Raises UsageError."""
+    """`unstructured`, rows by columns such as `4x1`, or N:M such as `2:4`. Raises UsageError."""
     if text == "unstructured":
         return UNSTRUCTURED
-    match = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", text)
+    hint = "unstructured, output channels by inputs (4x1, 2x1, 8x1), or weights that stay of how many inputs (2:4)"
+    match = re.fullmatch(r"([1-9]\d?)([x:])([1-9]\d?)", text)
     if match is None:
-        raise UsageError(
-            f"not a pattern of blocks: {text!r}",
-            hint="unstructured, or output channels by inputs: 4x1, 2x1, 8x1",
-        )
-    return Pattern(int(match[1]), int(match[2]))
+        raise UsageError(f"not a pattern of blocks: {text!r}", hint=hint)
+    first, second = int(match[1]), int(match[3])
+    if match[2] == "x":
+        return Pattern(first, second)
+    if first >= second:
+        raise UsageError(f"of {second} inputs {first} are to stay: {text!r} removes nothing", hint=hint)
+    return Pattern(1, 1, first, second)

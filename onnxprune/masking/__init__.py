@@ -1,0 +1,36 @@
+"""Fine-grained masks for the weights of a network, and the refit of what stays.
+
+Importing this package registers every mask method; a new one is a file, and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnxprune.masking import magnitude as _magnitude
+from onnxprune.masking import wanda as _wanda
+from onnxprune.masking.layers import Candidate, candidates
+from onnxprune.masking.registry import get, mask_method, methods
+from onnxprune.masking.run import masked
+from onnxprune.masking.types import REPAIRS, SCOPES, Masked, MaskedLayer, MaskRequest
+
+_METHODS = (_magnitude, _wanda)
+METHODS: Mapping[str, str] = {method.name: method.doc for method in methods()}
+"""Name -> one line of help; those that need no data come first."""
+NEED_DATA: frozenset[str] = frozenset(method.name for method in methods() if method.needs_data)
+
+__all__ = [
+    "METHODS",
+    "NEED_DATA",
+    "REPAIRS",
+    "SCOPES",
+    "Candidate",
+    "MaskRequest",
+    "Masked",
+    "MaskedLayer",
+    "candidates",
+    "get",
+    "mask_method",
+    "masked",
+    "methods",
+]

@@ -1,0 +1,50 @@
+"""What the layers of a network give, against the original, on samples that were never fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.capture.features import residual_partner
+from onnxprune.capture.walker import Walker
+from onnxprune.masking.walk import Teacher
+from onnxprune.model.load import Model
+
+Array = NDArray[Any]
+
+
+def output_errors(
+    teacher: Teacher,
+    model: Model,
+    dtypes: Mapping[str, int],
+    outputs: Mapping[str, str],
+    batches: list[dict[str, Array]],
+    threads: int = 0,
+) -> dict[str, float]:
+    """Squared error relative to the variance, for the `outputs` (name -> value) of layers in order.
+
+    Where a shortcut is added to an output, both are compared after the sum.
+    """
+    graph = teacher.trace.graph
+    original = Walker(graph.model, batches, teacher.trace.facts.dtypes, threads)
+    current = Walker(model, batches, dtypes, threads)
+    result = {}
+    for name, key in outputs.items():
+        partner = residual_partner(graph, key)
+        goal = partner[0] if partner else key
+        original.reach([goal])
+        current.reach([goal])
+        wanted = [teacher.trace.kept_part(goal, teacher.keep, value) for value in original.values(goal)]
+        square = sum(
+            float(np.sum((y - t) ** 2, dtype=np.float64)) for y, t in zip(current.values(goal), wanted, strict=True)
+        )
+        count = max(sum(t.size for t in wanted), 1)
+        mean = sum(float(np.sum(t, dtype=np.float64)) for t in wanted) / count
+        power = sum(float(np.sum((t - mean) ** 2, dtype=np.float64)) for t in wanted)
+        result[name] = square / max(power, 1e-30)
+        original.drop_dead()
+        current.drop_dead()
+    return result
