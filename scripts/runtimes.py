@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from onnxprune import native  # noqa: E402
-from tests.sparse.layers import GRID, TOLERANCE, Case, error  # noqa: E402
+from tests.sparse.layers import GRID, OLD, OLD_OPSETS, TOLERANCE, Case, error  # noqa: E402
 from tests.sparse.quantized import QUANTIZED, QuantizedCase  # noqa: E402
 from tests.sparse.sessions import pair, quantized_pair, session  # noqa: E402
 
@@ -90,11 +90,13 @@ def write_cases() -> dict[str, np.ndarray]:
     """Models and inputs as files; what this environment's runtime gives for the dense models."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     expected = {}
-    cases: list[tuple[str, Case | QuantizedCase]] = [*GRID.items(), *QUANTIZED.items()]
-    for title, case in cases:
+    cases: list[tuple[str, Case | QuantizedCase, int]]
+    cases = [(title, case, 17) for title, case in (*GRID.items(), *QUANTIZED.items())]
+    cases += [(f"{title} {opset}", GRID[title], opset) for title in OLD for opset in OLD_OPSETS]
+    for title, case, opset in cases:
         quantised = isinstance(case, QuantizedCase)
         name = ("int8_" if quantised else "") + title.replace(" ", "_").replace(",", "")
-        sparse, dense = quantized_pair(case) if isinstance(case, QuantizedCase) else pair(case)
+        sparse, dense = quantized_pair(case, opset) if isinstance(case, QuantizedCase) else pair(case, opset)
         feed: dict[str, Any] = case.feed()
         expected[name] = session(dense, library=False).run(None, feed)[0]
         np.savez(FOLDER / f"{name}.npz", **feed)

@@ -89,7 +89,12 @@ def _add(graph: Graph, shapes: Shapes, fused: Fused, add: Node) -> Fused:
 
 
 def _bounds(graph: Graph, clip: Node) -> tuple[float, float] | None:
-    low, high = (_number(graph, clip, slot, limit) for slot, limit in ((1, -np.inf), (2, np.inf)))
+    low: float | None
+    high: float | None
+    if graph.model.opset() < 11:
+        low, high = clip.attribute("min", -np.inf), clip.attribute("max", np.inf)
+    else:
+        low, high = (_number(graph, clip, slot, limit) for slot, limit in ((1, -np.inf), (2, np.inf)))
     return None if low is None or high is None or low > high else (low, high)
 
 

@@ -14,7 +14,8 @@ from onnxprune.model import LazyTensor, Model
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.splice import splice
 from onnxprune.native.marks import DOMAIN
-from onnxprune.sparse.functions import LEAST_OPSET, VERSION, Operator, function
+from onnxprune.sparse.bodies import LEAST_OPSET, spelled_bounds, spelled_weight
+from onnxprune.sparse.functions import VERSION, Operator, function
 from onnxprune.sparse.fuse import Fused, Shapes, fuse
 from onnxprune.sparse.layers import Declined, Layer, read_layer
 from onnxprune.sparse.masks import Mask, dense_zeros
@@ -25,6 +26,8 @@ from onnxprune.sparse.storage import INTEGER_ROWS, encode, encode_integers
 _FEEDERS = frozenset({"DequantizeLinear", "QuantizeLinear", "Mul"})
 LEAST_IR = 8
 """Functions came with this version of the file format."""
+INITIALIZERS_APART = 4
+"""Before this one all initializers were inputs of the graph, too; since then, those that are may be overridden."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[st
     Weights are float32 in plain models, int8 in quantised ones. Removed ones are zero in the result wherever they are
     used, also in layers that stay dense. `depthwise` names weights of depthwise convolutions that become operators too,
     dense: beside sparse layers they need no change of layout. Raises UsageError for masks that do not fit, ModelError
-    for an opset below 13.
+    for an opset below 9.
     """
     if model.opset() < LEAST_OPSET:
         raise ModelError(
@@ -81,6 +84,7 @@ def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[st
 class _Rewriting:
     def __init__(self, graph: Graph, shapes: Shapes, tensors: dict[str, LazyTensor]) -> None:
         self.graph, self.shapes, self.tensors = graph, shapes, tensors
+        self.opset = graph.model.opset()
         self.dropped: set[int] = set()
         self.inserted: dict[int, list[NodeProto]] = {}
         self.used: dict[str, Operator] = {}
@@ -96,6 +100,7 @@ class _Rewriting:
         attributes = {**layer.attributes, "weight_shape": list(array.shape)}
         if fused.bounds is not None:
             attributes["low"], attributes["high"] = fused.bounds
+            attributes |= spelled_bounds(*fused.bounds, self.opset)
         stem = first.proto.output[0]
         inputs = [first.proto.input[0]]
         if mask is None:
@@ -103,6 +108,7 @@ class _Rewriting:
         else:
             stored = encode(array, None, _storable(mask.pattern, layer))
             attributes["block"] = stored.rows
+            attributes |= spelled_weight(attributes, stored.gaps, self.opset)
             inputs += [self._add(f"{stem}_values", stored.values), self._add(f"{stem}_gaps", stored.gaps)]
             self.stored[inputs[1]] = (layer.weight.name, layer.transposed)
         inputs.append(self._add(f"{stem}_bias", layer.bias))
@@ -129,6 +135,7 @@ class _Rewriting:
         inputs += [layer.y_scale, layer.y_zero] if layer.y_scale else []
         inputs.append(self._add(f"{stem}_bias", layer.bias))
         attributes = {**layer.attributes, "weight_shape": list(array.shape), "block": stored.rows}
+        attributes |= spelled_weight(attributes, stored.gaps, self.opset)
         operator = Operator(layer.family)
         node = helper.make_node(
             operator.name, inputs, list(last.proto.output), name=first.proto.name, domain=DOMAIN, **attributes
@@ -179,8 +186,11 @@ class _Rewriting:
         if not any(entry.domain == DOMAIN for entry in proto.opset_import):
             proto.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
         present = {entry.name for entry in proto.functions if entry.domain == DOMAIN}
-        opset = self.graph.model.opset()
-        proto.functions.extend(function(self.used[name], opset) for name in sorted(set(self.used) - present))
+        proto.functions.extend(function(self.used[name], self.opset) for name in sorted(set(self.used) - present))
+        if proto.ir_version < INITIALIZERS_APART:
+            inputs = [value for value in proto.graph.input if value.name not in self.tensors]
+            del proto.graph.input[:]
+            proto.graph.input.extend(inputs)
         proto.ir_version = max(proto.ir_version, LEAST_IR)
 
     def _read(self, proto: ModelProto) -> dict[str, LazyTensor]:

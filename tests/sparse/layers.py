@@ -78,6 +78,8 @@ class Case:
             last = "v1"
         if self.activation == "Relu":
             nodes.append(helper.make_node("Relu", [last], ["v2"]))
+        elif self.activation == "Clip" and opset < 11:
+            nodes.append(helper.make_node("Clip", [last], ["v2"], min=-0.5, max=2.0))
         elif self.activation == "Clip":
             tensors += [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in (("lo", -0.5), ("hi", 2.0))]
             nodes.append(helper.make_node("Clip", [last, "lo", "hi"], ["v2"]))
@@ -141,3 +143,6 @@ GRID = {
     "many tokens": matmul("700x40", "24x40", 1),
     "no tokens": matmul("0x40", "24x40"),
 }
+OLD = ("three strided", "incomplete block", "groups", "all zero", "one axis", "two tokens", "single weights, slices")
+"""Cases of the grid that are tried with old opsets, too: every operator, sums, Relu, Clip."""
+OLD_OPSETS = (9, 10, 11, 12)
