@@ -59,8 +59,8 @@ def environment() -> Environment:
         onnxprune=__version__,
         python=f"{platform.python_implementation()} {platform.python_version()}",
         platform=platform.platform(),
-        cpu=_cpu(),
-        cores=_cores(),
+        cpu=cpu(),
+        cores=usable_cores(),
         memory_bytes=_memory_bytes(),
         packages={name: version(name) for name in PACKAGES},
         providers=_providers(),
@@ -69,14 +69,15 @@ def environment() -> Environment:
     )
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use, which is what counts in a container."""
     if sys.platform != "win32" and hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """What the processor calls itself."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
             key, _, value = line.partition(":")

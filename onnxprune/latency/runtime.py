@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -27,26 +28,39 @@ LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 _KERNEL = "_kernel_time"
 
 
-def kernel_times(model: onnx.ModelProto | Path, feed: Feed, threads: int) -> dict[tuple[str, str, str], float]:
-    """(name, operator, number) of every kernel -> its seconds per run, the lower half of the runs averaged: what took
-    longer was disturbed.
+Kernels = dict[tuple[str, str, str], float]
+"""(name, operator, number) of every kernel -> its seconds per run."""
+
+
+def kernel_times(model: onnx.ModelProto | Path, feed: Feed, threads: int) -> Kernels:
+    """The lower half of the runs averaged: what took longer was disturbed.
 
     Raises ModelError if the runtime cannot run the model.
     """
+    return kernel_times_in_turn([model], [feed], threads)[0]
+
+
+def kernel_times_in_turn(
+    models: Sequence[onnx.ModelProto | Path], feeds: Sequence[Feed], threads: int, *, seconds: float = SECONDS
+) -> list[Kernels]:
+    """The same of several models that are run in turn, for about `seconds` each: what disturbs one disturbs all."""
     with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
         try:
-            session = timed_session(model, threads, profile=Path(folder) / "profile")
-
-            def run() -> None:
-                session.run(None, feed)
-
-            once = warm_up(run, most=SECONDS)
-            count = int(min(max(SECONDS / max(once, 1e-9), LEAST), MOST))
+            sessions = [timed_session(m, threads, profile=Path(folder) / f"p{k}") for k, m in enumerate(models)]
+            runs = [functools.partial(s.run, None, feed) for s, feed in zip(sessions, feeds, strict=True)]
+            once = max(warm_up(run, most=seconds) for run in runs)
+            count = int(min(max(seconds / max(once, 1e-9), LEAST), MOST))
             for _ in range(count):
-                run()
-            events = json.loads(Path(session.end_profiling()).read_text("utf-8", "replace"))
+                for run in runs:
+                    run()
+            profiles = [json.loads(Path(s.end_profiling()).read_text("utf-8", "replace")) for s in sessions]
         except Exception as error:  # onnxruntime raises many types
             raise ModelError(f"ONNX Runtime cannot run it for timing: {error}") from error
+    return [_kernels(events, count) for events in profiles]
+
+
+def _kernels(events: Sequence[Mapping[str, Any]], count: int) -> Kernels:
+    """Of the last `count` runs of a profile."""
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
     first = starts[-count]
     found: dict[tuple[str, str, str], list[float]] = {}
