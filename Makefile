@@ -12,6 +12,8 @@
 #   make bench-sparse   how fast sparse operators are, write docs/sparse-benchmarks.md
 #   make test-runtimes  the sparse operators in several releases of ONNX Runtime; RUNTIMES="1.17.3 newest"
 #   make asan        the sparse operators with address and undefined-behaviour sanitizers (g++)
+#   make bench-channels latency of layers against their channels, write docs/channels.md
+#   make bench-latency  latency asked and found, write docs/latency.md; MODELS=folder holds exported architectures
 #   make docs        regenerate what README.md and docs/operators.md show
 #   make clean       remove everything that the other targets made
 # Paths are relative throughout, so that a folder with spaces in its name works.
@@ -23,11 +25,11 @@ BIN := $(VENV)/bin
 EVAL ?= ../shared/eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty eval criteria native bench-sparse test-runtimes asan docs clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes asan docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,16s/^# //p' Makefile
+	@sed -n '2,18s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -73,6 +75,12 @@ test-runtimes: $(VENV)/installed-test
 
 asan: $(VENV)/installed-test
 	$(BIN)/python scripts/sanitize.py
+
+bench-channels: $(VENV)/installed-test
+	$(BIN)/python benchmarks/channels.py --report docs/channels.md
+
+bench-latency: $(VENV)/installed
+	$(BIN)/python benchmarks/latency.py "$(MODELS)" --report docs/latency.md
 
 docs: $(VENV)/installed
 	$(BIN)/python scripts/docs.py

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.allocate import GroupScores, global_, parse_min_keep, scope
+from onnxprune.allocate import GroupScores, aligned, global_, parse_min_keep, scope
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.error_curves import ErrorCurve
 from onnxprune.errors import UsageError, did_you_mean
@@ -33,7 +34,7 @@ class Options:
     aggregate: Combine = "mean"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    multiple_of: int = 1
+    multiple_of: int | None = None  # by width: see `multiple_for`
     min_keep: str | int | float = 1
     seed: int = 0
 
@@ -88,7 +89,7 @@ class Ranking:
 def ranked(trace: Trace, options: Options, score: Callable[[list[Group]], Sequence[FloatArray | None]]) -> Ranking:
     """The groups that the options select, with their scores (n,); those without stay. Raises UsageError."""
     check_ratio(options.ratio)
-    if options.multiple_of < 1:
+    if options.multiple_of is not None and options.multiple_of < 1:
         raise UsageError(f"--multiple-of must be at least 1, found {options.multiple_of}")
     reasons = selected(trace, options)
     groups = [g for g in trace.prunable if g.name not in reasons]
@@ -101,7 +102,21 @@ def ranked(trace: Trace, options: Options, score: Callable[[list[Group]], Sequen
 def entry(group: Group, scores: FloatArray, options: Options) -> GroupScores:
     """A group as an allocator sees it."""
     floor = parse_min_keep(options.min_keep, group.size)
-    return GroupScores(group.name, scores, min_keep=floor, multiple_of=options.multiple_of, blocks=group.blocks)
+    multiple = multiple_for(group) if options.multiple_of is None else options.multiple_of
+    return GroupScores(group.name, scores, min_keep=floor, multiple_of=multiple, blocks=group.blocks)
+
+
+def multiple_for(group: Group) -> int:
+    """The number of which a group keeps a multiple if none is asked for: its layers keep a multiple of 4 channels if
+    they have 16 or more, of 8 from 64 on, of 16 from 128 on (docs/channels.md says what others would cost).
+
+    A unit may be many channels (a head); groups with blocks have a step of their own.
+    """
+    if group.blocks is not None or not group.members:
+        return 1
+    per_unit = max(int(np.isin(m.labels, group.units).sum()) for m in group.members) // group.size
+    wanted = aligned(per_unit * group.size)
+    return wanted // math.gcd(wanted, max(per_unit, 1))
 
 
 def allocate(trace: Trace, options: Options, ranking: Ranking) -> Selection:
@@ -112,9 +127,9 @@ def allocate(trace: Trace, options: Options, ranking: Ranking) -> Selection:
     else:
         keep = allocator(entries, options.ratio)
     keep = even_blocks(trace, ranking.groups, keep, reasons)
-    for group, mask in zip(ranking.groups, keep, strict=True):
+    for group, given, mask in zip(ranking.groups, entries, keep, strict=True):
         if mask.all() and options.ratio * group.size >= 1:
-            reasons.setdefault(group.name, f"too narrow for a multiple of {options.multiple_of} or its minimum")
+            reasons.setdefault(group.name, f"too narrow for a multiple of {given.multiple_of} or its minimum")
     return Selection(tuple(ranking.groups), tuple(keep), reasons)
 
 

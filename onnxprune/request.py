@@ -68,7 +68,7 @@ def resolve(
     aggregate: Any,
     include: Sequence[str],
     exclude: Sequence[str],
-    multiple_of: int | str,
+    multiple_of: int | str | None,
     min_keep: str | int | float,
     seed: int,
     units: str = "channels",
@@ -138,16 +138,21 @@ def _schedule(
     return name, DEFAULT_STEPS if steps is None else steps
 
 
-def _multiple(asked: int | str) -> int:
-    if asked == AUTO:
-        return 1
+def _multiple(asked: int | str | None) -> int | None:
+    if asked is None or asked == AUTO:
+        return None
     if not isinstance(asked, int):
         raise UsageError(f"--multiple-of is a number of channels, or {AUTO}, found {asked!r}")
     return asked
 
 
 def _only_for_channels(
-    criterion: str | None, scope: str | None, normalise: Any, aggregate: Any, multiple_of: int | str, min_keep: Any
+    criterion: str | None,
+    scope: str | None,
+    normalise: Any,
+    aggregate: Any,
+    multiple_of: int | str | None,
+    min_keep: Any,
 ) -> None:
     """Blocks are ranked in one way only, and nothing is counted within them."""
     given = {
@@ -155,7 +160,7 @@ def _only_for_channels(
         "--scope": scope is not None,
         "--normalise": normalise != "mean",
         "--aggregate": aggregate != "mean",
-        "--multiple-of": multiple_of != 1,
+        "--multiple-of": multiple_of is not None,
         "--min-keep": str(min_keep) != "1",
     }
     wrong = [flag for flag, found in given.items() if found]

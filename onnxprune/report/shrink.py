@@ -164,10 +164,10 @@ def _planned(result: ShrinkResult) -> str:
     if result.target is not None:
         text = f"{_target(result.target)}: ratio {format_ratio(result.reached_ratio)}"
     steps = result.plan.options.get("steps", 1)
-    multiple = result.plan.options.get("multiple_of", 1)
+    multiple = result.plan.options.get("multiple_of")
     if steps > 1:
         text += f", in {steps} steps"
-    return text if multiple == 1 else f"{text} (multiple of {multiple})"
+    return text if multiple in (None, 1) else f"{text} (multiple of {multiple})"
 
 
 def _target(target: TargetSummary) -> str:

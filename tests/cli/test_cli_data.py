@@ -132,7 +132,7 @@ def test_documents(document: Document, arguments: tuple[str, ...]) -> None:
     if found["target"] is not None:
         assert 0 < found["target"]["planned_count"] <= found["target"]["limit_count"]
     else:
-        assert found["reached_ratio"] == pytest.approx(found["asked_ratio"], abs=0.02)
+        assert found["reached_ratio"] == pytest.approx(found["asked_ratio"], abs=0.03)
     methods = {"bias": "bias correction", "none": None, "scale-shift": "scale and shift"}
     methods["reconstruct"] = "least squares and reconstruction"
     assert (found["repair"] and found["repair"]["method"]) == methods.get(arguments[-1], "least squares")
@@ -146,7 +146,7 @@ def test_a_target_without_data(document: Document) -> None:
         found = document("shrink", "digits.onnx", "--dry-run", "--target", "macs=50%", "--scope", scope)
         assert 0.45 < found["target"]["planned_count"] / found["target"]["before_count"] <= 0.5
     assert document("shrink", "digits.onnx", "--dry-run", "--target", "macs=100%")["plan"]["removed_count"] == 0
-    found = document("shrink", "digits.onnx", "--dry-run", "--target", "params=100k")
+    found = document("shrink", "digits.onnx", "--dry-run", "--target", "params=100k", "--multiple-of", "1")
     assert 90_000 < found["target"]["planned_count"] <= 100_000
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxprune.choose import Options, on_groups_of
+from onnxprune.choose import Options, multiple_for, on_groups_of
 from onnxprune.choosing import select
 from onnxprune.cut import CutError, cut
 from onnxprune.model.load import load
@@ -27,7 +27,7 @@ options = st.builds(
     ratio=st.floats(0, 0.95),
     criterion=st.sampled_from([c.name for c in criteria() if c.needs is Needs.WEIGHTS]),
     scope=st.sampled_from(["local", "global"]),
-    multiple_of=st.sampled_from([1, 1, 2, 4]),
+    multiple_of=st.sampled_from([None, 1, 1, 2, 4]),
     min_keep=st.sampled_from(["1", "25%", "2"]),
 )
 
@@ -56,7 +56,7 @@ def test_every_choice_is_cut_replayed_and_repaired(network: Network, wanted: Opt
     keep = chosen(trace, wanted)
     for group in trace.prunable:
         left = int(keep[group.units].sum())
-        assert left >= 1 and (left == group.size or left % wanted.multiple_of == 0)
+        assert left >= 1 and (left == group.size or left % (wanted.multiple_of or multiple_for(group)) == 0)
     smaller, inputs = cut(trace, keep), feed(proto)
     fresh = trace_model(load(proto), units=units)
     assert cut(fresh, keep).sha256 == smaller.sha256
