@@ -3,7 +3,7 @@
 // OrtApi is a table of function pointers to which releases only ever append, and OrtCustomOp is a struct to which they
 // only ever append and that carries its own version: what is declared here for version 17 of the interface (ONNX
 // Runtime 1.17) stays valid in every later release, so that one binary serves all of them and no header of the runtime
-// is needed to build it. tests/sparse/versions.py runs the operators in real releases.
+// is needed to build it. scripts/runtimes.py runs the operators in real releases.
 #pragma once
 #include <cstddef>
 #include <cstdint>
