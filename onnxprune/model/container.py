@@ -10,6 +10,9 @@ from pathlib import Path
 
 from onnxprune.errors import ModelError, UsageError
 
+PACKED_MAGIC = b"\x89ONXPK\r\n"
+"""The first bytes of what `onnxprune pack` writes; a line end that some transfer changed shows in them."""
+
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (
         0,
@@ -17,6 +20,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
         "a Git LFS pointer, not the model itself",
         "Run `git lfs pull` to fetch the model.",
     ),
+    (0, PACKED_MAGIC, "a model packed by `onnxprune pack`", "Unpack it first: onnxprune unpack FILE."),
     (0, b"\x1f\x8b", "a gzip archive", "Unpack it first."),
     (0, b"PK\x03\x04", "a zip archive (PyTorch checkpoints are, too)", "Unpack it, or export the model to ONNX."),
     (0, b"\x89HDF", "an HDF5 file (Keras)", "Export the model to ONNX first."),

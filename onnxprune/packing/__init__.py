@@ -1,0 +1,11 @@
+"""Storage after Deep Compression (Han et al., ICLR 2016): shared weights or int8, gaps for zeros, entropy coding.
+
+A packed file holds the bytes of a model's files, its external data included; only the values of weights are replaced
+by those that they share (see `layout.py` for the container). So what is not a weight is exactly what it was.
+"""
+
+from __future__ import annotations
+
+from onnxprune.packing.run import pack, unpack
+
+__all__ = ["pack", "unpack"]
