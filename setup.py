@@ -25,7 +25,7 @@ class BuildLibrary(build_ext):
 
     def run(self) -> None:
         try:
-            native.build(self.target())
+            native.build_or_log(self.target())
         except native.BuildError as error:
             sys.stderr.write(f"warning: the sparse operators were not built. {error}\n")
 
@@ -34,7 +34,8 @@ class BuildLibrary(build_ext):
         return folder / FOLDER / native.library_name()
 
     def get_outputs(self) -> list[str]:
-        return [str(self.target())] if self.target().is_file() else []
+        made = (self.target(), self.target().with_name(native.LOG))
+        return [str(path) for path in made if path.is_file()]
 
     def get_output_mapping(self) -> dict[str, str]:
         return {}

@@ -43,6 +43,8 @@ class Environment:
     providers: tuple[str, ...]
     sparse_operators: str | None  # the instruction set that they use; None if they are not there
     sparse_problem: str | None  # why not, and how to get them
+    sparse_library: Path | None = None  # for sessions in other languages
+    sparse_log: Path | None = None  # of a build that failed
 
 
 def version(package: str) -> str | None:
@@ -66,6 +68,8 @@ def environment() -> Environment:
         providers=_providers(),
         sparse_operators=native.instruction_set(),
         sparse_problem=native.problem(),
+        sparse_library=native.library_path(),
+        sparse_log=native.build_log(),
     )
 
 

@@ -9,13 +9,14 @@ import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxprune.native.build import library_name
+from onnxprune.native.build import LOG, NO_COMPILER, library_name
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["instruction_set", "library_path", "problem", "register"]
+__all__ = ["build_log", "instruction_set", "library_path", "problem", "register"]
 
+_AGAIN = "Then build them: python -m onnxprune.native.build"
 _LIBRARY = Path(__file__).resolve().parent / library_name()
 
 
@@ -40,20 +41,36 @@ def register(options: onnxruntime.SessionOptions) -> bool:
 def instruction_set() -> str | None:
     """What the library uses on this processor, such as "avx512"; None if there is no library that loads."""
     path = library_path()
-    if path is None:
-        return None
+    found = None if path is None else _asked(path)
+    return found if isinstance(found, str) else None
+
+
+def _asked(path: Path) -> str | Exception:
+    """The instruction set, or why the library does not load."""
     try:
         ask = ctypes.CDLL(str(path)).onnxprune_isa
-    except (OSError, AttributeError):
-        return None
+    except (OSError, AttributeError) as error:
+        return error
     ask.restype = ctypes.c_char_p
     return str(ask().decode())
 
 
+def build_log() -> Path | None:
+    """What the compiler said when the library could not be built; None if it was built, or nobody tried."""
+    path = _LIBRARY.with_name(LOG)
+    return path if library_path() is None and path.is_file() else None
+
+
 def problem() -> str | None:
     """Why the sparse operators are missing and how to get them; None if they are there."""
-    if instruction_set() is not None:
-        return None
-    if library_path() is not None:
-        return "their library does not load on this system: install onnxprune again, from source"
-    return "not built: install a C++ compiler (g++ or clang++), then onnxprune again, from source"
+    path = library_path()
+    if path is not None:
+        found = _asked(path)
+        return None if isinstance(found, str) else f"their library does not load here ({found}). {_AGAIN}"
+    log = build_log()
+    if log is None:
+        return f"not built: install a C++ compiler (g++ or clang++). {_AGAIN}"
+    said = log.read_text("utf-8", "replace").strip()
+    if said.startswith(NO_COMPILER):
+        return f"not built: {said.splitlines()[0]}. {_AGAIN}"
+    return f"not built: the compiler failed, its words are in {log}. {_AGAIN}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -37,6 +38,11 @@ INSTRUCTION_SETS = {
 SANITIZE = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 
 
+NO_COMPILER = "no C++ compiler"
+LOG = "build.log"
+"""What a build that failed leaves where the library would be."""
+
+
 class BuildError(Exception):
     """There is no compiler, or it failed; the message says which and what it said."""
 
@@ -44,6 +50,21 @@ class BuildError(Exception):
 def library_name() -> str:
     """File name of the shared library on this system."""
     return {"win32": "onnxprune.dll", "darwin": "libonnxprune.dylib"}.get(sys.platform, "libonnxprune.so")
+
+
+def build_or_log(target: Path, extra: Sequence[str] = ()) -> None:
+    """`build`; if it fails, the reason is left in a file beside `target`, for `onnxprune env`. Raises BuildError."""
+    log = target.with_name(LOG)
+    try:
+        build(target, extra)
+    except BuildError as error:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)  # of another version
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(f"{error}\n", "utf-8")
+        raise
+    with contextlib.suppress(OSError):
+        log.unlink(missing_ok=True)
 
 
 def find_compiler() -> str:
@@ -54,7 +75,7 @@ def find_compiler() -> str:
         found = shutil.which(name)
         if found:
             return found
-    raise BuildError(f"no C++ compiler: {', '.join(names)} not found (set CXX to one, or install g++ or clang++)")
+    raise BuildError(f"{NO_COMPILER}: {', '.join(names)} not found (install g++ or clang++, or set CXX to one)")
 
 
 def sources() -> list[Path]:
@@ -105,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     paths = [Path(word) for word in arguments if not word.startswith("-")]
     target = paths[0] if paths else Path(__file__).resolve().parent / library_name()
     try:
-        build(target, SANITIZE if "--sanitize" in arguments else ())
+        build_or_log(target, SANITIZE if "--sanitize" in arguments else ())
     except BuildError as error:
         sys.stderr.write(f"{error}\n")
         return 1

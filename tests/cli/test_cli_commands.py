@@ -244,6 +244,9 @@ def test_env(call: Call, document: Document) -> None:
     found = document("env")
     assert found["cores_count"] >= 1 and found["packages"]["onnx"]
     assert "CPUExecutionProvider" in found["providers"]
+    sparse = found["sparse_operators"]
+    assert (sparse["instruction_set"] is None) == (sparse["problem"] is not None)
+    assert sparse["library"] is None or Path(sparse["library"]).is_file()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

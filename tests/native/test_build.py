@@ -1,0 +1,117 @@
+"""The library is optional: what installs without a compiler, or with one that fails, and what is said then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from onnxprune import native
+from onnxprune.native import build
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def program(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def wheel(folder: Path, **variables: str) -> tuple[zipfile.ZipFile, str]:
+    """The wheel of a copy of the sources, and what its installation from there says of the sparse operators."""
+    source = folder / "source"
+    skipped = shutil.ignore_patterns("__pycache__", "*.so", "*.dylib", build.LOG)
+    shutil.copytree(ROOT / "onnxprune", source / "onnxprune", ignore=skipped)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    empty = folder / "bin"
+    empty.mkdir()
+    clean = {key: value for key, value in os.environ.items() if key not in ("CXX", "PYTHONPATH")}
+    code = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        cwd=source,
+        env={**clean, "PATH": str(empty), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: the sparse operators were not built" in done.stderr
+    (path,) = folder.glob("*.whl")
+    assert path.name.startswith("onnxprune-") and "-py3-none-" in path.name and not path.name.endswith("-any.whl")
+    made = zipfile.ZipFile(path)
+    made.extractall(folder / "installed")
+    asked = subprocess.run(
+        [sys.executable, "-c", "from onnxprune import native; print(native.__file__, native.problem(), sep='\\n')"],
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(folder / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    where, problem = asked.stdout.splitlines()
+    assert where.startswith(str(folder / "installed"))
+    return made, problem
+
+
+needs_setuptools = pytest.mark.skipif(
+    tuple(map(int, metadata.version("setuptools").split(".")[:2])) < (70, 1)
+    if any(d.name == "setuptools" for d in metadata.distributions())
+    else True,
+    reason="setuptools 70.1 or newer is not installed",
+)
+
+
+@needs_setuptools
+def test_without_a_compiler_the_package_installs_and_says_what_is_missing(tmp_path: Path) -> None:
+    made, problem = wheel(tmp_path)
+    names = made.namelist()
+    assert f"onnxprune/native/{build.LOG}" in names and "onnxprune/native/src/abi.h" in names
+    assert not [name for name in names if name.endswith((".so", ".dylib", ".dll"))]
+    assert problem.startswith("not built: no C++ compiler: c++, g++, clang++ not found")
+    assert "python -m onnxprune.native.build" in problem
+
+
+@needs_setuptools
+def test_with_a_compiler_that_fails_too_and_its_words_are_kept(tmp_path: Path) -> None:
+    compiler = program(tmp_path / "broken", "echo 'sorry, unimplemented' >&2; exit 1")
+    made, problem = wheel(tmp_path, CXX=str(compiler))
+    assert b"sorry, unimplemented" in made.read(f"onnxprune/native/{build.LOG}")
+    log = tmp_path / "installed" / "onnxprune" / "native" / build.LOG
+    assert problem.startswith("not built: the compiler failed") and str(log) in problem
+
+
+def test_a_build_that_fails_leaves_its_log_and_one_that_does_not_takes_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / build.library_name()
+    target.write_text("of an older version")
+    monkeypatch.setenv("CXX", str(program(tmp_path / "broken", "echo no >&2; exit 1")))
+    with pytest.raises(build.BuildError):
+        build.build_or_log(target)
+    assert not target.exists() and "no" in (tmp_path / build.LOG).read_text()
+    # "compiles" by writing the output that is asked for
+    works = 'while [ $# -gt 0 ]; do if [ "$1" = -o ]; then echo > "$2"; fi; shift; done'
+    monkeypatch.setenv("CXX", str(program(tmp_path / "works", works)))
+    build.build_or_log(target)
+    assert target.exists() and not (tmp_path / build.LOG).exists()
+
+
+def test_a_library_that_does_not_load_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "broken.so"
+    broken.write_bytes(b"\x7fELF and nothing else")
+    monkeypatch.setattr(native, "_LIBRARY", broken)
+    problem = native.problem()
+    assert problem is not None and "does not load" in problem and "onnxprune.native.build" in problem
+    assert native.instruction_set() is None
+    import onnxruntime
+
+    assert native.register(onnxruntime.SessionOptions()) is False
