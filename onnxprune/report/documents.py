@@ -159,7 +159,12 @@ def env(result: Environment) -> Document:
         "memory_bytes": result.memory_bytes,
         "packages": dict(result.packages),
         "providers": list(result.providers),
-        "sparse_operators": {"instruction_set": result.sparse_operators, "problem": result.sparse_problem},
+        "sparse_operators": {
+            "instruction_set": result.sparse_operators,
+            "problem": result.sparse_problem,
+            "library": str(result.sparse_library) if result.sparse_library else None,
+            "build_log": str(result.sparse_log) if result.sparse_log else None,
+        },
     }
 
 

@@ -73,5 +73,6 @@ def env_report(result: Environment) -> Report:
         *((name, version or "not installed") for name, version in result.packages.items()),
         ("providers", ", ".join(result.providers) or "none: ONNX Runtime cannot be imported"),
         ("sparse operators", result.sparse_operators or str(result.sparse_problem)),
+        *([("their library", str(result.sparse_library))] if result.sparse_library else []),
     ]
     return (Heading("environment"), Table(_FACTS, tuple(rows), bare=True))
