@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from onnxprune.masking import magnitude as _magnitude
+from onnxprune.masking import net_trim as _net_trim
+from onnxprune.masking import obs as _obs
 from onnxprune.masking import wanda as _wanda
 from onnxprune.masking.layers import Candidate, candidates
 from onnxprune.masking.registry import get, mask_method, methods
 from onnxprune.masking.run import masked
 from onnxprune.masking.types import REPAIRS, SCOPES, Masked, MaskedLayer, MaskRequest
 
-_METHODS = (_magnitude, _wanda)
+_METHODS = (_magnitude, _net_trim, _obs, _wanda)
 METHODS: Mapping[str, str] = {method.name: method.doc for method in methods()}
 """Name -> one line of help; those that need no data come first."""
 NEED_DATA: frozenset[str] = frozenset(method.name for method in methods() if method.needs_data)

@@ -20,12 +20,13 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Layout:
-    """Blocks of a weight of n rows and taps * channels columns."""
+    """Blocks of a weight of n rows and taps * channels columns; `starts` is for a part of the columns (`part`)."""
 
     pattern: Pattern
     n: int
     channels: int
     taps: int = 1
+    starts: tuple[int, ...] = ()
 
     @property
     def k(self) -> int:
@@ -44,6 +45,8 @@ class Layout:
     @cached_property
     def column_starts(self) -> NDArray[np.int64]:
         """First columns of the blocks; of the groups of an N:M pattern."""
+        if self.starts:
+            return np.array(self.starts, np.int64)
         width = self.pattern.of or self.pattern.columns
         starts = np.arange(0, self.channels, width)
         return (np.arange(self.taps)[:, None] * self.channels + starts).ravel()
@@ -70,10 +73,15 @@ class Layout:
         """(n, k) of what is true for whole blocks."""
         return np.repeat(np.repeat(blocks, self.row_counts, axis=0), self.column_counts, axis=1)
 
+    def part(self, first: int, last: int) -> Layout:
+        """The layout of the columns `first` to `last` alone, which are whole blocks."""
+        inside = self.column_starts[(self.column_starts >= first) & (self.column_starts < last)]
+        return Layout(self.pattern, self.n, last - first, starts=tuple((inside - first).tolist()))
+
 
 def kept(layout: Layout, scores: FloatArray, share: float, allowed: Bools, *, by_row: bool = False) -> Bools:
     """(n, k) what stays if the lowest `scores` (n, k) leave: whole blocks by their mean, `share` of the weights, in all
-    or (`by_row`) of every row block; of an N:M pattern what it says, or less (`kept_of`). What is not `allowed` goes.
+    or (`by_row`) of every row block; of an N:M pattern what it says, or less in steps. What is not `allowed` goes.
 
     Of equal scores the last leaves first.
     """
@@ -99,13 +107,11 @@ def _largest(scores: FloatArray, sizes: FloatArray, share: float) -> Bools:
     return stays
 
 
-def kept_of(pattern: Pattern, share: float) -> int:
-    """How many of every `of` inputs stay; more than the pattern says while `share`, in steps, is not yet there."""
-    return max(pattern.kept, pattern.of - int(share * pattern.of + 1e-9))
-
-
 def _n_of_m(layout: Layout, scores: FloatArray, share: float, allowed: Bools) -> Bools:
-    count = kept_of(layout.pattern, share)
+    """Of m inputs N m / M stay, rounded up; more than the pattern says while `share`, in steps, is not yet there."""
+    pattern = layout.pattern
+    count = max(pattern.kept, pattern.of - int(share * pattern.of + 1e-9))
+    most = -(-layout.column_counts * count // pattern.of)  # of an incomplete group, too
     groups = len(layout.column_starts)
     column = np.repeat(np.arange(groups), layout.column_counts)
     owner = (np.arange(layout.n)[:, None] * groups + column).ravel()
@@ -113,5 +119,5 @@ def _n_of_m(layout: Layout, scores: FloatArray, share: float, allowed: Bools) ->
     first = np.concatenate([[0], np.cumsum(np.tile(layout.column_counts, layout.n))[:-1]])
     rank = np.arange(owner.size) - first[owner[order]]
     stays = np.empty(owner.size, bool)
-    stays[order] = rank < count
+    stays[order] = rank < most[owner[order] % groups]
     return stays.reshape(layout.n, layout.k) & allowed

@@ -18,7 +18,7 @@ Bools = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Evidence:
     """What the samples say of a layer: k inputs in the order of the layout, then a constant one, and what it should
-    give. `fit` and `held_out` are sums as in `capture.moments`; `rows` the positions of `fit` as they are, or None.
+    give. `fit` and `held_out` are sums as in `capture.moments`; `rows` and `judged` their positions as they are.
 
     biased: whether the constant input has a weight that may change. clipping: what follows the layer.
     """
@@ -27,6 +27,7 @@ class Evidence:
     held_out: Moments
     biased: bool
     rows: Rows | None = None
+    judged: Rows | None = None
     clipping: Clipping | None = None
 
 

@@ -8,10 +8,11 @@ from scipy.linalg import LinAlgError
 
 from onnxprune.masking.problem import Choice, Problem
 from onnxprune.masking.quadratic import Quadratic, cost
+from onnxprune.repair.rectified import error_behind
 
 FloatArray = NDArray[np.float64]
 RIDGES = (1e-3, 1e-2, 1e-4, 1e-1)  # what is most often right comes first
-BUDGET = 1.5e11  # multiply-accumulates of one layer
+BUDGET = 3e10  # multiply-accumulates of one layer
 
 
 def zeroed(problem: Problem, choice: Choice) -> FloatArray:
@@ -38,5 +39,14 @@ def refitted(problem: Problem, choice: Choice) -> FloatArray:
             found.append(Quadratic.of(problem, ridge).fitted(choice.keep))
         except LinAlgError:  # a larger ridge may do
             continue
-    errors = [error(problem, weight) for weight in found]
+    errors = [judged(problem, weight) for weight in found]
     return found[int(np.nanargmin(errors))]
+
+
+def judged(problem: Problem, weight: FloatArray) -> float:
+    """Held-out error behind the activation, if the rows were kept, else `error`."""
+    evidence = problem.evidence
+    assert evidence is not None
+    if evidence.judged is None or evidence.clipping is None:
+        return error(problem, weight)
+    return error_behind(evidence.judged, weight.T, evidence.clipping)

@@ -80,9 +80,11 @@ class View:
             gram, cross = part(whole.gram)[np.ix_(order, order)], part(whole.cross)[order]
             return Moments(gram, cross, part(whole.target), part(whole.target_sum), whole.positions)
 
-        rows = split.fit_rows
-        if rows is not None:
-            one = slice(None) if self.linear.groups == 1 else group
-            rows = Rows(rows.x[one][:, order], rows.t[one], None if rows.shift is None else rows.shift[one])
+        def rows(whole: Rows | None) -> Rows | None:
+            if whole is None or self.linear.groups == 1:
+                return whole if whole is None else Rows(whole.x[:, order], whole.t, whole.shift)
+            return Rows(whole.x[group][:, order], whole.t[group], None if whole.shift is None else whole.shift[group])
+
         biased = self.linear.bias is not None
-        return Evidence(moments(split.fit), moments(split.held_out), biased, rows, clipping)
+        kept = rows(split.fit_rows), rows(split.held_out_rows)
+        return Evidence(moments(split.fit), moments(split.held_out), biased, *kept, clipping)

@@ -1,0 +1,91 @@
+"""Net-Trim: the sparsest layer, in the sense of |W|_1, that gives behind its activation what it gave.
+
+    min  lambda |W|_1 + 1/2 |X W - S(T)|^2 / positions,     S(t) = {y: phi(y) = phi(t)}
+
+Aghasi et al. bound |relu(W'X) - Y| instead, and ask W'X <= 0 where Y = 0; this is the penalty form of the same convex
+programme: behind phi the distance to the interval S(t) is what counts (`repair.rectified`). By turns: the points of
+S(T) nearest to the prediction become the targets, then ADMM (Boyd et al., 2011) on the split W = Z,
+
+    W = (R + rho (Z - U)) (H + rho I)^-1,   Z = shrink(W + U, lambda / rho),   U = U + W - Z.
+
+lambda is found on the way: every turn takes the one at which the share asked is zero, so that where the iteration
+settles, it has both. Blocks shrink by their root mean square (group lasso). What stays is then fitted without |W|_1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from onnxprune.masking.layout import Layout, kept
+from onnxprune.masking.problem import Choice, Evidence, Problem
+from onnxprune.masking.quadratic import Quadratic
+from onnxprune.masking.registry import mask_method
+from onnxprune.repair.rectified import wanted
+
+FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+RIDGE = 1e-2
+RHO = 0.1
+"""Of the mean diagonal of H."""
+TURNS, ITERATIONS = 4, 12
+
+
+@mask_method("net-trim", source="Aghasi et al., Net-Trim, NIPS 2017", needs_rows=True)
+def net_trim(problem: Problem, share: float) -> Choice:
+    """The least sum of absolute weights that gives the same behind the activation (convex, by ADMM)."""
+    evidence = problem.evidence
+    assert evidence is not None
+    plain = quadratic = Quadratic.of(problem, RIDGE)
+    size, k = len(quadratic.hessian), quadratic.k
+    rho = RHO * float(np.trace(quadratic.hessian[:k, :k])) / k
+    left = quadratic.hessian.copy()
+    left[np.arange(k), np.arange(k)] += rho
+    factor = cho_factor(left, lower=True)
+    sparse, dual = problem.weight[:, :size].copy(), np.zeros((len(problem.weight), size))
+    keep = problem.allowed
+    for turn in range(TURNS):
+        if turn:
+            quadratic = aimed(plain, evidence, sparse)
+        for _ in range(ITERATIONS):
+            pull = np.pad(rho * (sparse - dual)[:, :k], ((0, 0), (0, size - k)))
+            weight = cho_solve(factor, (quadratic.right + pull).T).T
+            keep, sparse = shrunk(problem.layout, weight + dual, share, problem.allowed)
+            dual[:, :k] += (weight - sparse)[:, :k]
+    try:
+        return Choice(keep, quadratic.fitted(keep))
+    except LinAlgError:
+        return Choice(keep)
+
+
+def shrunk(layout: Layout, values: FloatArray, share: float, allowed: Bools) -> tuple[Bools, FloatArray]:
+    """Which weights stay, and `values` (n, d) shrunk by as much as makes the others zero; a bias is not shrunk."""
+    inner = values[:, : layout.k]
+    squares = np.where(allowed, inner**2, 0.0)
+    keep = kept(layout, squares, share, allowed)
+    if layout.pattern.of:
+        size = np.abs(inner)
+        groups = np.repeat(np.arange(len(layout.column_starts)), layout.column_counts)
+        largest = np.maximum.reduceat(np.where(keep, 0.0, np.where(allowed, size, 0.0)), layout.column_starts, axis=1)
+        least = largest[:, groups]
+    else:
+        blocks = np.sqrt(layout.sums(squares) / layout.sizes)
+        size = np.repeat(np.repeat(blocks, layout.row_counts, axis=0), layout.column_counts, axis=1)
+        least = np.full(inner.shape, float(np.max(size, where=allowed & ~keep, initial=0.0)))
+    result = values.copy()
+    result[:, : layout.k] = np.where(keep, inner * np.maximum(1.0 - least / np.maximum(size, 1e-300), 0.0), 0.0)
+    return keep, result
+
+
+def aimed(quadratic: Quadratic, evidence: Evidence, weight: FloatArray) -> Quadratic:
+    """A quadratic of the targets as they are, for the admissible ones that are nearest to what `weight` predicts."""
+    if evidence.rows is None or evidence.clipping is None:
+        return quadratic
+    whole = quadratic.start.copy()
+    whole[:, : weight.shape[1]] = weight
+    target = wanted(evidence.rows, whole.T, evidence.clipping) - evidence.rows.t
+    moved = (evidence.rows.x.T @ target).astype(np.float64).T / max(evidence.fit.positions, 1)
+    return replace(quadratic, right=quadratic.right + moved[:, : weight.shape[1]])
