@@ -1,8 +1,8 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
-The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `inspect`, `why`, `verify`, `diff`,
-`bench`, `check`, `environment`; `load`, `write`, `Model`, `Plan` for work with single stages; `register` for sparse
-operators.
+The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `sparsify`, `inspect`, `why`,
+`verify`, `pack`, `unpack`, `diff`, `bench`, `check`, `environment`; `load`, `write`, `Model`, `Plan` for work with
+single stages; `register` for sparse operators.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "shrink": "onnxprune.api",
+    "sparsify": "onnxprune.api",
+    "pack": "onnxprune.api",
+    "unpack": "onnxprune.api",
     "inspect": "onnxprune.api",
     "why": "onnxprune.api",
     "verify": "onnxprune.api",
@@ -45,15 +48,18 @@ __all__ = [
     "environment",
     "inspect",
     "load",
+    "pack",
     "register",
     "shrink",
+    "sparsify",
+    "unpack",
     "verify",
     "why",
     "write",
 ]
 
 if TYPE_CHECKING:
-    from onnxprune.api import bench, check, diff, environment, inspect, shrink, verify, why
+    from onnxprune.api import bench, check, diff, environment, inspect, pack, shrink, sparsify, unpack, verify, why
     from onnxprune.errors import OnnxPruneError
     from onnxprune.model.load import Model, load
     from onnxprune.model.save import write

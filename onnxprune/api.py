@@ -11,8 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from onnxprune.choose import near_names
 from onnxprune.clock import Clock
-from onnxprune.cut import CutError, cut
-from onnxprune.errors import OnnxPruneError, UsageError, VerificationError
+from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.gradual import plan_in_steps
 from onnxprune.html.command import command, shrink_commands
 from onnxprune.html.inspect import inspect_page
@@ -20,13 +19,12 @@ from onnxprune.html.shrink import shrink_page
 from onnxprune.html.write import ReportFile, open_report, shrink_file
 from onnxprune.measure.gate import open_gate
 from onnxprune.measuring import bench, check, environment
-from onnxprune.model.load import Model, load
+from onnxprune.model.load import Model
 from onnxprune.model.save import check_output
-from onnxprune.plan import Plan, check_source, keep_of
+from onnxprune.packing import pack, unpack
+from onnxprune.plan import Plan, check_source
 from onnxprune.planning import Run, largest_within, outcome, repaired
-from onnxprune.proof.compare_files import compare_with_expected
-from onnxprune.provenance import plan_of, record
-from onnxprune.publish import Publication, prove_in_memory, publish
+from onnxprune.publish import Publication, publish
 from onnxprune.request import resolve
 from onnxprune.results import (
     Difference,
@@ -34,27 +32,31 @@ from onnxprune.results import (
     Inspection,
     ProgressCallback,
     ShrinkResult,
-    VerifyResult,
 )
 from onnxprune.samples import files_of, open_samples
+from onnxprune.sources import beside, destination, opened
+from onnxprune.sparsifying import sparsify
+from onnxprune.sparsity.request import resolve_stage
 from onnxprune.summaries import (
     block_summaries,
     calibration_summary,
     group_summary,
     layer_costs,
     operators_without_rule,
-    proof_summary,
     refusal_notes,
     summary,
     summary_of,
     with_size,
 )
 from onnxprune.trace import trace_model
+from onnxprune.verifying import verify
+
+SUFFIX = ".pruned.onnx"
 
 
 def default_output(model: Path) -> Path:
-    """Where the result goes by default: beside the model, as NAME.pruned.onnx."""
-    return model.with_name(f"{model.stem}.pruned.onnx")
+    """Where the result of `shrink` goes by default: beside the model, as NAME.pruned.onnx."""
+    return beside(model, SUFFIX)
 
 
 def shrink(
@@ -74,6 +76,12 @@ def shrink(
     units: str = "channels",
     schedule: str | None = None,
     steps: int | None = None,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    method: str | None = None,
+    emit: str = "operators",
+    lock: bool = False,
+    max_error: float | None = None,
     data: Any = None,
     preprocess: str | None = None,
     samples: int | None = None,
@@ -94,8 +102,8 @@ def shrink(
 ) -> ShrinkResult:
     """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M",
     "size=10MB" may be left, or "latency=50%", "latency=4ms" as measured here with `threads`), or of the attention heads
-    or residual blocks (`units`); prove the result, and write it to `out`. What stays are multiples of 4 channels, of 8 in
-    wider and of 16 in the widest layers, or of `multiple_of`; "auto" measures here which is best.
+    or residual blocks (`units`); prove the result, and write it to `out`. What stays are multiples of 4 channels, of 8
+    in wider and of 16 in the widest layers, or of `multiple_of`; "auto" measures here which is best.
 
     `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
     Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by
@@ -103,6 +111,11 @@ def shrink(
     higher is better; the result may score at most `max_drop` less than the original. Without `ratio`, `target` and
     `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
     removed. With a `schedule` (linear, exp, cos, cube) it leaves in `steps` (3), each followed by repair.
+
+    With `sparsity` or `pattern`, the weights of what stays become sparse after that, as `sparsify` does it with the
+    same `method`, `emit`, `lock` and `max_error`, and with this `scope`, `include` and `exclude`; repair still aims at
+    the original.
+
     `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
     nothing was written. `report` is an HTML file to write; with `bench`, the result is timed for it in turn with the
     original (5 s, and a profile).
@@ -129,14 +142,19 @@ def shrink(
         schedule=schedule,
         steps=steps,
     )
+    sparse = resolve_stage(
+        request, sparsity=sparsity, pattern=pattern, method=method, emit=emit, lock=lock, max_error=max_error
+    )
+    if plan is not None:
+        plan = replace(plan, sparsity=None)  # weights become sparse as this call says
     if plan is not None and (ratio is not None or target is not None):
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
-    source = _load(model)
-    destination = _destination(source, out, dry_run)
+    source = opened(model)
+    place = destination(source, out, SUFFIX, dry_run)
     protected = (*source.origin, *files_of(data), *files_of(metric))
-    if destination is not None and not dry_run:
-        check_output(destination, force=force, inputs=protected)
-    page = shrink_file(given, destination, protected)
+    if place is not None and not dry_run:
+        check_output(place, force=force, inputs=protected)
+    page = shrink_file(given, place, protected)
     if metric is not None:
         clock.start("measure")
     # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
@@ -149,19 +167,19 @@ def shrink(
         if data is not None:
             clock.start("capture")
             found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
-        run = Run(traced, request, plan, found, gate, threads, clock, destination, external_data)
+        run = Run(traced, request, plan, found, gate, threads, clock, place, external_data, sparse)
         search = gate is not None and max_drop is not None and ratio is None and target is None and plan is None
         choice = largest_within(run, plan_in_steps) if search else plan_in_steps(run)
         result = outcome(source, choice, run)
         if search:
             result = replace(result, asked_ratio=None)
-        if dry_run or destination is None or choice.plan.removed_count == 0:
+        if dry_run or place is None or (choice.plan.removed_count == 0 and sparse is None):
             if gate is not None and not search and choice.plan.removed_count:
                 gate.check(repaired(run, choice))
             result = replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
             return _reported(page, result, given)
         how = Publication(
-            destination,
+            place,
             protected,
             request.repair,
             found,
@@ -172,11 +190,14 @@ def shrink(
             threads,
             gate,
             choice.stage,
+            sparse,
         )
         done = publish(choice.traced, choice.keep, choice.smaller, choice.plan, how, clock)
         result = replace(
             result,
-            after=done.after,
+            plan=done.plan,
+            after=done.after if done.written else None,
+            sparsity=done.sparsity,
             proof=done.proof,
             repair=done.repair,
             fidelity=done.fidelity,
@@ -199,7 +220,7 @@ def inspect(
 ) -> Inspection:
     """What can be removed, what stays and why, and what each layer costs. `report` is an HTML file to write."""
     clock = Clock(progress)
-    source = _load(model)
+    source = opened(model)
     page = open_report(report, force=force, inputs=source.origin)
     clock.start("trace")
     traced = trace_model(source, units=units)
@@ -224,7 +245,7 @@ def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tup
     """The groups that the inputs and outputs of a node carry, with the reasons of those that stay."""
     if units == "blocks":
         raise UsageError("one node is explained for channels or heads.", hint="inspect --units blocks lists all.")
-    traced = trace_model(_load(model), units=units)
+    traced = trace_model(opened(model), units=units)
     found = [n for n in traced.graph.nodes if n.label == node or node in n.proto.output]
     if not found:
         raise UsageError(f"no node is called {node!r}.", hint=near_names(node, [n.label for n in traced.graph.nodes]))
@@ -236,54 +257,15 @@ def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tup
     return groups
 
 
-def verify(
-    original: str | Path | Model,
-    pruned: str | Path | Model,
-    *,
-    seed: int = 0,
-    threads: int = 0,
-    progress: ProgressCallback | None = None,
-) -> VerifyResult:
-    """Repeat the proof for a file that `shrink` wrote, from the plan stored in it. Raises VerificationError."""
-    clock = Clock(progress)
-    a, b = _load(original), _load(pruned)
-    planned = plan_of(b)
-    clock.start("trace")
-    traced = trace_model(a, units=planned.units)
-    check_source(planned, traced)
-    keep = keep_of(planned, traced)
-    clock.start("cut")
-    try:
-        expected = record(cut(traced, keep), a, planned)
-    except CutError as refusal:
-        raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
-    refitted = compare_with_expected(expected, b)
-    clock.start("verify")
-    proof = prove_in_memory(traced, keep, expected, seed=seed, threads=threads)
-    clock.finish()
-    return VerifyResult(
-        summary(a, traced.graph, traced.facts),
-        summary_of(b, b.path, traced.facts),
-        planned.digest,
-        proof_summary(proof),
-        refitted,
-        planned.units,
-    )
-
-
 def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
     """What distinguishes two models."""
     from onnxprune.differences import difference
 
-    first, second = _load(a), _load(b)
+    first, second = opened(a), opened(b)
     return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
-def _load(model: str | Path | Model) -> Model:
-    return model if isinstance(model, Model) else load(model)
-
-
 def _reported(page: ReportFile | None, result: ShrinkResult, given: Mapping[str, Any]) -> ShrinkResult:
     """The result, after its report was written."""
     if page is not None:
@@ -297,16 +279,6 @@ def _reported(page: ReportFile | None, result: ShrinkResult, given: Mapping[str,
     return result
 
 
-def _destination(source: Model, out: str | Path | None, dry_run: bool) -> Path | None:
-    if out is not None:
-        return Path(out)
-    if source.path is not None:
-        return default_output(source.path)
-    if dry_run:
-        return None
-    raise UsageError("a model that was not read from a file needs an output path")
-
-
 __all__ = [
     "OnnxPruneError",
     "bench",
@@ -315,7 +287,10 @@ __all__ = [
     "diff",
     "environment",
     "inspect",
+    "pack",
     "shrink",
+    "sparsify",
+    "unpack",
     "verify",
     "why",
 ]

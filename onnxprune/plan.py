@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,38 @@ class GroupPlan:
 
 
 @dataclass(frozen=True)
+class SparseWeight:
+    """A weight (initializer) of `size` numbers, of which at most `kept` are not zero, in at most `blocks` blocks of its
+    pattern (of N:M: at most so many of every M inputs).
+    """
+
+    weight: str
+    pattern: str
+    size: int
+    kept: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class SparsePlan:
+    """Which weights of what is left have zeros. Where the zeros are, is in the file: masks are as large as weights.
+
+    emit: how they are in the file (operators, dense-zeros, sparse-initializers); depthwise: weights of depthwise
+    convolutions that became operators, dense.
+    """
+
+    emit: str
+    weights: tuple[SparseWeight, ...]
+    depthwise: tuple[str, ...] = ()
+
+    @property
+    def reached(self) -> float:
+        """The share of these weights that is zero."""
+        size = sum(one.size for one in self.weights)
+        return 1.0 - sum(one.kept for one in self.weights) / size if size else 0.0
+
+
+@dataclass(frozen=True)
 class Plan:
     """What leaves. `options` records how it was chosen; it does not influence the cut, except for `units`.
 
@@ -45,6 +77,7 @@ class Plan:
     options: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
     blocks: tuple[str, ...] = ()
+    sparsity: SparsePlan | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, in a fixed order."""
@@ -55,6 +88,7 @@ class Plan:
             "options": self.options,
             "groups": [{"name": g.name, "size": g.size, "removed": list(g.removed)} for g in self.groups],
             **({"blocks": list(self.blocks)} if self.blocks else {}),
+            **({} if self.sparsity is None else {"sparsity": asdict(self.sparsity)}),
         }
 
     def dumps(self, *, indent: int | None = None) -> str:
@@ -140,7 +174,8 @@ def parse(text: str, where: str = "plan") -> Plan:
         groups = tuple(_group(entry) for entry in data["groups"])
         blocks = _names(data.get("blocks", []))
         options = dict(data.get("options", {}))
-        plan = Plan(str(data["source_sha256"]), groups, str(data["units"]), options, blocks=blocks)
+        sparsity = _sparsity(data["sparsity"]) if "sparsity" in data else None
+        plan = Plan(str(data["source_sha256"]), groups, str(data["units"]), options, blocks=blocks, sparsity=sparsity)
     except (KeyError, TypeError, ValueError) as error:
         raise PlanError(f"{where} is not a valid plan: {type(error).__name__} {error}") from error
     if len({g.name for g in groups}) != len(groups):
@@ -152,8 +187,20 @@ def parse(text: str, where: str = "plan") -> Plan:
 
 def _names(entry: Any) -> tuple[str, ...]:
     if not isinstance(entry, list) or not all(isinstance(name, str) for name in entry):
-        raise ValueError("blocks must be a list of names")
+        raise ValueError("expected a list of names")
     return tuple(entry)
+
+
+def _sparsity(entry: dict[str, Any]) -> SparsePlan:
+    weights = []
+    for one in entry["weights"]:
+        size, kept, blocks = (one[key] for key in ("size", "kept", "blocks"))
+        if not all(type(n) is int for n in (size, kept, blocks)) or not 0 <= kept <= size or not 0 <= blocks <= size:
+            raise ValueError(f"size, kept and blocks of {one['weight']!r} must be numbers of weights")
+        weights.append(SparseWeight(str(one["weight"]), str(one["pattern"]), size, kept, blocks))
+    if len({one.weight for one in weights}) != len(weights):
+        raise ValueError("a weight is named twice")
+    return SparsePlan(str(entry["emit"]), tuple(weights), _names(entry.get("depthwise", [])))
 
 
 def _group(entry: dict[str, Any]) -> GroupPlan:

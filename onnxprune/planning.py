@@ -31,8 +31,10 @@ from onnxprune.provenance import record
 from onnxprune.request import Request
 from onnxprune.results import ShrinkResult, TargetSummary
 from onnxprune.samples import Samples
+from onnxprune.sparsity.request import SparseRequest
+from onnxprune.sparsity.stage import sparsified
 from onnxprune.summaries import block_changes, calibration_summary, changes, summary, summary_of
-from onnxprune.trace import Trace
+from onnxprune.trace import Trace, trace_model
 
 MAX_ATTEMPTS = 20
 LARGEST_RATIO = 0.99  # that a search asks for
@@ -51,6 +53,7 @@ class Run:
     clock: Clock
     output: Path | None = None
     external_data: Any = "auto"
+    sparse: SparseRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut) -> 
     def loss(ratio: float) -> float:
         asked = replace(run.request, options=replace(run.request.options, ratio=min(ratio, LARGEST_RATIO)))
         choice = choices[ratio] = choose(replace(run, request=asked))
-        if not choice.plan.removed_count:
+        if not choice.plan.removed_count and run.sparse is None:
             return 0.0
         model = repaired(run, choice)
         run.clock.start("measure")
@@ -138,7 +141,7 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut) -> 
         return drop
 
     best = strongest(loss, gate.max_drop).best
-    if best is None or (gate.trials and not choices[best.strength].plan.removed_count):
+    if best is None or (gate.trials and not choices[best.strength].plan.removed_count and run.sparse is None):
         raise gate.unreachable()
     gate.settle(best.strength)
     return choices[best.strength]
@@ -150,17 +153,22 @@ def repaired(run: Run, choice: Choice) -> Model:
     model = record(choice.smaller, choice.traced.graph.model, choice.plan)
     steps = run.clock.steps("rebuild")
     repair, seed = run.request.repair, run.request.options.seed
-    return mended(
-        choice.traced,
-        choice.keep,
-        model,
-        repair,
-        run.samples,
-        choice.stage,
-        seed=seed,
-        threads=run.threads,
-        progress=steps,
-    )[0]
+    if not choice.keep.all():
+        model, _ = mended(
+            choice.traced,
+            choice.keep,
+            model,
+            repair,
+            run.samples,
+            choice.stage,
+            seed=seed,
+            threads=run.threads,
+            progress=steps,
+        )
+    if run.sparse is None:
+        return model
+    whole = (choice.traced, choice.keep)
+    return sparsified(trace_model(model), run.sparse, run.samples, run.clock, whole=whole, threads=run.threads).model
 
 
 def with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from onnxprune.clock import Clock
 from onnxprune.cut import planned_shapes
-from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate
+from onnxprune.measure.held_out import judged
 from onnxprune.mend import Stage, mended
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
@@ -23,8 +23,12 @@ from onnxprune.proof.masked import Proof, check_runs, check_shapes, prove
 from onnxprune.provenance import record
 from onnxprune.results import Fidelity, ModelSummary, ProofSummary, RepairSummary
 from onnxprune.samples import Samples
-from onnxprune.summaries import proof_summary, summary
-from onnxprune.trace import Trace
+from onnxprune.sparse_results import SparsitySummary
+from onnxprune.sparsity.publish import Place, publish_sparse
+from onnxprune.sparsity.request import SparseRequest
+from onnxprune.sparsity.stage import sparsified
+from onnxprune.summaries import proof_summary, summary, summary_of
+from onnxprune.trace import Trace, trace_model
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Publication:
     gate: Gate | None = None
     stage: Stage | None = None
     """of a removal in steps, the last"""
+    sparse: SparseRequest | None = None
+    """weights become sparse after the repair"""
 
     def staged(self, model: Model) -> Staged:
         """`model` in a file beside the target."""
@@ -61,6 +67,8 @@ class Published:
     fidelity: Fidelity | None
     written: tuple[Path, ...]
     after: ModelSummary
+    plan: Plan
+    sparsity: SparsitySummary | None = None
 
 
 def publish(
@@ -70,46 +78,71 @@ def publish(
     facts = check_shapes(traced, smaller, planned_shapes(traced, keep))
     recorded = record(smaller, traced.graph.model, planned)
     proof = None
-    if how.verify:
+    if how.verify and not keep.all():
         clock.start("write")
         with how.staged(recorded) as staged:
             clock.start("verify")
             proof = proof_summary(prove(traced, keep, staged.path, seed=how.seed, threads=how.threads))
             repaired, fixed = _mended(traced, keep, recorded, how, clock)
-            if repaired is recorded:
-                measured = _measured(traced, staged.path, how, clock)
+            if repaired is recorded and how.sparse is None:
+                measured = judged(traced.graph.model, staged.path, how.samples, how.gate, clock, how.threads)
                 clock.start("write")
                 written = staged.commit()
                 after = summary(recorded, build(recorded), facts, how.target.name)
-                return Published(proof, fixed, measured, written, after)
+                return Published(proof, fixed, measured, written, after, planned)
     else:
         repaired, fixed = _mended(traced, keep, recorded, how, clock)
+    zeros = None
+    if how.sparse is not None:
+        found = _with_zeros(traced, keep, recorded, repaired, planned, how, clock)
+        if found.written or keep.all():
+            return replace(found, proof=proof, repair=fixed)
+        zeros = found.sparsity
     clock.start("write")
     with how.staged(repaired) as staged:
         if proof is not None:
             clock.start("verify")
             check_runs(traced, staged.path, checker=proof.checker_ok, seed=how.seed, threads=how.threads)
-        measured = _measured(traced, staged.path, how, clock)
+        measured = judged(traced.graph.model, staged.path, how.samples, how.gate, clock, how.threads)
         clock.start("write")
         written = staged.commit()
-    return Published(proof, fixed, measured, written, summary(repaired, build(repaired), facts, how.target.name))
+    after = summary(repaired, build(repaired), facts, how.target.name)
+    return Published(proof, fixed, measured, written, after, planned, zeros)
 
 
-def _measured(traced: Trace, candidate: Path, how: Publication, clock: Clock) -> Fidelity | None:
-    """The candidate against the original: by the user's metric, and on the samples that are held out."""
-    if how.gate is not None:
-        clock.start("measure")
-        how.gate.check(candidate)
-    if how.samples is None:
-        return None
-    clock.start("measure")
-    batches = how.samples.batches[-how.samples.held_out :]
-    return fidelity(traced.graph.model, candidate, batches, threads=how.threads, progress=clock.steps())
+def _with_zeros(
+    traced: Trace, keep: NDArray[np.bool_], bare: Model, repaired: Model, planned: Plan, how: Publication, clock: Clock
+) -> Published:
+    """The repaired network with sparse weights, written; or, if no layer can be sparse, not."""
+    assert how.sparse is not None
+    clock.start("trace")
+    later = trace_model(repaired)
+    made = sparsified(later, how.sparse, how.samples, clock, whole=(traced, keep), threads=how.threads)
+    if made.plan is None:
+        return Published(None, None, None, (), summary_of(repaired, how.target), planned, made.summary)
+    asked = how.sparse.recorded(None if how.samples is None else how.samples.count)
+    plan = replace(planned, options={**planned.options, "sparsity": asked}, sparsity=made.plan)
+    done = publish_sparse(
+        traced,
+        bare,
+        record(made.model, traced.graph.model, plan),
+        made,
+        Place(how.target, how.protected, how.force, how.external_data),
+        how.samples,
+        clock,
+        gate=how.gate,
+        verify=how.verify,
+        seed=how.seed,
+        threads=how.threads,
+    )
+    return Published(None, None, done.fidelity, done.written, done.after, plan, done.sparsity)
 
 
 def _mended(
     traced: Trace, keep: NDArray[np.bool_], recorded: Model, how: Publication, clock: Clock
 ) -> tuple[Model, RepairSummary | None]:
+    if keep.all():
+        return recorded, None
     clock.start("repair")
     steps = clock.steps("rebuild")
     return mended(

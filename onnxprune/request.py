@@ -9,7 +9,7 @@ from typing import Any
 from onnxprune.choose import Options
 from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
-from onnxprune.schedule import DEFAULT_STEPS, ONE_SHOT, SCHEDULES
+from onnxprune.schedule import ONE_SHOT, resolved
 from onnxprune.target import Target, parse_target
 
 REPAIRS = ("auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct")
@@ -32,6 +32,7 @@ class Request:
     auto_multiple: bool = False  # `options.multiple_of` is to be measured
     schedule: str = ONE_SHOT
     steps: int = 1
+    with_data: bool = False
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
@@ -78,9 +79,7 @@ def resolve(
     """Raises UsageError for options that contradict each other or need data that is not there."""
     if ratio is not None and target is not None:
         raise UsageError("--ratio and --target exclude each other.", hint="Say the share, or what may be left.")
-    if not with_data and (preprocess is not None or samples is not None):
-        flag = "--preprocess" if preprocess is not None else "--samples"
-        raise UsageError(f"{flag} has no effect without --data.", hint=f"{GIVE_DATA}, or leave out {flag}.")
+    check_data_options(with_data, preprocess, samples)
     blocks = units == "blocks"
     if blocks:
         _only_for_channels(criterion, scope, normalise, aggregate, multiple_of, min_keep)
@@ -106,24 +105,24 @@ def resolve(
     )
     wanted = None if target is None else parse_target(target)
     schedule, steps = _schedule(schedule, steps, blocks, wanted, min_keep)
-    return Request(options, _repair(repair, with_data, blocks), wanted, target, multiple_of == AUTO, schedule, steps)
+    fix = _repair(repair, with_data, blocks)
+    return Request(options, fix, wanted, target, multiple_of == AUTO, schedule, steps, with_data)
+
+
+def check_data_options(with_data: bool, preprocess: str | None, samples: int | None) -> None:
+    """Raises UsageError for options of samples that are not there."""
+    if not with_data and (preprocess is not None or samples is not None):
+        flag = "--preprocess" if preprocess is not None else "--samples"
+        raise UsageError(f"{flag} has no effect without --data.", hint=f"{GIVE_DATA}, or leave out {flag}.")
 
 
 def _schedule(
     schedule: str | None, steps: int | None, blocks: bool, target: Target | None, min_keep: Any
 ) -> tuple[str, int]:
-    """The schedule and its number of steps; linear if only steps are given."""
-    if steps is not None and steps < 1:
-        raise UsageError(f"--steps is at least 1, found {steps}")
-    name = schedule if schedule is not None else ONE_SHOT if steps in (None, 1) else "linear"
-    if name not in SCHEDULES:
-        raise UsageError(f"--schedule is {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}, found {name!r}")
+    """The schedule and its number of steps."""
+    name, count = resolved(schedule, steps)
     if name == ONE_SHOT:
-        if steps not in (None, 1):
-            raise UsageError(
-                f"--schedule {ONE_SHOT} has one step, found --steps {steps}", hint="Leave out one of them."
-            )
-        return name, 1
+        return name, count
     if blocks:
         raise UsageError("--schedule has no effect with --units blocks: they leave one by one.")
     if target is not None and target.kind not in ("macs", "params"):
@@ -135,7 +134,7 @@ def _schedule(
         raise UsageError(
             f"--min-keep {min_keep} would be a share of what each step finds.", hint="Give a number of channels."
         )
-    return name, DEFAULT_STEPS if steps is None else steps
+    return name, count
 
 
 def _multiple(asked: int | str | None) -> int | None:

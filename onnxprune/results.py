@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.error_curves import ErrorCurve
+from onnxprune.evidence import ProofSummary as ProofSummary
+from onnxprune.evidence import ReconstructionSummary as ReconstructionSummary
+from onnxprune.sparse_results import SparseWeights, SparsitySummary
 
 
 @dataclass(frozen=True)
@@ -119,22 +122,6 @@ class BlockChange:
 
 
 @dataclass(frozen=True)
-class ProofSummary:
-    """The masked equivalence that was shown; differences are relative to the largest output."""
-
-    cases: tuple[str, ...]
-    skipped_cases: tuple[str, ...]
-    compared_elements: int
-    worst_relative: float
-    worst_absolute: float
-    tolerance_relative: float
-    tolerance_policy: str
-    sensitive: bool
-    notes: tuple[str, ...] = ()
-    checker_ok: bool = True
-
-
-@dataclass(frozen=True)
 class LayerRepair:
     """Held-out error of a refitted layer, relative to the power of its target: as cut, and after the fit. Of scale and
     shift: the distance of means and deviations.
@@ -159,21 +146,6 @@ class SkippedLayer:
 
     name: str
     reason: str
-
-
-@dataclass(frozen=True)
-class ReconstructionSummary:
-    """What adjusting all weights together did: root mean square error of the outputs (before the final activation) on
-    held-out samples, relative to their standard deviation, before and after.
-
-    `steps` 0 and a `reason`: the weights stayed as least squares left them. No gradient reaches `frozen_weights`.
-    """
-
-    steps: int
-    error_before: float
-    error_after: float
-    frozen_weights: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -341,18 +313,44 @@ class ShrinkResult:
     metric: MetricSummary | None = None
     blocks: tuple[BlockChange, ...] = ()
     curves: tuple[ErrorCurve, ...] = ()
+    sparsity: SparsitySummary | None = None
+
+
+@dataclass(frozen=True)
+class SparsifyResult:
+    """Outcome of `sparsify`. `after`, `written` and the proof are empty in a dry run, or if no layer became sparse.
+
+    `after.macs` are those that are executed: what sparse operators skip is not counted. `calibration` and `fidelity`
+    without data are None.
+    """
+
+    before: ModelSummary
+    after: ModelSummary | None
+    plan: Any
+    sparsity: SparsitySummary
+    written: tuple[Path, ...]
+    seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
+    calibration: CalibrationSummary | None = None
+    fidelity: Fidelity | None = None
 
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """Outcome of `verify`: the proof of the cut, and the initializers in which the file differs from the bare cut."""
+    """Outcome of `verify`: the proof of the cut, and the initializers in which the file differs from the bare cut.
+
+    `proof` is None if nothing was cut. Of a file with sparse weights, `sparse` is how many of them there are with how
+    much in them, and `sparse_proof` shows that it computes what a dense model with the same zeros does.
+    """
 
     original: ModelSummary
     pruned: ModelSummary
     plan_digest: str
-    proof: ProofSummary
+    proof: ProofSummary | None
     refitted: tuple[str, ...]
     units: str = "channels"
+    sparse: SparseWeights | None = None
+    sparse_proof: ProofSummary | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from onnxprune.errors import UsageError
+
 ONE_SHOT = "one-shot"
 DEFAULT_STEPS = 3
 _SHARES: dict[str, Callable[[float, float], float]] = {
@@ -30,3 +32,17 @@ def shares(schedule: str, whole: float, steps: int) -> list[float]:
     if schedule == ONE_SHOT:
         return [whole]
     return [*(_SHARES[schedule](whole, t / steps) for t in range(1, steps)), whole]
+
+
+def resolved(schedule: str | None, steps: int | None) -> tuple[str, int]:
+    """The schedule and its number of steps; linear if only steps are given. Raises UsageError."""
+    if steps is not None and steps < 1:
+        raise UsageError(f"--steps is at least 1, found {steps}")
+    name = schedule if schedule is not None else ONE_SHOT if steps in (None, 1) else "linear"
+    if name not in SCHEDULES:
+        raise UsageError(f"--schedule is {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}, found {name!r}")
+    if name != ONE_SHOT:
+        return name, DEFAULT_STEPS if steps is None else steps
+    if steps not in (None, 1):
+        raise UsageError(f"--schedule {ONE_SHOT} has one step, found --steps {steps}", hint="Leave out one of them.")
+    return name, 1

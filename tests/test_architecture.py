@@ -27,7 +27,7 @@ LAYERS = [
     {"repair", "proof", "request", "clock", "measure", "outputs", "sources"},
     {"masking"},
     {"summaries", "differences", "system", "mend", "latency", "budgets"},
-    {"publish", "planning", "benching", "checking", "tuning", "packing"},
+    {"publish", "planning", "benching", "checking", "tuning", "sparsity", "packing"},
     {"gradual"},
     {"report"},
     {"html"},

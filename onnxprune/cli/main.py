@@ -18,9 +18,12 @@ PROGRAM = "onnxprune"
 COMPLETE_VARIABLE = "_ONNXPRUNE_COMPLETE"
 COMMANDS = {
     "shrink": "onnxprune.cli.shrink",
+    "sparsify": "onnxprune.cli.sparsify",
     "inspect": "onnxprune.cli.inspect",
     "bench": "onnxprune.cli.bench",
     "check": "onnxprune.cli.check",
+    "pack": "onnxprune.cli.pack",
+    "unpack": "onnxprune.cli.unpack",
     "verify": "onnxprune.cli.verify",
     "diff": "onnxprune.cli.diff",
     "env": "onnxprune.cli.env",

@@ -170,6 +170,44 @@ def model_argument(name: str) -> Callable[[F], F]:
     return click.argument(name, metavar=name.upper(), type=FilePath())
 
 
+data_options: Callable[[F], F] = combined(
+    (
+        click.option(
+            "--data",
+            metavar="SOURCE",
+            multiple=True,
+            type=DataSource(),
+            help="Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.",
+        ),
+        click.option(
+            "--preprocess",
+            metavar="STEPS",
+            help='How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".',
+        ),
+        click.option(
+            "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
+        ),
+        click.option(
+            "--max-memory",
+            metavar="SIZE",
+            default="4GB",
+            show_default=True,
+            help="What the samples may take while they are run; fewer are used if they would take more.",
+        ),
+    )
+)
+writing_options: Callable[[F], F] = combined(
+    (
+        click.option("--force", is_flag=True, help="Replace output files that exist."),
+        click.option(
+            "--external-data",
+            type=click.Choice(("auto", "always", "never")),
+            default="auto",
+            show_default=True,
+            help="Weights in a file OUT.data of their own (auto: above 2 GB).",
+        ),
+    )
+)
 output_format: Callable[[F], F] = click.option(
     "--format",
     "format_",

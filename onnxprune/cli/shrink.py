@@ -11,17 +11,19 @@ from click.core import ParameterSource
 
 from onnxprune.cli.options import (
     Command,
-    DataSource,
     FilePath,
     combined,
+    data_options,
     model_argument,
     multiple,
     output_format,
     ratio,
     run_options,
     units_option,
+    writing_options,
 )
 from onnxprune.cli.run import Run
+from onnxprune.cli.sparse_options import METHODS, sparse_options
 from onnxprune.errors import UsageError
 from onnxprune.schedule import DEFAULT_STEPS, SCHEDULES
 
@@ -84,6 +86,8 @@ class ShrinkCommand(Command):
             formatter.write_dl(list(SAMPLE_CRITERIA.items()))
         with formatter.section("Criteria with --data, by the layers that read a channel"):
             formatter.write_dl(list(READER_CRITERIA.items()))
+        with formatter.section("Methods (which weights of the layers that stay become zero, with --sparsity)"):
+            formatter.write_dl(list(METHODS.items()))
 
 
 def _complete_criterion(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -186,28 +190,7 @@ which = combined(
 )
 samples_and_repair = combined(
     (
-        click.option(
-            "--data",
-            metavar="SOURCE",
-            multiple=True,
-            type=DataSource(),
-            help="Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.",
-        ),
-        click.option(
-            "--preprocess",
-            metavar="STEPS",
-            help='How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".',
-        ),
-        click.option(
-            "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
-        ),
-        click.option(
-            "--max-memory",
-            metavar="SIZE",
-            default="4GB",
-            show_default=True,
-            help="What the samples may take while they are run; fewer are used if they would take more.",
-        ),
+        data_options,
         click.option(
             "--repair",
             type=_choice("auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"),
@@ -245,14 +228,7 @@ plan_and_output = combined(
             is_flag=True,
             help="For the page, also time the result in turn with MODEL (5 s), and profile both.",
         ),
-        click.option("--force", is_flag=True, help="Replace output files that exist."),
-        click.option(
-            "--external-data",
-            type=_choice("auto", "always", "never"),
-            default="auto",
-            show_default=True,
-            help="Weights in a file OUT.data of their own (auto: above 2 GB).",
-        ),
+        writing_options,
     )
 )
 
@@ -268,6 +244,7 @@ plan_and_output = combined(
 )
 @how_much
 @which
+@sparse_options
 @samples_and_repair
 @quality
 @plan_and_output

@@ -243,8 +243,8 @@ def _time_unit(seconds: float) -> tuple[str, float]:
     return ("s", 1.0) if seconds >= 1 else ("ms", 1e-3) if seconds >= 1e-3 else ("us", 1e-6)
 
 
-def repairs(names: Sequence[str], before: Sequence[float], after: Sequence[float]) -> str:
-    """Error of each refitted layer, as cut and as refitted, in the order of the graph."""
+def repairs(names: Sequence[str], before: Sequence[float], after: Sequence[float], *, first: str = "as cut") -> str:
+    """Error of each refitted layer, `first` and as refitted, in the order of the graph."""
     places = range(1, len(names) + 1)
     with Plot("Held-out error of each repaired layer, before and after", 2.6) as plot:
         axes = plot.axes
@@ -259,4 +259,4 @@ def repairs(names: Sequence[str], before: Sequence[float], after: Sequence[float
         f"Error on held-out samples, relative to the layer's target; the largest left is {format_percent(worst)}. "
         "One measurement each, so without an interval."
     )
-    return figure(plot.svg + legend((("removed", "as cut"), ("kept", "repaired"))), caption)
+    return figure(plot.svg + legend((("removed", first), ("kept", "repaired"))), caption)

@@ -53,17 +53,24 @@ def shrink_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
         options = {key: value for key, value in options.items() if key not in PLANNED}
         files += ["--plan", f"PLAN-{plan.digest}.json"]
     run = command("shrink", files, options, defaults)
-    if given["dry_run"]:
-        return [run]
+    return [run] if given["dry_run"] else [run, *_after(model, out, ".pruned.onnx")]
+
+
+def sparsify_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """The run, its proof once more, and how fast the result is."""
+    model, out = given["model"], given["out"]
+    options = {key: value for key, value in given.items() if key not in ("model", "out")}
+    run = command("sparsify", [model] if out is None else [model, "-o", out], options, defaults)
+    return [run] if given["dry_run"] else [run, *_after(model, out, ".sparse.onnx")]
+
+
+def _after(model: Any, out: Any, suffix: str) -> list[str]:
+    """Proof and speed of a result."""
     result = out
     if out is None:
         path = Path(_word(model))
-        result = path.with_name(f"{path.stem}.pruned.onnx")
-    return [
-        run,
-        command("verify", [model, result], {}, {}),
-        command("bench", [model, result, "--profile"], {}, {}),
-    ]
+        result = path.with_name(f"{path.stem}{suffix}")
+    return [command("verify", [model, result], {}, {}), command("bench", [model, result, "--profile"], {}, {})]
 
 
 def bench_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:

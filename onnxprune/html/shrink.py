@@ -9,10 +9,12 @@ from onnxprune.html import bench as timing
 from onnxprune.html import charts, groups
 from onnxprune.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
 from onnxprune.html.reproduce import reproduce
+from onnxprune.html.sparsify import layers_section
 from onnxprune.report.blocks import Column, Line, Table
 from onnxprune.report.fidelity import advice, fidelity_lines, metric_line
-from onnxprune.report.shared import before_after, model_line, proof_text, tolerance_text
+from onnxprune.report.shared import model_line, proof_text, tolerance_text
 from onnxprune.report.shrink import outcome, stages_table
+from onnxprune.report.sparsity import changes_table
 from onnxprune.results import RepairSummary, ShrinkResult
 from onnxprune.system import Environment
 from onnxprune.units import format_percent, plural
@@ -53,6 +55,7 @@ def shrink_page(
         _groups(result),
         _sensitivity(result),
         _repair(result),
+        None if result.sparsity is None else layers_section(result.sparsity),
         *([] if bench is None else timing.sections(bench)),
         _run(result),
         reproduce(commands, machine, result.before),
@@ -65,7 +68,8 @@ def _before_after(result: ShrinkResult) -> Section | None:
         return None
     sizes = ", ".join(f"{name} = {size}" for name, size in result.before.symbols.items())
     note = f"{EXACT} MACs: multiply-accumulates of one inference{f', with {sizes}' if sizes else ''}."
-    body = figures(charts.change(result.before, result.after), table(before_after(result.before, result.after)))
+    changed = table(changes_table(result.before, result.after, result.sparsity))
+    body = figures(charts.change(result.before, result.after), changed)
     return Section("before-after", "Before and after", body + paragraph(note, "note"))
 
 

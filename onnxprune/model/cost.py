@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts
+from onnxprune.native.marks import DOMAIN
 
 Sizes = tuple[int, ...]
 
 
 def macs_of(node: Node, facts: Facts) -> int | None:
     """Multiply-accumulates of one node; 0 for operators without products of weights, None if a size is unknown."""
-    counter = _COUNTERS.get(node.op_type)
+    counter = _SPARSE.get(_family(node)) if node.domain == DOMAIN else _COUNTERS.get(node.op_type)
     if counter is None:
         return 0
     try:
@@ -29,8 +31,14 @@ def total(graph: Graph, facts: Facts) -> tuple[int, int]:
 
 
 def parameters(graph: Graph) -> int:
-    """Elements of all initializers and Constant nodes."""
-    return sum(constant.size for constant in graph.constants.values())
+    """Elements of all initializers and Constant nodes. Of sparse weights: what is stored, without its places."""
+    places = {
+        node.inputs[slot]
+        for node in graph.nodes
+        if node.domain == DOMAIN and (slot := _STORED.get(_family(node), -2) + 1) > 0 and slot < len(node.inputs)
+    }
+    stored: int = sum(math.prod(sparse.values.dims) for sparse in graph.model.proto.graph.sparse_initializer)
+    return stored + sum(constant.size for key, constant in graph.constants.items() if key not in places)
 
 
 class _Unknown(Exception):
@@ -90,6 +98,30 @@ def _attention(node: Node, i: Reader, o: Reader) -> int:
     return math.prod(query) * key[1] + query[0] * query[1] * key[1] * value[2]
 
 
+def _sparse_conv(node: Node, i: Reader, o: Reader) -> int:
+    """Every stored weight once for every place of the output: what is skipped is not counted."""
+    channels = int((node.attribute("weight_shape") or [1])[0])
+    return math.prod(o(0)) // max(channels, 1) * math.prod(i(_STORED[_family(node)]))
+
+
+def _sparse_matmul(node: Node, i: Reader, o: Reader) -> int:
+    return math.prod(i(0)[:-1]) * math.prod(i(_STORED[_family(node)]))
+
+
+def _family(node: Node) -> str:
+    """A sparse operator without what is fused behind it."""
+    return re.sub("(Add)?(Relu|Clip)?$", "", node.op_type)
+
+
+_STORED = {"SparseConv": 1, "SparseMatMul": 1, "SparseQConv": 3, "SparseQMatMul": 3}
+"""The input with the stored weights of onnxprune's operators; their places are the next one."""
+_SPARSE: dict[str, Callable[[Node, Reader, Reader], int]] = {
+    "SparseConv": _sparse_conv,
+    "SparseMatMul": _sparse_matmul,
+    "DepthwiseConv": _conv,
+    "SparseQConv": _sparse_conv,
+    "SparseQMatMul": _sparse_matmul,
+}
 _COUNTERS: dict[str, Callable[[Node, Reader, Reader], int]] = {
     "Conv": _conv,
     "FusedConv": _conv,

@@ -82,6 +82,9 @@ def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
     for constant in graph.constants.values():
         facts.shapes[constant.key] = constant.shape
         facts.dtypes[constant.key] = constant.dtype
+    for sparse in graph.model.proto.graph.sparse_initializer:
+        facts.shapes[sparse.values.name] = tuple(sparse.dims)
+        facts.dtypes[sparse.values.name] = sparse.values.data_type
     propagate(graph, facts, fill=True)
     return facts
 

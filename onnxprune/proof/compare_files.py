@@ -8,6 +8,7 @@ one), of the length of its outputs.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.errors import VerificationError
-from onnxprune.model.graph import Graph, build
+from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import constant_value, dtype_of, origin, outputs_of, plain_path, shape_of
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.native.marks import DOMAIN
 
 _SLOTS = {
     "Conv": (1, 2),
@@ -31,12 +33,17 @@ _SLOTS = {
     "GroupNormalization": (1, 2),
     "Add": (0, 1),
 }
+_SPARSE_BIAS = {"SparseConv": 3, "SparseMatMul": 3, "DepthwiseConv": 2}
+"""By what the operator's name begins with."""
 _BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 BIAS = 2
 
 
-def compare_with_expected(expected: Model, found: Model) -> tuple[str, ...]:
-    """Names of the constants in which `found` differs from the bare cut. Raises VerificationError for more."""
+def compare_with_expected(expected: Model, found: Model, free: Collection[str] = ()) -> tuple[str, ...]:
+    """Names of the constants in which `found` differs from the bare cut. Raises VerificationError for more.
+
+    `free`: initializers, of one axis, that may have another length as well: stored sparse weights.
+    """
     graph = build(expected)
     weights = _weights(graph)
     a, b = expected.proto.graph, found.proto.graph
@@ -60,7 +67,7 @@ def compare_with_expected(expected: Model, found: Model) -> tuple[str, ...]:
     surplus = set(found.tensors) - set(expected.tensors) - set(added)
     if surplus:
         raise VerificationError(f"initializer {min(surplus)!r} of the file is not in its plan")
-    return tuple(sorted({*added, *refitted, *_refitted(expected, found, weights)}))
+    return tuple(sorted({*added, *refitted, *_refitted(expected, found, weights, free)}))
 
 
 def _weights(graph: Graph) -> set[str]:
@@ -68,10 +75,19 @@ def _weights(graph: Graph) -> set[str]:
     read = {
         node.inputs[slot]
         for node in graph.nodes
-        for slot in _SLOTS.get(node.op_type, ())
-        if node.scope == 0 and slot < len(node.inputs) and not node.domain
+        for slot in _slots(node)
+        if node.scope == 0 and slot < len(node.inputs)
     }
     return {origin(graph, key) for key in read if plain_path(graph, key) is not None}
+
+
+def _slots(node: Node) -> tuple[int, ...]:
+    """Inputs that repair may change. Of sparse operators that is the bias; their weights are looked at elsewhere."""
+    if node.domain == DOMAIN:
+        found = next((slot for name, slot in _SPARSE_BIAS.items() if node.op_type.startswith(name)), None)
+        depthwise = node.op_type.startswith("DepthwiseConv")
+        return () if found is None else (1, found) if depthwise else (found,)
+    return () if node.domain else _SLOTS.get(node.op_type, ())
 
 
 def _new_values(before: onnx.NodeProto, after: onnx.NodeProto, weights: set[str]) -> bool:
@@ -92,7 +108,7 @@ def _new_values(before: onnx.NodeProto, after: onnx.NodeProto, weights: set[str]
     return restored == before
 
 
-def _refitted(expected: Model, found: Model, weights: set[str]) -> list[str]:
+def _refitted(expected: Model, found: Model, weights: set[str], free: Collection[str]) -> list[str]:
     """Initializers of new values. Raises VerificationError where values may not change."""
     unread = _read(expected.proto.graph) - _read(found.proto.graph)  # its readers were given another
     result = []
@@ -101,6 +117,9 @@ def _refitted(expected: Model, found: Model, weights: set[str]) -> list[str]:
         if other is None:
             if name not in unread:
                 raise VerificationError(f"initializer {name!r} is missing from the file")
+        elif name in free:
+            if len(other.shape) != 1 or other.dtype != tensor.dtype:
+                raise VerificationError(f"initializer {name!r} is no list of the type that its plan gives")
         elif other.shape != tensor.shape or other.dtype != tensor.dtype:
             raise VerificationError(f"initializer {name!r} is {list(other.shape)}; its plan gives {list(tensor.shape)}")
         elif not np.array_equal(_bytes(other.array()), _bytes(tensor.array())):

@@ -5,6 +5,8 @@ Behind them, two correct computations need not agree; the values that enter the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from onnx import TensorProto
 
 from onnxprune.model.graph import Node
@@ -38,19 +40,23 @@ DISCONTINUOUS = frozenset(
 )
 
 
-def before_discontinuities(trace: Trace) -> list[str]:
-    """Floating-point values (top level) that enter the first discontinuous operators which a cut can reach."""
-    return list(_walk(trace)[0])
+def before_discontinuities(trace: Trace, changed: Collection[int] | None = None) -> list[str]:
+    """Floating-point values (top level) that enter the first discontinuous operators which a change can reach: a cut,
+    or that of the nodes `changed`.
+    """
+    return list(_walk(trace, changed)[0])
 
 
-def behind_discontinuities(trace: Trace) -> set[str]:
+def behind_discontinuities(trace: Trace, changed: Collection[int] | None = None) -> set[str]:
     """Outputs that depend on such an operator."""
-    return {o.name for o in trace.graph.model.proto.graph.output} & _walk(trace)[1]
+    return {o.name for o in trace.graph.model.proto.graph.output} & _walk(trace, changed)[1]
 
 
-def _walk(trace: Trace) -> tuple[dict[str, None], set[str]]:
-    """(values before, keys behind). Where nothing that may leave is summed upstream, both models compute the same."""
-    closing = {c.node for c in trace.closings if c.labels.any()} | {b.add for _, b in trace.removable_branches}
+def _walk(trace: Trace, changed: Collection[int] | None) -> tuple[dict[str, None], set[str]]:
+    """(values before, keys behind). Where nothing that changes is upstream, both models compute the same."""
+    closing = changed
+    if closing is None:
+        closing = {c.node for c in trace.closings if c.labels.any()} | {b.add for _, b in trace.removable_branches}
     reached: set[str] = set()
     behind: set[str] = set()
     before: dict[str, None] = {}

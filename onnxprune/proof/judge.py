@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError, VerificationError
-from onnxprune.proof.discontinuous import behind_discontinuities
 from onnxprune.proof.inputs import Case
 from onnxprune.proof.tolerance import Tolerance, tolerance
 from onnxprune.trace.groups import Trace
@@ -66,8 +65,12 @@ def judge(
     feeds: Sequence[Case],
     original: dict[str, Any],
     result: dict[str, Any],
-    extra: Sequence[str],
+    behind: Collection[str],
+    reference: str = "the original without the removed channels",
 ) -> Proof:
+    """`original` has one case more than `feeds`: what a wrong plan gives on the first one. Outputs `behind`
+    discontinuities are not compared.
+    """
     if "load" in original:
         raise Unloadable(
             f"ONNX Runtime cannot load the original (with masks): {original['load']}",
@@ -78,7 +81,6 @@ def judge(
     if "checker" in result and "checker" not in original:
         raise VerificationError(f"onnx.checker refuses the result: {result['checker']}")
     allowed = tolerance(trace)
-    behind = behind_discontinuities(trace) if extra else set()
     comparisons: list[Comparison] = []
     done, skipped = [], []
     wrong = original["cases"][len(feeds)]
@@ -97,8 +99,8 @@ def judge(
         for item in found:
             if not item.difference <= allowed.relative:
                 raise Differs(
-                    f"output {item.output!r} differs by {item.difference:.3g} of its largest value from the original "
-                    f"without the removed channels ({case.name}); {allowed.relative:.1g} is allowed"
+                    f"output {item.output!r} differs by {item.difference:.3g} of its largest value from {reference} "
+                    f"({case.name}); {allowed.relative:.1g} is allowed"
                 )
     sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
     if not any(c.elements for c in comparisons):
@@ -114,7 +116,7 @@ def _compare(
     a: dict[str, Any],
     b: dict[str, Any],
     wrong: dict[str, Any] | None,
-    behind: set[str],
+    behind: Collection[str],
 ) -> list[Comparison]:
     result = []
     for position, (name, path) in enumerate(zip(a["names"], a["files"], strict=True)):

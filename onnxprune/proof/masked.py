@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from onnxprune.capture.operators import missing
 from onnxprune.errors import ModelError, OutputError, VerificationError
 from onnxprune.model.load import load
 from onnxprune.model.save import write
-from onnxprune.proof.discontinuous import before_discontinuities
+from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
 from onnxprune.proof.inputs import Case, cases, literal_batches
 from onnxprune.proof.judge import Differs, Proof, Unloadable, judge
 from onnxprune.proof.signature import check_shapes, same_signature
@@ -51,7 +51,7 @@ def prove(trace: Trace, keep: Bools, candidate: Path, *, seed: int = 0, threads:
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """A temporary folder. Raises OutputError if it cannot be written to."""
     try:
         with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
@@ -74,13 +74,13 @@ def _inner_values(trace: Trace, lost: Container[str]) -> list[str]:
     return list(keys)[:INNER_VALUES]
 
 
-def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed: int, threads: int) -> Proof:
-    """Compare on the default sizes; where the original does not run with them, on larger or hard-coded ones."""
+def on_cases(trace: Trace, seed: int, run: Callable[[Sequence[Case]], Proof]) -> Proof:
+    """A proof on the default sizes; where the original does not run with them, on larger or hard-coded ones."""
     attempts: list[dict[str, Any]] = [{}, {"larger": True}, *({"batch": n} for n in literal_batches(trace.graph))]
     first: ModelError | None = None
     for options in attempts:
         try:
-            return _run(trace, keep, candidate, extra, cases(trace.graph, trace.facts, seed, **options), threads)
+            return run(cases(trace.graph, trace.facts, seed, **options))
         except ModelError as error:
             if isinstance(error, Unloadable):
                 raise
@@ -91,13 +91,20 @@ def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed:
     raise first
 
 
-def _run(trace: Trace, keep: Bools, candidate: Path, extra: list[str], feeds: Sequence[Case], threads: int) -> Proof:
-    """Compare as users run models; where the runtime's fusions round too differently, compare without them."""
+def tolerant(run: Callable[[bool], Proof]) -> Proof:
+    """Compare as users run models (True); where the runtime's fusions round too differently, without them (False)."""
     try:
-        return _run_once(trace, keep, candidate, extra, feeds, threads, optimise=True)
+        return run(True)
     except Differs as difference:
-        proof = _run_once(trace, keep, candidate, extra, feeds, threads, optimise=False)
+        proof = run(False)
         return replace(proof, notes=(*proof.notes, f"{FUSED}{difference.message}"))
+
+
+def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed: int, threads: int) -> Proof:
+    def run(feeds: Sequence[Case]) -> Proof:
+        return tolerant(lambda optimise: _run_once(trace, keep, candidate, extra, feeds, threads, optimise=optimise))
+
+    return on_cases(trace, seed, run)
 
 
 def _run_once(
@@ -110,16 +117,16 @@ def _run_once(
     *,
     optimise: bool,
 ) -> Proof:
-    with _scratch() as here:
+    with scratch() as here:
         reference = build_reference(trace, extra)
         # weights in a file of their own are mapped by the runtime, not copied into its protobuf first
         write(reference.model, here / "reference.onnx", external_data="always")
         compared = candidate
         if extra:
-            compared = _with_outputs(trace, candidate, extra, here / "candidate.onnx")
-        masks = [_save(here / "keep.npz", reference.feed(keep))] * len(feeds)
-        masks.append(_save(here / "mutated.npz", reference.feed(mutated(trace, keep))))
-        files = [_save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
+            compared = with_outputs(trace, candidate, extra, here / "candidate.onnx")
+        masks = [save(here / "keep.npz", reference.feed(keep))] * len(feeds)
+        masks.append(save(here / "mutated.npz", reference.feed(mutated(trace, keep))))
+        files = [save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
         tasks: list[dict[str, Any]] = [
             {
                 "name": "original",
@@ -135,7 +142,8 @@ def _run_once(
             task["out"], task["optimise"] = str(here / str(task["name"])), optimise
         trace.graph.model.release_pages()
         original, result = run_tasks(here, tasks, threads)
-        return judge(trace, keep, feeds, original, result, extra)
+        behind = behind_discontinuities(trace) if extra else set()
+        return judge(trace, keep, feeds, original, result, behind)
 
 
 def check_runs(trace: Trace, candidate: Path, *, checker: bool, seed: int = 0, threads: int = 0) -> None:
@@ -151,8 +159,8 @@ def check_runs(trace: Trace, candidate: Path, *, checker: bool, seed: int = 0, t
 
 
 def _run_alone(candidate: Path, case: Case, threads: int) -> dict[str, Any]:
-    with _scratch() as here:
-        feeds = [_save(here / "feed.npz", case.feed)]
+    with scratch() as here:
+        feeds = [save(here / "feed.npz", case.feed)]
         task = {"name": "repaired", "model": str(candidate), "feeds": feeds, "check": str(candidate)}
         return run_tasks(here, [{**task, "out": str(here / "out")}], threads)[0]
 
@@ -184,7 +192,8 @@ def mutated(trace: Trace, keep: Bools) -> Bools:
     return wrong
 
 
-def _with_outputs(trace: Trace, candidate: Path, names: Sequence[str], target: Path) -> Path:
+def with_outputs(trace: Trace, candidate: Path, names: Sequence[str], target: Path) -> Path:
+    """The model at `candidate` with more outputs, written to `target`."""
     model = load(candidate)
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
@@ -193,7 +202,7 @@ def _with_outputs(trace: Trace, candidate: Path, names: Sequence[str], target: P
     return target
 
 
-def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
+def save(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
     buffer = io.BytesIO()  # a full disk then fails in one write, not in the middle of an archive
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     path.write_bytes(buffer.getbuffer())

@@ -14,7 +14,8 @@ from onnxprune.model.load import Model, load
 from onnxprune.trace.groups import Trace
 
 
-def same_signature(original: onnx.ModelProto, candidate: Path) -> None:
+def same_signature(original: onnx.ModelProto, candidate: Path, *, added: str | None = None) -> None:
+    """Raises VerificationError. `added`: a domain whose operators and functions the candidate may have besides."""
     found = load(candidate).proto
     constants = {t.name for t in original.graph.initializer}
     for kind, before, after in (
@@ -25,7 +26,9 @@ def same_signature(original: onnx.ModelProto, candidate: Path) -> None:
         b = [v.SerializeToString(deterministic=True) for v in after if v.name not in constants]
         if a != b:
             raise VerificationError(f"the {kind} of the result are not those of the original")
-    if list(original.opset_import) != list(found.opset_import) or list(original.functions) != list(found.functions):
+    imports = [entry for entry in found.opset_import if entry.domain != added or entry in original.opset_import]
+    functions = [entry for entry in found.functions if entry.domain != added or entry in original.functions]
+    if list(original.opset_import) != imports or list(original.functions) != functions:
         raise VerificationError("the operator sets or functions of the result are not those of the original")
 
 

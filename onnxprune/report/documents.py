@@ -7,27 +7,29 @@ import math
 from pathlib import Path
 from typing import Any
 
+from onnxprune.report.document_parts import Document as Document
+from onnxprune.report.document_parts import (
+    calibration_document,
+    fidelity_document,
+    proof_document,
+    reconstruction_document,
+)
+from onnxprune.report.document_parts import model_document as model_document
+from onnxprune.report.sparse_document import sparsity_document
 from onnxprune.results import (
     BlockSummary,
-    CalibrationSummary,
     Difference,
-    Fidelity,
     GroupSummary,
     Inspection,
     LayerCost,
     MetricSummary,
-    ModelSummary,
-    OutputFidelity,
-    ProofSummary,
-    ReconstructionSummary,
     RepairSummary,
     ShrinkResult,
     TargetSummary,
     VerifyResult,
 )
+from onnxprune.sparse_results import SparseWeights
 from onnxprune.system import Environment
-
-Document = dict[str, Any]
 
 
 def dumps(document: Document) -> str:
@@ -72,10 +74,11 @@ def shrink(result: ShrinkResult) -> Document:
             {**_block(change.block), "removed": change.removed, "reason": change.reason} for change in result.blocks
         ],
         "target": None if result.target is None else _target(result.target),
-        "calibration": None if result.calibration is None else _calibration(result.calibration),
+        "sparsity": None if result.sparsity is None else sparsity_document(result.sparsity),
+        "calibration": None if result.calibration is None else calibration_document(result.calibration),
         "repair": None if result.repair is None else _repair(result.repair),
-        "proof": None if result.proof is None else _proof(result.proof),
-        "fidelity": None if result.fidelity is None else _fidelity(result.fidelity),
+        "proof": None if result.proof is None else proof_document(result.proof),
+        "fidelity": None if result.fidelity is None else fidelity_document(result.fidelity),
         "metric": None if result.metric is None else _metric(result.metric),
         "written": [_path(path) for path in result.written],
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
@@ -120,8 +123,10 @@ def verify(result: VerifyResult) -> Document:
         "original": model_document(result.original),
         "pruned": model_document(result.pruned),
         "plan": {"digest": result.plan_digest},
-        "proof": _proof(result.proof),
+        "proof": None if result.proof is None else proof_document(result.proof),
         "refitted": list(result.refitted),
+        "sparse": None if result.sparse is None else _sparse(result.sparse),
+        "sparse_proof": None if result.sparse_proof is None else proof_document(result.sparse_proof),
     }
 
 
@@ -176,18 +181,13 @@ def error(kind: str, message: str, hint: str | None, exit_code: int) -> Document
     }
 
 
-def model_document(model: ModelSummary) -> Document:
+def _sparse(found: SparseWeights) -> Document:
     return {
-        "name": model.name,
-        "sha256": model.sha256,
-        "size_bytes": model.size_bytes,
-        "parameters_count": model.parameters,
-        "macs_count": model.macs,
-        "uncounted_nodes_count": model.uncounted,
-        "nodes_count": model.nodes,
-        "opset_version": model.opset,
-        "ir_version": model.ir_version,
-        "symbols": [{"name": name, "assumed_size_count": size} for name, size in model.symbols.items()],
+        "emit": found.emit,
+        "layers_count": found.layers,
+        "weights_count": found.size,
+        "nonzero_count": found.nonzero,
+        "runs": list(found.runs),
     }
 
 
@@ -235,16 +235,6 @@ def _target(target: TargetSummary) -> Document:
     return {**document, **{f"{key}_{unit}": value for key, value in whole.items()}}
 
 
-def _calibration(found: CalibrationSummary) -> Document:
-    return {
-        "source": found.source,
-        "samples_count": found.samples,
-        "held_out_count": found.held_out,
-        "estimated_bytes": found.estimated_bytes,
-        "peak_bytes": found.peak_bytes,
-    }
-
-
 def _repair(repair: RepairSummary) -> Document:
     return {
         "method": repair.method,
@@ -263,41 +253,7 @@ def _repair(repair: RepairSummary) -> Document:
         ],
         "skipped_layers": list(repair.skipped_layers),
         "skipped": [{"name": layer.name, "reason": layer.reason} for layer in repair.skipped],
-        "reconstruction": None if repair.reconstruction is None else _reconstruction(repair.reconstruction),
-    }
-
-
-def _reconstruction(found: ReconstructionSummary) -> Document:
-    done = found.steps > 0
-    return {
-        "steps_count": found.steps,
-        "error_before_relative": found.error_before if done else None,
-        "error_after_relative": found.error_after if done else None,
-        "frozen_weights_count": found.frozen_weights,
-        "not_done_because": found.reason,
-    }
-
-
-def _proof(proof: ProofSummary) -> Document:
-    return {
-        "cases": list(proof.cases),
-        "skipped_cases": list(proof.skipped_cases),
-        "compared_elements_count": proof.compared_elements,
-        "worst_difference_relative": proof.worst_relative,
-        "worst_difference_absolute": proof.worst_absolute,
-        "tolerance_relative": proof.tolerance_relative,
-        "tolerance_policy": proof.tolerance_policy,
-        "sensitive": proof.sensitive,
-        "notes": list(proof.notes),
-    }
-
-
-def _fidelity(found: Fidelity) -> Document:
-    return {
-        "samples_count": found.samples,
-        "agreement_ratio": found.agreement,
-        "worst_error_relative": found.worst_error,
-        "outputs": [_output(output) for output in found.outputs],
+        "reconstruction": None if repair.reconstruction is None else reconstruction_document(repair.reconstruction),
     }
 
 
@@ -311,28 +267,6 @@ def _metric(found: MetricSummary) -> Document:
             {"asked_ratio": trial.ratio, "removed_count": trial.removed, "value_absolute": trial.value}
             for trial in found.trials
         ],
-    }
-
-
-def _output(found: OutputFidelity) -> Document:
-    agreement = found.agreement
-    return {
-        "name": found.name,
-        "agreement": None
-        if agreement is None
-        else {
-            "share_ratio": agreement.share,
-            "low_ratio": agreement.low,
-            "high_ratio": agreement.high,
-            "samples_count": agreement.samples,
-        },
-        "no_agreement_because": found.reason,
-        "error_relative": found.relative_error,
-        "error_absolute": found.max_absolute,
-        "mean_cosine": found.cosine,
-        "elements_count": found.elements,
-        "not_finite_count": found.not_finite,
-        "clashes_count": found.clashes,
     }
 
 

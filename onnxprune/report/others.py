@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text
+from onnxprune.report.sparsity import proof_of_zeros
 from onnxprune.results import Difference, TensorDifference, VerifyResult
+from onnxprune.sparse_results import SparseWeights
 from onnxprune.system import Environment
-from onnxprune.units import format_bytes, format_difference, plural
+from onnxprune.units import format_bytes, format_difference, format_percent, plural
 
 _NODES = (Column("node", code=True), Column("operator"), Column("difference"))
 _TENSORS = (Column("initializer", code=True), Column("a"), Column("b"), Column("largest difference", right=True))
@@ -15,21 +17,32 @@ _FACTS = (Column("what"), Column("found"))
 
 def verify_report(result: VerifyResult) -> Report:
     """What the proof showed."""
-    refitted = f" differ from the bare cut: {names(result.refitted)}" if result.refitted else ""
-    return (
-        Heading(
-            f"{result.pruned.name} is {result.original.name} minus the {_what(result)} of plan {result.plan_digest}"
-        ),
-        Line(f"verified: {proof_text(result.proof)}", indent=2),
-        Line(f"refitted: {plural(len(result.refitted), 'initializer')}{refitted}", indent=2),
-        Line(f"tolerance: {tolerance_text(result.proof)}", indent=2),
-        before_after(result.original, result.pruned, ("original", "pruned")),
-        *notes(*result.proof.notes),
-    )
+    refitted = f" differ from the bare network: {names(result.refitted)}" if result.refitted else ""
+    blocks: list[Block] = [
+        Heading(f"{result.pruned.name} is {result.original.name} {_what(result)} of plan {result.plan_digest}")
+    ]
+    if result.proof is not None:
+        blocks.append(Line(f"verified: {proof_text(result.proof)}", indent=2))
+    if result.sparse is not None and result.sparse_proof is not None:
+        blocks.append(Line(f"sparse: {_zeros(result.sparse)}", indent=2))
+        blocks.append(Line(f"verified: {proof_of_zeros(result.sparse_proof, result.sparse.runs)}", indent=2))
+    blocks.append(Line(f"refitted: {plural(len(result.refitted), 'initializer')}{refitted}", indent=2))
+    proofs = [proof for proof in (result.proof, result.sparse_proof) if proof is not None]
+    blocks.extend(Line(f"tolerance: {tolerance_text(proof)}", indent=2) for proof in proofs)
+    blocks.append(before_after(result.original, result.pruned, ("original", "pruned" if result.proof else "sparse")))
+    return (*blocks, *notes(*dict.fromkeys(note for proof in proofs for note in proof.notes)))
 
 
 def _what(result: VerifyResult) -> str:
-    return "blocks" if result.units == "blocks" else "channels"
+    cut = "minus the blocks" if result.units == "blocks" else "minus the channels"
+    if result.sparse is None:
+        return cut
+    return "with the zeros" if result.proof is None else f"{cut} and with the zeros"
+
+
+def _zeros(found: SparseWeights) -> str:
+    share = format_percent(1 - found.nonzero / found.size if found.size else 0.0)
+    return f"{share} of the weights of {plural(found.layers, 'layer')} are zero, in the blocks of the plan"
 
 
 def diff_report(result: Difference) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxprune.report.blocks import Column, Line, Table
-from onnxprune.results import ModelSummary, ProofSummary
+from onnxprune.results import CalibrationSummary, ModelSummary, ProofSummary
 from onnxprune.units import format_bytes, format_change, format_count, format_difference, format_macs, plural
 
 STAGES = (Column("stage"), Column("result"), Column("time", right=True))
@@ -70,6 +70,12 @@ def tolerance_text(proof: ProofSummary) -> str:
     """How far outputs were apart, how far they may be, and why so far."""
     found, allowed = format_difference(proof.worst_relative), format_difference(proof.tolerance_relative)
     return f"relative {found}, allowed {allowed} = {proof.tolerance_policy}"
+
+
+def captured(found: CalibrationSummary) -> str:
+    """The samples that were used."""
+    text = f"{plural(found.samples, 'sample')} of {found.source}, {found.held_out} held out"
+    return text if found.peak_bytes is None else f"{text}, peak {format_bytes(found.peak_bytes)}"
 
 
 def shown_path(path: Path) -> str:

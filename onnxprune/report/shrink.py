@@ -8,7 +8,7 @@ from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.fidelity import advice, fidelity_lines, metric_line
 from onnxprune.report.shared import (
     STAGES,
-    before_after,
+    captured,
     model_line,
     names,
     notes,
@@ -17,11 +17,10 @@ from onnxprune.report.shared import (
     shown_path,
     tolerance_text,
 )
+from onnxprune.report.sparsity import changes_table, dense_text, layers_table, rebuilt_row, remarks, sparse_rows
 from onnxprune.results import (
     BlockChange,
-    CalibrationSummary,
     GroupChange,
-    ReconstructionSummary,
     RepairSummary,
     ShrinkResult,
     TargetSummary,
@@ -64,9 +63,12 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
         blocks.append(_block_table(result.blocks) if result.plan.units == "blocks" else _group_table(result.groups))
     if result.repair is not None and result.repair.layers and groups:
         blocks.append(_layer_table(result.repair))
+    if result.sparsity is not None and groups:
+        blocks.append(layers_table(result.sparsity))
     if result.after is not None:
-        blocks.append(before_after(result.before, result.after))
+        blocks.append(changes_table(result.before, result.after, result.sparsity))
     blocks.extend(notes(*result.notes, *(result.proof.notes if result.proof else ())))
+    blocks.extend(notes(*(remarks(result.sparsity) if result.sparsity else ())))
     if result.fidelity is not None:
         blocks.extend(notes(*advice(result.fidelity)))
     blocks.extend(_outcome(result, dry_run))
@@ -84,7 +86,7 @@ def outcome(result: ShrinkResult, *, dry_run: bool = False) -> Report:
 
 
 def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
-    if not result.plan.removed_count:
+    if not result.plan.removed_count and not result.written:
         return [Line(f"nothing was removed, and no file written: {_nothing(result)}")]
     digest = f"plan {result.plan.digest}"
     if dry_run or not result.written:
@@ -94,6 +96,12 @@ def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
 
 def _nothing(result: ShrinkResult) -> str:
     """Why nothing was removed, in words."""
+    if result.sparsity is not None:
+        return f"{_no_unit(result)}; and no weights became zero: {dense_text(result.sparsity)}"
+    return _no_unit(result)
+
+
+def _no_unit(result: ShrinkResult) -> str:
     if result.plan.units == "blocks":
         return _no_block(result.blocks)
     if not result.groups:
@@ -123,7 +131,7 @@ def stays(groups: tuple[GroupChange, ...]) -> str:
 def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     rows = [("traced", _traced(result), _time(result, "load", "trace"))]
     if result.calibration is not None:
-        rows.append(("captured", _captured(result.calibration), _time(result, "capture")))
+        rows.append(("captured", captured(result.calibration), _time(result, "capture")))
     if result.plan.removed_count:
         rows.append(("planned", _planned(result), _time(result, "plan", "cut")))
     if result.repair is not None:
@@ -132,10 +140,12 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
             rows.append(("repaired", _repaired(result.repair), _time(result, "repair")))
         if result.repair.reconstruction is not None:
             stages = ("repair", "rebuild") if alone else ("rebuild",)
-            rows.append(_rebuilt(result.repair.reconstruction, _time(result, *stages)))
+            rows.append(rebuilt_row(result.repair.reconstruction, _time(result, *stages)))
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
         rows.append(("", tolerance_text(result.proof), ""))
+    if result.sparsity is not None:
+        rows.extend(sparse_rows(result.sparsity, result.seconds))
     lines = [] if result.metric is None else [metric_line(result.metric)]
     lines += () if result.fidelity is None else fidelity_lines(result.fidelity)
     if lines:
@@ -188,11 +198,6 @@ def _latency(seconds: float, before: float) -> str:
     return f"{format_latency(seconds)} ({format_percent(seconds / before)})"
 
 
-def _captured(found: CalibrationSummary) -> str:
-    text = f"{plural(found.samples, 'sample')} of {found.source}, {found.held_out} held out"
-    return text if found.peak_bytes is None else f"{text}, peak {format_bytes(found.peak_bytes)}"
-
-
 def _repaired(repair: RepairSummary) -> str:
     parts = [f"{plural(repair.corrected_layers, 'layer')}, {repair.layerwise}"]
     if repair.worst is not None:
@@ -206,17 +211,6 @@ def _repaired(repair: RepairSummary) -> str:
     if repair.bias_corrected:
         parts.append(f"{repair.bias_corrected} of these by bias correction")
     return "; ".join(parts)
-
-
-def _rebuilt(found: ReconstructionSummary, time: str) -> tuple[str, str, str]:
-    """All weights together: what it gained, or why they are as the layer by layer repair left them."""
-    if not found.steps:
-        return "", f"not rebuilt: {found.reason}", ""
-    text = f"{plural(found.steps, 'step')}, held-out output error "
-    text += f"{format_percent(found.error_before)} -> {format_percent(found.error_after)}"
-    if found.frozen_weights:
-        text += f"; {plural(found.frozen_weights, 'weight')} not: no gradient reaches them"
-    return "rebuilt", text, time
 
 
 def _time(result: ShrinkResult, *stages: str) -> str:

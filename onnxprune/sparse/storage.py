@@ -82,6 +82,17 @@ def encode_integers(weight: NDArray[np.int8], rows: int) -> StoredIntegers:
     return StoredIntegers(blocks[stored].ravel(), gaps, rows, tuple(weight.shape))
 
 
+def decode_integers(stored: StoredIntegers) -> NDArray[np.int8]:
+    """The dense weight again."""
+    count, channels, *kernel = stored.shape
+    rows, fours, taps = stored.rows, -(-channels // 4), int(np.prod(kernel, dtype=np.int64))
+    blocks = np.zeros((-(-count // rows) * taps * fours, rows * 4), np.int8)
+    blocks[np.cumsum(stored.gaps, dtype=np.int64) - 1] = stored.values.reshape(-1, rows * 4)
+    by_row = blocks.reshape(-1, taps * fours, rows, 4).transpose(0, 2, 1, 3).reshape(-1, taps, fours * 4)
+    by_tap = by_row[:count, :, :channels]
+    return np.ascontiguousarray(np.moveaxis(by_tap, -1, 1)).reshape(stored.shape)
+
+
 def blocks_of(weight: NDArray[Any], rows: int) -> NDArray[np.float32]:
     """(row blocks * depth, rows): every block of the weight, the last row block filled up with zeros."""
     flat = weight.reshape(weight.shape[0], -1).astype(np.float32, copy=False)

@@ -9,12 +9,14 @@ import numpy as np
 import onnxprune.ops  # noqa: F401  (registers the rules)
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts
+from onnxprune.native.marks import DOMAIN
 from onnxprune.ops.context import Choice, NotUnderstood, Op, State
 from onnxprune.ops.registry import find
 
 MAX_PASSES = 6
 OLDEST_OPSET = 7
 """Before it, broadcasting was an attribute."""
+STORED_SPARSE = "its weight is stored sparse; shrink the dense model, and make weights sparse after that"
 
 
 def run(graph: Graph, facts: Facts, *, prefer_outer: bool = False) -> State:
@@ -46,7 +48,7 @@ def _visit(state: State, node: Node) -> None:
     op = Op(state, node)
     try:
         if rule is None:
-            raise NotUnderstood("")
+            raise NotUnderstood(STORED_SPARSE if node.domain == DOMAIN else "")
         if not node.domain and op.opset < OLDEST_OPSET:
             raise NotUnderstood(f"operator set {op.opset} is older than {OLDEST_OPSET}")
         rule(op)

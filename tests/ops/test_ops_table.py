@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxprune.api import prove_in_memory
 from onnxprune.cut import cut
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import load
 from onnxprune.ops.context import Op
 from onnxprune.ops.registry import operators, rule
 from onnxprune.proof.masked import mutated
+from onnxprune.publish import prove_in_memory
 from onnxprune.trace import trace_model
 from tests import oracle
 from tests.builders import Net

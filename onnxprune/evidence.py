@@ -1,0 +1,36 @@
+"""What was shown or measured of a result while it was made: plain values. Units are in the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ProofSummary:
+    """The masked equivalence that was shown; differences are relative to the largest output."""
+
+    cases: tuple[str, ...]
+    skipped_cases: tuple[str, ...]
+    compared_elements: int
+    worst_relative: float
+    worst_absolute: float
+    tolerance_relative: float
+    tolerance_policy: str
+    sensitive: bool
+    notes: tuple[str, ...] = ()
+    checker_ok: bool = True
+
+
+@dataclass(frozen=True)
+class ReconstructionSummary:
+    """What adjusting all weights together did: root mean square error of the outputs (before the final activation) on
+    held-out samples, relative to their standard deviation, before and after.
+
+    `steps` 0 and a `reason`: the weights stayed as least squares left them. No gradient reaches `frozen_weights`.
+    """
+
+    steps: int
+    error_before: float
+    error_after: float
+    frozen_weights: int
+    reason: str | None = None

@@ -1,0 +1,63 @@
+"""The report of `sparsify`."""
+
+from __future__ import annotations
+
+from onnxprune.report.blocks import Block, Heading, Line, Report, Table
+from onnxprune.report.fidelity import advice, fidelity_lines
+from onnxprune.report.shared import STAGES, captured, model_line, notes, shown_path
+from onnxprune.report.sparsity import changes_table, dense_text, layers_table, remarks, sparse_rows
+from onnxprune.results import SparsifyResult
+from onnxprune.sparse_results import SparsitySummary
+from onnxprune.units import format_seconds, plural
+
+
+def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = False) -> Report:
+    """What was done, stage by stage, and what came of it. `layers` lists them."""
+    found = result.sparsity
+    blocks: list[Block] = [Heading(model_line(result.before)), stages_table(result)]
+    if layers or dry_run:
+        blocks.append(layers_table(found))
+    if result.after is not None:
+        blocks.append(changes_table(result.before, result.after, found))
+    blocks.extend(notes(*result.notes, *(found.proof.notes if found.proof else ()), *remarks(found)))
+    if result.fidelity is not None:
+        blocks.extend(notes(*advice(result.fidelity)))
+    return (*blocks, *outcome(result, dry_run=dry_run))
+
+
+def outcome(result: SparsifyResult, *, dry_run: bool = False) -> Report:
+    """The last line alone."""
+    if not result.sparsity.sparse_layers:
+        why = dense_text(result.sparsity) or "the model has no layers with constant weights"
+        return (Line(f"no weights became zero, and no file was written: {why}"),)
+    digest = f"plan {result.plan.digest}"
+    if dry_run or not result.written:
+        return (Line(f"dry run: no model was written     {digest}"),)
+    return (Line(f"wrote {', '.join(map(shown_path, result.written))}     {digest}"),)
+
+
+def stages_table(result: SparsifyResult) -> Table:
+    """What was done, stage by stage."""
+    seconds, found = result.seconds, result.sparsity
+    rows = [("traced", plural(len(found.layers), "layer"), format_seconds(_sum(seconds, "load", "trace")))]
+    if result.calibration is not None:
+        rows.append(("captured", captured(result.calibration), format_seconds(_sum(seconds, "capture"))))
+    if found.pattern == "auto":
+        rows.append(("measured", _chosen(found), format_seconds(_sum(seconds, "choose"))))
+    rows.extend(sparse_rows(found, seconds))
+    if result.fidelity is not None:
+        lines = fidelity_lines(result.fidelity)
+        rows.append(("measured", lines[0], format_seconds(_sum(seconds, "measure"))))
+        rows.extend(("", line, "") for line in lines[1:])
+    return Table(STAGES, tuple(rows), bare=True)
+
+
+def _chosen(found: SparsitySummary) -> str:
+    counts: dict[str, int] = {}
+    for layer in found.sparse_layers:
+        counts[layer.pattern] = counts.get(layer.pattern, 0) + 1
+    return ", ".join(f"{count} x {pattern}" for pattern, count in counts.items()) or "no layer is faster sparse"
+
+
+def _sum(seconds: dict[str, float], *stages: str) -> float:
+    return sum(seconds.get(stage, 0.0) for stage in stages)

@@ -1,0 +1,149 @@
+"""What reports say of sparse weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from onnxprune.report.blocks import Column, Table
+from onnxprune.report.shared import before_after, names, tolerance_text
+from onnxprune.results import ModelSummary, ProofSummary, ReconstructionSummary
+from onnxprune.sparse_results import SparseLayer, SparsitySummary
+from onnxprune.units import (
+    format_change,
+    format_count,
+    format_difference,
+    format_percent,
+    format_ratio,
+    format_seconds,
+    plural,
+)
+
+LAYERS = (
+    Column("layer", code=True),
+    Column("blocks"),
+    Column("weights", right=True),
+    Column("kept", right=True),
+    Column("error as masked", right=True),
+    Column("after repair", right=True),
+    Column("in the file"),
+)
+
+
+def sparse_rows(found: SparsitySummary, seconds: dict[str, float]) -> tuple[tuple[str, str, str], ...]:
+    """Stage, result, time: choosing weights, refitting them, and the proof."""
+    rows = [("masked", _masked(found), _time(seconds, "mask", "rewrite"))]
+    worst = max((layer for layer in found.sparse_layers if layer.error is not None), key=_error, default=None)
+    if worst is not None:
+        rows.append(("", f"largest error of a layer {_errors(worst)} at {worst.node}", ""))
+    if found.reconstruction is not None:
+        rows.append(rebuilt_row(found.reconstruction, _time(seconds, "rebuild")))
+    if found.proof is not None:
+        rows.append(("verified", proof_of_zeros(found.proof, found.runs), _time(seconds, "verify")))
+        rows.append(("", tolerance_text(found.proof), ""))
+    return tuple(rows)
+
+
+def rebuilt_row(found: ReconstructionSummary, time: str) -> tuple[str, str, str]:
+    """All weights together: what it gained, or why they are as the layer by layer repair left them."""
+    if not found.steps:
+        return "", f"not rebuilt: {found.reason}", ""
+    text = f"{plural(found.steps, 'step')}, held-out output error "
+    text += f"{format_percent(found.error_before)} -> {format_percent(found.error_after)}"
+    if found.frozen_weights:
+        text += f"; {plural(found.frozen_weights, 'weight')} not: no gradient reaches them"
+    return "rebuilt", text, time
+
+
+def proof_of_zeros(proof: ProofSummary, runs: tuple[str, ...]) -> str:
+    """What was shown of the file, which ran as `runs` say, in one line."""
+    total = len(proof.cases) + len(proof.skipped_cases)
+    parts = [
+        f"signature same, {'checker ok' if proof.checker_ok else 'checker refuses the original too'}, "
+        f"runs {' and '.join(runs)}",
+        f"equal to the dense model with these zeros {len(proof.cases)}/{plural(total, 'input')}",
+        f"max |d| {format_difference(proof.worst_absolute)}",
+    ]
+    if not proof.sensitive:
+        parts.append("but misplaced weights gave the same outputs: they do not depend on what became sparse")
+    return ", ".join(parts)
+
+
+def layers_table(found: SparsitySummary) -> Table:
+    """One row a layer."""
+    return Table(LAYERS, tuple(_row(layer, found) for layer in found.layers))
+
+
+def dense_text(found: SparsitySummary) -> str | None:
+    """Why layers stay dense, most frequent reason first; None if none does."""
+    counts = Counter(layer.reason for layer in found.layers if not layer.sparse and layer.reason)
+    total = sum(counts.values())
+    listed = ", ".join(reason if count == total else f"{count} x {reason}" for reason, count in counts.most_common())
+    return f"{plural(total, 'layer')} {'stays' if total == 1 else 'stay'} dense: {listed}" if total else None
+
+
+def remarks(found: SparsitySummary) -> tuple[str, ...]:
+    """What a reader should know of layers without an operator, and of a missing library."""
+    texts = []
+    declined = [layer for layer in found.sparse_layers if layer.reason]
+    by_reason: dict[str, list[str]] = {}
+    for layer in declined:
+        by_reason.setdefault(layer.reason or "", []).append(layer.node)
+    for reason, nodes in by_reason.items():
+        some = f"{plural(len(nodes), 'layer')} ({names(tuple(nodes))})"
+        texts.append(f"{some}: there are zeros, but no operator that skips them: {reason}")
+    if found.library is not None:
+        texts.append(
+            f"the library with the sparse operators is missing here ({found.library}): "
+            "the file runs by the dense functions in it, at dense speed"
+        )
+    elif found.emit == "dense-zeros" and found.sparse_layers:
+        texts.append("the zeros are multiplied as all weights are: no faster, no smaller, unless a runtime skips them")
+    elif found.emit == "sparse-initializers" and found.sparse_layers:
+        texts.append("runtimes make sparse initializers dense when they load the file: smaller, no faster")
+    return tuple(texts)
+
+
+def changes_table(before: ModelSummary, after: ModelSummary, found: SparsitySummary | None) -> Table:
+    """Size and cost, and how many weights of layers are not zero."""
+    table = before_after(before, after)
+    if found is None:
+        return table
+    counts = found.nonzero_before, found.nonzero
+    row = ("weights not zero", *map(format_count, counts), format_change(*counts))
+    return replace(table, rows=(table.rows[0], row, *table.rows[1:]))
+
+
+def _masked(found: SparsitySummary) -> str:
+    text = f"sparsity {format_ratio(found.asked)} asked, {format_ratio(found.reached)} reached"
+    text += f" in {plural(len(found.sparse_layers), 'layer')} ({found.pattern}, {found.method}, {found.scope})"
+    dense = dense_text(found)
+    return text if dense is None else f"{text}; {dense}"
+
+
+def _row(layer: SparseLayer, found: SparsitySummary) -> tuple[str, ...]:
+    written = layer.operator or ("dense" if not layer.sparse else found.emit if found.emit != "operators" else "dense")
+    if layer.reason:
+        written += f": {layer.reason}"
+    return (
+        layer.node,
+        layer.pattern if layer.sparse else "",
+        str(layer.size),
+        str(layer.kept) if layer.sparse else "all",
+        "" if layer.error_masked is None else format_percent(layer.error_masked),
+        "" if layer.error is None else format_percent(layer.error),
+        written,
+    )
+
+
+def _error(layer: SparseLayer) -> float:
+    return layer.error or 0.0
+
+
+def _errors(layer: SparseLayer) -> str:
+    after = format_percent(layer.error or 0.0)
+    return after if layer.error_masked is None else f"{format_percent(layer.error_masked)} -> {after}"
+
+
+def _time(seconds: dict[str, float], *stages: str) -> str:
+    return format_seconds(sum(seconds.get(stage, 0.0) for stage in stages))

@@ -1,0 +1,128 @@
+"""The function of the API that makes weights sparse: `sparsify`. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from onnxprune.clock import Clock
+from onnxprune.html.command import sparsify_commands
+from onnxprune.html.sparsify import sparsify_page
+from onnxprune.html.write import open_report
+from onnxprune.measuring import environment
+from onnxprune.model.load import Model
+from onnxprune.model.save import check_output
+from onnxprune.plan import Plan
+from onnxprune.provenance import record
+from onnxprune.request import check_data_options
+from onnxprune.results import ProgressCallback, SparsifyResult
+from onnxprune.samples import files_of, open_samples
+from onnxprune.sources import destination, opened
+from onnxprune.sparsity.publish import Place, publish_sparse
+from onnxprune.sparsity.request import resolve_sparsity
+from onnxprune.sparsity.stage import sparsified
+from onnxprune.summaries import calibration_summary, summary
+from onnxprune.trace import trace_model
+
+SUFFIX = ".sparse.onnx"
+
+
+def sparsify(
+    model: str | Path | Model,
+    out: str | Path | None = None,
+    *,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    method: str | None = None,
+    scope: str | None = None,
+    schedule: str | None = None,
+    steps: int | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    lock: bool = False,
+    max_error: float | None = None,
+    data: Any = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    max_memory: str | int = "4GB",
+    repair: str = "auto",
+    emit: str = "operators",
+    dry_run: bool = False,
+    force: bool = False,
+    external_data: Any = "auto",
+    report: str | Path | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    progress: ProgressCallback | None = None,
+) -> SparsifyResult:
+    """Set the share `sparsity` of the weights of layers to zero, in blocks of `pattern` ("4x1": four output channels
+    share their zeros; "unstructured", "2:4", ...; "auto": measured here, layer by layer), refit what stays, prove the
+    result, and write it to `out` (NAME.sparse.onnx).
+
+    `emit`: with "operators" of onnxprune, which skip the zeros (a runtime without them runs the dense functions in the
+    file), with "dense-zeros" for other runtimes, or as "sparse-initializers", which are only smaller. `data` are
+    calibration samples as in `shrink`: with them `method` is obs and `repair` reconstruct by default, without them
+    magnitude and none. `lock`: weights that are zero stay zero, and count. Layers whose output is further off than
+    `max_error` (its squared error relative to its variance) stay dense. Raises an OnnxPruneError; then nothing was
+    written. `report` is an HTML file to write.
+    """
+    given = dict(locals())
+    clock = Clock(progress)
+    check_data_options(data is not None, preprocess, samples)
+    request = resolve_sparsity(
+        sparsity=sparsity,
+        pattern=pattern,
+        method=method,
+        scope=scope,
+        repair=repair,
+        emit=emit,
+        with_data=data is not None,
+        include=include,
+        exclude=exclude,
+        lock=lock,
+        max_error=max_error,
+        schedule=schedule,
+        steps=steps,
+        seed=seed,
+    )
+    source = opened(model)
+    target = destination(source, out, SUFFIX, dry_run)
+    protected = (*source.origin, *files_of(data))
+    if target is not None and not dry_run:
+        check_output(target, force=force, inputs=protected)
+    outputs = () if target is None or dry_run else (target,)
+    page = open_report(report, force=force, inputs=protected, outputs=outputs)
+    with threadpool_limits(1, user_api="blas"):  # see api.shrink
+        clock.start("trace")
+        traced = trace_model(source)
+        found = None
+        if data is not None:
+            clock.start("capture")
+            found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
+        made = sparsified(traced, request, found, clock, threads=threads)
+        options = request.recorded(None if found is None else found.count)
+        plan = Plan(source.sha256, (), options=options, sparsity=made.plan)
+        before = summary(source, traced.graph, traced.facts)
+        notes = (*source.notes, *(found.notes if found else ()))
+        result = SparsifyResult(before, None, plan, made.summary, (), {}, notes, calibration_summary(found))
+        if made.plan is not None and target is not None and not dry_run:
+            place = Place(target, protected, force, external_data)
+            recorded = record(made.model, source, plan)
+            done = publish_sparse(traced, source, recorded, made, place, found, clock, seed=seed, threads=threads)
+            result = replace(
+                result,
+                after=done.after,
+                sparsity=done.sparsity,
+                fidelity=done.fidelity,
+                written=done.written,
+                calibration=calibration_summary(found),
+            )
+    result = replace(result, seconds=clock.finish())
+    if page is not None:
+        commands = sparsify_commands(given, sparsify.__kwdefaults__ or {})
+        page.write(sparsify_page(result, environment(), commands, dry_run=dry_run), result.written)
+    return result

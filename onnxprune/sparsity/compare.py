@@ -1,0 +1,131 @@
+"""Is a file with sparse weights what its plan says? Structure and zeros; what it computes is for `proof.sparse`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.errors import PlanError, VerificationError
+from onnxprune.masking import candidates
+from onnxprune.model.graph import build
+from onnxprune.model.load import Model
+from onnxprune.model.plain import declared, hoisted
+from onnxprune.native.marks import DOMAIN, is_marked
+from onnxprune.plan import SparsePlan
+from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.sparse.decode import VALUES, dense_again, family_of, stored_weight
+from onnxprune.sparse.masks import Mask
+from onnxprune.sparse.patterns import parse_pattern
+from onnxprune.sparse.rewrite import Rewritten, rewrite
+from onnxprune.sparsity.request import DENSE_ZEROS, OPERATORS, SPARSE_INITIALIZERS
+from onnxprune.sparsity.zeros import check_zeros
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """`twin`: the dense model with the zeros of the file, which its `weights` have. `refitted`: constants of other
+    values than in the bare network, sparse weights by their names there. `nonzero` of them are not zero.
+    """
+
+    twin: Model
+    weights: tuple[str, ...]
+    refitted: tuple[str, ...]
+    nonzero: int
+
+
+def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
+    """`found` must be the network `bare` (cut, not refitted) with the sparse weights of `plan`, and other values only
+    where repair gives some. Raises VerificationError, PlanError.
+    """
+    bare = declared(hoisted(bare))
+    layers = {layer.weight: layer for layer in candidates(bare)}
+    missing = [one.weight for one in plan.weights if one.weight not in bare.tensors or one.weight not in layers]
+    if missing:
+        raise PlanError(f"the plan names a sparse weight {missing[0]!r}, which the model does not have")
+    if plan.emit == OPERATORS:
+        twin, weights, refitted, arrays = _operators(bare, found, plan)
+    elif plan.emit in (DENSE_ZEROS, SPARSE_INITIALIZERS):
+        _check_sparse_initializers(bare, found, plan)
+        twin = dense_again(found)
+        names = set(compare_with_expected(bare, twin))
+        arrays = {one.weight: twin.tensors[one.weight].array() for one in plan.weights}
+        weights, refitted = tuple(arrays), names - set(arrays)
+    else:
+        raise PlanError(f"the plan names a form of file that is not known: {plan.emit!r}")
+    refitted |= {name for name, array in arrays.items() if _other_values(bare, name, array)}
+    return Compared(twin, weights, tuple(sorted(refitted)), check_zeros(plan, arrays, layers))
+
+
+def _operators(
+    bare: Model, found: Model, plan: SparsePlan
+) -> tuple[Model, tuple[str, ...], set[str], dict[str, Array]]:
+    """The twin and its sparse weights, what else has other values, and the sparse weights by their names in `bare`."""
+    masks = {
+        one.weight: Mask(np.ones(bare.tensors[one.weight].shape, bool), parse_pattern(one.pattern))
+        for one in plan.weights
+    }
+    frame = rewrite(bare, masks, depthwise=plan.depthwise)
+    _check_functions(frame.model, found)
+    graph = build(frame.model)
+    free = {name for node in graph.nodes for name in _stored(node)}
+    refitted = set(compare_with_expected(frame.model, found, free)) - free
+    arrays = {**{name: found.tensors[name].array() for name in set(masks) & set(found.tensors)}, **_read(frame, found)}
+    lost = set(masks) - set(arrays)
+    if lost:
+        raise VerificationError(f"the file has no sparse weight {min(lost)!r}, which its plan names")
+    twin = dense_again(found)
+    added = [name for name in twin.tensors if name not in found.tensors and twin.tensors[name].array().ndim > 1]
+    return twin, (*added, *(name for name in masks if name in twin.tensors)), refitted, arrays
+
+
+def _check_functions(frame: Model, found: Model) -> None:
+    """Functions of the domain are those of onnxprune (by their marks), one for each operator that is used."""
+    ours = {entry.name for entry in frame.proto.functions if entry.domain == DOMAIN}
+    theirs = [entry for entry in found.proto.functions if entry.domain == DOMAIN]
+    if {entry.name for entry in theirs} != ours or not all(is_marked(entry) for entry in theirs):
+        raise VerificationError(f"the functions of the domain {DOMAIN} in the file are not those that its plan gives")
+
+
+def _stored(node: Any) -> list[str]:
+    """Inputs of a sparse operator that hold its weight."""
+    slot = VALUES.get(family_of(node))
+    return [] if slot is None else [node.inputs[slot], node.inputs[slot + 1]]
+
+
+def _read(frame: Rewritten, found: Model) -> Mapping[str, Array]:
+    """The sparse weights that the operators of the file have, in the shape of the model."""
+    graph = build(found)
+    result: dict[str, Array] = {}
+    for node in graph.nodes:
+        name = next(iter(_stored(node)), "")
+        if name in frame.stored:
+            weight, transposed = frame.stored[name]
+            array = stored_weight(graph, node)
+            result[weight] = array.T if transposed else array
+    return result
+
+
+def _check_sparse_initializers(bare: Model, found: Model, plan: SparsePlan) -> None:
+    """Before anything is made dense: these and no others, in the shape of the model."""
+    planned = {one.weight for one in plan.weights} if plan.emit == SPARSE_INITIALIZERS else set()
+    given = {sparse.values.name: sparse for sparse in found.proto.graph.sparse_initializer}
+    if set(given) != planned:
+        raise VerificationError("the sparse initializers of the file are not those of its plan")
+    for name, sparse in given.items():
+        if tuple(sparse.dims) != tuple(bare.tensors[name].shape):
+            raise VerificationError(
+                f"the sparse initializer {name!r} is {list(sparse.dims)}; its plan gives "
+                f"{list(bare.tensors[name].shape)}"
+            )
+
+
+def _other_values(bare: Model, name: str, array: Array) -> bool:
+    """Whether weights that stayed were given new values. A Gemm's scale is part of its stored weight."""
+    old = bare.tensors[name].array()
+    return bool(np.any((array != old) & (array != 0)))

@@ -1,0 +1,84 @@
+"""Write a network with sparse weights beside its target, prove it, measure it, and rename it: all or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnxprune.clock import Clock
+from onnxprune.measure.gate import Gate
+from onnxprune.measure.held_out import judged
+from onnxprune.model.graph import build
+from onnxprune.model.infer import infer
+from onnxprune.model.load import Model, load
+from onnxprune.model.save import Staged
+from onnxprune.proof.sparse import prove_sparse
+from onnxprune.results import Fidelity, ModelSummary
+from onnxprune.samples import Samples
+from onnxprune.sparse_results import SparsitySummary
+from onnxprune.sparsity.compare import compare_sparse
+from onnxprune.sparsity.stage import Sparsified
+from onnxprune.summaries import proof_summary, summary
+from onnxprune.trace.groups import Trace
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a result is written; `protected` files are never replaced."""
+
+    target: Path
+    protected: tuple[Path, ...]
+    force: bool
+    external_data: Any
+
+    def staged(self, model: Model) -> Staged:
+        """`model` in a file beside the target."""
+        return Staged(model, self.target, external_data=self.external_data, force=self.force, inputs=self.protected)
+
+
+@dataclass(frozen=True)
+class SparsePublished:
+    """What was written, and what was shown of it."""
+
+    sparsity: SparsitySummary
+    fidelity: Fidelity | None
+    written: tuple[Path, ...]
+    after: ModelSummary
+
+
+def publish_sparse(
+    traced: Trace,
+    bare: Model,
+    recorded: Model,
+    made: Sparsified,
+    place: Place,
+    samples: Samples | None,
+    clock: Clock,
+    *,
+    gate: Gate | None = None,
+    verify: bool = True,
+    seed: int = 0,
+    threads: int = 0,
+) -> SparsePublished:
+    """Prove the file of `recorded`, which is `made` with its provenance, and rename it. Raises an OnnxPruneError; then
+    nothing is written.
+
+    traced: of the original; bare: what is left of it after a cut, before any repair.
+    """
+    assert made.plan is not None
+    outcome = made.summary
+    clock.start("write")
+    with place.staged(recorded) as staged:
+        if verify:
+            clock.start("verify")
+            compare_sparse(bare, load(staged.path), made.plan)
+            names = made.weights
+            shown = prove_sparse(traced, names, made.twin, names, staged.path, seed=seed, threads=threads)
+            outcome = replace(outcome, proof=proof_summary(shown.proof), runs=shown.runs)
+        measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
+        clock.start("write")
+        written = staged.commit()
+    graph = build(recorded)
+    after = summary(recorded, graph, infer(graph, traced.facts.symbols), place.target.name)
+    return SparsePublished(outcome, measured, written, after)

@@ -1,0 +1,84 @@
+"""The function of the API that repeats a proof: `verify`. Nothing here prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnxprune.clock import Clock
+from onnxprune.cut import CutError, cut
+from onnxprune.errors import VerificationError
+from onnxprune.measure.files import as_file
+from onnxprune.model.load import Model
+from onnxprune.plan import SparsePlan, check_source, keep_of
+from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.proof.sparse import prove_sparse
+from onnxprune.provenance import plan_of, record
+from onnxprune.publish import prove_in_memory
+from onnxprune.results import ProgressCallback, ProofSummary, VerifyResult
+from onnxprune.sources import opened
+from onnxprune.sparse_results import SparseWeights
+from onnxprune.sparsity.compare import Compared, compare_sparse
+from onnxprune.summaries import proof_summary, summary, summary_of
+from onnxprune.trace import trace_model
+from onnxprune.trace.groups import Trace
+
+
+def verify(
+    original: str | Path | Model,
+    pruned: str | Path | Model,
+    *,
+    seed: int = 0,
+    threads: int = 0,
+    progress: ProgressCallback | None = None,
+) -> VerifyResult:
+    """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it. Raises
+    VerificationError.
+    """
+    clock = Clock(progress)
+    a, b = opened(original), opened(pruned)
+    planned = plan_of(b)
+    clock.start("trace")
+    traced = trace_model(a, units=planned.units)
+    check_source(planned, traced)
+    keep = keep_of(planned, traced)
+    clock.start("cut")
+    try:
+        expected = record(cut(traced, keep), a, planned)
+    except CutError as refusal:
+        raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
+    compared = None
+    if planned.sparsity is None:
+        refitted = compare_with_expected(expected, b)
+    else:
+        compared = compare_sparse(expected, b, planned.sparsity)
+        refitted = compared.refitted
+    clock.start("verify")
+    proof = None
+    if compared is None or planned.removed_count:
+        proof = proof_summary(prove_in_memory(traced, keep, expected, seed=seed, threads=threads))
+    weights = shown = None
+    if compared is not None and planned.sparsity is not None:
+        weights, shown = _sparse(traced, compared, planned.sparsity, b, seed, threads)
+    clock.finish()
+    return VerifyResult(
+        summary(a, traced.graph, traced.facts),
+        summary_of(b, b.path, traced.facts),
+        planned.digest,
+        proof,
+        refitted,
+        planned.units,
+        weights,
+        shown,
+    )
+
+
+def _sparse(
+    traced: Trace, compared: Compared, plan: SparsePlan, found: Model, seed: int, threads: int
+) -> tuple[SparseWeights, ProofSummary]:
+    """What the file has, and the proof that it computes what a dense model with the same zeros does."""
+    named = [one.weight for one in plan.weights]
+    with as_file(found) as path:
+        shown = prove_sparse(traced, named, compared.twin, compared.weights, path, seed=seed, threads=threads)
+    size = sum(one.size for one in plan.weights)
+    weights = SparseWeights(plan.emit, len(plan.weights), size, compared.nonzero, shown.runs)
+    return weights, proof_summary(shown.proof)
