@@ -15,7 +15,7 @@ from onnxprune.packing.recipe import EXACT, INT8, MOST_BITS, Recipe
 from onnxprune.packing.tables import Codebook, Coder, Scales
 from onnxprune.packing.values import MOST_SHARED, Parts, Values, describe, points
 
-PER_ENTRY = 8
+PER_ENTRY = 2
 """A codebook is not worth its place for fewer weights an entry."""
 LEAST = 256
 """Weights; smaller tensors are stored as they are."""

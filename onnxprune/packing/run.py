@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxprune.choose import matching
 from onnxprune.clock import Clock
-from onnxprune.errors import GateError, ModelError, OutputError
+from onnxprune.errors import GateError, ModelError, OutputError, UsageError
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate, open_gate
 from onnxprune.model.graph import build
@@ -60,6 +60,8 @@ def pack(
     nothing was written.
     """
     clock = Clock(progress)
+    if data is None and (preprocess is not None or samples is not None):
+        raise UsageError("--preprocess and --samples have no effect without --data.")
     asked = recipe(weights, bits, clusters, max_error, exclude)
     source = model if isinstance(model, Model) else load(model)
     target = _packed_path(source, out)

@@ -20,6 +20,8 @@ from onnxprune.packing.source import Piece, Source, parts, row_size
 POOL_BYTES = 1 << 22
 ALONE = 1 << 16
 """Bytes; tensors that are stored as they are, and larger, have sections of their own."""
+_STEPS = 50
+"""The most that progress is told."""
 _NAMES = {Role.GRAPH: "graph", Role.TABLE: "codebooks", Role.SYMBOLS: "indices", Role.GAPS: "gaps"}
 
 
@@ -44,11 +46,13 @@ class Writer:
         """The bytes of the packed file."""
         yield layout.start()
         total = sum(len(content) for _, content in self._source.files)
-        done = 0
+        done = told = 0
         for piece in self._source.pieces:
             yield from self._piece(piece)
             done += piece.end - piece.start
-            self._progress(done, total)
+            if done - told >= total / _STEPS:
+                told = done
+                self._progress(done, total)
         for role in WIDTHS:
             yield from self._flush(role)
         self.directory.original, self.directory.unpacked = self._original.digest(), self._unpacked.digest()
