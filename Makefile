@@ -9,7 +9,8 @@
 #   make eval        accuracy that real models keep, write docs/accuracy.md; EVAL=folder holds models and data
 #   make criteria    compare all criteria on some of them, write docs/criteria.md
 #   make native      build the library with the sparse operators again
-#   make bench-sparse   how fast sparse operators are, write docs/sparse-benchmarks.md
+#   make bench-sparse   how fast sparse operators are, write docs/sparse-benchmarks.md; RIVAL="--rival LIBRARY
+#                    --rival-models FOLDER" runs other operators beside ours (benchmarks/README.md)
 #   make test-runtimes  the sparse operators in several releases of ONNX Runtime; RUNTIMES="1.17.3 newest"
 #   make asan        the sparse operators with address and undefined-behaviour sanitizers (g++)
 #   make bench-channels latency of layers against their channels, write docs/channels.md
@@ -29,7 +30,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-input
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,18s/^# //p' Makefile
+	@sed -n '2,19s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -68,7 +69,7 @@ native: $(VENV)/installed
 	$(BIN)/python onnxprune/native/build.py
 
 bench-sparse: $(VENV)/installed
-	$(BIN)/python benchmarks/sparse.py --report docs/sparse-benchmarks.md
+	$(BIN)/python benchmarks/sparse.py $(RIVAL) --report docs/sparse-benchmarks.md
 
 test-runtimes: $(VENV)/installed-test
 	$(BIN)/python scripts/runtimes.py $(RUNTIMES)

@@ -30,6 +30,7 @@ from onnxprune.sparse.quantized import quantized_weight
 from onnxprune.system import environment
 
 LEAST_INPUTS = 16
+RIVAL = "rival"
 FLOAT = ("4x1:0.7", "4x1:0.8", "4x1:0.9", "unstructured:0.8", "unstructured:0.9")
 INTEGER = ("1x4:0.8", "4x4:0.8", "4x4:0.9")
 NETWORKS: dict[str, Callable[[], ModelProto]] = {
@@ -42,12 +43,29 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Entry:
-    """A session in the race. relative_error: against a dense session with the same weights, None for the rivals."""
+    """A session in the race. relative_error: against a dense session with the same weights, None for dense ones."""
 
     name: str
     session: onnxruntime.InferenceSession
     size_bytes: int
     relative_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Other operators, in a library of their own, and a folder of networks that use them: `resnet50-4x1-0.8.onnx`."""
+
+    library: Path
+    models: Path
+
+    def entry(self, network: str, text: str, threads: int) -> Entry | None:
+        path = self.models / f"{network}-{text.replace(':', '-')}.onnx"
+        if not path.is_file():
+            return None
+        options = session_options(threads)
+        options.register_custom_ops_library(str(self.library))
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return Entry(f"{RIVAL} {text}", session, path.stat().st_size)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +74,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=40, help="runs of each session")
     parser.add_argument("--report", type=Path, help="also write a Markdown page")
+    parser.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="only write the dense networks, for a rival to read"
+    )
+    parser.add_argument("--rival", type=Path, metavar="LIBRARY", help="other operators, which run in turn with ours")
+    parser.add_argument(
+        "--rival-models", type=Path, metavar="FOLDER", help="networks for it: resnet50-4x1-0.8.onnx, ..."
+    )
     options = parser.parse_args(arguments)
+    if (options.rival is None) != (options.rival_models is None):
+        parser.error("--rival and --rival-models go together")
+    if options.save is not None:
+        return save(options.networks, options.save)
+    rival = Rival(options.rival.resolve(), options.rival_models) if options.rival else None
     if native.library_path() is None:
         print(f"the sparse operators are {native.problem()}", file=sys.stderr)
         return 1
@@ -65,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         "# Sparse operators: how fast they are",
         "",
         "Written by `make bench-sparse`. Latency of whole networks with random weights, batch 1 (one thread: median",
-        "CPU time; more: the fastest fifth of the runs, by the wall), and how many times faster that is than the dense",
+        "CPU time; more: the fastest tenth of the runs, by the wall), and how many times faster that is than the dense",
         "network in fp32 and in int8 (quantised by ONNX Runtime: statically for CNNs, dynamically for BERT). BERT:",
         "three layers, 128 tokens. Error: largest difference from dense onnxruntime with the same zeros, relative to",
         "the largest output. That of BERT in int8 is what rounding does to it: dense, its output changes as much when",
@@ -76,20 +106,29 @@ def main(arguments: Sequence[str]) -> int:
     ]
     for name in options.networks:
         for threads in options.threads:
-            entries = race(name, threads)
+            entries = race(name, threads, rival)
             lines += [
                 "",
                 f"## {name}, {threads} thread{'s' if threads > 1 else ''}",
                 "",
                 *table(entries, options.rounds, threads),
             ]
-            print("\n".join(lines[-len(entries) - 5 :]), flush=True)
+            print(
+                "\n".join(lines[lines.index(f"## {name}, {threads} thread{'s' if threads > 1 else ''}") :]), flush=True
+            )
     if options.report:
         options.report.write_text("\n".join(lines) + "\n", "utf-8")
     return 0
 
 
-def race(name: str, threads: int) -> list[Entry]:
+def save(networks: Sequence[str], folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in networks:
+        (folder / f"{name}.onnx").write_bytes(NETWORKS[name]().SerializeToString())
+    return 0
+
+
+def race(name: str, threads: int, rival: Rival | None = None) -> list[Entry]:
     """Sessions of all versions of a network."""
     dense = NETWORKS[name]()
     shape = [size.dim_value for size in dense.graph.input[0].type.tensor_type.shape.dim]
@@ -101,6 +140,9 @@ def race(name: str, threads: int) -> list[Entry]:
         model = load(dense)
         done = rewrite(model, masks, depthwise=narrow)
         entries.append(checked(f"fp32 {text}", done.model, dense_zeros(model, masks), sample, threads))
+        other = rival.entry(name, text, threads) if rival is not None else None
+        if other is not None:
+            entries.append(other)
     for text in INTEGER if name != "mobilenet_v2" else ():
         # Pruned before it is quantised, as one does: the ranges of the activations then fit.
         masks, _ = float_masks(load(dense), text)
@@ -155,10 +197,17 @@ def integer_masks(model: Model, pattern: Pattern) -> dict[str, Mask]:
     return {name: Mask(array != 0, pattern) for name, array in arrays.items() if np.mean(array == 0) > 0.5}
 
 
-def entry(name: str, model: ModelProto, threads: int, error: float | None = None) -> Entry:
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Threads stop when a run ends: those of one session would take their core from the next."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def entry(name: str, model: ModelProto, threads: int, error: float | None = None) -> Entry:
+    options = session_options(threads)
     native.register(options)
     data = model.SerializeToString()
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -174,23 +223,32 @@ def checked(name: str, sparse: Model, dense: Model, sample: Array, threads: int)
 
 def table(entries: list[Entry], rounds: int, threads: int) -> list[str]:
     """One thread is timed by its own clock, which stops while others run; more by the wall, undisturbed runs only."""
-    clock, quantile = (time.thread_time, 0.5) if threads == 1 else (time.perf_counter, 0.2)
+    clock, quantile = (time.thread_time, 0.5) if threads == 1 else (time.perf_counter, 0.1)
     shape = entries[0].session.get_inputs()[0].shape
     feed = {"x": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}
     times: list[list[float]] = [[] for _ in entries]
+    order = np.random.default_rng(2)
     for turn in range(rounds + 2):
-        for found, one in zip(times, entries, strict=True):
+        for k in order.permutation(len(entries)):
             start = clock()
-            one.session.run(None, feed)
+            entries[k].session.run(None, feed)
             if turn >= 2:
-                found.append(clock() - start)
-    latency = [float(np.quantile(found, quantile)) for found in times]
-    lines = ["| | ms | faster than fp32 | than int8 | MB | error |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for one, seconds in zip(entries, latency, strict=True):
-        error = "" if one.relative_error is None else f"{one.relative_error:.1e}"
+                times[k].append(clock() - start)
+    latency = {one.name: float(np.quantile(found, quantile)) for one, found in zip(entries, times, strict=True)}
+    rivals = any(one.name.startswith(RIVAL) for one in entries)
+    lines = [
+        f"| | ms | faster than fp32 | than int8 | {'rival, ms | than the rival | ' * rivals}MB | error |",
+        f"| --- | ---: | ---: | ---: | {'---: | ---: | ' * rivals}---: | ---: |",
+    ]
+    for one in entries:
+        if one.name.startswith(RIVAL):
+            continue
+        seconds, error = latency[one.name], "" if one.relative_error is None else f"{one.relative_error:.1e}"
+        other = latency.get(f"{RIVAL} {one.name.partition(' ')[2]}") if one.name.startswith("fp32") else None
+        beside = f"{other * 1e3:.2f} | {other / seconds:.2f}x | " if other is not None else " | | " * rivals
         lines.append(
-            f"| {one.name} | {seconds * 1e3:.2f} | {latency[0] / seconds:.2f}x | {latency[1] / seconds:.2f}x | "
-            f"{one.size_bytes / 1e6:.1f} | {error} |"
+            f"| {one.name} | {seconds * 1e3:.2f} | {latency['dense fp32'] / seconds:.2f}x | "
+            f"{latency['dense int8'] / seconds:.2f}x | {beside}{one.size_bytes / 1e6:.1f} | {error} |"
         )
     return lines
 

@@ -34,7 +34,7 @@ Isa choose() {
   const Isa best = detect();
   const char* wish = std::getenv("ONNXPRUNE_ISA");
   if (wish == nullptr) return best;
-  for (Isa candidate : {Isa::kBase, Isa::kAvx2, Isa::kAvx512})
+  for (Isa candidate : {Isa::kBase, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni})
     if (std::strcmp(wish, isa_name(candidate)) == 0) return std::min(best, candidate);
   return best;
 }
