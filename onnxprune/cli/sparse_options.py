@@ -8,6 +8,9 @@ from onnxprune.cli.options import combined, ratio
 
 METHODS = {
     "magnitude": "The smallest absolute weights leave.",
+    "net-trim": "The least sum of absolute weights that gives the same behind the activation (convex, by ADMM).",
+    "obs": "What the output loses if a weight leaves and all others follow (OBS): the cheapest leave.",
+    "wanda": "Weights times the norm of their inputs, |W_ij| |x_j|: the smallest of every output leave.",
 }
 """What --help lists; a test keeps it equal to the registry, whose import would take longer than --help may."""
 EMITS = ("operators", "dense-zeros", "sparse-initializers")

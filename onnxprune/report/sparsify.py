@@ -43,7 +43,7 @@ def stages_table(result: SparsifyResult) -> Table:
     if result.calibration is not None:
         rows.append(("captured", captured(result.calibration), format_seconds(_sum(seconds, "capture"))))
     if found.pattern == "auto":
-        rows.append(("measured", _chosen(found), format_seconds(_sum(seconds, "choose"))))
+        rows.append(("timed", _chosen(found), format_seconds(_sum(seconds, "choose"))))
     rows.extend(sparse_rows(found, seconds))
     if result.fidelity is not None:
         lines = fidelity_lines(result.fidelity)

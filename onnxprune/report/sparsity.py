@@ -75,11 +75,13 @@ def layers_table(found: SparsitySummary) -> Table:
 
 
 def dense_text(found: SparsitySummary) -> str | None:
-    """Why layers stay dense, most frequent reason first; None if none does."""
-    counts = Counter(layer.reason for layer in found.layers if not layer.sparse and layer.reason)
-    total = sum(counts.values())
-    listed = ", ".join(reason if count == total else f"{count} x {reason}" for reason, count in counts.most_common())
-    return f"{plural(total, 'layer')} {'stays' if total == 1 else 'stay'} dense: {listed}" if total else None
+    """Why layers stay dense, most frequent kind of reason first; None if none does."""
+    reasons = [layer.reason for layer in found.layers if not layer.sparse and layer.reason]
+    kinds = Counter(reason.partition(":")[0] for reason in reasons)
+    alone = len(set(reasons)) == 1
+    listed = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
+    verb = "stays" if len(reasons) == 1 else "stay"
+    return f"{plural(len(reasons), 'layer')} {verb} dense: {reasons[0] if alone else listed}" if reasons else None
 
 
 def remarks(found: SparsitySummary) -> tuple[str, ...]:

@@ -16,12 +16,18 @@ UNITS = re.compile(
     r"(^|_)(bytes|s|count|indices|ratio|cosine|relative|absolute|shape|version|code)$",
 )
 
+DATA = ("--data", "random", "--samples", "20")
 CALLS = {
     "shrink": ("shrink", "digits.onnx"),
     "shrink --dry-run": ("shrink", "digits.onnx", "--dry-run"),
     "shrink --ratio 0": ("shrink", "digits.onnx", "--ratio", "0"),
-    "shrink --data": ("shrink", "digits.onnx", "--data", "random", "--samples", "20"),
+    "shrink --data": ("shrink", "digits.onnx", *DATA),
     "shrink --plan": ("shrink", "digits.onnx", "--plan", "p.json"),
+    "shrink --sparsity": ("shrink", "digits.onnx", "--sparsity", "0.5"),
+    "sparsify": ("sparsify", "digits.onnx", "--sparsity", "0.5"),
+    "sparsify --dry-run": ("sparsify", "digits.onnx", "--pattern", "2:4", "--dry-run"),
+    "sparsify --data": ("sparsify", "digits.onnx", "--sparsity", "0.5", "--repair", "least-squares", *DATA),
+    "verify a sparse file": ("verify", "digits.onnx", "sparse.onnx"),
     "inspect": ("inspect", "digits.onnx"),
     "inspect --groups": ("inspect", "digits.onnx", "--groups"),
     "inspect --layers": ("inspect", "digits.onnx", "--layers"),
@@ -66,6 +72,8 @@ def _units(value: Any, key: str, where: str) -> None:
 def test_documents(call: Call, document: Document, name: str) -> None:
     if "p.json" in CALLS[name]:
         call("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")
+    if "sparse.onnx" in CALLS[name]:
+        call("sparsify", "digits.onnx", "--sparsity", "0.5", "-o", "sparse.onnx")
     if "small.onnx" in CALLS[name]:
         call("shrink", "digits.onnx", "-o", "small.onnx")
     found = document(*CALLS[name])
