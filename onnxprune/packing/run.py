@@ -6,6 +6,7 @@ import contextlib
 import posixpath
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from onnxprune.units import parse_bytes
 
 BATCH = 32
 SUFFIX = ".onnxpack"
+REWRITTEN = "stored as onnxprune writes it, in files of its own: same graph and tensors, but not the same bytes"
 
 
 def pack(
@@ -60,8 +62,7 @@ def pack(
     nothing was written.
     """
     clock = Clock(progress)
-    if data is None and (preprocess is not None or samples is not None):
-        raise UsageError("--preprocess and --samples have no effect without --data.")
+    comparison = _Comparison(data, preprocess, samples, seed, threads)
     asked = recipe(weights, bits, clusters, max_error, exclude)
     source = model if isinstance(model, Model) else load(model)
     target = _packed_path(source, out)
@@ -76,25 +77,10 @@ def pack(
         staged.write(target.name, writer.chunks())
         clock.start("check")
         packed = Packed(staged.path, max_size=writer.directory.size)
-        measured = _measured(packed, source, gate, data, preprocess, samples, seed, threads, clock)
+        measured = comparison.of(packed, source, gate, clock)
         clock.start("write")
-        size = packed.packed_bytes
         written = staged.commit()
-    return PackResult(
-        source.path.name if source.path else "model",
-        writer.directory.size,
-        writer.directory.original.hex(),
-        writer.directory.unpacked.hex(),
-        size,
-        writer.sizes(),
-        tuple(writer.tensors),
-        weights,
-        measured,
-        gate.summary() if gate else None,
-        written,
-        tuple(_notes(files)),
-        clock.finish(),
-    )
+    return _result(source, files, packed, writer, weights, measured, gate, written, clock)
 
 
 def unpack(
@@ -152,31 +138,64 @@ def _writer(files: Source, asked: Recipe, clock: Clock) -> Writer:
     return Writer(files, kinds_of(graph, matching(graph, asked.exclude, "--exclude")), asked, clock.steps())
 
 
-def _measured(
-    packed: Packed,
-    original: Model,
-    gate: Gate | None,
-    data: Any,
-    preprocess: str | None,
-    samples: int | None,
-    seed: int,
-    threads: int,
-    clock: Clock,
-) -> Fidelity | None:
-    """Decode everything; compare what comes out with the original, if there is something to compare by."""
-    if data is None and gate is None:
-        packed.check()
-        return None
-    from onnxprune.data import open_data
+@dataclass(frozen=True)
+class _Comparison:
+    """How what was packed is compared with the original."""
 
-    with _unpacked(packed) as candidate:
-        clock.start("measure")
-        if gate is not None:
-            _check(gate, candidate)
-        if data is None:
+    data: Any
+    preprocess: str | None
+    samples: int | None
+    seed: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        if self.data is None and (self.preprocess is not None or self.samples is not None):
+            raise UsageError("--preprocess and --samples have no effect without --data.")
+
+    def of(self, packed: Packed, original: Model, gate: Gate | None, clock: Clock) -> Fidelity | None:
+        """Decode everything; compare what comes out, if there is something to compare by."""
+        if self.data is None and gate is None:
+            packed.check()
             return None
-        found = open_data(data, original, preprocess=preprocess, samples=samples, seed=seed)
-        return fidelity(original, candidate, found.batches(BATCH), threads=threads, progress=clock.steps())
+        from onnxprune.data import open_data
+
+        with _unpacked(packed) as candidate:
+            clock.start("measure")
+            if gate is not None:
+                _check(gate, candidate)
+            if self.data is None:
+                return None
+            found = open_data(self.data, original, preprocess=self.preprocess, samples=self.samples, seed=self.seed)
+            batches = found.batches(BATCH)
+            return fidelity(original, candidate, batches, threads=self.threads, progress=clock.steps())
+
+
+def _result(
+    source: Model,
+    files: Source,
+    packed: Packed,
+    writer: Writer,
+    weights: str,
+    measured: Fidelity | None,
+    gate: Gate | None,
+    written: tuple[Path, ...],
+    clock: Clock,
+) -> PackResult:
+    return PackResult(
+        source.path.name if source.path else "model",
+        writer.directory.size,
+        writer.directory.original.hex(),
+        writer.directory.unpacked.hex(),
+        packed.packed_bytes,
+        writer.sizes(),
+        tuple(writer.tensors),
+        weights,
+        measured,
+        gate.summary() if gate else None,
+        written,
+        (REWRITTEN,) if files.rewritten else (),
+        clock.finish(),
+    )
 
 
 def _check(gate: Gate, candidate: Path) -> None:
@@ -214,8 +233,3 @@ def _data_names(packed: Packed, target: Path) -> list[str]:
             hint="Choose another name for the output.",
         )
     return names
-
-
-def _notes(files: Source) -> Iterator[str]:
-    if files.rewritten:
-        yield "stored as onnxprune writes it, in files of its own: same graph and tensors, but not the same bytes"
