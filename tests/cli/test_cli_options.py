@@ -60,6 +60,12 @@ ELSEWHERE = {
     "--schedule": "test_steps_end_where_they_should",
     "--steps": "test_steps_end_where_they_should",
     "--force": "test_shrink_again_needs_force",
+    "--sparsity": "test_shrink_then_zeros",
+    "--pattern": "test_shrink_then_zeros",
+    "--method": "test_options_of_zeros_need_sparsity",
+    "--emit": "test_shrink_then_zeros",
+    "--lock": "test_options_of_zeros_need_sparsity",
+    "--max-error": "test_options_of_zeros_need_sparsity",
     "--format": "test_markdown_has_tables",
 }
 

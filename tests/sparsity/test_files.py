@@ -1,0 +1,233 @@
+"""What sparsify writes: the zeros that were asked for, in files that run everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+import onnxprune
+from onnxprune import native
+from onnxprune.errors import ModelError, OutputError, UsageError, VerificationError
+from onnxprune.model.load import load
+from onnxprune.sparse.decode import dense_again
+from tests.builders import Net
+from tests.sparse.sessions import needs_library, session
+from tests.sparsity.conftest import MODELS, Made
+
+KINDS = ("operators", "zeros", "initializers", "both")
+
+
+def weights(made: Made) -> dict[str, NDArray[np.float32]]:
+    """The dense weights behind a file's layers, by the node they belong to."""
+    model = dense_again(load(made.path))
+    found = {}
+    for node in model.proto.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            array = model.tensors[node.input[1]].array()
+            found[node.name] = array.T if node.op_type == "MatMul" else array
+    return found
+
+
+def blocks(weight: NDArray[np.float32], rows: int) -> NDArray[np.bool_]:
+    """(row blocks, inputs) whether something is not zero."""
+    flat = weight.reshape(len(weight), -1)
+    flat = np.pad(flat, ((0, -len(flat) % rows), (0, 0)))
+    return np.asarray((flat.reshape(-1, rows, flat.shape[1]) != 0).any(axis=1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_form_runs_in_a_stock_runtime(kind: str, request: pytest.FixtureRequest) -> None:
+    made: Made = request.getfixturevalue(kind)
+    feed = {"image": np.load(MODELS / "digits_calib.npz")["image"][:8]}
+    stock = onnxruntime.InferenceSession(str(made.path)).run(None, feed)[0]
+    dense = onnxruntime.InferenceSession(dense_again(load(made.path)).complete_proto().SerializeToString())
+    np.testing.assert_allclose(stock, dense.run(None, feed)[0], rtol=1e-4, atol=1e-4)
+    onnx.checker.check_model(str(made.path))
+
+
+@needs_library
+def test_the_library_gives_the_same(operators: Made) -> None:
+    feed = {"image": np.load(MODELS / "digits_calib.npz")["image"][:8]}
+    proto = onnx.load(operators.path)
+    found = [session(proto, library=library).run(None, feed)[0] for library in (False, True)]
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-4)
+    assert operators.result.sparsity is not None
+    assert operators.result.sparsity.runs == ("without the library", f"with it ({native.instruction_set()})")
+
+
+def test_zeros_are_blocks_of_the_pattern(operators: Made) -> None:
+    found, sparsity = weights(operators), operators.result.sparsity
+    assert sparsity is not None and len(sparsity.sparse_layers) == 11
+    for layer in sparsity.sparse_layers:
+        weight = found[layer.node]
+        stays = blocks(weight, 4)
+        assert stays.mean() == pytest.approx(0.2, abs=0.02), layer.node
+        assert np.count_nonzero(weight) == layer.kept == stays.sum() * 4
+        assert layer.operator == "SparseConv" and layer.reason is None
+
+
+def test_two_of_four(initializers: Made) -> None:
+    found, sparsity = weights(initializers), initializers.result.sparsity
+    assert sparsity is not None and sparsity.reached == 0.5
+    for layer in sparsity.sparse_layers:
+        weight = found[layer.node]
+        by_input = np.moveaxis(weight, 1, -1).reshape(-1, weight.shape[1] // 4, 4)
+        assert ((by_input != 0).sum(axis=-1) <= 2).all(), layer.node
+
+
+@pytest.mark.parametrize("pattern", ["2x1", "8x1", "1x4"])
+def test_other_blocks(digits: Path, pattern: str) -> None:
+    """By the layers that a dry run tells of."""
+    rows, columns = map(int, pattern.split("x"))
+    result = onnxprune.sparsify(digits, sparsity=0.5, pattern=pattern, include=["stage*"], dry_run=True)
+    layers = result.sparsity.sparse_layers
+    assert {layer.pattern for layer in layers} == {pattern} and len(layers) == 5
+    assert all(layer.kept % (rows * columns) == 0 for layer in layers)
+    assert result.sparsity.reached == pytest.approx(0.5, abs=0.01)
+
+
+def test_layers_stay_dense_with_a_reason(operators: Made) -> None:
+    assert operators.result.sparsity is not None
+    reasons = {layer.node: layer.reason for layer in operators.result.sparsity.layers if not layer.sparse}
+    assert reasons == {"depthwise.conv": "it is depthwise", "classifier": "excluded"}
+    original = load(operators.original).tensors["classifier.weight"].array()
+    np.testing.assert_array_equal(weights(operators)["classifier"], original)
+
+
+def test_include_leaves_the_others_dense(digits: Path) -> None:
+    result = onnxprune.sparsify(digits, sparsity=0.5, include=["type:Gemm"], dry_run=True)
+    assert [layer.node for layer in result.sparsity.sparse_layers] == ["classifier"]
+    with pytest.raises(UsageError, match="matches no node"):
+        onnxprune.sparsify(digits, sparsity=0.5, include=["clasifier"], dry_run=True)
+
+
+def test_sizes_and_costs_are_those_of_what_is_stored(operators: Made, zeros: Made, initializers: Made) -> None:
+    before = operators.result.before
+    after = {made.path.stem: made.result.after for made in (operators, zeros, initializers)}
+    sparse, dense, stored = (after[name] for name in ("operators", "zeros", "initializers"))
+    assert sparse is not None and dense is not None and stored is not None
+    assert sparse.macs < 0.25 * before.macs and sparse.size_bytes < 0.3 * before.size_bytes
+    assert dense.macs == stored.macs == before.macs and dense.parameters == before.parameters
+    assert stored.parameters < 0.55 * before.parameters
+    assert onnxprune.inspect(operators.path).model.macs == sparse.macs
+
+
+def test_shrink_then_zeros(both: Made) -> None:
+    assert both.result.sparsity is not None and both.result.after is not None
+    assert both.result.plan.removed_count > 100 and len(both.result.sparsity.sparse_layers) == 12
+    assert both.result.after.macs < 0.3 * both.result.before.macs
+    assert both.result.sparsity.nonzero < 0.35 * both.result.sparsity.nonzero_before
+    assert both.result.sparsity.nonzero_before == 222976, "that of the original"
+
+
+def test_same_input_same_bytes(digits: Path, operators: Made, tmp_path: Path) -> None:
+    again = onnxprune.sparsify(digits, tmp_path / "again.onnx", sparsity=0.8, exclude=["classifier"])
+    assert Path(again.written[0]).read_bytes() == operators.path.read_bytes()
+
+
+def test_lock_keeps_zeros(zeros: Made, tmp_path: Path) -> None:
+    """Without it the choice is by blocks alone; with it, nothing that was zero comes back, and zeros count."""
+    path = tmp_path / "locked.onnx"
+    result = onnxprune.sparsify(zeros.path, path, sparsity=0.6, pattern="unstructured", lock=True)
+    before, after = weights(zeros), weights(Made(zeros.path, path, result))
+    assert all(np.array_equal(before[name] != 0, after[name] != 0) for name in before)
+    assert result.sparsity.nonzero == result.sparsity.nonzero_before
+    onnxprune.verify(zeros.path, path)
+
+
+def test_steps_end_at_the_same_share(digits: Path) -> None:
+    result = onnxprune.sparsify(digits, sparsity=0.7, schedule="cube", steps=2, dry_run=True)
+    assert result.sparsity.reached == pytest.approx(0.7, abs=0.01)
+    assert result.plan.options["schedule"] == "cube" and result.plan.options["steps"] == 2
+
+
+def test_global_takes_more_where_it_costs_less(digits: Path) -> None:
+    local, other = (
+        onnxprune.sparsify(digits, sparsity=0.7, scope=scope, dry_run=True).sparsity for scope in ("local", "global")
+    )
+    assert other.reached == pytest.approx(local.reached, abs=0.02)
+    shares = [layer.kept / layer.size for layer in other.sparse_layers]
+    assert max(shares) - min(shares) > 0.1
+
+
+def test_methods_with_samples(digits: Path, tmp_path: Path) -> None:
+    data = {"data": MODELS / "digits_calib.npz", "samples": 40, "sparsity": 0.8}
+    found = {
+        method: onnxprune.sparsify(digits, method=method, repair="none", dry_run=True, **data).sparsity
+        for method in ("magnitude", "wanda")
+    }
+    assert found["magnitude"].layers != found["wanda"].layers
+    result = onnxprune.sparsify(digits, tmp_path / "o.onnx", method="obs", repair="least-squares", **data)
+    errors = {layer.node: layer.error for layer in result.sparsity.sparse_layers}
+    naive = {layer.node: layer.error for layer in found["magnitude"].sparse_layers}
+    assert sum(map(float, errors.values())) < 0.5 * sum(map(float, naive.values()))
+    assert result.fidelity is not None and result.fidelity.agreement is not None
+    assert result.fidelity.agreement > 0.7
+    verified = onnxprune.verify(digits, tmp_path / "o.onnx")
+    assert "stage1.conv1.conv.weight" in verified.refitted
+
+
+def test_max_error_keeps_layers_dense(digits: Path) -> None:
+    data = {"data": MODELS / "digits_calib.npz", "samples": 40, "method": "magnitude", "repair": "none"}
+    free = onnxprune.sparsify(digits, sparsity=0.8, dry_run=True, **data).sparsity
+    limit = float(np.median([layer.error for layer in free.sparse_layers]))
+    kept = onnxprune.sparsify(digits, sparsity=0.8, max_error=limit, dry_run=True, **data).sparsity
+    assert 0 < len(kept.sparse_layers) < len(free.sparse_layers)
+    assert all(layer.error is not None and layer.error <= limit for layer in kept.sparse_layers)
+    assert any("--max-error" in (layer.reason or "") for layer in kept.layers)
+
+
+def test_nothing_is_written_in_vain(digits: Path, tmp_path: Path) -> None:
+    """A dry run; a run in which nothing can be sparse; an output that is there, or is the input."""
+    out = tmp_path / "out.onnx"
+    assert onnxprune.sparsify(digits, out, sparsity=0.5, dry_run=True).written == ()
+    nothing = onnxprune.sparsify(digits, out, sparsity=0.5, include=["depthwise.conv"])
+    assert nothing.written == () and nothing.after is None and not nothing.sparsity.sparse_layers
+    assert not out.exists()
+    out.write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        onnxprune.sparsify(digits, out, sparsity=0.5)
+    before = digits.read_bytes()
+    with pytest.raises(OutputError, match="input"):
+        onnxprune.sparsify(digits, digits, sparsity=0.5, force=True)
+    assert out.read_text() == "mine" and digits.read_bytes() == before
+
+
+def test_a_failed_proof_leaves_nothing(tmp_path: Path) -> None:
+    """A function of others with the name of ours: the file would compute with it."""
+    net = Net()
+    net.output(net.gemm(net.input(8), 16))
+    proto = net.model()
+    body = [onnx.helper.make_node("Identity", ["x"], ["y"])]
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    foreign = onnx.helper.make_function(
+        "onnxprune", "SparseMatMul", ["x", "values", "gaps", "bias"], ["y"], body, opsets
+    )
+    proto.functions.append(foreign)
+    proto.opset_import.append(onnx.helper.make_opsetid("onnxprune", 1))
+    onnx.save(proto, tmp_path / "foreign.onnx")
+    with pytest.raises(VerificationError, match="functions of the domain"):
+        onnxprune.sparsify(tmp_path / "foreign.onnx", tmp_path / "out.onnx", sparsity=0.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign.onnx"]
+
+
+def test_a_sparse_file_is_pinned_with_a_reason(operators: Made) -> None:
+    found = onnxprune.inspect(operators.path)
+    assert any("stored sparse" in note for note in found.notes)
+    assert onnxprune.shrink(operators.path, ratio=0.5, dry_run=True).plan.removed_count == 0
+    assert not onnxprune.diff(operators.original, operators.path).same
+
+
+def test_models_that_operators_do_not_have(tmp_path: Path) -> None:
+    net = Net(opset=8, ir=3)
+    net.output(net.gemm(net.input(8), 16))
+    onnx.save(net.model(), tmp_path / "old.onnx")
+    with pytest.raises(ModelError, match="opset"):
+        onnxprune.sparsify(tmp_path / "old.onnx", sparsity=0.5)
+    done = onnxprune.sparsify(tmp_path / "old.onnx", sparsity=0.5, emit="dense-zeros")
+    assert done.written == (tmp_path / "old.sparse.onnx",)
