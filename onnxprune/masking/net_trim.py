@@ -37,28 +37,34 @@ TURNS, ITERATIONS = 4, 12
 @mask_method("net-trim", source="Aghasi et al., Net-Trim, NIPS 2017", needs_rows=True)
 def net_trim(problem: Problem, share: float) -> Choice:
     """The least sum of absolute weights that gives the same behind the activation (convex, by ADMM)."""
-    evidence = problem.evidence
-    assert evidence is not None
-    plain = quadratic = Quadratic.of(problem, RIDGE)
-    size, k = len(quadratic.hessian), quadratic.k
-    rho = RHO * float(np.trace(quadratic.hessian[:k, :k])) / k
-    left = quadratic.hessian.copy()
-    left[np.arange(k), np.arange(k)] += rho
-    factor = cho_factor(left, lower=True)
-    sparse, dual = problem.weight[:, :size].copy(), np.zeros((len(problem.weight), size))
-    keep = problem.allowed
-    for turn in range(TURNS):
-        if turn:
-            quadratic = aimed(plain, evidence, sparse)
-        for _ in range(ITERATIONS):
-            pull = np.pad(rho * (sparse - dual)[:, :k], ((0, 0), (0, size - k)))
-            weight = cho_solve(factor, (quadratic.right + pull).T).T
-            keep, sparse = shrunk(problem.layout, weight + dual, share, problem.allowed)
-            dual[:, :k] += (weight - sparse)[:, :k]
+    keep, _, quadratic = relaxed(problem, share)
     try:
         return Choice(keep, quadratic.fitted(keep))
     except LinAlgError:
         return Choice(keep)
+
+
+def relaxed(
+    problem: Problem, share: float, turns: int = TURNS, iterations: int = ITERATIONS
+) -> tuple[Bools, FloatArray, Quadratic]:
+    """What stays, (n, d) the solution with |W|_1 in it, and the quadratic of the targets that it ended with."""
+    assert problem.evidence is not None
+    plain = quadratic = Quadratic.of(problem, RIDGE)
+    size, k = len(plain.hessian), plain.k
+    rho = RHO * float(np.trace(plain.hessian[:k, :k])) / k
+    left = plain.hessian.copy()
+    left[np.arange(k), np.arange(k)] += rho
+    factor = cho_factor(left, lower=True)
+    keep, sparse = problem.allowed, problem.weight[:, :size].copy()
+    dual = np.zeros(sparse.shape)
+    for turn in range(turns):
+        quadratic = aimed(plain, problem.evidence, sparse) if turn else plain
+        for _ in range(iterations):
+            pull = np.pad(rho * (sparse - dual)[:, :k], ((0, 0), (0, size - k)))
+            weight = cho_solve(factor, (quadratic.right + pull).T).T
+            keep, sparse = shrunk(problem.layout, weight + dual, share, problem.allowed)
+            dual[:, :k] += (weight - sparse)[:, :k]
+    return keep, sparse, quadratic
 
 
 def shrunk(layout: Layout, values: FloatArray, share: float, allowed: Bools) -> tuple[Bools, FloatArray]:

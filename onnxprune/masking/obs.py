@@ -80,7 +80,7 @@ def _of_blocks(layout: Layout, inner: NDArray[np.int64], inverse: FloatArray, we
     """(rows, len(inner)) the same for outputs that keep `inner`; in weight and inverse the bias may be the last."""
     size = len(inner)
     single = weight[:, :size] ** 2 / np.diagonal(inverse)[:size]
-    if layout.pattern.columns == 1:
+    if layout.pattern.columns == 1 or not size:
         return np.asarray(single, np.float64)
     owner = np.searchsorted(layout.column_starts, inner, side="right")
     starts = np.flatnonzero(np.diff(owner, prepend=-1))

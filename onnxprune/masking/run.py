@@ -18,7 +18,7 @@ from onnxprune.masking.errors import output_errors
 from onnxprune.masking.layers import Candidate, candidates
 from onnxprune.masking.registry import Method
 from onnxprune.masking.request import checked, fitting
-from onnxprune.masking.shares import by_magnitude
+from onnxprune.masking.shares import by_error, by_magnitude, losses
 from onnxprune.masking.types import Masked, MaskedLayer, MaskRequest
 from onnxprune.masking.view import View
 from onnxprune.masking.walk import Found, Task, Teacher, in_order, without_data
@@ -86,8 +86,10 @@ class _Run:
         free = [task for task in tasks if task.view.layout.pattern.share is None]
         each = dict.fromkeys((task.layer.weight for task in free), share)
         if self.request.scope == "global" and free:
-            problems = {task.layer.weight: task.view.problems(model.tensors, task.allowed) for task in free}
-            each = by_magnitude(problems, share)
+            if self.method.needs_data and self.samples is not None:
+                each = by_error(losses(self.teacher, self.trace, model, free, self.samples, self.threads), share)
+            else:
+                each = by_magnitude({t.layer.weight: t.view.problems(model.tensors, t.allowed) for t in free}, share)
         return [
             replace(task, share=each.get(task.layer.weight, done * (task.view.layout.pattern.share or 0.0)))
             for task in tasks

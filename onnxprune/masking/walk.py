@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from onnxprune.capture.batches import affordable
 from onnxprune.capture.features import linear_layer, residual_partner
 from onnxprune.capture.layers import matched, write
-from onnxprune.capture.moments import Split
 from onnxprune.capture.walker import Walker
 from onnxprune.masking.layers import Candidate
-from onnxprune.masking.problem import Choice, Problem
+from onnxprune.masking.problem import Problem
 from onnxprune.masking.refit import error, refitted, zeroed
 from onnxprune.masking.registry import Method
 from onnxprune.masking.view import View
@@ -71,27 +70,35 @@ def without_data(model: Model, tasks: Sequence[Task], method: Method) -> tuple[M
     return model.replace(proto, tensors), found
 
 
-def in_order(
+@dataclass(frozen=True)
+class Visit:
+    """A layer reached in a walk: the walk, the layer in it, its problems, and the power of what it should give."""
+
+    task: Task
+    view: View
+    current: Walker
+    problems: list[Problem]
+    power: float
+
+
+def visits(
     teacher: Teacher,
     trace: Trace,
     model: Model,
     tasks: Sequence[Task],
-    method: Method,
     samples: Samples,
     *,
-    refit: bool,
+    rows: bool = False,
     threads: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[Model, list[Found]]:
-    """The same by the samples, what stays being refitted if asked for. `trace`: of the model that is masked."""
+) -> Iterator[Visit]:
+    """The layers in order; what is written into `current` between two visits counts for those that follow.
+
+    `rows`: keep the rows where an activation follows that clips."""
     graph = teacher.trace.graph
-    if refit:
-        model = with_biases(model, {task.view.linear.y for task in tasks})
     batches = affordable(model, total(graph, teacher.trace.facts)[0], samples.batches, samples.held_out)
     original = Walker(graph.model, batches, teacher.trace.facts.dtypes, threads)
     current = Walker(model, batches, trace.facts.dtypes, threads)
-    found = []
-    for number, task in enumerate(tasks):
+    for task in tasks:
         linear = linear_layer(current.graph, current.graph.nodes[current.graph.producer[task.view.linear.y]])
         assert linear is not None  # as it was, or with a bias
         view = View(linear, task.view.shape, task.view.layout)
@@ -105,23 +112,39 @@ def in_order(
             samples.held_out,
             linear.node,
             lambda key, value: teacher.trace.kept_part(key, teacher.keep, value),
-            keep_rows=clipping is not None and method.needs_rows,
+            keep_rows=rows and clipping is not None,
         )
-        problems = view.problems(current.tensors, task.allowed, split, clipping)
-        choices = [method(problem, task.share) for problem in problems]
-        keep = view.to_file([choice.keep for choice in choices])
-        found.append(Found(keep, _error(problems, choices, split)))
-        weights = [
-            refitted(problem, choice) if refit else zeroed(problem, choice)
-            for problem, choice in zip(problems, choices, strict=True)
-        ]
-        write(linear, view.solution(weights), current, bias=refit)
+        power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)
+        yield Visit(task, view, current, view.problems(current.tensors, task.allowed, split, clipping), power)
+
+
+def in_order(
+    teacher: Teacher,
+    trace: Trace,
+    model: Model,
+    tasks: Sequence[Task],
+    method: Method,
+    samples: Samples,
+    *,
+    refit: bool,
+    threads: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Model, list[Found]]:
+    """The same by the samples, what stays being refitted if asked for. `trace`: of the model that is masked."""
+    if refit:
+        model = with_biases(model, {task.view.linear.y for task in tasks})
+    found = []
+    tensors = dict(model.tensors)
+    for visit in visits(teacher, trace, model, tasks, samples, rows=method.needs_rows, threads=threads):
+        problems, view = visit.problems, visit.view
+        choices = [method(problem, visit.task.share) for problem in problems]
+        bare = [zeroed(problem, choice) for problem, choice in zip(problems, choices, strict=True)]
+        lost = sum(error(problem, weight) for problem, weight in zip(problems, bare, strict=True))
+        found.append(Found(view.to_file([choice.keep for choice in choices]), float(lost) / visit.power))
+        if refit:
+            bare = [refitted(problem, choice) for problem, choice in zip(problems, choices, strict=True)]
+        write(view.linear, view.solution(bare), visit.current, bias=refit)
+        tensors = {name: visit.current.tensors[name] for name in model.tensors}
         if progress is not None:
-            progress(number + 1)
-    tensors = {name: current.tensors[name] for name in model.tensors}
+            progress(len(found))
     return model.replace(model.proto, tensors), found
-
-
-def _error(problems: Sequence[Problem], choices: Sequence[Choice], split: Split) -> float:
-    power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)
-    return float(sum(error(p, zeroed(p, c)) for p, c in zip(problems, choices, strict=True))) / power
