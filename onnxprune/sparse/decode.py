@@ -20,6 +20,7 @@ from onnxprune.sparse.storage import Stored, StoredIntegers, decode, decode_inte
 Array = NDArray[Any]
 _OPERATOR = re.compile("(SparseConv|SparseMatMul|DepthwiseConv|SparseQConv|SparseQMatMul)(Add)?(Relu|Clip)?")
 _CONVOLUTION = ("strides", "pads", "dilations", "group")
+BOUNDS_ARE_INPUTS = 11  # opset of Clip
 VALUES = {"SparseConv": 1, "SparseMatMul": 1, "SparseQConv": 3, "SparseQMatMul": 3}
 """The input with the stored values, by family; their gaps are the next one."""
 
@@ -114,8 +115,7 @@ class _Decoding:
         if node.op_type.endswith("Relu"):
             steps.append(helper.make_node("Relu", [""], [""]))
         elif node.op_type.endswith("Clip"):
-            bounds = [self.add(np.array(node.attribute(name), np.float32)) for name in ("low", "high")]
-            steps.append(helper.make_node("Clip", ["", *bounds], [""]))
+            steps.append(self.clip(float(node.attribute("low")), float(node.attribute("high"))))
         previous = ""
         for number, step in enumerate(steps):
             for slot, name in enumerate(step.input):
@@ -124,6 +124,11 @@ class _Decoding:
                 previous = step.output[0] = last if number + 1 == len(steps) else self.fresh()
             step.name = node.proto.name if number == 0 else ""
             yield step
+
+    def clip(self, low: float, high: float) -> NodeProto:
+        if self.graph.model.opset() < BOUNDS_ARE_INPUTS:
+            return helper.make_node("Clip", [""], [""], min=low, max=high)
+        return helper.make_node("Clip", ["", *(self.add(np.array(b, np.float32)) for b in (low, high))], [""])
 
     def conv(self, node: Node) -> Iterator[NodeProto]:
         x, _, _, bias = node.proto.input[:4]

@@ -223,6 +223,20 @@ def test_a_sparse_file_is_pinned_with_a_reason(operators: Made) -> None:
     assert not onnxprune.diff(operators.original, operators.path).same
 
 
+@pytest.mark.parametrize("opset", [9, 10, 11, 12, 22])
+def test_other_opsets(tmp_path: Path, opset: int) -> None:
+    """A Conv with Clip, a MatMul with a bias, in the words of each opset."""
+    net = Net(opset)
+    x = net.conv(net.input(3, 6, 6), 8, 3, name="conv")
+    bounds = {"min": 0.0, "max": 6.0} if opset < 11 else {}
+    x = net.op("Clip", x, *([] if bounds else [np.float32(0), np.float32(6)]), **bounds)
+    net.output(net.dense(net.op("Flatten", net.conv(x, 8)), 12, name="dense"))
+    onnx.save(net.model(), tmp_path / "m.onnx")
+    result = onnxprune.sparsify(tmp_path / "m.onnx", sparsity=0.5, pattern="2x1")
+    assert {layer.operator for layer in result.sparsity.layers} == {"SparseConvClip", "SparseConv", "SparseMatMul"}
+    assert onnxprune.verify(tmp_path / "m.onnx", result.written[0]).refitted == ()
+
+
 def test_models_that_operators_do_not_have(tmp_path: Path) -> None:
     net = Net(opset=8, ir=3)
     net.output(net.gemm(net.input(8), 16))
