@@ -1,8 +1,9 @@
 """Interleaved timing: every round runs each subject once, in random order, so that what disturbs the machine hits all.
 
 A run is a few *samples* in a row, each timed by itself; a sample is one inference, or several of a very fast model.
-The time of a run, for comparisons, is its fastest sample: if the system takes the core away for some milliseconds, one
-sample is lost, not the run. Runs in the worker; knows nothing of models: a *subject* is a function of a feed's number.
+With every sample goes what its threads waited for a core, and what they ran: what of it counts, preemption.py says. If
+the system takes the core away for some milliseconds, one sample is lost, not the run. Runs in the worker; knows nothing
+of models: a *subject* is a function of a feed's number.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.benching.waiting import Waiting
 from onnxprune.measure.timing import Settled, settle, timed
 
 Subject = Callable[[int], object]
@@ -34,7 +36,8 @@ WARMUP_SHARE = 0.25  # of the time, at most, goes into warming up
 
 @dataclass
 class Timing:
-    """`times` (rounds, subjects, samples): seconds per inference. `blocks` (rounds,) numbers the stretches.
+    """`times`, `waited`, `cpu` (rounds, subjects, samples): seconds per inference, on the clock, and of all threads
+    together waiting for a core and running. `blocks` (rounds,) numbers the stretches.
 
     `inferences` of a sample, `warmup`, `stable`: one per subject. `sessions`: how often the subjects were made.
     """
@@ -44,12 +47,24 @@ class Timing:
     warmup: list[int]
     stable: list[bool]
     sessions: int = 1
-    rows: list[list[list[float]]] = field(default_factory=list)
+    rows: list[list[list[tuple[float, float, float]]]] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
 
     @property
     def times(self) -> NDArray[np.float64]:
-        return np.array(self.rows, np.float64)
+        return self._column(0)
+
+    @property
+    def waited(self) -> NDArray[np.float64]:
+        return self._column(1)
+
+    @property
+    def cpu(self) -> NDArray[np.float64]:
+        return self._column(2)
+
+    def _column(self, which: int) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.array(self.rows, np.float64)[..., which]
+        return found
 
     @property
     def blocks(self) -> NDArray[np.intp]:
@@ -108,16 +123,27 @@ def _stretch(
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()
+    waiting = Waiting()  # of the threads of these sessions
     try:
         done = 0
         while more(done):
             feed = len(timing.rows) % feeds  # the same for all: values may matter
-            row: list[list[float]] = [[]] * len(subjects)
+            row: list[list[tuple[float, float, float]]] = [[]] * len(subjects)
             for k in rng.permutation(len(subjects)):
-                row[k] = [timed(partial(subjects[k], feed), timing.inferences[k]) for _ in range(timing.samples)]
+                run = partial(subjects[k], feed)
+                row[k] = [_sample(run, timing.inferences[k], waiting) for _ in range(timing.samples)]
             timing.rows.append(row)
             timing.owners.append(block)
             done += 1
     finally:
+        waiting.close()
         if was_on:
             gc.enable()
+
+
+def _sample(run: Callable[[], object], count: int, waiting: Waiting) -> tuple[float, float, float]:
+    """Seconds per inference: on the clock, waited, run."""
+    waited, cpu = waiting.seconds(), time.process_time()
+    taken = timed(run, count)
+    cpu = time.process_time() - cpu
+    return taken, (waiting.seconds() - waited) / count, cpu / count

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxprune.benching.candidates import Candidate, Session
 from onnxprune.benching.kernels import layer_names, read_kernels
+from onnxprune.benching.preemption import Paired, Samples, paired
 from onnxprune.benching.profile import compare, layers_of, profile
 from onnxprune.benching.results import (
     Comparison,
@@ -25,7 +26,6 @@ from onnxprune.benching.statistics import (
     Floats,
     Ints,
     outliers,
-    paired_ratio,
     resolution,
     spread,
     time_quantile,
@@ -39,6 +39,7 @@ PROFILE_SKIP = 3
 PROFILE_RUNS = 50
 PROFILE_SECONDS = 3.0
 TAIL = 59  # of fewer times, all are below the 95th percentile with a probability of more than 5 %: 0.95 ** 59 = 0.049
+DISTURBED = 0.2  # of the runs; more is said
 _PER_MODEL = ("inferences", "warmup", "stable")
 
 
@@ -57,14 +58,14 @@ def timed(session: Session, candidates: Sequence[Candidate], setting: Setting) -
     if "error" in result:
         raise ModelError(f"ONNX Runtime failed while all models were timed: {result['error']}")
     with np.load(session.folder / "time.npz", allow_pickle=False) as arrays:
-        times, blocks = arrays["times"], arrays["blocks"]
-    runs = times.min(axis=2)  # see rounds.py
+        samples = Samples(**{key: arrays[key] for key in ("times", "waited", "cpu", "blocks")}, threads=setting.threads)
+    times, blocks = samples.times, samples.blocks
     measured = [
         _measurement(candidate, setting, times[:, k], blocks, {key: result[key][k] for key in _PER_MODEL}, session.seed)
         for k, candidate in enumerate(candidates)
     ]
     comparisons = tuple(
-        _comparison(candidates[k].name, candidates[0].name, runs[:, k], runs[:, 0], blocks, session.seed)
+        _comparison(candidates[k].name, candidates[0].name, paired(samples, k, 0, session.seed))
         for k in range(1, len(candidates))
     )
     return SettingResult(setting, len(times), len(np.unique(blocks)), result["sessions"], tuple(measured), comparisons)
@@ -101,9 +102,12 @@ def _memory(probes: Sequence[Mapping[str, Any]], key: str) -> Spread | None:
     return spread(found) if found else None
 
 
-def _comparison(name: str, reference: str, times: Floats, base: Floats, blocks: Ints, seed: int) -> Comparison:
-    ratio = paired_ratio(times, base, blocks, seed)
-    return Comparison(name, reference, ratio, verdict(ratio), True, len(times), resolution(ratio))
+def _comparison(name: str, reference: str, found: Paired) -> Comparison:
+    ratio = found.ratio
+    said = None
+    if found.disturbed > DISTURBED:
+        said = f"other programs interrupted {found.disturbed * 100:.0f} % of the runs: their waiting is taken out"
+    return Comparison(name, reference, ratio, verdict(ratio), True, found.rounds, resolution(ratio), said)
 
 
 def profiled(

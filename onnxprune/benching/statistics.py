@@ -76,9 +76,9 @@ def widening(blocks: int) -> float:
     """How much wider the interval of few blocks has to be. Infinite for one."""
     if blocks < 2:
         return math.inf
-    from scipy.stats import t  # here, because importing it takes long
+    from scipy.special import stdtrit  # not scipy.stats, whose import takes a second
 
-    return float(t.ppf(0.975, blocks - 1)) / _Z * math.sqrt(blocks / (blocks - 1))
+    return float(stdtrit(blocks - 1, 0.975)) / _Z * math.sqrt(blocks / (blocks - 1))
 
 
 def paired_ratio(times: Floats, reference: Floats, blocks: Ints, seed: int = 0) -> Estimate:
@@ -135,10 +135,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 def ordered_interval(values: Floats) -> Estimate:
     """Median and 95 % interval by order statistics: for few, independent values. The whole range below six."""
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     ordered = np.sort(np.asarray(values, np.float64))
     count = len(ordered)
-    cut = int(binom.ppf(0.025, count, 0.5))
+    cut = int(np.argmax(bdtr(np.arange(count + 1.0), count, 0.5) >= 0.025))  # the quantile of the binomial distribution
     low = max(cut - 1, 0) if count >= 6 else 0
     return Estimate(float(np.median(ordered)), float(ordered[low]), float(ordered[count - 1 - low]))

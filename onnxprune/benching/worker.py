@@ -95,7 +95,7 @@ def timing(job: dict[str, Any], arrays: Path) -> dict[str, Any]:
 
     count = max(len(feeds) for feeds in kept.values())
     found = measure(renew, count, seconds=job["seconds"], rounds=job["runs"], seed=job["seed"])
-    np.savez(arrays, times=found.times, blocks=found.blocks)
+    np.savez(arrays, times=found.times, waited=found.waited, cpu=found.cpu, blocks=found.blocks)
     return {
         "samples": found.samples,
         "inferences": found.inferences,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +43,8 @@ class Run:
         elif self.format == "markdown":
             text = render.markdown(report())
         elif fancy(sys.stdout):
+            import shutil  # here: it brings lzma along, and --help needs neither
+
             text = render.terminal(report(), shutil.get_terminal_size().columns)
         else:
             text = render.plain(report())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_log", "instruction_set", "library_path", "problem", "register"]
 
-_AGAIN = "Then build them: python -m onnxprune.native.build"
+_AGAIN = "Then build them: python -m onnxprune.native"
 _LIBRARY = Path(__file__).resolve().parent / library_name()
 
 

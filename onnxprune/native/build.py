@@ -122,7 +122,7 @@ def _run(command: list[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """python -m onnxprune.native.build [--sanitize] [TARGET]: build in place, or to TARGET."""
+    """python -m onnxprune.native [--sanitize] [TARGET]: build in place, or to TARGET."""
     paths = [Path(word) for word in arguments if not word.startswith("-")]
     target = paths[0] if paths else Path(__file__).resolve().parent / library_name()
     try:

@@ -77,7 +77,7 @@ def test_without_a_compiler_the_package_installs_and_says_what_is_missing(tmp_pa
     assert f"onnxprune/native/{build.LOG}" in names and "onnxprune/native/src/abi.h" in names
     assert not [name for name in names if name.endswith((".so", ".dylib", ".dll"))]
     assert problem.startswith("not built: no C++ compiler: c++, g++, clang++ not found")
-    assert "python -m onnxprune.native.build" in problem
+    assert "python -m onnxprune.native" in problem
 
 
 @needs_setuptools
@@ -105,12 +105,22 @@ def test_a_build_that_fails_leaves_its_log_and_one_that_does_not_takes_it_away(
     assert target.exists() and not (tmp_path / build.LOG).exists()
 
 
+def test_it_can_be_built_later(tmp_path: Path) -> None:
+    """With a compiler that fails: building takes too long for a test."""
+    compiler = program(tmp_path / "broken", "echo 'sorry, unimplemented' >&2; exit 1")
+    command = [sys.executable, "-W", "error", "-m", "onnxprune.native", str(tmp_path / "library.so")]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "CXX": str(compiler)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "sorry, unimplemented" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_library_that_does_not_load_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"\x7fELF and nothing else")
     monkeypatch.setattr(native, "_LIBRARY", broken)
     problem = native.problem()
-    assert problem is not None and "does not load" in problem and "onnxprune.native.build" in problem
+    assert problem is not None and "does not load" in problem and "python -m onnxprune.native" in problem
     assert native.instruction_set() is None
     import onnxruntime
 
