@@ -128,6 +128,7 @@ class Network:
     def __init__(self, trace: Trace, facts: Facts, table: Table, profile: Profile) -> None:
         self._trace, self._sizes = trace, Sizes(trace, facts)
         found = [(node, self._timed(node, facts)) for node in trace.graph.nodes]
+        users = self._users()
         everything = np.ones(trace.unit_count, bool)
         nothing = everything.copy()
         nothing[1:] = False
@@ -148,7 +149,7 @@ class Network:
         in_kernels = max(sum(profile.kernels.values()), 1e-12)
         besides = min(max(profile.whole - in_kernels, 0.0), CALL + profile.count * LAUNCH)
         scale = (profile.whole - besides) / in_kernels
-        self._rest = [_Shared(scale * t, nodes, full) for t, nodes in self._others(profile.kernels, full)]
+        self._rest = [_Shared(scale * t, nodes, full) for t, nodes in self._others(profile.kernels, users, full)]
         alone = sum(layer.time(timed.widths(full)) for timed, layer in self._layers)
         in_layers = sum(seconds for kind, seconds in profile.kernels.items() if kind in LAYERS)
         self._scale = scale * in_layers / alone if alone else 0.0
@@ -168,16 +169,22 @@ class Network:
             return None
         return _Timed(node, x, w, y, node.inputs[1] in self._trace.graph.constants)
 
-    def _others(self, kernels: Mapping[str, float], full: Sequence[int]) -> list[tuple[float, _Users]]:
-        """Seconds of the other kernels, by operator, each with the values that its nodes read and write.
-
-        What the graph does not have (the runtime made it: conversions, fused nodes) goes with the layers.
-        """
+    def _users(self) -> dict[str, _Users]:
+        """By operator its nodes, with the values that they read and write."""
         nodes: dict[str, _Users] = {}
         for node in self._trace.graph.nodes:
             axes = [self._sizes.value(key) for key in node.outputs if key]
             axes += [self._sizes.weight(node, slot) for slot, key in enumerate(node.inputs) if key]
             nodes.setdefault(node.op_type, []).append((node.index, [tuple(a) for a in axes if a is not None]))
+        return nodes
+
+    def _others(
+        self, kernels: Mapping[str, float], nodes: Mapping[str, _Users], full: Sequence[int]
+    ) -> list[tuple[float, _Users]]:
+        """Seconds of the other kernels, by operator, each with its nodes.
+
+        What the graph does not have (the runtime made it: conversions, fused nodes) goes with the layers.
+        """
         layers = [(t.node.index, [tuple(t.x), tuple(t.y)]) for t, _ in self._layers]
         found = [(seconds, nodes.get(kind) or layers) for kind, seconds in kernels.items() if kind not in LAYERS]
         return [(seconds, users) for seconds, users in found if _work(users, full, frozenset())]

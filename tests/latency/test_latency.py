@@ -231,3 +231,19 @@ def test_with_data_what_is_cut_is_what_was_measured(tmp_path: Path) -> None:
     result = onnxprune.shrink(load(net.model()), tmp_path / "out.onnx", data={"x": samples}, **options)  # type: ignore[arg-type]
     assert result.plan.options["scope"] == "global" and result.plan.removed_count > 0
     assert result.target is not None and result.target.measured is not None
+
+
+def test_values_between_layers_have_axes_of_their_own() -> None:
+    """Channels that are shuffled are two axes meanwhile, which no layer sees."""
+    net = Net(batch=1)
+    apart = net.reshape(net.conv(net.input(3, 8, 8), 16, kernel=3, pads=[1] * 4), 1, 2, 8, 8, 8)
+    turned = net.relu(net.transpose(apart, 0, 2, 1, 3, 4))
+    net.output(net.relu(net.conv(net.reshape(turned, 1, 16, 8, 8), 8)))
+    trace = trace_model(load(net.model()))
+    kernels = {"Conv": 0.005, "Relu": 0.001, "Transpose": 0.003, "Reshape": 0.001}
+    found = Network(trace, trace.facts, Table(steps), Profile(0.01, kernels, 6))
+    keep = np.ones(trace.unit_count, bool)
+    assert found.cost(keep) == pytest.approx(0.01)
+    for group in trace.prunable:
+        keep[group.units[: group.size // 2]] = False
+    assert found.cost(keep) < 0.0075
