@@ -99,7 +99,8 @@ def opened(
         except UsageError:
             raise
         except OnnxPruneError as error:
-            rejected.append(Rejected(name, error.message))
+            hint = f" ({error.hint.rstrip('.')})" if error.hint else ""
+            rejected.append(Rejected(name, error.message + hint))
             continue
         found.append(Candidate(name, read, stack.enter_context(as_file(read)).absolute()))
     return found, rejected, names[0]

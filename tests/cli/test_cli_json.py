@@ -34,6 +34,9 @@ CALLS = {
     "inspect --units blocks": ("inspect", "digits.onnx", "--units", "blocks"),
     "shrink --units blocks": ("shrink", "digits.onnx", "--units", "blocks", "--target", "macs=60%"),
     "inspect --why": ("inspect", "digits.onnx", "--why", "classifier"),
+    "pack": ("pack", "digits.onnx", "--bits", "4"),
+    "pack --data": ("pack", "digits.onnx", "--weights", "int8", "--data", "random", "--samples", "20"),
+    "unpack": ("unpack", "digits.onnxpack"),
     "verify": ("verify", "digits.onnx", "small.onnx"),
     "diff": ("diff", "digits.onnx", "small.onnx"),
     "bench": ("bench", "digits.onnx", "--runs", "6"),
@@ -52,6 +55,7 @@ FAILURES = {
     "cannot be timed": (("bench", "digits.onnx", "text.onnx"), 3, "ModelError"),
     "nothing to compare": (("bench", "digits.onnx", "--fail-above", "5%"), 2, "UsageError"),
     "output exists": (("shrink", "digits.onnx", "-o", "text.onnx"), 2, "OutputError"),
+    "not a packed model": (("unpack", "digits.onnx"), 3, "ModelError"),
     "never pruned": (("verify", "digits.onnx", "digits.onnx"), 3, None),
 }
 
@@ -74,6 +78,8 @@ def test_documents(call: Call, document: Document, name: str) -> None:
         call("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")
     if "sparse.onnx" in CALLS[name]:
         call("sparsify", "digits.onnx", "--sparsity", "0.5", "-o", "sparse.onnx")
+    if "digits.onnxpack" in CALLS[name]:
+        call("pack", "digits.onnx", "--weights", "exact")
     if "small.onnx" in CALLS[name]:
         call("shrink", "digits.onnx", "-o", "small.onnx")
     found = document(*CALLS[name])
