@@ -17,7 +17,8 @@ _FACTS = (Column("what"), Column("found"))
 
 def verify_report(result: VerifyResult) -> Report:
     """What the proof showed."""
-    refitted = f" differ from the bare network: {names(result.refitted)}" if result.refitted else ""
+    bare = "cut" if result.sparse is None else "network"
+    refitted = f" differ from the bare {bare}: {names(result.refitted)}" if result.refitted else ""
     blocks: list[Block] = [
         Heading(f"{result.pruned.name} is {result.original.name} {_what(result)} of plan {result.plan_digest}")
     ]

@@ -39,7 +39,8 @@ def sparse_rows(found: SparsitySummary, seconds: dict[str, float]) -> tuple[tupl
     if found.reconstruction is not None:
         rows.append(rebuilt_row(found.reconstruction, _time(seconds, "rebuild")))
     if found.proof is not None:
-        rows.append(("verified", proof_of_zeros(found.proof, found.runs), _time(seconds, "verify")))
+        rows.append(("verified", _how_it_runs(found.proof, found.runs), _time(seconds, "verify")))
+        rows.append(("", _equality(found.proof), ""))
         rows.append(("", tolerance_text(found.proof), ""))
     return tuple(rows)
 
@@ -57,16 +58,21 @@ def rebuilt_row(found: ReconstructionSummary, time: str) -> tuple[str, str, str]
 
 def proof_of_zeros(proof: ProofSummary, runs: tuple[str, ...]) -> str:
     """What was shown of the file, which ran as `runs` say, in one line."""
+    return ", ".join((_how_it_runs(proof, runs), _equality(proof)))
+
+
+def _how_it_runs(proof: ProofSummary, runs: tuple[str, ...]) -> str:
+    checked = "checker ok" if proof.checker_ok else "checker refuses the original too"
+    return f"signature same, {checked}, runs {' and '.join(runs)}"
+
+
+def _equality(proof: ProofSummary) -> str:
     total = len(proof.cases) + len(proof.skipped_cases)
-    parts = [
-        f"signature same, {'checker ok' if proof.checker_ok else 'checker refuses the original too'}, "
-        f"runs {' and '.join(runs)}",
-        f"equal to the dense model with these zeros {len(proof.cases)}/{plural(total, 'input')}",
-        f"max |d| {format_difference(proof.worst_absolute)}",
-    ]
+    text = f"equal to the dense model with these zeros on {len(proof.cases)}/{plural(total, 'input')}"
+    text += f", max |d| {format_difference(proof.worst_absolute)}"
     if not proof.sensitive:
-        parts.append("but misplaced weights gave the same outputs: they do not depend on what became sparse")
-    return ", ".join(parts)
+        text += ", but misplaced weights gave the same outputs: they do not depend on what became sparse"
+    return text
 
 
 def layers_table(found: SparsitySummary) -> Table:
