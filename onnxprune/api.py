@@ -118,7 +118,7 @@ def shrink(
 
     `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
     nothing was written. `report` is an HTML file to write; with `bench`, the result is timed for it in turn with the
-    original (5 s, and a profile).
+    original (5 s, and a profile); if that or the report fails, the model stays, and `problem` says what it was.
     """
     given = dict(locals())
     clock = Clock(progress)
@@ -267,16 +267,27 @@ def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
 
 # ---- inner -----------------------------------------------------------------------------------------------------
 def _reported(page: ReportFile | None, result: ShrinkResult, given: Mapping[str, Any]) -> ShrinkResult:
-    """The result, after its report was written."""
-    if page is not None:
-        timed = None
-        if given["bench"] and result.written:
-            how = {key: given[key] for key in ("data", "preprocess", "seed", "progress")}
+    """The result, after its report was written. What fails once the model is there does not take it back."""
+    if page is None:
+        return result
+    timed, problem = None, None
+    if given["bench"] and result.written:
+        how = {key: given[key] for key in ("data", "preprocess", "seed", "progress")}
+        try:
             timed = bench(given["model"], result.written[0], threads=given["threads"] or None, profile=True, **how)
-        commands = shrink_commands(given, shrink.__kwdefaults__ or {})
-        text = shrink_page(result, environment(), commands, dry_run=given["dry_run"], bench=timed)
+        except OnnxPruneError as error:
+            problem = error
+            result = replace(result, notes=(*result.notes, f"the result was not timed: {error.message}"))
+    commands = shrink_commands(given, shrink.__kwdefaults__ or {})
+    text = shrink_page(result, environment(), commands, dry_run=given["dry_run"], bench=timed)
+    try:
         page.write(text, result.written)
-    return result
+    except OnnxPruneError as error:
+        if not result.written:
+            raise
+        problem = problem or error
+        result = replace(result, notes=(*result.notes, f"the report was not written: {error.message}"))
+    return replace(result, problem=problem)
 
 
 __all__ = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.error_curves import ErrorCurve
+from onnxprune.errors import OnnxPruneError
 from onnxprune.evidence import ProofSummary as ProofSummary
 from onnxprune.evidence import ReconstructionSummary as ReconstructionSummary
 from onnxprune.sparse_results import SparseWeights, SparsitySummary
@@ -293,7 +294,8 @@ class ShrinkResult:
 
     `blocks` are there with units "blocks", and then there are no groups.
     `asked_ratio` is None with a target or a plan, or if it was searched for; `target` without one, `calibration` and
-    `fidelity` without data, `metric` without one. `curves` if the choice was made by error.
+    `fidelity` without data, `metric` without one. `curves` if the choice was made by error. `problem` is what failed
+    once the files in `written` were there: its timing (`bench`), or its report.
     """
 
     before: ModelSummary
@@ -314,6 +316,14 @@ class ShrinkResult:
     blocks: tuple[BlockChange, ...] = ()
     curves: tuple[ErrorCurve, ...] = ()
     sparsity: SparsitySummary | None = None
+    problem: OnnxPruneError | None = None
+
+    def failure(self) -> OnnxPruneError | None:
+        """What makes the command fail although the result is there."""
+        if self.problem is None:
+            return None
+        there = f"{self.written[0].name} is written and complete; what failed came after it"
+        return type(self.problem)(f"{there}: {self.problem.message}", hint=self.problem.hint)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,13 @@ from onnxprune.cli.options import (
 )
 from onnxprune.cli.run import Run
 from onnxprune.cli.sparse_options import METHODS, sparse_options
-from onnxprune.errors import UsageError
+from onnxprune.errors import OutputError, UsageError
 from onnxprune.schedule import DEFAULT_STEPS, SCHEDULES
 
 if TYPE_CHECKING:
     from onnxprune.plan import Plan
     from onnxprune.report.blocks import Report
+    from onnxprune.results import ShrinkResult
 
 CRITERIA = {
     "bn-scale": "Scale |gamma| of the batch normalisation that follows; norm of the filter where it is fused.",
@@ -283,10 +285,7 @@ def command(
         result = api.shrink(
             model, output, plan=given, dry_run=dry_run, force=force, threads=jobs, progress=callback, **options
         )
-    if save_plan is not None:
-        from onnxprune.outputs import write_text
-
-        write_text(save_plan, result.plan.dumps(indent=2) + "\n", force=force, inputs=(*protected, *result.written))
+    result = _with_plan(result, save_plan, protected, force)
 
     def report() -> Report:
         if run.quiet:
@@ -294,6 +293,25 @@ def command(
         return text.report(result, dry_run=dry_run, groups=run.verbosity > 0)
 
     run.show(report, lambda: documents.shrink(result))
+    failure = result.failure()
+    if failure is not None:
+        raise failure
+
+
+def _with_plan(result: ShrinkResult, path: Path | None, protected: tuple[Path, ...], force: bool) -> ShrinkResult:
+    """The result, after its plan was written; if that fails, the model stays."""
+    if path is None:
+        return result
+    from onnxprune.outputs import write_text
+
+    try:
+        write_text(path, result.plan.dumps(indent=2) + "\n", force=force, inputs=(*protected, *result.written))
+    except OutputError as error:
+        if not result.written:
+            raise
+        note = f"the plan was not written: {error.message}"
+        return replace(result, notes=(*result.notes, note), problem=result.problem or error)
+    return result
 
 
 def _read_plan(ctx: click.Context, path: Path | None, options: dict[str, Any]) -> Plan | None:

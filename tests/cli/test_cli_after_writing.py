@@ -1,0 +1,65 @@
+"""What fails once the model is written: the model stays, the result says so, and the exit code is the failure's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_support import Call
+
+import onnxprune
+
+# Samples for the choice and the repair; whoever asks again, to time the result, gets something else.
+DATA = """
+from pathlib import Path
+import numpy as np
+
+def samples():
+    seen = Path("seen")
+    if seen.exists():
+        {again}
+    seen.touch()
+    return {{"image": np.random.default_rng(0).standard_normal((64, 1, 8, 8)).astype(np.float32)}}
+"""
+
+
+def asked(again: str) -> list[str]:
+    Path("data.py").write_text(DATA.format(again=again))
+    return ["shrink", "digits.onnx", "--data", "data.py:samples", "--repair", "bias", "--report", "r.html", "--bench"]
+
+
+def test_a_timing_that_fails_leaves_the_model_and_the_report(folder: Path, call: Call) -> None:
+    failed = call(*asked("raise RuntimeError('no more samples')"), "--format", "json", code=3)
+    document = json.loads(failed.stdout)
+    assert document["written"] and Path("digits.pruned.onnx").is_file()
+    assert [note for note in document["notes"] if note.startswith("the result was not timed: ")]
+    assert "digits.pruned.onnx is written and complete" in failed.stderr and "no more samples" in failed.stderr
+    page = Path("r.html").read_text("utf-8")
+    assert "the result was not timed" in page and "</html>" in page
+    assert onnxprune.verify("digits.onnx", "digits.pruned.onnx").proof is not None
+
+
+def test_a_report_that_cannot_be_written_leaves_the_model(folder: Path, call: Call) -> None:
+    words = asked("Path('r.html').write_text('of others')\n        seen.unlink()")  # after it was checked
+    failed = call(*words, code=2)
+    assert "wrote digits.pruned.onnx" in failed.stdout
+    assert "note: the report was not written: " in failed.stdout
+    assert "digits.pruned.onnx is written and complete" in failed.stderr and "r.html" in failed.stderr
+    assert Path("r.html").read_text() == "of others"
+
+
+def test_the_function_gives_the_result_and_the_problem(folder: Path) -> None:
+    asked("raise RuntimeError('no more samples')")
+    result = onnxprune.shrink("digits.onnx", data="data.py:samples", repair="bias", report="r.html", bench=True)
+    assert [path.name for path in result.written] == ["digits.pruned.onnx"]
+    failure = result.failure()
+    assert result.problem is not None and failure is not None and failure.exit_code == result.problem.exit_code
+
+
+def test_without_a_model_that_was_written_it_is_an_error_as_any(folder: Path) -> None:
+    asked("")
+    Path("r.html").mkdir()
+    with pytest.raises(onnxprune.OnnxPruneError):
+        onnxprune.shrink("digits.onnx", ratio=0.5, report="r.html")
+    assert not Path("digits.pruned.onnx").exists()
