@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from onnxprune.errors import UsageError
+from onnxprune.html.matplotlib_import import import_matplotlib
 from onnxprune.report.shared import shortened
 from onnxprune.units import printable
 
@@ -67,7 +68,7 @@ _MARK = re.compile(r"@([0-9]+)@")
 def require() -> None:
     """Raise UsageError without Matplotlib; before the long part of a run rather than after it."""
     try:
-        import matplotlib.figure  # noqa: F401
+        import_matplotlib()
     except ImportError as error:
         raise UsageError(
             f"--report draws with Matplotlib, which cannot be imported: {error}",
@@ -84,6 +85,7 @@ class Plot:
         self.svg = ""
 
     def __enter__(self) -> Plot:
+        import_matplotlib()
         import matplotlib
         from matplotlib.figure import Figure
 
