@@ -1,8 +1,8 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
 The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `sparsify`, `inspect`, `why`,
-`verify`, `pack`, `unpack`, `diff`, `bench`, `check`, `environment`; `load`, `write`, `Model`, `Plan` for work with
-single stages; `register` for sparse operators.
+`verify`, `pack`, `unpack`, `diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work
+with single stages; `register` for sparse operators.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _WHERE = {
     "bench": "onnxprune.api",
     "check": "onnxprune.api",
     "environment": "onnxprune.api",
+    "sweep": "onnxprune.sweeps",
     "load": "onnxprune.model.load",
     "register": "onnxprune.native",
     "write": "onnxprune.model.save",
@@ -52,6 +53,7 @@ __all__ = [
     "register",
     "shrink",
     "sparsify",
+    "sweep",
     "unpack",
     "verify",
     "why",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from onnxprune.model.save import write
     from onnxprune.native import register
     from onnxprune.plan import Plan
+    from onnxprune.sweeps import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -59,6 +59,12 @@ class VerificationError(OnnxPruneError):
     exit_code = 4
 
 
+class ClusterError(OnnxPruneError):
+    """The cluster that was to compute cannot be reached, or does not fit."""
+
+    exit_code = 3
+
+
 class GateError(OnnxPruneError):
     """A budget or threshold that the user set was not met."""
 

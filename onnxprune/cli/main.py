@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": "onnxprune.cli.inspect",
     "bench": "onnxprune.cli.bench",
     "check": "onnxprune.cli.check",
+    "sweep": "onnxprune.cli.sweep",
     "pack": "onnxprune.cli.pack",
     "unpack": "onnxprune.cli.unpack",
     "verify": "onnxprune.cli.verify",

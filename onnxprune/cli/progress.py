@@ -32,6 +32,7 @@ _SAYING = {
     "write": "writing",
     "bench": "measuring",
     "check": "checking",
+    "sweep": "sweeping",
 }
 
 

@@ -122,6 +122,10 @@ how_much = combined(
             shell_complete=_complete_criterion,
             help="How channels are ranked; see below.",
         ),
+    )
+)
+manner = combined(
+    (
         click.option(
             "--scope",
             type=_choice("local", "global"),
@@ -245,6 +249,7 @@ plan_and_output = combined(
     help="The file to write.  [default: MODEL's stem + .pruned.onnx, beside MODEL]",
 )
 @how_much
+@manner
 @which
 @sparse_options
 @samples_and_repair

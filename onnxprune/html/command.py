@@ -79,6 +79,19 @@ def bench_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> lis
     return [command("bench", given["models"], options, defaults, {})]
 
 
+def sweep_command(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """The whole sweep."""
+    lists = {key: _joined(given[key]) for key in ("ratios", "targets", "criteria")}
+    options = {key: value for key, value in {**given, **lists}.items() if key not in ("model", "out", "bench")}
+    files = [given["model"], *([] if given["out"] is None else ["-o", given["out"]])]
+    return command("sweep", [*files, *([] if given["bench"] else ["--no-bench"])], options, defaults, {})
+
+
+def _joined(values: Any) -> str | None:
+    text = values if isinstance(values, str) else ",".join(map(str, values))
+    return text or None
+
+
 def _same(value: Any, default: Any) -> bool:
     if isinstance(value, (str, int, float, bool, tuple, list)):
         return str(value) == str(default) or (value in ((), []) and default in (None, ()))

@@ -41,6 +41,7 @@ CALLS = {
     "diff": ("diff", "digits.onnx", "small.onnx"),
     "bench": ("bench", "digits.onnx", "--runs", "6"),
     "check": ("check", "digits.onnx", "--max-size", "1MB", "--max-macs", "300M"),
+    "sweep": ("sweep", "digits.onnx", "--ratios", "0.5", "--repair", "none", "--data", "random", "--runs", "6"),
     "env": ("env",),
 }
 FAILURES = {
@@ -104,7 +105,7 @@ def test_failures(call: Call, document: Document, folder: Path, name: str) -> No
 
 def test_every_schema_is_printed_by_something() -> None:
     names = {f"onnxprune.{name.split()[0]}/1" for name in CALLS}
-    others = {f"onnxprune.{name}/1" for name in ("why", "error", "shared", "measured")}
+    others = {f"onnxprune.{name}/1" for name in ("why", "error", "shared", "measured", "sweep-parts", "sweep-point")}
     assert names | others == set(schemas())
 
 

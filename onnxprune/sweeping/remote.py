@@ -1,0 +1,124 @@
+"""What runs on the workers of a Dask cluster. Files come in pieces, are kept in the worker's own folder by their
+digests until it ends, and are checked before each use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxprune.sweeping.results import Point
+from onnxprune.sweeping.tasks import Job, Processes, Stopped, files_in
+
+_CHUNK = 1 << 22
+_runs: dict[str, Processes] = {}
+_ended: set[str] = set()
+_lock = threading.Lock()
+
+Bundle = dict[str, Any]
+"""`digest`, and `files`: (name, bytes, SHA-256) each; a name may have a folder in front."""
+
+
+def place(bundle: Bundle, name: str, root: str) -> Path:
+    """Where a worker keeps a file."""
+    return Path(root) / "onnxprune-sweep" / str(bundle["digest"]) / name
+
+
+def missing(bundle: Bundle, root: str) -> list[str]:
+    """Files of the bundle that are not there as they should be."""
+    return [name for name, size, digest in bundle["files"] if not _right(place(bundle, name, root), size, digest)]
+
+
+def receive(bundle: Bundle, name: str, offset: int, data: bytes, dask_worker: Any = None) -> None:
+    """Append a piece of a file; the last one makes it complete. Raises ValueError if the bytes are wrong."""
+    target = place(bundle, name, dask_worker.local_directory)
+    size, digest = next((size, digest) for known, size, digest in bundle["files"] if known == name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    with open(part, "r+b" if offset else "wb") as file:
+        file.seek(offset)
+        file.write(data)
+    if offset + len(data) == size:
+        if not _right(part, size, digest):
+            raise ValueError(f"{name} did not arrive as it was sent")
+        os.replace(part, target)
+
+
+def needed(bundle: Bundle, dask_worker: Any = None) -> list[str]:
+    """`missing`, asked from elsewhere."""
+    return missing(bundle, dask_worker.local_directory)
+
+
+def versions(names: Sequence[str]) -> dict[str, str | None]:
+    """Installed versions of packages."""
+    from onnxprune.system import version
+
+    return {name: version(name) for name in names}
+
+
+def run_point(
+    sweep: str, bundle: Bundle, point: Mapping[str, Any], options: dict[str, Any], expected: dict[str, str | None]
+) -> dict[str, Any]:
+    """Compute a point here: `found` as worker.py says it, and `files` as bytes. Or what has to be done before:
+    `missing` files, or `versions` that differ. `address` is that of this worker.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    root, address = worker.local_directory, worker.address
+    if versions(list(expected)) != expected:
+        return {"address": address, "versions": versions(list(expected))}
+    lacking = missing(bundle, root)
+    if lacking:
+        return {"address": address, "missing": lacking}
+    with _lock:
+        if sweep in _ended:
+            return {"address": address, "stopped": True}
+        processes = _runs.setdefault(sweep, Processes())
+    folder = Path(root) / f"onnxprune-sweep-{secrets.token_hex(8)}"
+    names = [name for name, _, _ in bundle["files"]]
+    data = next((place(bundle, name, root) for name in names if name.startswith("data/")), None)
+    job = Job(Point(**point), options, place(bundle, names[0], root), data, bundle["samples"])
+    threads = max(1, cores() // max(worker.state.nthreads, 1))
+    try:
+        found = processes.run(job, folder, threads)
+        files = {name: path.read_bytes() for name, path in files_in(folder, job.point.name).items()}
+    except Stopped:
+        return {"address": address, "stopped": True}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return {"address": address, "found": found, "files": files, "digests": digests}
+
+
+def stop(sweep: str) -> None:
+    """End what runs here for a sweep, without waiting for it; nothing of it starts again."""
+    with _lock:
+        _ended.add(sweep)
+        processes = _runs.pop(sweep, None)
+    if processes is not None:
+        threading.Thread(target=processes.stop, daemon=True).start()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _right(path: Path, size: int, digest: str) -> bool:
+    try:
+        if path.stat().st_size != size:
+            return False
+        found = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(_CHUNK):
+                found.update(block)
+    except OSError:
+        return False
+    return found.hexdigest() == digest

@@ -1,0 +1,131 @@
+"""`sweep` of the API: many calls of `shrink`, and the frontier of what came of them. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxprune.data import Calibration, open_data
+from onnxprune.errors import UsageError
+from onnxprune.html.sweep import sweep_commands, sweep_page
+from onnxprune.html.write import open_report
+from onnxprune.measuring import environment
+from onnxprune.model.load import Model, load
+from onnxprune.results import ProgressCallback
+from onnxprune.samples import files_of
+from onnxprune.sweeping.results import SweepResult
+from onnxprune.units import parse_bytes
+
+RESOLVED = (
+    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units"),
+    *("schedule", "steps", "repair", "seed"),
+)
+SHARED = (*RESOLVED, "max_memory", "external_data")
+"""Options of `shrink` that all points have."""
+
+
+def default_folder(model: Path) -> Path:
+    """Where points go by default: beside the model, in NAME.sweep."""
+    return model.with_name(f"{model.stem}.sweep")
+
+
+def sweep(
+    model: str | Path | Model,
+    out: str | Path | None = None,
+    *,
+    ratios: str | Sequence[str | float] = (),
+    targets: str | Sequence[str] = (),
+    criteria: str | Sequence[str] = (),
+    scope: str | None = None,
+    normalise: Any = "mean",
+    aggregate: Any = "mean",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    multiple_of: int | str = 1,
+    min_keep: str | int | float = 1,
+    units: str = "channels",
+    schedule: str | None = None,
+    steps: int | None = None,
+    data: Any = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    max_memory: str | int = "4GB",
+    repair: str = "auto",
+    metric: str | Callable[[str], float] | None = None,
+    external_data: Any = "auto",
+    bench: bool = True,
+    threads: int | None = None,
+    batch: int | None = None,
+    seconds: float | None = None,
+    runs: int | None = None,
+    jobs: int = 0,
+    scheduler: str | None = None,
+    report: str | Path | None = None,
+    force: bool = False,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> SweepResult:
+    """Shrink `model` by every one of `ratios` ([0.2, 0.4] or "0.2,0.4") and `targets` (default: 75, 50, 25 % of MACs)
+    with every one of `criteria`, and say which results are worth having: the Pareto frontier of quality (`metric`, else
+    agreement, else output error on held-out `data`) against latency, size and MACs.
+
+    Points are kept in the folder `out` (default: beside the model); what is finished there is not computed again. They
+    are computed in `jobs` processes at a time (0: as many as fit), or by the Dask cluster at `scheduler`; latency is
+    measured here in any case, if `bench`, as `bench` does with `threads`, `batch`, `seconds` and `runs`. `report` is an
+    HTML file to write. The other options are those of `shrink`. A point that fails is in the result;
+    `SweepResult.failure` is an error if all do. Raises an OnnxPruneError for what concerns all points.
+    """
+    given = dict(locals())
+    from onnxprune.sweeping import cluster, timing
+    from onnxprune.sweeping.points import measures, points_of
+    from onnxprune.sweeping.run import Request, run
+
+    options = {name: given[name] for name in SHARED}
+    asked = {name: given[name] for name in (*RESOLVED, "preprocess", "samples")}
+    points = points_of(ratios, targets, criteria, asked, with_data=data is not None)
+    alone = measures(points, options)
+    _check(given, alone)
+    if scheduler is not None:
+        cluster.require()
+    machine = environment()
+    source = model if isinstance(model, Model) else load(model)
+    how = timing.How(threads, batch, seconds, runs) if bench else None
+    timing.request([Path("model")], how or timing.How(), machine, None, seed)
+    if out is None and source.path is None:
+        raise UsageError("a model that was not read from a file needs a folder for the points: out")
+    target = Path(out) if out is not None else default_folder(source.path)  # type: ignore[arg-type]
+    protected = (*source.origin, *files_of(data), *files_of(metric))
+    page = open_report(report, force=force, inputs=protected)
+    found = _opened(data, source, preprocess, samples, seed)
+    request = Request(source, target, points, options, found, metric, how, alone, jobs, scheduler, seed)
+    result = run(request, machine, progress)
+    if page is not None:
+        commands = sweep_commands(given, points, sweep.__kwdefaults__ or {})
+        page.write(sweep_page(result, machine, commands))
+    return result
+
+
+def _check(given: dict[str, Any], alone: bool) -> None:
+    """What contradicts itself. Raises UsageError."""
+    if parse_bytes(given["max_memory"]) <= 0:
+        raise UsageError(f"--max-memory must be more than nothing, found {given['max_memory']!r}")
+    if given["jobs"] < 0:
+        raise UsageError(f"--jobs is a number of processes, found {given['jobs']}")
+    if alone and (given["scheduler"] is not None or given["jobs"] > 1):
+        flag = "--scheduler" if given["scheduler"] is not None else f"--jobs {given['jobs']}"
+        raise UsageError(
+            f"latency targets and --multiple-of auto are measured here, one point at a time: not with {flag}.",
+            hint=f"Leave out {flag}, or give --targets macs=... and a number of channels.",
+        )
+    names = [f"--{name}" for name in ("threads", "batch", "seconds", "runs") if given[name] is not None]
+    if not given["bench"] and names and not (alone and names == ["--threads"]):
+        raise UsageError(f"{names[0]} has no effect with --no-bench.", hint="It says how latency is measured.")
+
+
+def _opened(data: Any, model: Model, preprocess: str | None, samples: int | None, seed: int) -> Calibration | None:
+    if data is None or not isinstance(data, Calibration):
+        return None if data is None else open_data(data, model, preprocess=preprocess, samples=samples, seed=seed)
+    if preprocess is not None:
+        raise UsageError("--preprocess has nothing to apply to: the samples are prepared already")
+    return data if samples is None else data.take(samples)
