@@ -8,8 +8,8 @@
 
 Numbers are little-endian; those of the directory are varints. It lists files, sections, tables and parts. The files are
 the parts one after the other. A part is either `length` bytes of a pool (what is stored as it is, by width of its
-elements), or `count` weights given by a table and symbols. Who reads a section is not said: every reader takes the next
-one with its role.
+elements), elements of a pool with gaps where they are zero, or weights given by a table and symbols. Who reads a
+section is not said: every reader takes the next one with its role.
 
 Everything is checked when it is read, before memory is taken; sizes are bounded, so a file can make nobody take more
 than some tens of megabytes, whatever it claims.
@@ -60,6 +60,7 @@ class Role(IntEnum):
 WIDTHS = {Role.GRAPH: 1, Role.EXACT1: 1, Role.EXACT2: 2, Role.EXACT4: 4, Role.EXACT8: 8}
 """Pool -> bytes of an element."""
 _CODED = len(WIDTHS)
+_SPARSE = _CODED + 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,20 @@ class Coded:
         return 4 * self.count
 
 
-Part = Plain | Coded
+@dataclass(frozen=True)
+class Sparse:
+    """`count` elements of a pool; of the blocks that are all zero only the gaps are stored."""
+
+    pool: Role
+    count: int
+    form: Blocks
+
+    @property
+    def length(self) -> int:
+        return WIDTHS[self.pool] * self.count
+
+
+Part = Plain | Coded | Sparse
 
 
 @dataclass(frozen=True)
@@ -204,10 +218,12 @@ def _check(directory: Directory, body: int) -> None:
         if table.inner > _MOST_ELEMENTS or not 1 <= table.entries <= (_MOST_CHANNELS if table.inner else 256):
             raise damaged(f"a table says that it has {table.entries} entries")
     for part in directory.parts:
-        if isinstance(part, Coded):
+        if isinstance(part, Coded) and (part.table >= len(directory.tables) or part.start >= _MOST_ELEMENTS):
+            raise damaged(f"a part says that it has table {part.table}, from weight {part.start} on")
+        if isinstance(part, (Coded, Sparse)):
             rows, depth = part.form
-            fits = part.table < len(directory.tables) and 0 < part.count <= MOST_WEIGHTS and rows <= MOST_ROWS
-            fits = fits and part.start < _MOST_ELEMENTS
+            least = 1 if isinstance(part, Sparse) else 0
+            fits = 0 < part.count <= MOST_WEIGHTS and least <= rows <= MOST_ROWS
             if not fits or not 0 < depth <= part.count or part.count % depth or rows * depth > MOST_WEIGHTS:
                 raise damaged(f"a part says that it has {part.count} weights in blocks of {rows}, {depth} in a row")
     lengths = iter(directory.parts)
@@ -241,6 +257,9 @@ def _encoded(directory: Directory) -> Iterator[bytes]:
     for part in directory.parts:
         if isinstance(part, Plain):
             yield number(part.pool) + number(part.length)
+        elif isinstance(part, Sparse):
+            yield number(_SPARSE) + number(part.pool) + number(part.count)
+            yield number(part.form.rows) + number(part.form.depth)
         else:
             yield number(_CODED) + number(part.table) + number(part.count) + number(part.start)
             yield number(part.form.rows) + number(part.form.depth)
@@ -298,7 +317,12 @@ class _Reader:
         kind = self._number()
         if kind < _CODED:
             return Plain(Role(kind), self._number())
-        if kind > _CODED:
+        if kind == _SPARSE:
+            pool, count, rows, depth = (self._number() for _ in range(4))
+            if pool >= _CODED:
+                raise damaged(f"a part of the unknown pool {pool}")
+            return Sparse(Role(pool), count, Blocks(rows, depth))
+        if kind > _SPARSE:
             raise damaged(f"a part of the unknown kind {kind}")
         table, count, start, rows, depth = (self._number() for _ in range(5))
         return Coded(table, count, start, Blocks(rows, depth))

@@ -13,7 +13,19 @@ import numpy as np
 from onnxprune.errors import ModelError
 from onnxprune.model.container import PACKED_MAGIC, describe_foreign, map_file, open_regular
 from onnxprune.packing import codec, planes, zeros
-from onnxprune.packing.layout import SECTION_BYTES, WIDTHS, Coded, Plain, Role, Section, Table, damaged, parse
+from onnxprune.packing.layout import (
+    SECTION_BYTES,
+    WIDTHS,
+    Coded,
+    Part,
+    Plain,
+    Role,
+    Section,
+    Sparse,
+    Table,
+    damaged,
+    parse,
+)
 from onnxprune.packing.tables import Coder, coder
 from onnxprune.units import format_bytes
 
@@ -65,7 +77,7 @@ class Packed:
                 pass
 
     def _file(
-        self, reading: _Reading, parts: Iterator[Plain | Coded], rest: int, digest: hashlib._Hash, last: bool
+        self, reading: _Reading, parts: Iterator[Part], rest: int, digest: hashlib._Hash, last: bool
     ) -> Iterator[bytes]:
         with _located(self.path):
             while rest:
@@ -73,6 +85,8 @@ class Packed:
                 rest -= part.length
                 if isinstance(part, Plain):
                     chunks = reading.plain(part)
+                elif isinstance(part, Sparse):
+                    chunks = reading.sparse(part)
                 else:
                     chunks = reading.coded(part, self.directory.tables[part.table])
                 for chunk in chunks:
@@ -110,6 +124,15 @@ class _Reading:
             self._read[part.pool] = start + len(found)
             rest -= len(found)
             yield found
+
+    def sparse(self, part: Sparse) -> Iterator[bytes]:
+        """The next elements of a pool, zeros between them."""
+        gaps = np.frombuffer(self._next(Role.GAPS), np.uint8)
+        stored = len(zeros.places(gaps, part.form, part.count))
+        width = WIDTHS[part.pool]
+        kept = b"".join(self.plain(Plain(part.pool, stored * part.form.rows * width)))
+        elements = np.frombuffer(kept, f"<u{width}")
+        yield zeros.decode(elements, gaps, 0, part.form, part.count).tobytes()
 
     def coded(self, part: Coded, table: Table) -> Iterator[bytes]:
         """The next weights."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from onnxprune.packing import codec, layout, planes, zeros
-from onnxprune.packing.choose import Choice, choose, relative, squares
+from onnxprune.packing.choose import LEAST, Choice, choose, relative, squares
 from onnxprune.packing.kinds import Weight
-from onnxprune.packing.layout import WIDTHS, Coded, Directory, File, Plain, Role, Section
+from onnxprune.packing.layout import WIDTHS, Coded, Directory, File, Plain, Role, Section, Sparse
 from onnxprune.packing.recipe import EXACT, INT8, SHARED, Recipe
 from onnxprune.packing.results import PackedTensor
 from onnxprune.packing.source import Piece, Source, parts, row_size
@@ -86,21 +86,40 @@ class Writer:
         data = self._source.data(piece)
         self._original.update(data)
         self._unpacked.update(data)
-        self.directory.parts.append(Plain(piece.pool, len(data)))
         alone = bool(piece.names) and len(data) >= ALONE
         if alone:
             yield from self._flush(piece.pool)
         before = self._stored
-        pool = self._pools[piece.pool]
         for start in range(0, len(data), POOL_BYTES):
-            pool += data[start : start + POOL_BYTES]
-            if len(pool) >= POOL_BYTES:
+            chunk = bytes(data[start : start + POOL_BYTES])
+            gaps = self._add(piece, chunk)
+            if gaps is not None:
+                yield self._section(Role.GAPS, gaps)
+            if len(self._pools[piece.pool]) >= POOL_BYTES:
                 yield from self._flush(piece.pool)
         if alone:
             yield from self._flush(piece.pool)
         if alone or reason is not None:
             size = self._stored - before if alone else None
             self._tell(piece, kind, EXACT, 0, 0.0, size, 0.0, reason)
+
+    def _add(self, piece: Piece, data: bytes) -> bytes | None:
+        """Put the next elements of a piece into its pool; the gaps, if zeros are left out."""
+        width, pool = WIDTHS[piece.pool], self._pools[piece.pool]
+        shape = self._source.model.tensors[piece.names[0]].shape if piece.names else ()
+        if len(data) % width == 0 and len(data) >= LEAST and piece.names and piece.pool != Role.EXACT8:
+            elements = np.frombuffer(data, f"<u{width}")
+            depth = row_size(shape) if elements.size % row_size(shape) == 0 else 1
+            # mantissas have no frequencies: an element takes about what it is long
+            form = zeros.choose(elements, 0, depth, 1, None if width == 1 else lambda kept: 7.0 * width * kept.size)
+            if form.rows:
+                kept, gaps = zeros.encode(elements, 0, form)
+                pool += kept.tobytes()
+                self.directory.parts.append(Sparse(piece.pool, elements.size, form))
+                return gaps.tobytes()
+        pool += data
+        self.directory.parts.append(Plain(piece.pool, len(data)))
+        return None
 
     def _coded(self, piece: Piece, weight: Weight, shape: tuple[int, ...], choice: Choice) -> Iterator[bytes]:
         coder, before = choice.coder, self._stored

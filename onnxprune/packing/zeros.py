@@ -8,8 +8,8 @@ the one before (the first counts from -1), a byte; 0 stands for 255 blocks furth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from onnxprune.errors import ModelError
 
 Bytes = NDArray[np.uint8]
+Symbols = NDArray[Any]
+"""Unsigned integers of any width: indices, or the elements themselves where they are stored as they are."""
 
 FAR = 255
 ROWS = (1, 2, 4, 8)
@@ -35,8 +37,10 @@ class Blocks(NamedTuple):
 DENSE = Blocks(0, 1)
 
 
-def choose(symbols: Bytes, zero: int | None, depth: int, kernel: int) -> Blocks:
-    """The form that takes the fewest bits, by the entropy of what is stored.
+def choose(
+    symbols: Symbols, zero: int | None, depth: int, kernel: int, bits: Callable[[Symbols], float] | None = None
+) -> Blocks:
+    """The form that takes the fewest bits, by the entropy of what is stored (`bits` of symbols wider than a byte).
 
     `zero` is the symbol of zero; `depth` the symbols of a row, 1 if they are not whole rows; `kernel` the size of
     runs that may vanish together.
@@ -44,16 +48,17 @@ def choose(symbols: Bytes, zero: int | None, depth: int, kernel: int) -> Blocks:
     share = 0.0 if zero is None else float(np.count_nonzero(symbols == zero)) / max(symbols.size, 1)
     if zero is None or share < LEAST_ZEROS:
         return DENSE
-    best, least = DENSE, _bits(symbols)
+    bits = bits or _bits
+    best, least = DENSE, bits(symbols)
     for form in _forms(symbols.size, depth, kernel):
         kept, gaps = encode(symbols, zero, form)
-        bits = _bits(kept) + _bits(gaps)
-        if bits < least:
-            best, least = form, bits
+        size = bits(kept) + _bits(gaps)
+        if size < least:
+            best, least = form, size
     return best
 
 
-def encode(symbols: Bytes, zero: int, form: Blocks) -> tuple[Bytes, Bytes]:
+def encode(symbols: Symbols, zero: int, form: Blocks) -> tuple[Symbols, Bytes]:
     """The symbols of stored blocks, block after block, and the gaps."""
     if form.rows == 0:
         return symbols, np.zeros(0, np.uint8)
@@ -66,27 +71,38 @@ def encode(symbols: Bytes, zero: int, form: Blocks) -> tuple[Bytes, Bytes]:
     return blocks[stored].ravel(), gaps
 
 
-def decode(kept: Bytes, gaps: Bytes, zero: int, form: Blocks, count: int) -> Bytes:
+def places(gaps: Bytes, form: Blocks, count: int) -> NDArray[np.int64]:
+    """The numbers of the stored blocks, increasing. `form` fits `count`. Raises ModelError if they lead elsewhere."""
+    here = gaps != 0
+    found: NDArray[np.int64] = (np.cumsum(np.where(here, gaps, FAR), dtype=np.int64) - 1)[here]
+    if len(found) and found[-1] >= _blocks_in(form, count):
+        raise ModelError("the gaps of a weight do not fit its values")
+    return found
+
+
+def decode(kept: Symbols, gaps: Bytes, zero: int, form: Blocks, count: int) -> Symbols:
     """`count` symbols again. `form` fits `count`. Raises ModelError if the gaps lead elsewhere."""
     if form.rows == 0:
         return kept
-    total = -(-(count // form.depth) // form.rows) * form.depth
-    here = gaps != 0
-    places = (np.cumsum(np.where(here, gaps, FAR), dtype=np.int64) - 1)[here]
-    if len(places) * form.rows != len(kept) or (len(places) and places[-1] >= total):
+    stored = places(gaps, form, count)
+    if len(stored) * form.rows != len(kept):
         raise ModelError("the gaps of a weight do not fit its values")
-    blocks = np.full((total, form.rows), zero, np.uint8)
-    blocks[places] = kept.reshape(-1, form.rows)
-    symbols: Bytes = blocks.reshape(-1, form.depth, form.rows).transpose(0, 2, 1).reshape(-1)[:count]
+    blocks = np.full((_blocks_in(form, count), form.rows), zero, kept.dtype)
+    blocks[stored] = kept.reshape(-1, form.rows)
+    symbols: Symbols = blocks.reshape(-1, form.depth, form.rows).transpose(0, 2, 1).reshape(-1)[:count]
     return symbols
 
 
-def _blocks(symbols: Bytes, zero: int, form: Blocks) -> Bytes:
+def _blocks_in(form: Blocks, count: int) -> int:
+    return -(-(count // form.depth) // form.rows) * form.depth
+
+
+def _blocks(symbols: Symbols, zero: int, form: Blocks) -> Symbols:
     """(blocks, rows), the last row block filled up with zeros."""
     lines = symbols.reshape(-1, form.depth)
     short = -len(lines) % form.rows
     if short:
-        lines = np.concatenate([lines, np.full((short, form.depth), zero, np.uint8)])
+        lines = np.concatenate([lines, np.full((short, form.depth), zero, symbols.dtype)])
     return np.ascontiguousarray(lines.reshape(-1, form.rows, form.depth).transpose(0, 2, 1)).reshape(-1, form.rows)
 
 
@@ -97,7 +113,7 @@ def _forms(size: int, depth: int, kernel: int) -> Iterator[Blocks]:
     yield from sorted(seen)
 
 
-def _bits(symbols: Bytes) -> float:
+def _bits(symbols: Symbols) -> float:
     """Bits of a Huffman code, about: the entropy, at least one bit a symbol if there are two kinds."""
     counts = np.bincount(symbols, minlength=1).astype(np.float64)
     counts = counts[counts > 0]

@@ -137,6 +137,21 @@ def test_zeros_stay_and_take_next_to_nothing(tmp_path: Path, weights: str, patte
     assert tensor.zeros >= 0.88
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+def test_zeros_of_what_is_stored_as_it_is(tmp_path: Path, dtype: type) -> None:
+    """Blocks of zeros in any tensor; a negative zero stays negative."""
+    rng = np.random.default_rng(0)
+    weight = (rng.standard_normal((256, 300)) * 40).astype(dtype)
+    weight[np.repeat(rng.random((64, 300)) > 0.1, 4, axis=0)] = 0
+    if dtype != np.int8:
+        weight[3, :20] = -0.0
+    array = numpy_helper.from_array(weight, "t")
+    path = saved(tmp_path, model_of([helper.make_node("Relu", ["x"], ["y"])], [value("x", [1])], array))
+    result, out = round_trip(path)
+    assert out.read_bytes() == path.read_bytes() and result.parts["gaps"] > 0
+    assert result.packed_bytes < 0.105 * weight.nbytes + weight.size / 8 / 4 + 600
+
+
 def test_int8_is_off_by_half_a_step_at_most(tmp_path: Path) -> None:
     path = saved(tmp_path, network(channels=32))
     result, out = round_trip(path, weights="int8")

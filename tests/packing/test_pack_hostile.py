@@ -19,7 +19,7 @@ from pack_models import matmul, network, saved
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model import load
 from onnxprune.packing import codec, layout, pack, unpack
-from onnxprune.packing.layout import Coded, Directory, File, Plain, Role, Section, Table
+from onnxprune.packing.layout import Coded, Directory, File, Plain, Role, Section, Sparse, Table
 from onnxprune.packing.reader import Packed
 from onnxprune.packing.zeros import Blocks
 
@@ -149,14 +149,14 @@ def test_sizes_that_lie(packed: Path) -> None:
         (section(stored=1 << 40), "do not fill"),
         (section(crc=1), "checksum of the section"),
         (part(Coded(0, 1 << 40, 0, Blocks(1, 1))), "says that it has"),
-        (part(Coded(7, 288, 0, Blocks(1, 1))), "says that it has"),
+        (part(Coded(7, 288, 0, Blocks(1, 1))), "table 7"),
         (part(Coded(0, 288, 0, Blocks(1, 5))), "says that it has"),
         (part(Coded(0, 288, 0, Blocks(65, 1))), "says that it has"),
         (part(Coded(0, 288, 0, Blocks(64, 288))), "gaps|weights"),
-        (part(Coded(0, 288, 1 << 63, Blocks(1, 1))), "says that it has"),
+        (part(Coded(0, 288, 1 << 63, Blocks(1, 1))), "from weight"),
         (part(Coded(0, 288, 0, Blocks(0, 1))), "weights|do not|reads"),
         (part(Plain(Role.EXACT1, 288 * 4)), "not there"),
-        (lambda found: found.tables.clear(), "says that it has"),
+        (lambda found: found.tables.clear(), "table 0"),
         (lambda found: found.tables.__setitem__(0, Table(0)), "entries"),
         (lambda found: found.tables.__setitem__(0, Table(257)), "entries"),
         (lambda found: found.tables.__setitem__(0, Table(2)), "entries"),
@@ -210,6 +210,13 @@ def test_symbols_and_gaps_that_lie(tmp_path: Path) -> None:
     refused(path, "no part reads")
     forged(path, [Coded(1, 100, 0, Blocks(0, 1))], [Table(2), Table(2)], [table, table])
     refused(path, "out of order")
+    sparse = [Sparse(Role.EXACT4, 100, Blocks(1, 1))]
+    forged(path, sparse, [], [(Role.GAPS, bytes([101])), *[(Role.EXACT4, b"1")] * 4])
+    refused(path, "gaps")
+    forged(path, sparse, [], [(Role.GAPS, bytes([1, 1])), *[(Role.EXACT4, b"1")] * 4])
+    refused(path, "not there")
+    forged(path, [Sparse(Role.EXACT4, 100, Blocks(0, 1))], [], [(Role.GAPS, b"")])
+    refused(path, "says that it has")
     planes = [(Role.EXACT4, bytes(size)) for size in (5, 5, 5, 4)]
     forged(path, [Plain(Role.EXACT4, 19)], [], planes)
     refused(path, "lengths")
