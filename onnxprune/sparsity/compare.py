@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxprune.errors import PlanError, VerificationError
-from onnxprune.masking import candidates
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted
@@ -22,6 +21,7 @@ from onnxprune.sparse.decode import VALUES, dense_again, family_of, stored_weigh
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparse.patterns import parse_pattern
 from onnxprune.sparse.rewrite import Rewritten, rewrite
+from onnxprune.sparsity.layers import IntegerLayer, layers_of
 from onnxprune.sparsity.request import DENSE_ZEROS, OPERATORS, SPARSE_INITIALIZERS
 from onnxprune.sparsity.zeros import check_zeros
 
@@ -45,7 +45,7 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
     where repair gives some. Raises VerificationError, PlanError.
     """
     bare = declared(hoisted(bare))
-    layers = {layer.weight: layer for layer in candidates(bare)}
+    layers = layers_of(bare)
     missing = [one.weight for one in plan.weights if one.weight not in bare.tensors or one.weight not in layers]
     if missing:
         raise PlanError(f"the plan names a sparse weight {missing[0]!r}, which the model does not have")
@@ -54,12 +54,16 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
     elif plan.emit in (DENSE_ZEROS, SPARSE_INITIALIZERS):
         _check_sparse_initializers(bare, found, plan)
         twin = dense_again(found)
-        names = set(compare_with_expected(bare, twin))
-        arrays = {one.weight: twin.tensors[one.weight].array() for one in plan.weights}
-        weights, refitted = tuple(arrays), names - set(arrays)
+        weights = tuple(one.weight for one in plan.weights)
+        refitted = set(compare_with_expected(_with_weights_of(twin, bare, weights), twin))
+        arrays = {name: twin.tensors[name].array() for name in weights}
     else:
         raise PlanError(f"the plan names a form of file that is not known: {plan.emit!r}")
-    refitted |= {name for name, array in arrays.items() if _other_values(bare, name, array)}
+    changed = {name for name, array in arrays.items() if _other_values(bare, name, array)}
+    integers = [name for name in sorted(changed) if isinstance(layers[name], IntegerLayer)]
+    if integers:
+        raise VerificationError(f"integer weight {integers[0]!r} has other values, and no repair changes those")
+    refitted |= changed
     return Compared(twin, weights, tuple(sorted(refitted)), check_zeros(plan, arrays, layers))
 
 
@@ -83,6 +87,19 @@ def _operators(
     twin = dense_again(found)
     added = [name for name in twin.tensors if name not in found.tensors and twin.tensors[name].array().ndim > 1]
     return twin, (*added, *(name for name in masks if name in twin.tensors)), refitted, arrays
+
+
+def _with_weights_of(found: Model, bare: Model, names: Sequence[str]) -> Model:
+    """The bare network with sparse weights as they were found, which are looked at apart. Raises VerificationError."""
+    tensors = dict(bare.tensors)
+    for name in names:
+        old, new = tensors[name], found.tensors.get(name)
+        if new is None or new.shape != old.shape or new.dtype != old.dtype:
+            raise VerificationError(f"the file has no weight {name!r} of the shape {list(old.shape)}, as its plan says")
+        tensors[name] = new
+    proto = ModelProto()
+    proto.CopyFrom(bare.proto)
+    return bare.replace(proto, tensors)
 
 
 def _check_functions(frame: Model, found: Model) -> None:

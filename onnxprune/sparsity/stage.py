@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,15 +13,16 @@ from onnxprune import native
 from onnxprune.choose import matching
 from onnxprune.clock import Clock
 from onnxprune.errors import UsageError, VerificationError
-from onnxprune.masking import Candidate, Masked, MaskedLayer, candidates, masked
+from onnxprune.masking import Masked, MaskedLayer, masked
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted
 from onnxprune.plan import SparsePlan, SparseWeight
 from onnxprune.samples import Samples
-from onnxprune.sparse.masks import Mask, sparse_initializers
-from onnxprune.sparse.patterns import Pattern
+from onnxprune.sparse.masks import Mask, dense_zeros, sparse_initializers
+from onnxprune.sparse.patterns import UNSTRUCTURED, Pattern
 from onnxprune.sparse.rewrite import Rewritten, rewrite
 from onnxprune.sparse_results import SparseLayer, SparsitySummary
+from onnxprune.sparsity.layers import IntegerLayer, Layer, integer_masks, layers_of
 from onnxprune.sparsity.request import CANDIDATES, OPERATORS, SPARSE_INITIALIZERS, SparseRequest
 from onnxprune.sparsity.zeros import blocks_kept
 from onnxprune.trace import trace_model
@@ -28,8 +30,7 @@ from onnxprune.trace.groups import Trace
 from onnxprune.units import format_percent
 
 Bools = NDArray[np.bool_]
-ATTEMPTS = 3
-"""How often layers that --max-error keeps dense are left out and the others masked again."""
+NOT_TIMED = "integer layers are not timed: name their blocks, --pattern 4x4"
 NOTHING = "it keeps all of its weights"
 
 
@@ -77,18 +78,18 @@ def sparsified(
     given = trace.graph.model
     if request.emit == OPERATORS:
         rewrite(given, {})  # which may not be possible at all: known before the long part
-    found = candidates(given)
-    layers = _chosen(trace, found, request, clock, threads)
+    found = layers_of(given)
+    layers = _chosen(trace, tuple(found.values()), request, clock, threads)
     later = ("rebuild",) if request.repair == "reconstruct" else ()
-    bad: dict[str, str] = {}
-    for _ in range(ATTEMPTS):
+    while True:
         clock.start("mask")
-        layers = replace(layers, dense={**layers.dense, **bad})
         asked = request.masks(layers.patterns, layers.dense)
         done = masked(trace, asked, samples, whole=whole, threads=threads, progress=clock.steps(*later))
         bad = _too_far(done, request)
         if not bad:
             break
+        layers = replace(layers, dense={**layers.dense, **bad})
+    done = _with_integers(done, [one for one in found.values() if isinstance(one, IntegerLayer)], request, layers)
     clock.start("rewrite")
     masks = {name: mask for name, mask in done.masks.items() if not mask.keep.all()}
     _check_zeros(done, masks)
@@ -98,7 +99,28 @@ def sparsified(
     return Sparsified(emitted.model, done.model if masks else given, plan, summary)
 
 
-def _chosen(trace: Trace, found: Sequence[Candidate], request: SparseRequest, clock: Clock, threads: int) -> _Layers:
+def _with_integers(done: Masked, found: Sequence[IntegerLayer], request: SparseRequest, layers: _Layers) -> Masked:
+    """Masks of integer layers as well."""
+    if not found:
+        return done
+    pattern = request.pattern or UNSTRUCTURED  # with auto they are all dense
+    masks = integer_masks(done.model, found, pattern, request.sparsity, layers.dense, lock=request.lock)
+    more = tuple(
+        MaskedLayer(
+            one.node,
+            one.weight,
+            masks[one.weight].pattern if one.weight in masks else one.pattern(pattern),
+            math.prod(one.shape),
+            int(np.count_nonzero(masks[one.weight].keep)) if one.weight in masks else math.prod(one.shape),
+            reason=one.reason or layers.dense.get(one.weight),
+        )
+        for one in found
+    )
+    both = {**done.masks, **masks}
+    return replace(done, model=dense_zeros(done.model, masks), masks=both, layers=(*done.layers, *more))
+
+
+def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock: Clock, threads: int) -> _Layers:
     """Layers that were excluded, and with `--pattern auto` what the measurement says."""
     dense: dict[str, str] = {}
     for names, option, reason in (
@@ -125,7 +147,9 @@ def _chosen(trace: Trace, found: Sequence[Candidate], request: SparseRequest, cl
     clock.start("choose")
     model = hoisted(trace.graph.model)
     traced = trace if model is trace.graph.model else trace_model(model)
-    weights = [layer.weight for layer in found if layer.reason is None and layer.weight not in dense]
+    floats = [layer for layer in found if not isinstance(layer, IntegerLayer)]
+    weights = [layer.weight for layer in floats if layer.reason is None and layer.weight not in dense]
+    dense |= {layer.weight: NOT_TIMED for layer in found if isinstance(layer, IntegerLayer)}
     selection = select(
         traced,
         request.sparsity,
@@ -175,14 +199,13 @@ def _emitted(
 
 
 def _plan(
-    done: Masked, masks: Mapping[str, Mask], request: SparseRequest, found: Sequence[Candidate], emitted: Rewritten
+    done: Masked, masks: Mapping[str, Mask], request: SparseRequest, found: Mapping[str, Layer], emitted: Rewritten
 ) -> SparsePlan:
-    by_weight = {layer.weight: layer for layer in found}
     weights = []
     for layer in done.layers:
         mask = masks.get(layer.weight)
         if mask is not None:
-            blocks = blocks_kept(by_weight[layer.weight], mask.pattern, mask.keep)
+            blocks = blocks_kept(found[layer.weight], mask.pattern, mask.keep)
             kept = int(np.count_nonzero(mask.keep))
             weights.append(SparseWeight(layer.weight, str(mask.pattern), mask.keep.size, kept, blocks))
     made = {name for node in emitted.model.proto.graph.node for name in node.input if node.op_type in _DEPTHWISE}
@@ -209,7 +232,7 @@ def _summary(
         request.repair,
         sum(layer.size for layer in layers),
         sum(_nonzero(done.model, layer) for layer in layers),
-        sum(_nonzero(before, layer) for layer in candidates(before)),
+        sum(_nonzero(before, layer) for layer in layers_of(before).values()),
         layers,
         done.reconstruction,
         library=native.problem() if emitted.operators else None,
@@ -234,6 +257,6 @@ def _layer(layer: MaskedLayer, emitted: Rewritten, masks: Mapping[str, Mask]) ->
     )
 
 
-def _nonzero(model: Model, layer: SparseLayer | Candidate) -> int:
+def _nonzero(model: Model, layer: SparseLayer | Layer) -> int:
     tensor = model.tensors.get(layer.weight)
     return 0 if tensor is None else int(np.count_nonzero(tensor.array()))

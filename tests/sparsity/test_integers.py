@@ -1,0 +1,66 @@
+"""Integer layers: zeros by magnitude, or those that are there, in sparse integer operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxprune
+from onnxprune.model.load import load
+from onnxprune.sparsity.layers import integer_layers
+from tests.sparse.quantized import QuantizedCase
+from tests.sparse.sessions import needs_library, session
+
+CASES = {
+    "qdq": QuantizedCase("qdq", (1, 12, 8, 8), (16, 12, 3, 3), attributes={"pads": [1, 1, 1, 1]}),
+    "qlinear": QuantizedCase("qlinear", (1, 8, 6, 6), (12, 8, 1, 1)),
+    "dynamic": QuantizedCase("dynamic", (9, 24), (20, 24)),
+    "gemm": QuantizedCase("gemm", (5, 24), (20, 24)),
+}
+
+
+@pytest.fixture(params=CASES)
+def quantised(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    onnx.save(CASES[request.param].model(), tmp_path / "q.onnx")
+    return tmp_path / "q.onnx"
+
+
+def test_blocks_of_four_inputs(quantised: Path) -> None:
+    result = onnxprune.sparsify(quantised, sparsity=0.75)
+    (layer,) = result.sparsity.layers
+    assert (layer.node, layer.weight, layer.pattern) == ("layer", "w", "4x4")
+    assert layer.operator in ("SparseQConv", "SparseQMatMul")
+    assert layer.kept / layer.size == pytest.approx(0.25, abs=0.1)
+    found = onnxprune.verify(quantised, result.written[0])
+    assert found.refitted == () and found.sparse is not None and found.sparse.nonzero <= layer.kept
+
+
+@needs_library
+def test_the_library_gives_the_same(quantised: Path) -> None:
+    written = onnxprune.sparsify(quantised, sparsity=0.5, pattern="1x4").written[0]
+    proto = onnx.load(written)
+    shape = [dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
+    feed = {"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
+    a, b = (session(proto, library=library).run(None, feed)[0] for library in (False, True))
+    assert np.abs(a - b).max() <= 0.05 * np.abs(a).max()
+
+
+def test_zeros_that_are_there(quantised: Path, tmp_path: Path) -> None:
+    """The way to sparse int8: zeros first, then a quantiser, then operators for what it left."""
+    model = load(quantised)
+    (layer,) = integer_layers(model)
+    zeros = onnxprune.sparsify(quantised, tmp_path / "zeros.onnx", sparsity=0.75, emit="dense-zeros")
+    result = onnxprune.sparsify(zeros.written[0], sparsity=0, pattern="unstructured", lock=True)
+    assert result.sparsity.nonzero == zeros.sparsity.nonzero < np.prod(layer.shape) / 2
+    assert result.sparsity.layers[0].operator is not None
+
+
+def test_rows_and_back() -> None:
+    """Of weights the file has outputs last, too."""
+    for case in CASES.values():
+        (layer,) = integer_layers(load(case.model()))
+        mask = np.random.default_rng(0).random(layer.shape) < 0.5
+        np.testing.assert_array_equal(layer.in_file(layer.rows(mask) != 0), mask)
