@@ -111,7 +111,9 @@ def matmul(shape: str, weight: str, rows: int = 4, **options: Any) -> Case:
 
 GRID = {
     "pointwise": conv("1x16x14x14", "32x16x1x1"),
-    "pointwise packed": conv("1x24x14x14", "160x24x1x1", activation="Relu"),
+    "pointwise many rows": conv("1x24x14x14", "160x24x1x1", activation="Relu"),
+    "pointwise packed": conv("1x80x30x30", "160x80x1x1", activation="Relu"),
+    "pointwise packed, equal places": conv("2x10x16x16", "128x10x1x1", 2, add=True),
     "pointwise seven": conv("2x64x7x7", "48x64x1x1", add=True, activation="Relu"),
     "pointwise one pixel": conv("3x40x1x1", "12x40x1x1"),
     "pointwise single weights, slices": conv("1x600x9x9", "33x600x1x1", 1, add=True, activation="Clip"),

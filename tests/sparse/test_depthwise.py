@@ -10,7 +10,7 @@ from onnxprune.sparse import rewrite
 from tests.sparse.layers import TOLERANCE, Case, conv, error
 from tests.sparse.sessions import needs_library, session
 
-SIZES = [(1, 1), (7, 7), (8, 9), (14, 14), (5, 33), (40, 16), (30, 61)]
+SIZES = [(1, 1), (7, 7), (8, 9), (14, 14), (5, 33), (40, 16), (30, 61), (70, 67)]
 SHAPES = {
     "three": {"pads": [1, 1, 1, 1]},
     "strided": {"pads": [1, 1, 1, 1], "strides": [2, 2]},

@@ -18,6 +18,7 @@ namespace {
 constexpr int kSlice = 256;
 // From this many output channels on, a panel is read often enough to be worth copying into one place.
 constexpr int kPackRows = 128;
+constexpr size_t kPage = 4096, kPages = 48;
 // Rows of output that wait in the first cache until the gaps between image rows are taken out.
 constexpr int kStageRows = 16;
 constexpr int kStage = kStageRows * 6 * 16;
@@ -91,23 +92,28 @@ class SparseConv : public Kernel {
     return chunk.first / (weight_.row_blocks / window_.group) * window_.depth;
   }
 
+  // Whether a panel is to be copied into one place: it is read often, and spread over more pages than the processor
+  // remembers, or over few places of the first cache.
+  bool spread_out(size_t channels, size_t size) const {
+    if (window_.rows / window_.group < kPackRows) return false;
+    return channels * std::min(size * sizeof(float), kPage) > kPages * kPage || size % (kPage / 16) == 0;
+  }
+
   void multiply_image(const Call& call, const Frame& frame, const float* x, const float* z, float* y) const {
     const Kernels& k = kernels();
     const int size = frame.height * frame.width;
-    const std::vector<Panel> cut = panels(size, k.vector, k.widest(weight_.block));
-    const std::vector<Chunk> split_rows = split(cut.size());
-    const bool pack_all = window_.rows / window_.group >= kPackRows;
-    const auto packed = [&](const Panel& p) { return pack_all || p.columns < p.vectors * k.vector; };
     const size_t channels = static_cast<size_t>(frame.channels);
-    const size_t begin = pack_all ? 0 : static_cast<size_t>(cut.back().first);  // only the last one can be narrow
-    const Scratch scratch(*pool_, (static_cast<size_t>(size) + k.vector - begin) * channels * sizeof(float));
-    const auto place = [&](const Panel& p) { return scratch.as<float>() + (p.first - begin) * channels; };
+    std::vector<Panel> cut = panels(size, k.vector, k.widest(weight_.block));
+    const std::vector<Chunk> split_rows = split(cut.size());
+    const bool pack = cut.back().vectors * k.vector > size || spread_out(channels, static_cast<size_t>(size));
+    if (!pack) end_at(cut, size, k.vector);
+    const Scratch scratch(*pool_, pack ? (static_cast<size_t>(size) + k.vector) * channels * sizeof(float) : 0);
+    const auto place = [&](const Panel& p) { return scratch.as<float>() + static_cast<size_t>(p.first) * channels; };
 
-    const size_t first = pack_all ? 0 : cut.size() - 1;
-    const size_t parts = std::min(channels, std::max<size_t>(1, 4 / (cut.size() - first)));
-    if (packed(cut.back()) || pack_all)
-      call.parallel((cut.size() - first) * parts, [&](size_t i) {
-        const Panel& p = cut[first + i / parts];
+    const size_t parts = std::min(channels, std::max<size_t>(1, 4 / cut.size()));
+    if (pack)
+      call.parallel(cut.size() * parts, [&](size_t i) {
+        const Panel& p = cut[i / parts];
         const size_t width = static_cast<size_t>(p.vectors * k.vector), part = i % parts;
         for (size_t c = channels * part / parts; c < channels * (part + 1) / parts; ++c) {
           float* to = place(p) + c * width;
@@ -120,8 +126,8 @@ class SparseConv : public Kernel {
       const Panel& p = cut[i / split_rows.size()];
       const Chunk& rows = split_rows[i % split_rows.size()];
       SpmmTask t = task(y + p.first, size, z ? z + p.first : nullptr);
-      t.stride = packed(p) ? static_cast<size_t>(p.vectors * k.vector) : static_cast<size_t>(size);
-      t.panel = (packed(p) ? place(p) : x + p.first) + static_cast<size_t>(first_channel(rows)) * t.stride;
+      t.stride = static_cast<size_t>(pack ? p.vectors * k.vector : size);
+      t.panel = (pack ? place(p) : x + p.first) + static_cast<size_t>(first_channel(rows)) * t.stride;
       t.columns = p.columns;
       t.first = rows.first;
       t.last = rows.last;

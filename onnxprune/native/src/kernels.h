@@ -69,6 +69,7 @@ struct Kernels {
   void (*transpose_out)(const float* panel, int width, int rows, int count, float* y, size_t stride);
   void (*depthwise)(const DepthwiseTask&);
   void (*copy_rows)(const float* from, size_t from_stride, int rows, int count, float* to, size_t to_stride);
+  void (*every_second)(const float* from, int count, float* to);  // to[i] = from[2 * i]
   // out[row] of one dense vector: index, value and start as in SpmmTask
   void (*spmv)(int block, const SpmmTask&);
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
+
+#include "kernels.h"
 
 namespace onnxprune {
 
@@ -37,6 +40,9 @@ void fill_row(const T* from, int64_t size, int64_t stride, int64_t first, T outs
   std::fill(to, to + left, outside);
   if (stride == 1)
     std::copy(from + first + left, from + first + right, to + left);
+  else if (std::is_same<T, float>::value && stride == 2 && left < right)
+    kernels().every_second(reinterpret_cast<const float*>(from) + left * 2 + first, static_cast<int>(right - left),
+                           reinterpret_cast<float*>(to) + left);
   else
     for (int64_t q = left; q < right; ++q) to[q] = from[q * stride + first];
   std::fill(to + right, to + width, outside);

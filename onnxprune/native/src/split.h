@@ -23,6 +23,17 @@ inline std::vector<Panel> panels(int columns, int lanes, int widest) {
   return result;
 }
 
+// The last panel is moved to end at the last column, where it would reach beyond; the one before ends where it starts.
+inline void end_at(std::vector<Panel>& panels, int columns, int lanes) {
+  Panel& last = panels.back();
+  const int width = last.vectors * lanes;
+  if (last.columns == width || panels.size() < 2 || columns < width) return;
+  last.first = columns - width;
+  last.columns = width;
+  Panel& before = panels[panels.size() - 2];
+  before.columns = last.first - before.first;
+}
+
 struct Chunk {
   int first, last;  // row blocks
 };
