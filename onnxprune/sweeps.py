@@ -21,7 +21,8 @@ RESOLVED = (
     *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units"),
     *("schedule", "steps", "repair", "seed"),
 )
-SHARED = (*RESOLVED, "max_memory", "external_data")
+SPARSE = ("sparsity", "pattern", "method", "emit", "lock", "max_error")
+SHARED = (*RESOLVED, *SPARSE, "max_memory", "external_data")
 """Options of `shrink` that all points have."""
 
 
@@ -42,11 +43,17 @@ def sweep(
     aggregate: Any = "mean",
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    multiple_of: int | str = 1,
+    multiple_of: int | str | None = None,
     min_keep: str | int | float = 1,
     units: str = "channels",
     schedule: str | None = None,
     steps: int | None = None,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    method: str | None = None,
+    emit: str = "operators",
+    lock: bool = False,
+    max_error: float | None = None,
     data: Any = None,
     preprocess: str | None = None,
     samples: int | None = None,
@@ -83,7 +90,8 @@ def sweep(
 
     options = {name: given[name] for name in SHARED}
     asked = {name: given[name] for name in (*RESOLVED, "preprocess", "samples")}
-    points = points_of(ratios, targets, criteria, asked, with_data=data is not None)
+    sparse = {name: given[name] for name in SPARSE}
+    points = points_of(ratios, targets, criteria, asked, sparse, with_data=data is not None)
     alone = measures(points, options)
     _check(given, alone)
     if scheduler is not None:
@@ -115,8 +123,9 @@ def _check(given: dict[str, Any], alone: bool) -> None:
     if alone and (given["scheduler"] is not None or given["jobs"] > 1):
         flag = "--scheduler" if given["scheduler"] is not None else f"--jobs {given['jobs']}"
         raise UsageError(
-            f"latency targets and --multiple-of auto are measured here, one point at a time: not with {flag}.",
-            hint=f"Leave out {flag}, or give --targets macs=... and a number of channels.",
+            f"latency targets and what is auto (--multiple-of, --pattern) are measured here, one point at a time: "
+            f"not with {flag}.",
+            hint=f"Leave out {flag}, or say what is not measured: --targets macs=...",
         )
     names = [f"--{name}" for name in ("threads", "batch", "seconds", "runs") if given[name] is not None]
     if not given["bench"] and names and not (alone and names == ["--threads"]):

@@ -10,6 +10,7 @@ import click
 from onnxprune.cli.options import Command, FilePath, combined, model_argument, output_format
 from onnxprune.cli.run import Run
 from onnxprune.cli.shrink import manner, samples_and_repair, which
+from onnxprune.cli.sparse_options import sparse_options
 
 
 class SweepCommand(Command):
@@ -102,6 +103,7 @@ judging = combined(
 @points
 @manner
 @which
+@sparse_options
 @samples_and_repair
 @judging
 @computing

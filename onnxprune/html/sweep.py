@@ -22,6 +22,7 @@ from onnxprune.units import plural
 
 POINT_OPTIONS = (
     *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units", "schedule", "steps"),
+    *("sparsity", "pattern", "method", "emit", "lock", "max_error"),
     *("data", "preprocess", "samples", "max_memory", "repair", "external_data", "seed"),
 )
 _TITLES = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxprune.errors import UsageError
 from onnxprune.request import AUTO, resolve
+from onnxprune.sparsity.request import resolve_stage
 from onnxprune.sweeping.results import Point
 from onnxprune.units import parse_ratio
 
@@ -20,10 +21,12 @@ def points_of(
     targets: str | Sequence[str],
     criteria: str | Sequence[str],
     options: Mapping[str, Any],
+    sparse: Mapping[str, Any],
     *,
     with_data: bool,
 ) -> tuple[Point, ...]:
-    """All combinations, none twice, in the order given. `options` are those of `shrink` that all points share.
+    """All combinations, none twice, in the order given. `options` are those of `shrink` that all points share,
+    `sparse` those of them for the weights of what stays.
 
     Raises UsageError for what `shrink` would refuse without looking at a model.
     """
@@ -38,6 +41,7 @@ def points_of(
             raise UsageError(f"--ratios are shares from 0 to below 1, found {ratio:g}")
         for criterion in _list(criteria) or [None]:
             asked = resolve(ratio=ratio, target=target, criterion=criterion, with_data=with_data, **options)
+            resolve_stage(asked, **sparse)
             name = None if options["units"] == "blocks" else asked.options.criterion
             key = (ratio, target, name)
             if key not in found:
@@ -48,7 +52,7 @@ def points_of(
 def measures(points: Sequence[Point], options: Mapping[str, Any]) -> bool:
     """Whether what leaves depends on times that are measured: nothing else may run then, and not elsewhere."""
     timed = any(one.target is not None and one.target.strip().startswith("latency") for one in points)
-    return timed or options["multiple_of"] == AUTO
+    return timed or AUTO in (options["multiple_of"], options["pattern"])
 
 
 def _list(values: Any) -> list[Any]:

@@ -132,6 +132,25 @@ def test_a_cluster_without_workers_or_scheduler(folder: Path, monkeypatch: pytes
         onnxprune.sweep("m.onnx", "s", ratios="0.5", scheduler=found.address, **OPTIONS)
 
 
+def test_what_is_finished_stays_if_the_scheduler_is_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "CONNECT_S", 1)  # as long as it tries again
+    with cluster(folder / "c", workers=1) as found:
+
+        def kill() -> None:
+            while not list((folder / "s").glob("ratio-*.json")):
+                time.sleep(0.01)
+            found.processes[0].kill()
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        with pytest.raises(ClusterError, match="the cluster failed") as error:
+            onnxprune.sweep("m.onnx", "s", ratios="0.2,0.3,0.5", scheduler=found.address, **OPTIONS)
+        thread.join()
+    assert "start the same command again" in str(error.value)
+    done = len(list((folder / "s").glob("ratio-*.json")))
+    assert 1 <= done < 3 and len(models(folder / "s")) == done and not list((folder / "s").glob(".work*"))
+
+
 def test_files_are_sent_by_the_names_that_the_model_uses(folder: Path) -> None:
     """Weights behind a symbolic link, as in the caches of hubs: a worker finds them where the model says."""
     (folder / "blobs").mkdir()

@@ -44,27 +44,35 @@ OPTIONS: dict[str, Any] = {
     "preprocess": None,
     "samples": None,
 }
+SPARSE: dict[str, Any] = {
+    "sparsity": None,
+    "pattern": None,
+    "method": None,
+    "emit": "operators",
+    "lock": False,
+    "max_error": None,
+}
 IDENTITY = {"schema": "onnxprune.sweep-folder/1", "model": {"sha256": "a"}, "options": {"seed": 0}, "versions": {}}
 POINT = Point("ratio-0.5-l1", 0.5, None, "l1")
 
 
 # ---- points ----------------------------------------------------------------------------------------------------
 def test_every_amount_with_every_criterion() -> None:
-    found = points_of("0.2, 50%", ["macs=50%"], "l1,obs", OPTIONS, with_data=True)
+    found = points_of("0.2, 50%", ["macs=50%"], "l1,obs", OPTIONS, SPARSE, with_data=True)
     assert [point.name for point in found] == [
         *("ratio-0.2-l1", "ratio-0.2-obs", "ratio-0.5-l1", "ratio-0.5-obs", "macs-50pct-l1", "macs-50pct-obs"),
     ]
     assert found[2] == POINT
-    assert len(points_of("0.5,50%,0.5", (), "l1,l1", OPTIONS, with_data=False)) == 1, "no point twice"
-    default = points_of((), (), (), OPTIONS, with_data=False)
+    assert len(points_of("0.5,50%,0.5", (), "l1,l1", OPTIONS, SPARSE, with_data=False)) == 1, "no point twice"
+    default = points_of((), (), (), OPTIONS, SPARSE, with_data=False)
     assert [point.target for point in default] == list(TARGETS) and {point.criterion for point in default} == {"l1"}
-    blocks = points_of([0.5], (), (), {**OPTIONS, "units": "blocks"}, with_data=True)
+    blocks = points_of([0.5], (), (), {**OPTIONS, "units": "blocks"}, SPARSE, with_data=True)
     assert [(point.name, point.criterion) for point in blocks] == [("ratio-0.5-blocks", None)]
 
 
 def test_names_are_those_of_files() -> None:
     targets = ["size=1MB", "size=1mb", "macs=1.5 G"]
-    names = [point.name for point in points_of((), targets, "l1", OPTIONS, with_data=False)]
+    names = [point.name for point in points_of((), targets, "l1", OPTIONS, SPARSE, with_data=False)]
     assert names == ["size-1MB-l1", "size-1mb-l1-2", "macs-1.5-G-l1"], "some systems do not tell case apart"
 
 
@@ -81,7 +89,12 @@ def test_names_are_those_of_files() -> None:
 )
 def test_what_shrink_would_refuse_is_refused_at_once(ratios: Any, targets: Any, criteria: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        points_of(ratios, targets, criteria, OPTIONS, with_data=False)
+        points_of(ratios, targets, criteria, OPTIONS, SPARSE, with_data=False)
+
+
+def test_what_has_no_effect_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="no effect without --sparsity"):
+        points_of("0.5", (), (), OPTIONS, {**SPARSE, "lock": True}, with_data=False)
 
 
 def test_what_is_measured_is_known() -> None:
@@ -89,8 +102,11 @@ def test_what_is_measured_is_known() -> None:
         ("macs=50%", OPTIONS, False),
         ("macs=50%,latency=50%", OPTIONS, True),
         ("macs=50%", {**OPTIONS, "multiple_of": "auto"}, True),
+        ("macs=50%", {**OPTIONS, "pattern": "auto"}, True),
     ):
-        assert measures(points_of((), targets, "l1", options, with_data=False), options) == expected
+        assert (
+            measures(points_of((), targets, "l1", OPTIONS, SPARSE, with_data=False), {**SPARSE, **options}) == expected
+        )
 
 
 # ---- frontier --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -20,10 +21,13 @@ from page_parser import Page
 from sweep_support import ROOT, computing, small_data, small_model
 
 import onnxprune
+from onnxprune.cli import shrink as shrink_command
+from onnxprune.cli import sweep as sweep_command
 from onnxprune.cli.main import application
 from onnxprune.errors import DataError, GateError, OutputError, UsageError
 from onnxprune.results import Progress
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING
+from onnxprune.sweeps import SHARED
 
 DIGITS = ROOT / "models" / "digits.onnx"
 QUICK: dict[str, Any] = {"repair": "bias", "bench": False}
@@ -84,6 +88,17 @@ def test_the_example_model(folder: Path) -> None:
     again = call(*sweep, *shared, *judged, "--force")
     assert "4 of an earlier run" in again.stdout and len((folder / "scored.txt").read_text().splitlines()) == 3
     assert "ratio-0.3-l1" in again.stdout and "by that of the original" in again.stdout
+
+
+def test_options_are_those_of_shrink() -> None:
+    """The same defaults, and on the command line the same options, but for what a sweep says otherwise."""
+    sweep, shrink = (inspect.signature(one).parameters for one in (onnxprune.sweep, onnxprune.shrink))
+    assert {name: sweep[name].default for name in SHARED} == {name: shrink[name].default for name in SHARED}
+    other = {"ratio", "target", "criterion", "max_drop", "plan", "dry_run", "verify"}
+    assert set(shrink) - set(sweep) == other
+    commands = [{name for p in one.command.params for name in p.opts} for one in (shrink_command, sweep_command)]
+    spelled = {"--ratio", "--target", "--criterion", "--max-drop", "--plan", "--dry-run", "--save-plan"}
+    assert commands[0] - commands[1] == spelled
 
 
 def test_only_what_is_missing_is_computed(folder: Path) -> None:
@@ -269,3 +284,11 @@ def test_the_page_needs_a_name_of_its_own(folder: Path) -> None:
     with pytest.raises(UsageError, match="needs a folder"):
         onnxprune.sweep(onnxprune.load((folder / "m.onnx").read_bytes()), ratios=[0.5], **QUICK)
     assert not (folder / "s").exists()
+
+
+def test_weights_that_become_sparse(folder: Path) -> None:
+    """The options of sparsity hold for all points, as those of channels do."""
+    options = ("--ratio", "0.5", "--repair", "bias", "--sparsity", "0.5", "--pattern", "unstructured")
+    call("shrink", "m.onnx", "-o", "alone.onnx", *options, "--emit", "dense-zeros")
+    call("sweep", "m.onnx", "-o", "s", "--ratios", *options[1:], "--emit", "dense-zeros", "--no-bench")
+    assert (folder / "s" / "ratio-0.5-l1.onnx").read_bytes() == (folder / "alone.onnx").read_bytes()
