@@ -1,7 +1,7 @@
 """Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
 
-In README.md, docs/ci.md and docs/sweep.md a ```console block is a command after "$ " and what it prints; a ```python
-block is run, and the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py, .yml, .yaml) is that file.
+In README.md and docs/ci.md a ```console block is a command after "$ " and what it prints; a ```python block is run, and
+the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py, .yml, .yaml) is that file.
 They run one after the other in a folder with copies of models/ and scripts/.
 """
 
@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CI = ROOT / "docs" / "ci.md"
-SWEEP = ROOT / "docs" / "sweep.md"
 OPERATORS = ROOT / "docs" / "operators.md"
+SWEEP = ROOT / "docs" / "sweep.md"
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
 PYTHON = re.compile(r"```python\n(?P<command>.*?)```\n\n```text\n(?P<output>.*?)```", re.S)
 FILE = re.compile(r"```\w+\n(?P<content># (?P<name>[\w./-]+\.(toml|py|ya?ml))\n.*?)```", re.S)
@@ -101,8 +101,9 @@ def operators() -> str:
 
 def main() -> None:
     OPERATORS.write_text(operators())
-    for page in (README, CI, SWEEP):
+    for page in (README, CI):
         regenerate(page)
+    regenerate(SWEEP)
 
 
 def regenerate(page: Path) -> None:
