@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from onnxprune.errors import OnnxPruneError
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,11 @@ class ReconstructionSummary:
     error_after: float
     frozen_weights: int
     reason: str | None = None
+
+
+def failure_after(written: Sequence[Path], problem: OnnxPruneError | None) -> OnnxPruneError | None:
+    """A problem that came after the files were there, as the error of the command."""
+    if problem is None:
+        return None
+    there = f"{written[0].name} is written and complete; what failed came after it"
+    return type(problem)(f"{there}: {problem.message}", hint=problem.hint)

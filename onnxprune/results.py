@@ -11,6 +11,7 @@ from onnxprune.error_curves import ErrorCurve
 from onnxprune.errors import OnnxPruneError
 from onnxprune.evidence import ProofSummary as ProofSummary
 from onnxprune.evidence import ReconstructionSummary as ReconstructionSummary
+from onnxprune.evidence import failure_after
 from onnxprune.sparse_results import SparseWeights, SparsitySummary
 
 
@@ -320,10 +321,7 @@ class ShrinkResult:
 
     def failure(self) -> OnnxPruneError | None:
         """What makes the command fail although the result is there."""
-        if self.problem is None:
-            return None
-        there = f"{self.written[0].name} is written and complete; what failed came after it"
-        return type(self.problem)(f"{there}: {self.problem.message}", hint=self.problem.hint)
+        return failure_after(self.written, self.problem)
 
 
 @dataclass(frozen=True)
@@ -331,7 +329,7 @@ class SparsifyResult:
     """Outcome of `sparsify`. `after`, `written` and the proof are empty in a dry run, or if no layer became sparse.
 
     `after.macs` are those that are executed: what sparse operators skip is not counted. `calibration` and `fidelity`
-    without data are None.
+    without data are None; `problem` is what failed with the report once the files were there.
     """
 
     before: ModelSummary
@@ -343,6 +341,11 @@ class SparsifyResult:
     notes: tuple[str, ...] = ()
     calibration: CalibrationSummary | None = None
     fidelity: Fidelity | None = None
+    problem: OnnxPruneError | None = None
+
+    def failure(self) -> OnnxPruneError | None:
+        """As that of `ShrinkResult`."""
+        return failure_after(self.written, self.problem)
 
 
 @dataclass(frozen=True)

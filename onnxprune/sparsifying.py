@@ -10,6 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.clock import Clock
+from onnxprune.errors import OnnxPruneError
 from onnxprune.html.command import sparsify_commands
 from onnxprune.html.sparsify import sparsify_page
 from onnxprune.html.write import open_report
@@ -122,7 +123,15 @@ def sparsify(
                 calibration=calibration_summary(found),
             )
     result = replace(result, seconds=clock.finish())
-    if page is not None:
-        commands = sparsify_commands(given, sparsify.__kwdefaults__ or {})
-        page.write(sparsify_page(result, environment(), commands, dry_run=dry_run), result.written)
+    if page is None:
+        return result
+    commands = sparsify_commands(given, sparsify.__kwdefaults__ or {})
+    text = sparsify_page(result, environment(), commands, dry_run=dry_run)
+    try:
+        page.write(text, result.written)
+    except OnnxPruneError as error:
+        if not result.written:
+            raise
+        notes = (*result.notes, f"the report was not written: {error.message}")
+        return replace(result, notes=notes, problem=error)
     return result

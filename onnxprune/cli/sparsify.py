@@ -119,3 +119,6 @@ def command(
         return text.report(result, dry_run=dry_run, layers=run.verbosity > 0)
 
     run.show(report, lambda: sparse_document.sparsify(result))
+    failure = result.failure()
+    if failure is not None:
+        raise failure

@@ -243,7 +243,6 @@ def _layer(layer: MaskedLayer, emitted: Rewritten, masks: Mapping[str, Mask]) ->
     reason = layer.reason
     if reason is None and layer.weight not in masks:
         reason = NOTHING
-    operator = emitted.operators.get(layer.node) if layer.weight in masks else None
     return SparseLayer(
         layer.node,
         layer.weight,
@@ -252,7 +251,7 @@ def _layer(layer: MaskedLayer, emitted: Rewritten, masks: Mapping[str, Mask]) ->
         layer.kept,
         layer.error_masked,
         layer.error,
-        operator,
+        emitted.operators.get(layer.node),
         reason or emitted.declined.get(layer.node),
     )
 

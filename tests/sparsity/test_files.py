@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 import onnxprune
 from onnxprune import native
-from onnxprune.errors import ModelError, OutputError, UsageError, VerificationError
+from onnxprune.errors import GateError, ModelError, OutputError, UsageError, VerificationError
 from onnxprune.model.load import load
+from onnxprune.report import render
+from onnxprune.report.sparsify import report
 from onnxprune.sparse.decode import dense_again
 from tests.builders import Net
 from tests.sparse.sessions import needs_library, session
@@ -221,6 +223,42 @@ def test_a_sparse_file_is_pinned_with_a_reason(operators: Made) -> None:
     assert any("stored sparse" in note for note in found.notes)
     assert onnxprune.shrink(operators.path, ratio=0.5, dry_run=True).plan.removed_count == 0
     assert not onnxprune.diff(operators.original, operators.path).same
+
+
+def test_without_the_library_it_is_said(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it was not built: the file is made and proven all the same."""
+    monkeypatch.setattr(native, "_LIBRARY", tmp_path / "not built")
+    result = onnxprune.sparsify(digits, tmp_path / "o.onnx", sparsity=0.8)
+    assert result.sparsity.runs == ("without the library",)
+    assert result.sparsity.library is not None and "compiler" in result.sparsity.library
+    assert "at dense speed" in render.plain(report(result))
+    with pytest.raises(UsageError, match="missing here"):
+        onnxprune.sparsify(digits, sparsity=0.8, pattern="auto")
+    assert onnxprune.verify(digits, tmp_path / "o.onnx").sparse is not None
+
+
+def test_repair_after_a_cut_aims_at_the_original(digits: Path, tmp_path: Path) -> None:
+    data = {"data": MODELS / "digits_calib.npz", "samples": 60, "repair": "least-squares"}
+    result = onnxprune.shrink(digits, tmp_path / "o.onnx", ratio=0.2, sparsity=0.6, method="magnitude", **data)
+    assert result.sparsity is not None and result.fidelity is not None and result.fidelity.agreement is not None
+    assert result.fidelity.agreement >= 0.75
+    assert all(layer.error is not None for layer in result.sparsity.sparse_layers)
+    assert result.plan.options["sparsity"]["repair"] == "least-squares"
+    assert onnxprune.verify(digits, tmp_path / "o.onnx").plan_digest == result.plan.digest
+
+
+def test_a_metric_judges_the_zeros(digits: Path, tmp_path: Path) -> None:
+    def kept(path: str) -> float:
+        """The share of weights that are not zero."""
+        tensors = dense_again(load(path)).tensors
+        arrays = [t.array() for t in tensors.values() if len(t.shape) == 4]
+        return float(sum(map(np.count_nonzero, arrays)) / sum(a.size for a in arrays))
+
+    with pytest.raises(GateError, match="falls by"):
+        onnxprune.shrink(digits, tmp_path / "o.onnx", ratio=0, sparsity=0.6, metric=kept, max_drop=0.3)
+    assert not (tmp_path / "o.onnx").exists()
+    result = onnxprune.shrink(digits, tmp_path / "o.onnx", ratio=0, sparsity=0.6, metric=kept, max_drop=0.7)
+    assert result.metric is not None and result.metric.after == pytest.approx(0.4, abs=0.03)
 
 
 @pytest.mark.parametrize("opset", [9, 10, 11, 12, 22])
