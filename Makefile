@@ -15,6 +15,8 @@
 #   make asan        the sparse operators with address and undefined-behaviour sanitizers (g++)
 #   make bench-channels latency of layers against their channels, write docs/channels.md
 #   make bench-latency  latency asked and found, write docs/latency.md; MODELS=folder holds exported architectures
+#   make sparsity-accuracy   accuracy that real models keep with most weights zero, write docs/sparsity-accuracy.md
+#   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
 #   make docs        regenerate what README.md and docs/operators.md show
 #   make clean       remove everything that the other targets made
 # Paths are relative throughout, so that a folder with spaces in its name works.
@@ -22,15 +24,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Models and labelled data for eval and criteria (benchmarks/README.md); it may be missing.
+# Models and labelled data for eval, criteria and sparsity-accuracy (benchmarks/README.md); it may be missing.
 EVAL ?= ../shared/eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes asan docs clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes asan sparsity-accuracy bench-pack docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,19s/^# //p' Makefile
+	@sed -n '2,21s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -82,6 +84,12 @@ bench-channels: $(VENV)/installed-test
 
 bench-latency: $(VENV)/installed
 	$(BIN)/python benchmarks/latency.py "$(MODELS)" --report docs/latency.md
+
+sparsity-accuracy: $(VENV)/installed
+	@$(BIN)/python benchmarks/sparsity.py --eval "$(EVAL)" --report docs/sparsity-accuracy.md
+
+bench-pack: $(VENV)/installed-test
+	@$(BIN)/python benchmarks/pack.py --eval "$(EVAL)" --report docs/pack-benchmarks.md
 
 docs: $(VENV)/installed
 	$(BIN)/python scripts/docs.py

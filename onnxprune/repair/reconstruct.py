@@ -99,7 +99,7 @@ def reconstruct(
     variances = [max(float(np.var(value)), 1e-12) for value in teacher(example)]
     step = training_step(graph, example, names, targets, variances, threads=1)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
-    run = _Run(samples, teacher, step, {name: masks[name] for name in step.weights if name in masks} if masks else {})
+    run = _Run(samples, teacher, step, masks or {})
     before, outside = run.judge(weights), _Outputs(trace, keep, samples)
     error = outside.error(cut)
     run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
@@ -202,7 +202,8 @@ class _Run:
         self, weights: Weights, steps: int, seed: int, threads: int, progress: Callable[[int, int], None] | None
     ) -> None:
         """`steps` steps, in place."""
-        adam = Adam([weights[name] for name in self.step.weights], RATE * self.samples.batch / LARGEST, steps)
+        names, rate = self.step.weights, RATE * self.samples.batch / LARGEST
+        adam = Adam([weights[name] for name in names], rate, steps, [self.masks.get(name) for name in names])
 
         def gradients(feeds: Feeds) -> list[NDArray[np.float32]]:
             return self.step.run(feeds, self.teacher(feeds), weights)[1]
@@ -211,7 +212,5 @@ class _Run:
             for number, shards in enumerate(itertools.islice(self.samples.steps(seed), steps)):
                 parts = list(pool.map(gradients, shards))
                 adam.step([sum(found[1:], found[0]) / len(found) for found in zip(*parts, strict=True)])
-                for name, mask in self.masks.items():
-                    weights[name] *= mask
                 if progress is not None:
                     progress(number + 1, steps)

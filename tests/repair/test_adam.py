@@ -75,3 +75,17 @@ def test_it_finds_a_minimum() -> None:
     for _ in range(2000):
         adam.step([2 * matrix.T @ (matrix @ weight - matrix @ goal)])
     np.testing.assert_allclose(weight, goal, atol=1e-2)
+
+
+def test_what_a_mask_removes_stays_zero_and_does_not_count() -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.random((6, 5)) < 0.4
+    whole = (rng.standard_normal((6, 5)) * mask).astype(np.float32)
+    small = whole[mask]
+    with_mask, alone = Adam([whole], 0.01, 20, [mask]), Adam([small], 0.01, 20)
+    for _ in range(5):
+        gradient = rng.standard_normal((6, 5)).astype(np.float32)
+        with_mask.step([gradient])
+        alone.step([gradient[mask]])
+        assert not whole[~mask].any()
+    np.testing.assert_allclose(whole[mask], small, rtol=1e-5)
