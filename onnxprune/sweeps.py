@@ -106,7 +106,7 @@ def sweep(
     protected = (*source.origin, *files_of(data), *files_of(metric))
     page = open_report(report, force=force, inputs=protected)
     found = _opened(data, source, preprocess, samples, seed)
-    request = Request(source, target, points, options, found, metric, how, alone, jobs, scheduler, seed)
+    request = Request(source, target, points, options, found, metric, how, alone, threads, jobs, scheduler, seed)
     result = run(request, machine, progress)
     if page is not None:
         commands = sweep_commands(given, points, sweep.__kwdefaults__ or {})

@@ -37,14 +37,14 @@ class Folder:
 
     def claim(self, identity: Identity) -> None:
         """Take the folder for points of this identity. Raises OutputError if it holds those of another one."""
-        manifest = self.read(MANIFEST)
-        differing = differences(manifest, identity) if manifest else []
+        manifest, there = self.read(MANIFEST), (self.path / MANIFEST).exists()
+        differing = differences(manifest, identity) if there else []
         if differing:
             raise OutputError(
                 f"{str(self.path)!r} holds another sweep: {'; '.join(differing)}.",
                 hint="Give another folder with -o, go on with what it was made from, or delete it.",
             )
-        if not manifest:
+        if not there:
             self.write(MANIFEST, identity)
         self.identity = identity
 
@@ -129,7 +129,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What distinguishes two identities, in words; nothing if they are the same."""
     if before.get("schema") != SCHEMA:
-        return ["its sweep.json is none of this version"]
+        return ["its sweep.json is not one that this version wrote"]
     found = []
     for part in ("model", "data"):
         if (before.get(part) or {}).get("sha256") != (now.get(part) or {}).get("sha256"):

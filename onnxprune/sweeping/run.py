@@ -31,7 +31,8 @@ from onnxprune.units import parse_bytes, plural
 class Request:
     """What was asked for. `options` are those of `shrink` that all points share; `bench` None: no latency.
 
-    `alone`: what leaves depends on times, so that points are computed one by one, here. `jobs` 0: as many as fit.
+    `alone`: what leaves depends on times, so that points are computed one by one, here, with `threads` (None: all).
+    `jobs` 0: as many as fit.
     """
 
     model: Model
@@ -42,6 +43,7 @@ class Request:
     metric: str | Callable[..., Any] | None
     bench: timing.How | None
     alone: bool
+    threads: int | None
     jobs: int
     scheduler: str | None
     seed: int
@@ -94,14 +96,15 @@ def _identity(asked: Request, packed: Packed | None, machine: Environment) -> Id
     options |= {key: list(options[key]) for key in ("include", "exclude")}
     options["min_keep"] = str(options["min_keep"])  # 1 and "1" ask for the same
     options["max_memory"] = parse_bytes(options["max_memory"])
+    versions = {"onnxprune": machine.onnxprune, "onnxruntime": machine.packages.get("onnxruntime")}
     if asked.alone:
-        options["threads"] = asked.bench.threads if asked.bench is not None else None
+        options["threads"], versions["processor"] = asked.threads, machine.cpu
     return {
         "schema": SCHEMA,
         "model": {"name": _name(asked.model), "sha256": asked.model.sha256},
         "data": None if packed is None else {"sha256": packed.sha256, "samples_count": packed.samples},
         "options": options,
-        "versions": {"onnxprune": machine.onnxprune, "onnxruntime": machine.packages.get("onnxruntime")},
+        "versions": versions,
     }
 
 
@@ -152,7 +155,7 @@ def _computed(
 def _shared_out(asked: Request, count: int, machine: Environment) -> tuple[int, int]:
     """(processes at a time, threads of each): all cores, and no more memory than there is."""
     if asked.alone:
-        return 1, (asked.bench.threads if asked.bench is not None else None) or 0
+        return 1, asked.threads or 0
     fitting = max((machine.memory_bytes or 0) // parse_bytes(asked.options["max_memory"]), 1)
     at_once = min(asked.jobs or min(machine.cores, fitting), count)
     return at_once, max(machine.cores // at_once, 1)

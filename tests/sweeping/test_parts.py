@@ -273,6 +273,14 @@ def test_another_sweep_is_refused(tmp_path: Path) -> None:
     assert "--seed was 0, now 1" in said and "onnx was None, now 2" in said and "-o" in said
 
 
+def test_a_folder_that_says_nothing_is_not_taken(tmp_path: Path) -> None:
+    with open_folder(tmp_path / "s") as folder:
+        folder.claim(IDENTITY)
+    (tmp_path / "s" / "sweep.json").write_text("{")
+    with open_folder(tmp_path / "s") as folder, pytest.raises(OutputError, match="not one that this version wrote"):
+        folder.claim(IDENTITY)
+
+
 def test_two_writers_and_foreign_folders_are_refused(tmp_path: Path) -> None:
     with open_folder(tmp_path / "s") as folder:
         folder.claim(IDENTITY)

@@ -260,12 +260,12 @@ def test_a_scheduler_that_is_not_there(folder: Path) -> None:
 
 def test_latency_targets_are_alone(folder: Path) -> None:
     """A point whose choice depends on times runs by itself; the threads that it was measured with are its own."""
-    result = onnxprune.sweep("m.onnx", "s", targets=["latency=90%"], repair="none", threads=1, runs=6)
+    result = onnxprune.sweep("m.onnx", "s", targets=["latency=90%"], repair="none", threads=1, bench=False)
     assert result.where == "this machine, 1 at a time, 1 thread each"
     (point,) = result.points
     assert point.outcome.status in (FINISHED, NOTHING, FAILED)
     with pytest.raises(OutputError, match="--threads was 1, now 2"):
-        onnxprune.sweep("m.onnx", "s", targets=["latency=90%"], repair="none", threads=2, runs=6)
+        onnxprune.sweep("m.onnx", "s", targets=["latency=90%"], repair="none", threads=2, bench=False)
 
 
 def test_without_data_there_is_no_frontier(folder: Path) -> None:
