@@ -75,7 +75,7 @@ def _use(graph: Graph, name: str, excluded: Collection[int]) -> Weight | str:
             if slot == 0 and node.domain == "" and node.op_type in _PASSING:
                 pending.extend((output, False) for output in node.outputs if output)
                 continue
-            use = _slot(node, slot)
+            use = _slot(graph, node, slot)
             if use is None:
                 return f"{node.op_type} reads it, at input {slot}"
             kind, axis = use
@@ -86,11 +86,13 @@ def _use(graph: Graph, name: str, excluded: Collection[int]) -> Weight | str:
     return best or "nothing reads it"
 
 
-def _slot(node: Node, slot: int) -> tuple[str, int] | None:
+def _slot(graph: Graph, node: Node, slot: int) -> tuple[str, int] | None:
     if node.domain == "onnxprune":
         kind = next((kind for start, kind in _OURS.items() if node.op_type.startswith(start)), None)
         return (kind, 0) if kind is not None and slot == 1 else None
     use = _SLOTS.get((node.domain, node.op_type), {}).get(slot)
+    if node.op_type == "Gather" and node.inputs[1] in graph.constants:
+        return None  # a table that is looked up in the same places always: coordinates, not an embedding
     if use is not None and node.op_type == "Gemm" and slot == 1 and node.attribute("transB", 0):
         return use[0], 0
     return use

@@ -212,6 +212,14 @@ def test_a_table_that_is_embedding_and_matrix_keeps_the_better_bits(tmp_path: Pa
     assert [(t.how, t.entries, t.kind) for t in result.tensors] == [("shared", 64, "fully connected")]
 
 
+def test_a_table_with_constant_positions_is_no_embedding(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    nodes = [helper.make_node("Gather", ["w", "ids"], ["a"]), helper.make_node("Add", ["a", "x"], ["y"])]
+    tensors = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.arange(9), "ids")]
+    result, _ = round_trip(saved(tmp_path, model_of(nodes, [value("x", [9, 32])], *tensors)))
+    assert result.lossless and result.tensors[0].reason == "Gather reads it, at input 0"
+
+
 def test_a_weight_of_several_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of whole rows, and of rows longer than a part, give what one part gives."""
     rng = np.random.default_rng(0)
