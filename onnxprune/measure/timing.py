@@ -18,18 +18,16 @@ if TYPE_CHECKING:  # the processes in which models are timed do without: its imp
 
 Floats = NDArray[np.float64]
 Runs = Sequence[Callable[[], object]]
-Clock = Callable[[], int]
 CPU = "CPUExecutionProvider"
 WINDOW, STABLE, MOST_WARM_UP = 3, 0.03, 2.0  # runs, share, seconds
 MOST_CALLS = 1000  # of a window
 SHORTEST = 1e-3  # seconds: what takes less is run several times in a row
 
 
-def interleaved(runs: Runs, rounds: int, *, seed: int = 0, clock: Clock = time.perf_counter_ns) -> Floats:
+def interleaved(runs: Runs, rounds: int, *, seed: int = 0) -> Floats:
     """Seconds per call, (rounds, len(runs)): every round calls each once (short ones several times), in random order.
 
-    What is compared should be compared within a round. Warm up before; no garbage is collected meanwhile. What runs in
-    one thread may be timed by the `clock` of that thread, which stands still while others have the processor.
+    What is compared should be compared within a round. Warm up before; no garbage is collected meanwhile.
     """
     counts = [max(1, math.ceil(SHORTEST / max(timed(run), 1e-9))) for run in runs]
     times = np.zeros((rounds, len(runs)))
@@ -39,7 +37,7 @@ def interleaved(runs: Runs, rounds: int, *, seed: int = 0, clock: Clock = time.p
     try:
         for row in times:
             for k in rng.permutation(len(runs)):
-                row[k] = timed(runs[k], counts[k], clock)
+                row[k] = timed(runs[k], counts[k])
     finally:
         if was_on:
             gc.enable()
@@ -135,9 +133,9 @@ def _equip(options: Any, model: onnx.ModelProto | Path, library: bool | None) ->
         native.register(options)
 
 
-def timed(run: Callable[[], object], count: int = 1, clock: Clock = time.perf_counter_ns) -> float:
-    """Seconds per call of `count` calls in a row. `clock` gives nanoseconds."""
-    start = clock()
+def timed(run: Callable[[], object], count: int = 1) -> float:
+    """Seconds per call of `count` calls in a row."""
+    start = time.perf_counter_ns()
     for _ in range(count):
         run()
-    return (clock() - start) * 1e-9 / count
+    return (time.perf_counter_ns() - start) * 1e-9 / count

@@ -8,28 +8,29 @@ surely faster than the dense network in the end is not chosen.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from onnxprune.benching import rounds
+from onnxprune.benching.preemption import Samples, paired
 from onnxprune.benching.results import FASTER, Estimate
 from onnxprune.benching.statistics import MARGIN as SAME
-from onnxprune.benching.statistics import paired_ratio, verdict
+from onnxprune.benching.statistics import verdict
 from onnxprune.errors import ModelError
 from onnxprune.latency.runtime import Feed
 from onnxprune.measure.files import as_file
-from onnxprune.measure.timing import SHORTEST, Floats, interleaved, timed_session, warm_up
+from onnxprune.measure.timing import timed_session
 from onnxprune.model.load import Model
 from onnxprune.proof.inputs import feed as drawn
 from onnxprune.samples import facts_for
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparse.patterns import Pattern
 from onnxprune.sparse.rewrite import rewrite
+from onnxprune.system import usable_cores
 from onnxprune.trace.groups import Trace
 from onnxprune.tuning.cache import Cache, environment
 from onnxprune.tuning.choose import MARGIN, Choice, as_choice, choose
@@ -40,8 +41,7 @@ from onnxprune.tuning.times import LayerTimes, Steps, layer_times
 
 SECONDS = 5.0
 TRIAL_SHARE = 0.4  # of them for a trial
-PATIENCE = 4
-STRETCHES, LEAST_ROUNDS = 10, 5  # in `seconds`, and rounds of one: the least of them counts
+PATIENCE = 3
 TRIALS = 6
 DOUBTFUL = 0.25
 """A layer is worth a trial if alone the two ways differ by less than this share,"""
@@ -197,10 +197,10 @@ class Judge:
         keys = {name: self._key(choice, reference) for name, choice in choices.items()}
         new = {name: choice for name, choice in choices.items() if self.cache.get(keys[name], 4) is None}
         if new:
-            times = self._times([reference, *new.values()], seconds)
+            samples = self._samples([reference, *new.values()], seconds)
             for k, name in enumerate(new, start=1):
-                ratio = _ratio(times, k)
-                numbers = (ratio.value, ratio.low, ratio.high, 1e3 * float(np.median(times[:, k])))
+                ratio = paired(samples, k, 0).ratio
+                numbers = (ratio.value, ratio.low, ratio.high, 1e3 * float(np.median(samples.corrected[:, k])))
                 self.cache.put(keys[name], numbers, "a whole network: time / reference, its interval, ms")
         tried = []
         for name, choice in choices.items():
@@ -215,31 +215,29 @@ class Judge:
         text = f"{self._network} {self._sparsity:.6g} {said!r}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def _times(self, choices: Sequence[Choice | None], seconds: float) -> Floats:
-        """Seconds, (stretches, choices): the least of every stretch, which nothing else on the machine disturbed.
-
-        Goes on for up to PATIENCE times `seconds` until it is decided which of them are faster than the first.
-        """
-        clock = time.thread_time_ns if self._threads == 1 else time.perf_counter_ns
+    def _samples(self, choices: Sequence[Choice | None], seconds: float) -> Samples:
+        """Longer, by PATIENCE, if it is not decided which of them are faster than the first."""
         with contextlib.ExitStack() as stack:
             paths = [stack.enter_context(as_file(self._built(choice))) for choice in choices]
+
+            def subject(path: Path) -> rounds.Subject:
+                session = timed_session(path, self._threads)
+                return lambda _: session.run(None, self._feed)
+
+            def subjects() -> list[rounds.Subject]:
+                return [subject(path) for path in paths]
+
             try:
-                runs = [functools.partial(timed_session(p, self._threads).run, None, self._feed) for p in paths]
-                once = sum(max(warm_up(run, most=seconds / 4), SHORTEST) for run in runs)
-                count = max(LEAST_ROUNDS, int(seconds / STRETCHES / once))
-                stretches: list[Floats] = []
-                start = time.perf_counter()
-                while True:
-                    stretches.append(interleaved(runs, count, seed=len(stretches), clock=clock).min(axis=0))
-                    times, passed = np.array(stretches), time.perf_counter() - start
-                    if len(times) >= STRETCHES and (
-                        passed > PATIENCE * seconds or (passed > seconds and _decided(times))
-                    ):
-                        return times
+                found = self._measured(subjects, seconds)
+                return found if _decided(found) else self._measured(subjects, PATIENCE * seconds)
             except Exception as error:  # onnxruntime raises many types
                 raise ModelError(
                     f"the network cannot be run to be timed: {error}", hint="Give inputs that it accepts with --data."
                 ) from error
+
+    def _measured(self, subjects: rounds.Renew, seconds: float) -> Samples:
+        found = rounds.measure(subjects, 1, seconds=seconds, rounds=None, seed=0)
+        return Samples(found.times, found.waited, found.cpu, found.blocks, self._threads or usable_cores())
 
     def _built(self, choice: Choice | None) -> Model:
         if choice is None:
@@ -251,11 +249,8 @@ class Judge:
         return rewrite(self._model, masks, depthwise=choice.depthwise).model
 
 
-def _ratio(times: Floats, k: int) -> Estimate:
-    return paired_ratio(times[:, k], times[:, 0], np.arange(len(times)))
-
-
-def _decided(times: Floats) -> bool:
+def _decided(samples: Samples) -> bool:
     """Whether the interval of the one that seems fastest does not hold 1, or is narrow."""
-    best = min((_ratio(times, k) for k in range(1, times.shape[1])), key=lambda ratio: ratio.value)
+    ratios = [paired(samples, k, 0).ratio for k in range(1, samples.times.shape[1])]
+    best = min(ratios, key=lambda ratio: ratio.value)
     return not best.low <= 1 <= best.high or best.high / best.low < 1 + 2 * SAME
