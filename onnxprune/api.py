@@ -52,6 +52,7 @@ from onnxprune.trace import trace_model
 from onnxprune.verifying import verify
 
 SUFFIX = ".pruned.onnx"
+UNMASKED = "which weights become zero is chosen after the cut and its repair, so not in a dry run"
 
 
 def default_output(model: Path) -> Path:
@@ -176,7 +177,8 @@ def shrink(
         if dry_run or place is None or (choice.plan.removed_count == 0 and sparse is None):
             if gate is not None and not search and choice.plan.removed_count:
                 gate.check(repaired(run, choice))
-            result = replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
+            notes = (*result.notes, *([UNMASKED] if sparse is not None else []))
+            result = replace(result, metric=gate.summary() if gate else None, seconds=clock.finish(), notes=notes)
             return _reported(page, result, given)
         how = Publication(
             place,

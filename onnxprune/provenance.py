@@ -34,7 +34,7 @@ def plan_of(model: Model) -> Plan:
     if text is None:
         raise PlanError(
             f"{model.path.name if model.path else 'the model'} carries no plan",
-            hint="Only files written by onnxprune shrink can be verified; give the pruned file second.",
+            hint="Only files written by onnxprune shrink or sparsify can be verified; give that file second.",
         )
     return parse(text, "the plan stored in the file")
 

@@ -17,7 +17,7 @@ from onnxprune.cli.run import Run
 @output_format
 @click.pass_context
 def command(ctx: click.Context, /, original: Path, pruned: Path, seed: int, jobs: int, format_: str) -> None:
-    """Prove again that PRUNED is ORIGINAL minus what the plan stored in PRUNED removes."""
+    """Prove again that PRUNED is ORIGINAL minus what the plan stored in PRUNED removes, and with the zeros it names."""
     from onnxprune import api
     from onnxprune.cli.progress import progress
     from onnxprune.report import documents

@@ -86,6 +86,19 @@ def test_shrink_of_nothing_but_zeros(folder: Path) -> None:
     call("verify", "digits.onnx", "o.onnx")
 
 
+def test_a_plan_is_applied_and_weights_become_sparse_anew(folder: Path) -> None:
+    """Plans say which channels leave; masks are in files only."""
+    digits = ("shrink", "digits.onnx", "--ratio", "0.2", "--sparsity", "0.5")
+    planned = call(*digits, "--dry-run", "--save-plan", "p.json").stdout
+    assert "not in a dry run" in planned
+    call(*digits, "-o", "a.onnx", "--save-plan", "q.json")
+    call("shrink", "digits.onnx", "--plan", "q.json", "--sparsity", "0.5", "-o", "b.onnx")
+    a, b = (onnxprune.inspect(path).model for path in ("a.onnx", "b.onnx"))
+    assert (a.macs, a.parameters) == (b.macs, b.parameters)
+    call("shrink", "digits.onnx", "--plan", "q.json", "-o", "c.onnx")
+    assert onnxprune.verify("digits.onnx", "c.onnx").sparse is None
+
+
 REFUSED = {
     "no sparsity": ((), "--sparsity is missing"),
     "all of them": (("--sparsity", "1"), "less than 1"),
