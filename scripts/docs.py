@@ -1,8 +1,8 @@
 """Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
 
-In README.md and docs/ci.md a ```console block is a command after "$ " and what it prints; a ```python block is run, and
-the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py, .yml, .yaml) is that file.
-They run one after the other in a folder with copies of models/ and scripts/.
+In README.md, docs/ci.md and docs/pack.md a ```console block is a command after "$ " and what it prints; a ```python
+block is run, and the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py, .yml, .yaml)
+is that file. They run one after the other in a folder with copies of models/ and scripts/.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CI = ROOT / "docs" / "ci.md"
+PACK = ROOT / "docs" / "pack.md"
 OPERATORS = ROOT / "docs" / "operators.md"
 SWEEP = ROOT / "docs" / "sweep.md"
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
@@ -101,7 +102,7 @@ def operators() -> str:
 
 def main() -> None:
     OPERATORS.write_text(operators())
-    for page in (README, CI):
+    for page in (README, CI, PACK):
         regenerate(page)
     regenerate(SWEEP)
 

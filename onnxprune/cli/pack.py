@@ -35,8 +35,8 @@ how = combined(
         click.option(
             "--max-error",
             metavar="SHARE",
-            help="Instead of --bits: the fewest with which no weight tensor is off by more than this (1%), relative to its "
-            "norm; what cannot be that near is stored as it is.",
+            help="Instead of --bits: the fewest with which no weight tensor is off by more than this (1%), relative to "
+            "its norm; what cannot be that near is stored as it is.",
         ),
         click.option(
             "--clusters",
