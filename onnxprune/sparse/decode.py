@@ -58,12 +58,11 @@ def dense_again(model: Model) -> Model:
 
     Fused sums and activations are nodes of their own again. Raises ModelError for weights that cannot be.
     """
-    tensors = {**model.tensors, **dict(_sparse_initializers(model.proto))}
+    model = dense_initializers(model)
     proto = ModelProto()
     proto.CopyFrom(model.proto)
-    del proto.graph.sparse_initializer[:]
-    graph = build(model.replace(proto, tensors))
-    work = _Decoding(graph, tensors)
+    graph = build(model.replace(proto, model.tensors))
+    work = _Decoding(graph, dict(model.tensors))
     found = [node for node in graph.nodes if node.scope == 0 and family_of(node)]
     before = {node.index: list(work.nodes_for(node)) for node in found}
     splice(graph, before, set(before))
@@ -76,6 +75,17 @@ def dense_again(model: Model) -> Model:
     read = {name for node in proto.graph.node for name in node.input} | {value.name for value in proto.graph.output}
     stored = {name for node in found for name in node.proto.input}
     return model.replace(proto, {name: t for name, t in work.tensors.items() if name in read or name not in stored})
+
+
+def dense_initializers(model: Model) -> Model:
+    """Without sparse initializers. Raises ModelError for one that cannot be."""
+    if not model.proto.graph.sparse_initializer:
+        return model
+    tensors = {**model.tensors, **dict(_sparse_initializers(model.proto))}
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    del proto.graph.sparse_initializer[:]
+    return model.replace(proto, tensors)
 
 
 def _sparse_initializers(proto: ModelProto) -> Iterator[tuple[str, LazyTensor]]:

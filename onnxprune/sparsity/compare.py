@@ -17,7 +17,7 @@ from onnxprune.model.plain import declared, hoisted
 from onnxprune.native.marks import DOMAIN, is_marked
 from onnxprune.plan import SparsePlan
 from onnxprune.proof.compare_files import compare_with_expected
-from onnxprune.sparse.decode import VALUES, dense_again, family_of, stored_weight
+from onnxprune.sparse.decode import VALUES, dense_again, dense_initializers, family_of, stored_weight
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparse.patterns import parse_pattern
 from onnxprune.sparse.rewrite import Rewritten, rewrite
@@ -53,7 +53,7 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
         twin, weights, refitted, arrays = _operators(bare, found, plan)
     elif plan.emit in (DENSE_ZEROS, SPARSE_INITIALIZERS):
         _check_sparse_initializers(bare, found, plan)
-        twin = dense_again(found)
+        twin = dense_initializers(found)
         weights = tuple(one.weight for one in plan.weights)
         refitted = set(compare_with_expected(_with_weights_of(twin, bare, weights), twin))
         arrays = {name: twin.tensors[name].array() for name in weights}

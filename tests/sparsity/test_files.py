@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnxprune
 from onnxprune import native
 from onnxprune.errors import GateError, ModelError, OutputError, UsageError, VerificationError
 from onnxprune.model.load import load
+from onnxprune.model.metadata import metadata
 from onnxprune.report import render
 from onnxprune.report.sparsify import report
 from onnxprune.sparse.decode import dense_again
@@ -273,6 +275,17 @@ def test_other_opsets(tmp_path: Path, opset: int) -> None:
     result = onnxprune.sparsify(tmp_path / "m.onnx", sparsity=0.5, pattern="2x1")
     assert {layer.operator for layer in result.sparsity.layers} == {"SparseConvClip", "SparseConv", "SparseMatMul"}
     assert onnxprune.verify(tmp_path / "m.onnx", result.written[0]).refitted == ()
+
+
+@pytest.mark.parametrize("emit", ["operators", "dense-zeros"])
+def test_a_layer_that_was_left_out_can_follow(operators: Made, tmp_path: Path, emit: str) -> None:
+    path = tmp_path / "o.onnx"
+    result = onnxprune.sparsify(operators.path, path, sparsity=0.5, emit=emit)
+    (layer,) = result.sparsity.sparse_layers
+    assert layer.node == "classifier" and (layer.operator == "SparseMatMul") == (emit == "operators")
+    assert onnxprune.verify(operators.path, path).refitted == ()
+    history = json.loads(metadata(load(path))["onnxprune.history"])
+    assert len(history) == 2, "made in two runs"
 
 
 def test_models_that_operators_do_not_have(tmp_path: Path) -> None:
