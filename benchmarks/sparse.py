@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxprune import native
+from onnxprune.benching import rounds
+from onnxprune.benching.preemption import Samples, paired
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
 from onnxprune.sparse import Mask, Pattern, dense_zeros, parse_pattern, rewrite
@@ -94,15 +95,15 @@ def main(arguments: Sequence[str]) -> int:
     lines = [
         "# Sparse operators: how fast they are",
         "",
-        "Written by `make bench-sparse`. Latency of whole networks with random weights, batch 1 (one thread: median",
-        "CPU time; more: the fastest tenth of the runs, by the wall), and how many times faster that is than the dense",
-        "network in fp32 and in int8 (quantised by ONNX Runtime: statically for CNNs, dynamically for BERT). BERT:",
-        "three layers, 128 tokens. Error: largest difference from dense onnxruntime with the same zeros, relative to",
-        "the largest output. That of BERT in int8 is what rounding does to it: dense, its output changes as much when",
-        "the input is multiplied by 1.000001.",
+        "Written by `make bench-sparse`. Latency of whole networks with random weights, batch 1: sessions run in turn,",
+        "what they waited for cores that other programs had is taken out, medians of paired rounds; and how many times",
+        "faster that is than the dense network in fp32 and in int8 (quantised by ONNX Runtime: statically for CNNs,",
+        "dynamically for BERT). BERT: three layers, 128 tokens. Error: largest difference from dense onnxruntime with",
+        "the same zeros, relative to the largest output. That of BERT in int8 is what rounding does to it: dense, its",
+        "output changes as much when the input is multiplied by 1.000001.",
         "",
         f"onnxruntime {onnxruntime.__version__}, {machine.cpu}, {machine.cores} cores, {native.instruction_set()};",
-        f"load {os.getloadavg()[0]:.1f} when it began. With more load than idle cores, several threads tell little.",
+        f"load {os.getloadavg()[0]:.1f} when it began; with much load, several threads are an estimate.",
     ]
     for name in options.networks:
         for threads in options.threads:
@@ -221,20 +222,21 @@ def checked(name: str, sparse: Model, dense: Model, sample: Array, threads: int)
     return Entry(name, made.session, made.size_bytes, float(difference))
 
 
-def table(entries: list[Entry], rounds: int, threads: int) -> list[str]:
-    """One thread is timed by its own clock, which stops while others run; more by the wall, undisturbed runs only."""
-    clock, quantile = (time.thread_time, 0.5) if threads == 1 else (time.perf_counter, 0.1)
+def table(entries: list[Entry], count: int, threads: int) -> list[str]:
+    """Sessions in turn, `count` rounds; waiting for cores that other programs have is taken out, as `bench` does."""
     shape = entries[0].session.get_inputs()[0].shape
     feed = {"x": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}
-    times: list[list[float]] = [[] for _ in entries]
-    order = np.random.default_rng(2)
-    for turn in range(rounds + 2):
-        for k in order.permutation(len(entries)):
-            start = clock()
-            entries[k].session.run(None, feed)
-            if turn >= 2:
-                times[k].append(clock() - start)
-    latency = {one.name: float(np.quantile(found, quantile)) for one, found in zip(entries, times, strict=True)}
+    subjects: list[rounds.Subject] = [lambda _, one=one: one.session.run(None, feed) for one in entries]  # type: ignore[misc]
+    timing = rounds.measure(lambda: subjects, 1, seconds=0.0, rounds=count, seed=0)
+    samples = Samples(timing.times, timing.waited, timing.cpu, timing.blocks, threads)
+    place = {one.name: k for k, one in enumerate(entries)}
+
+    def faster(name: str, than: str) -> str:
+        return f"{1 / paired(samples, place[name], place[than]).ratio.value:.2f}x"
+
+    def ms(name: str) -> str:
+        return f"{np.median(samples.corrected[:, place[name]]) * 1e3:.2f}"
+
     rivals = any(one.name.startswith(RIVAL) for one in entries)
     lines = [
         f"| | ms | faster than fp32 | than int8 | {'rival, ms | than the rival | ' * rivals}MB | error |",
@@ -243,12 +245,13 @@ def table(entries: list[Entry], rounds: int, threads: int) -> list[str]:
     for one in entries:
         if one.name.startswith(RIVAL):
             continue
-        seconds, error = latency[one.name], "" if one.relative_error is None else f"{one.relative_error:.1e}"
-        other = latency.get(f"{RIVAL} {one.name.partition(' ')[2]}") if one.name.startswith("fp32") else None
-        beside = f"{other * 1e3:.2f} | {other / seconds:.2f}x | " if other is not None else " | | " * rivals
+        error = "" if one.relative_error is None else f"{one.relative_error:.1e}"
+        other = f"{RIVAL} {one.name.partition(' ')[2]}"
+        known = one.name.startswith("fp32") and other in place
+        beside = f"{ms(other)} | {faster(one.name, other)} | " if known else " | | " * rivals
         lines.append(
-            f"| {one.name} | {seconds * 1e3:.2f} | {latency['dense fp32'] / seconds:.2f}x | "
-            f"{latency['dense int8'] / seconds:.2f}x | {beside}{one.size_bytes / 1e6:.1f} | {error} |"
+            f"| {one.name} | {ms(one.name)} | {faster(one.name, 'dense fp32')} | {faster(one.name, 'dense int8')} | "
+            f"{beside}{one.size_bytes / 1e6:.1f} | {error} |"
         )
     return lines
 

@@ -22,6 +22,11 @@ class Choice:
     dense: Mapping[str, str]
     depthwise: tuple[str, ...] = ()
 
+    @property
+    def operators(self) -> tuple[Mapping[str, Pattern], tuple[str, ...]]:
+        """What is in the file, without the reasons."""
+        return self.patterns, self.depthwise
+
 
 def choose(
     times: Mapping[str, LayerTimes], patterns: Sequence[Pattern], margin: float = MARGIN

@@ -144,7 +144,11 @@ def _starts(judge: Judge, times: Mapping[str, LayerTimes], alone: Choice) -> dic
         "the same, depthwise layers dense": alone,
         "all layers": Choice(every, rest, judge.beside(every)),
     }
-    return {name: choice for name, choice in found.items() if choice == next(c for c in found.values() if c == choice)}
+    first: dict[str, Choice] = {}
+    for name, choice in found.items():
+        if choice.operators not in [other.operators for other in first.values()]:
+            first[name] = choice
+    return first
 
 
 def _fastest(layer: LayerTimes) -> Pattern:
