@@ -44,7 +44,7 @@ def verdicts(result: SweepResult) -> Report:
 def summary(result: SweepResult) -> str:
     """How many points, by whom, on which samples."""
     reused = sum(point.reused for point in result.points)
-    parts = [f"{len(result.finished)} of {plural(len(result.points), 'point')} finished"]
+    parts = [f"{len(result.finished)} of {len(result.points)} points finished"]
     parts += [f"{reused} of an earlier run"] if reused else []
     text = f"{', '.join(parts)}; computed by {result.where}" if reused < len(result.points) else ", ".join(parts)
     held_out = max((point.outcome.held_out for point in result.finished), default=0)

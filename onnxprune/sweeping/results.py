@@ -138,6 +138,6 @@ class SweepResult:
         first = self.points[0]
         reason = first.outcome.failure
         return GateError(
-            f"none of {len(self.points)} points gave a model; {first.point.name}: {reason.message if reason else '?'}",
+            f"no point of {len(self.points)} gave a model; {first.point.name}: {reason.message if reason else '?'}",
             hint=reason.hint if reason else None,
         )

@@ -177,9 +177,7 @@ def test_what_fails_is_a_row(folder: Path) -> None:
     failed = call(*all_, "--format", "json", code=1)
     document = json.loads(failed.stdout)
     check(document)
-    assert document["points"][0]["status"] == FAILED and failed.stderr.startswith(
-        "Error: none of 1 points gave a model"
-    )
+    assert document["points"][0]["status"] == FAILED and failed.stderr.startswith("Error: no point of 1 gave a model")
     result = onnxprune.sweep("m.onnx", "u", ratios=[0.5], exclude=["nobody*"], **QUICK)
     assert isinstance(result.failure(), GateError)
 
