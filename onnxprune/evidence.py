@@ -40,6 +40,19 @@ class ReconstructionSummary:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class CalibrationSummary:
+    """The samples that were used. `source` holds base names only; `peak_bytes` is the process's largest memory so far
+    (None if the system does not say), `estimated_bytes` what the samples were expected to take.
+    """
+
+    source: str
+    samples: int
+    held_out: int
+    estimated_bytes: int
+    peak_bytes: int | None
+
+
 def failure_after(written: Sequence[Path], problem: OnnxPruneError | None) -> OnnxPruneError | None:
     """A problem that came after the files were there, as the error of the command."""
     if problem is None:

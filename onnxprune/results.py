@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxprune.error_curves import ErrorCurve
 from onnxprune.errors import OnnxPruneError
+from onnxprune.evidence import CalibrationSummary as CalibrationSummary
 from onnxprune.evidence import ProofSummary as ProofSummary
 from onnxprune.evidence import ReconstructionSummary as ReconstructionSummary
 from onnxprune.evidence import failure_after
@@ -184,19 +185,6 @@ class RepairSummary:
     def kept(self) -> tuple[str, ...]:
         """Layers that no fit made better."""
         return tuple(layer.name for layer in self.layers if layer.kept)
-
-
-@dataclass(frozen=True)
-class CalibrationSummary:
-    """The samples that were used. `source` holds base names only; `peak_bytes` is the process's largest memory so far
-    (None if the system does not say), `estimated_bytes` what the samples were expected to take.
-    """
-
-    source: str
-    samples: int
-    held_out: int
-    estimated_bytes: int
-    peak_bytes: int | None
 
 
 @dataclass(frozen=True)

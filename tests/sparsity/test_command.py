@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import click
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -16,7 +17,9 @@ from onnxprune.cli.sparse_options import EMITS, METHODS
 from onnxprune.cli.sparsify import command
 from onnxprune.masking import METHODS as REGISTERED
 from onnxprune.sparsity.request import EMITS as KNOWN
+from tests.builders import Net
 from tests.html.page_parser import Page
+from tests.sparse.sessions import needs_library
 from tests.sparsity.conftest import MODELS
 
 
@@ -131,3 +134,20 @@ def test_options_of_zeros_need_sparsity(folder: Path, option: tuple[str, ...]) -
 def test_targets_that_zeros_would_change(folder: Path) -> None:
     said = call("shrink", "digits.onnx", "--target", "size=100kB", "--sparsity", "0.5", code=2).stderr
     assert "removing channels" in said
+
+
+@needs_library
+def test_auto_is_measured_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse in one of the blocks, or dense with a reason; what was measured is kept, so a second run does the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    net = Net()
+    net.output(net.gemm(net.relu(net.gemm(net.input(512), 1024, name="wide")), 8, name="narrow"))
+    onnx.save(net.model(), "m.onnx")
+    results = [onnxprune.sparsify("m.onnx", f"{k}.onnx", sparsity=0.95, pattern="auto") for k in range(2)]
+    first, second = (result.sparsity for result in results)
+    assert first.layers == second.layers and first.pattern == "auto"
+    for layer in first.layers:
+        assert layer.pattern in ("unstructured", "2x1", "4x1", "8x1") if layer.sparse else layer.reason
+    if first.sparse_layers:
+        assert Path("0.onnx").read_bytes() == Path("1.onnx").read_bytes()
+        onnxprune.verify("m.onnx", "0.onnx")
