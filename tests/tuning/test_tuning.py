@@ -230,6 +230,16 @@ def test_what_is_chosen_is_faster_in_the_measured_whole_or_nothing_is_chosen(tmp
 
 
 @needs_library
+def test_quantised_networks_are_judged_too() -> None:
+    case = QuantizedCase("qdq", (1, 64, 28, 28), (64, 64, 3, 3), attributes={"pads": [1, 1, 1, 1]})
+    found = select(trace_model(load(case.model())), 0.9, [Pattern(4, 4)], threads=1, seconds=0.1)
+    assert set(found.times) == {"w"}
+    if found.best is not None:
+        assert found.best.choice.patterns == {"w": Pattern(4, 4)}
+        assert bool(found.choice.patterns) == (verdict(found.best.ratio) == FASTER)
+
+
+@needs_library
 def test_a_network_without_zeros_stays_dense() -> None:
     """Sparse operators that skip nothing are slower than dense ones, each and in all."""
     found = select(bottlenecks(blocks=1, width=64, size=28), 0.0, [UNSTRUCTURED], threads=1, seconds=0.1)
