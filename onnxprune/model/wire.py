@@ -167,13 +167,14 @@ def _scan_graph(buffer: memoryview, start: int, end: int) -> tuple[list[tuple[in
         if item.wire != LENGTH:
             raise ModelError(f"the file is corrupt: initializer with wire type {item.wire} at byte {item.start}")
         pieces.append((kept, item.start))
-        tensors.append(_scan_tensor(buffer, item))
+        tensors.append(scan_tensor(buffer, item))
         kept = item.end
     pieces.append((kept, end))
     return pieces, tensors
 
 
-def _scan_tensor(buffer: memoryview, item: Field) -> TensorRange:
+def scan_tensor(buffer: memoryview, item: Field) -> TensorRange:
+    """The TensorProto in a field: what describes it, and where its payload is."""
     found = TensorRange(item.start)
     header: list[memoryview] = []
     for part in fields(buffer, item.value, item.end, "an initializer"):

@@ -43,25 +43,26 @@ class Weight:
 
 
 def weights(graph: Graph, excluded: Collection[int] = ()) -> dict[str, Weight | str]:
-    """Every float32 initializer of two dimensions and more (or of our sparse operators): a weight, or why it is none.
+    """Every float32 constant of two dimensions and more (or of our sparse operators): a weight, or why it is none.
 
     A tensor with several readers is a weight if it is one to all of them. `excluded` are nodes that keep theirs.
     """
     found: dict[str, Weight | str] = {}
-    for name, tensor in graph.model.tensors.items():
-        if tensor.dtype != TensorProto.FLOAT:
+    tensors = {name: (tensor.dtype, tensor.shape) for name, tensor in graph.model.tensors.items()}
+    nodes = {key: (item.dtype, item.shape) for key, item in graph.constants.items() if item.scope == 0}
+    for name, (dtype, shape) in {**nodes, **tensors}.items():
+        if dtype != TensorProto.FLOAT:
             continue
-        use = _use(graph, name, excluded)
-        if isinstance(use, Weight) or len(tensor.shape) > 1:
+        use = _use(graph, name, tuple(shape), excluded)
+        if isinstance(use, Weight) or len(shape) > 1:
             found[name] = use
     return found
 
 
-def _use(graph: Graph, name: str, excluded: Collection[int]) -> Weight | str:
+def _use(graph: Graph, name: str, shape: tuple[int, ...], excluded: Collection[int]) -> Weight | str:
     fixed = graph.fixed.get(name)
     if fixed is not None and "override" not in fixed:
         return f"it is {fixed}"
-    shape = graph.model.tensors[name].shape
     best: Weight | None = None
     pending = [(name, True)]
     while pending:

@@ -15,7 +15,7 @@ from onnx import TensorProto
 from onnxprune.errors import ModelError, OutputError
 from onnxprune.model.container import map_file, open_regular
 from onnxprune.model.load import Model, load
-from onnxprune.model.places import Span, payload_spans
+from onnxprune.model.places import Payload, Span, payloads
 from onnxprune.model.save import write
 from onnxprune.packing.layout import Role
 
@@ -34,13 +34,14 @@ _POOLS: dict[int, Role] = {
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes `[start, end)` of a file; the values of all the tensors `names`, which may be none."""
+    """Bytes `[start, end)` of a file; the values, of a shape, of all the tensors `names`, which may be none."""
 
     file: int
     start: int
     end: int
-    names: tuple[str, ...]
     pool: Role
+    names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,26 +103,29 @@ def _source(model: Model, rewritten: bool) -> Source:
     files = [("", model.path.name, model.source)]
     for location, path in model.locations.items():
         files.append((location, location, map_file(open_regular(path, missing=ModelError))))
+    found = payloads(model, POOLED)
     spans: dict[Span, list[str]] = {}
-    for name, span in payload_spans(model).items():
-        if span.end - span.start >= POOLED:
-            spans.setdefault(span, []).append(name)
+    for name, payload in found.items():
+        spans.setdefault(payload.span, []).append(name)
     pieces: list[Piece] = []
     for index, (location, _, content) in enumerate(files):
         inside = sorted((span for span in spans if span.location == location), key=lambda span: span.start)
-        pieces.extend(_pieces(model, index, len(content), [(span, tuple(spans[span])) for span in inside]))
+        tensors = [(tuple(spans[span]), found[spans[span][0]]) for span in inside]
+        pieces.extend(_pieces(index, len(content), tensors))
     return Source(model, tuple((name, content) for _, name, content in files), tuple(pieces), rewritten)
 
 
-def _pieces(model: Model, file: int, size: int, spans: list[tuple[Span, tuple[str, ...]]]) -> Iterator[Piece]:
+def _pieces(file: int, size: int, tensors: list[tuple[tuple[str, ...], Payload]]) -> Iterator[Piece]:
     between = Role.GRAPH if file == 0 else Role.EXACT1
     position = 0
-    for span, names in spans:
+    for names, payload in tensors:
+        span = payload.span
         if span.end > size or span.start < position:
             raise ModelError(f"the data of tensor {names[0]!r} changed while the model was in use")
         if span.start > position:
-            yield Piece(file, position, span.start, (), between)
-        yield Piece(file, span.start, span.end, names, _POOLS.get(model.tensors[names[0]].dtype, Role.EXACT1))
+            yield Piece(file, position, span.start, between)
+        pool = _POOLS.get(payload.dtype, Role.EXACT1)
+        yield Piece(file, span.start, span.end, pool, names, payload.shape)
         position = span.end
     if size > position:
-        yield Piece(file, position, size, (), between)
+        yield Piece(file, position, size, between)

@@ -74,7 +74,7 @@ class Writer:
             return
         # of tied weights the one that is treated with the most care
         weight = max(weights, key=lambda one: self._recipe.bits[one.kind])
-        shape = self._source.model.tensors[piece.names[0]].shape
+        shape = piece.shape
         data = self._source.data(piece)
         found = choose(weight, shape, lambda: parts(data, shape), self._recipe)
         if isinstance(found, str):
@@ -106,7 +106,7 @@ class Writer:
     def _add(self, piece: Piece, data: bytes) -> bytes | None:
         """Put the next elements of a piece into its pool; the gaps, if zeros are left out."""
         width, pool = WIDTHS[piece.pool], self._pools[piece.pool]
-        shape = self._source.model.tensors[piece.names[0]].shape if piece.names else ()
+        shape = piece.shape
         if len(data) % width == 0 and len(data) >= LEAST and piece.names and piece.pool != Role.EXACT8:
             elements = np.frombuffer(data, f"<u{width}")
             depth = row_size(shape) if elements.size % row_size(shape) == 0 else 1
@@ -172,7 +172,6 @@ class Writer:
         error: float,
         reason: str | None,
     ) -> None:
-        shape = self._source.model.tensors[piece.names[0]].shape
         before = piece.end - piece.start
         name = piece.names[0]
-        self.tensors.append(PackedTensor(name, kind, shape, how, entries, none, before, size, error, reason))
+        self.tensors.append(PackedTensor(name, kind, piece.shape, how, entries, none, before, size, error, reason))

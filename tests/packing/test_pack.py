@@ -212,6 +212,24 @@ def test_a_table_that_is_embedding_and_matrix_keeps_the_better_bits(tmp_path: Pa
     assert [(t.how, t.entries, t.kind) for t in result.tensors] == [("shared", 64, "fully connected")]
 
 
+def test_weights_in_constant_nodes(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(weight, "any name")),
+        helper.make_node("Constant", [], ["t"], value=numpy_helper.from_array(weight[:32], "any name")),
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Add", ["h", "t"], ["y"]),
+    ]
+    path = saved(tmp_path, model_of(nodes, [value("x", [32, 64])]))
+    result, out = round_trip(path, bits=4)
+    assert [(t.name, t.how, t.shape) for t in result.tensors if t.how == "shared"] == [("w", "shared", (64, 32))]
+    found = [numpy_helper.to_array(node.attribute[0].t) for node in onnx.load(out).graph.node[:2]]
+    assert len(np.unique(found[0])) == 16 and np.abs(found[0] - weight).mean() < 0.1
+    np.testing.assert_array_equal(found[1], weight[:32])
+    exact, out = round_trip(path, weights="exact")
+    assert out.read_bytes() == path.read_bytes() and exact.packed_bytes > result.packed_bytes
+
+
 def test_a_table_with_constant_positions_is_no_embedding(tmp_path: Path) -> None:
     weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
     nodes = [helper.make_node("Gather", ["w", "ids"], ["a"]), helper.make_node("Add", ["a", "x"], ["y"])]
