@@ -99,10 +99,14 @@ def explanations(result: SweepResult) -> tuple[str, ...]:
             f"time: p50 of one inference on this machine ({timing.cpu}, {timing.runtime}, "
             f"{plural(timing.threads, 'thread')}{each}), all models in turn"
         )
+    if any(point.outcome.error is not None for point in result.finished):
+        lines.append(
+            "output error: the largest of all outputs, relative to theirs; one measurement, without an interval"
+        )
     words = {
         METRIC: f"{result.metric_name}, in its own unit, without an interval",
         AGREEMENT: "top-1 agreement with the original",
-        ERROR: "the largest relative error of an output, without an interval",
+        ERROR: "the output error, lower is better",
     }
     if result.quality is None:
         lines.append("no frontier: without --data or --metric, nothing says how good the points are")

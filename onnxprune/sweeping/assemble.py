@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from onnxprune.benching.results import Estimate
+from onnxprune.benching.statistics import MARGIN
 from onnxprune.results import ModelSummary
 from onnxprune.sweeping.frontier import Candidate, dominated
 from onnxprune.sweeping.results import (
@@ -65,17 +67,20 @@ def placed(
     costs = {LATENCY: _exact(1), SIZE: _exact(original.size_bytes), MACS: _exact(original.macs)}
     by_cost: dict[str, Mapping[str, str | None]] = {}
     for cost in COSTS:
-        found = {} if best is None else {ORIGINAL: _candidate(sign * best, costs[cost])}
+        margin = MARGIN if cost == LATENCY else 0.0
+        found = {} if best is None else {ORIGINAL: _candidate(sign * best, costs[cost], margin)}
         for point in points:
             value, price = value_of(point, quality), cost_of(point, cost)
             if point.outcome.status == FINISHED and value is not None and price is not None:
-                found[point.point.name] = _candidate(sign * value, price)
+                found[point.point.name] = _candidate(sign * value, price, margin)
         by_cost[cost] = dominated(found)
     return tuple(_placed(point, by_cost) for point in points)
 
 
-def _candidate(quality: float, cost: Estimate) -> Candidate:
-    return Candidate(quality, cost.value, cost.low, cost.high)
+def _candidate(quality: float, cost: Estimate, margin: float) -> Candidate:
+    """Costs that differ by less than the share `margin` are not told apart, however narrow their intervals are."""
+    half = math.sqrt(1 + margin)
+    return Candidate(quality, cost.value, min(cost.low, cost.value / half), max(cost.high, cost.value * half))
 
 
 def _placed(point: SweptPoint, by_cost: Mapping[str, Mapping[str, str | None]]) -> SweptPoint:

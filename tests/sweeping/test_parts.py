@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from sweep_support import small_data, small_model
 
+from onnxprune.benching.results import Comparison, Estimate
 from onnxprune.data import open_data
 from onnxprune.errors import OutputError, UsageError
 from onnxprune.model.load import load
 from onnxprune.results import Agreement
 from onnxprune.summaries import summary_of
+from onnxprune.sweeping.assemble import placed
 from onnxprune.sweeping.folder import Folder, open_folder
 from onnxprune.sweeping.frontier import Candidate, dominated, dominates
 from onnxprune.sweeping.points import TARGETS, measures, points_of
 from onnxprune.sweeping.record import outcome_document, outcome_of
-from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING, Failure, Outcome, Point
+from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING, Failure, Latency, Outcome, Point, SweptPoint
 from onnxprune.sweeping.samples import opened, pack
 
 OPTIONS: dict[str, Any] = {
@@ -139,6 +141,24 @@ def test_times_that_cannot_be_told_apart_dominate_nobody() -> None:
     assert not dominates(fast, slow) and not dominates(slow, fast)
     assert dominates(fast, Candidate(0.9, 14, 13, 15))
     assert dominates(Candidate(0.95, 10, 9, 12), slow) and not dominates(slow, Candidate(0.95, 12, 11, 14))
+
+
+def swept(name: str, ratio: Estimate) -> SweptPoint:
+    """A point with an agreement of 90 % and this time by that of the original."""
+    against = Comparison(name, "m", ratio, "same", True, 9, 0.02)
+    found = Outcome(FINISHED, 1.0, agreement=Agreement(0.9, 0.8, 0.95, 40))
+    return SweptPoint(Point(name, 0.5, None, name), found, latency=Latency(ratio, against))
+
+
+def test_times_within_the_margin_of_bench_are_equal(tmp_path: Path) -> None:
+    small_model(tmp_path / "m.onnx")
+    model = summary_of(load(tmp_path / "m.onnx"), None)
+    near = [swept("a", Estimate(0.5, 0.499, 0.501)), swept("b", Estimate(0.508, 0.507, 0.509))]
+    assert [point.frontier for point in placed(near, model, "agreement", None)] == [("latency",)] * 2
+    far = [near[0], swept("b", Estimate(0.52, 0.519, 0.521))]
+    assert placed(far, model, "agreement", None)[1].dominated == {"latency": "a"}
+    slow = placed([swept("a", Estimate(1.1, 1.09, 1.11))], model, "agreement", None)
+    assert slow[0].dominated == {"latency": "the original"}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from builders import Net
 from cli_schema import check
 from click.testing import CliRunner, Result
 from page_parser import Page
@@ -25,6 +29,7 @@ from onnxprune.cli import shrink as shrink_command
 from onnxprune.cli import sweep as sweep_command
 from onnxprune.cli.main import application
 from onnxprune.errors import DataError, GateError, OutputError, UsageError
+from onnxprune.html.sweep import sweep_page
 from onnxprune.results import Progress
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING
 from onnxprune.sweeps import SHARED
@@ -273,6 +278,31 @@ def test_without_data_there_is_no_frontier(folder: Path) -> None:
     assert "nothing says how good" in text and "| `ratio-0.5-l1` |" in text
     quiet = call("-q", "sweep", "m.onnx", "--ratios", "0.5", "--repair", "bias", "--no-bench").stdout
     assert quiet == "1 model in m.sweep\n"
+
+
+def test_without_classes_the_error_counts(folder: Path) -> None:
+    """Outputs that are images: no agreement; the frontier is about the error, of which less is better."""
+    net = Net()
+    net.output(net.conv(net.relu(net.conv(net.input(3, 6, 6, name="x"), 12, 3, name="a")), 4, name="z"))
+    onnx.save(net.model(), "i.onnx")
+    options = {"ratios": "0.25,0.75", "data": "d.npz", "repair": "none", "bench": False, "report": "page.html"}
+    result = onnxprune.sweep("i.onnx", **options)
+    mild, strong = result.points
+    assert result.quality == "error" and mild.outcome.agreement is None
+    assert 0 < (mild.outcome.error or 0) < (strong.outcome.error or 0)
+    assert "macs" in mild.frontier and "macs" in strong.frontier
+    page = Page((folder / "page.html").read_text("utf-8"))
+    page.check()
+    assert page.tags.count("svg") == 2 and "output error (%)" in page.sections["frontier"]
+    odd = replace(strong, outcome=replace(strong.outcome, error=math.inf))
+    text = sweep_page(replace(result, points=(mild, odd)), onnxprune.environment(), [])
+    assert "infinite" in Page(text).sections["points"], "NaN in one of the models only"
+
+
+def test_what_is_not_installed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"onnxprune\[cluster\]"):
+        onnxprune.sweep("m.onnx", "s", ratios=[0.5], scheduler="tcp://x:1", **QUICK)
 
 
 def test_the_page_needs_a_name_of_its_own(folder: Path) -> None:
