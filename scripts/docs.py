@@ -1,6 +1,6 @@
 """Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
 
-In README.md, docs/ci.md and docs/pack.md a ```console block is a command after "$ " and what it prints; a ```python
+In README.md and docs/ci.md, pack.md and sweep.md a ```console block is a command after "$ " and what it prints; a ```python
 block is run, and the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py, .yml, .yaml)
 is that file. They run one after the other in a folder with copies of models/ and scripts/.
 """
@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CI = ROOT / "docs" / "ci.md"
 PACK = ROOT / "docs" / "pack.md"
-OPERATORS = ROOT / "docs" / "operators.md"
 SWEEP = ROOT / "docs" / "sweep.md"
+OPERATORS = ROOT / "docs" / "operators.md"
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
 PYTHON = re.compile(r"```python\n(?P<command>.*?)```\n\n```text\n(?P<output>.*?)```", re.S)
 FILE = re.compile(r"```\w+\n(?P<content># (?P<name>[\w./-]+\.(toml|py|ya?ml))\n.*?)```", re.S)
@@ -102,9 +102,8 @@ def operators() -> str:
 
 def main() -> None:
     OPERATORS.write_text(operators())
-    for page in (README, CI, PACK):
+    for page in (README, CI, PACK, SWEEP):
         regenerate(page)
-    regenerate(SWEEP)
 
 
 def regenerate(page: Path) -> None:
