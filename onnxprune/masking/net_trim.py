@@ -14,17 +14,14 @@ settles, it has both. Blocks shrink by their root mean square (group lasso). Wha
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from onnxprune.masking.layout import Layout, kept
-from onnxprune.masking.problem import Choice, Evidence, Problem
-from onnxprune.masking.quadratic import Quadratic
+from onnxprune.masking.problem import Choice, Problem
+from onnxprune.masking.quadratic import Quadratic, aimed
 from onnxprune.masking.registry import mask_method
-from onnxprune.repair.rectified import wanted
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -84,14 +81,3 @@ def shrunk(layout: Layout, values: FloatArray, share: float, allowed: Bools) -> 
     result = values.copy()
     result[:, : layout.k] = np.where(keep, inner * np.maximum(1.0 - least / np.maximum(size, 1e-300), 0.0), 0.0)
     return keep, result
-
-
-def aimed(quadratic: Quadratic, evidence: Evidence, weight: FloatArray) -> Quadratic:
-    """A quadratic of the targets as they are, for the admissible ones that are nearest to what `weight` predicts."""
-    if evidence.rows is None or evidence.clipping is None:
-        return quadratic
-    whole = quadratic.start.copy()
-    whole[:, : weight.shape[1]] = weight
-    target = wanted(evidence.rows, whole.T, evidence.clipping) - evidence.rows.t
-    moved = (evidence.rows.x.T @ target).astype(np.float64).T / max(evidence.fit.positions, 1)
-    return replace(quadratic, right=quadratic.right + moved[:, : weight.shape[1]])

@@ -10,13 +10,14 @@ is 0. Outputs that keep the same inputs share a factorisation.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack
 
-from onnxprune.masking.problem import Problem
+from onnxprune.masking.problem import Evidence, Problem
+from onnxprune.repair.rectified import wanted
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -95,3 +96,14 @@ def cost(keep: Bools) -> float:
     distinct = np.unique(np.packbits(keep, axis=1), axis=0, return_index=True)[1]
     sizes = keep[distinct].sum(axis=1).astype(np.float64) + 1
     return float((sizes**3 / 6).sum() + (keep.sum(axis=1).astype(np.float64) ** 2).sum())
+
+
+def aimed(quadratic: Quadratic, evidence: Evidence, weight: FloatArray) -> Quadratic:
+    """A quadratic of the targets as they are, for the admissible ones that are nearest to what `weight` predicts."""
+    if evidence.rows is None or evidence.clipping is None:
+        return quadratic
+    whole = quadratic.start.copy()
+    whole[:, : weight.shape[1]] = weight
+    target = wanted(evidence.rows, whole.T, evidence.clipping) - evidence.rows.t
+    moved = (evidence.rows.x.T @ target).astype(np.float64).T / max(evidence.fit.positions, 1)
+    return replace(quadratic, right=quadratic.right + moved[:, : weight.shape[1]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,18 +10,21 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.capture.batches import affordable
-from onnxprune.capture.features import linear_layer, residual_partner
+from onnxprune.capture.features import Linear, residual_partner
 from onnxprune.capture.layers import matched, write
+from onnxprune.capture.moments import Split
 from onnxprune.capture.walker import Walker
-from onnxprune.masking.layers import Candidate
+from onnxprune.errors import ModelError
+from onnxprune.masking.layers import LAYERS, Candidate
 from onnxprune.masking.problem import Problem
 from onnxprune.masking.refit import error, refitted, zeroed
 from onnxprune.masking.registry import Method
 from onnxprune.masking.view import View
 from onnxprune.model.cost import total
+from onnxprune.model.graph import build
 from onnxprune.model.load import Model
-from onnxprune.repair.least_squares import LEAST, with_biases
-from onnxprune.repair.rectified import clipping_behind
+from onnxprune.repair.least_squares import LEAST, fit_layer, fittable, with_biases
+from onnxprune.repair.rectified import Clipping, clipping_behind
 from onnxprune.samples import Samples
 from onnxprune.trace.groups import Trace
 
@@ -81,6 +84,40 @@ class Visit:
     power: float
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """The original and the network that is masked, walked side by side."""
+
+    teacher: Teacher
+    original: Walker
+    current: Walker
+    held_out: int
+
+    def split(self, linear: Linear, rows: bool) -> tuple[Split, Clipping | None]:
+        """Moments of a layer, and the activation behind it; `rows`: with the rows if there is one that clips."""
+        graph, keep = self.teacher.trace.graph, self.teacher.keep
+        partner = residual_partner(graph, linear.y)
+        clipping = clipping_behind(self.current.graph, partner[0] if partner else linear.y)
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below, by name
+            split = matched(
+                graph,
+                linear,
+                self.original,
+                self.current,
+                self.held_out,
+                linear.node,
+                lambda key, value: self.teacher.trace.kept_part(key, keep, value),
+                keep_rows=rows and clipping is not None,
+            )
+        for part in (split.fit, split.held_out):
+            if not (np.isfinite(part.gram).all() and np.isfinite(part.cross).all()):
+                raise ModelError(
+                    f"the inputs or outputs of {self.current.graph.nodes[linear.node].label!r} hold NaN or infinity",
+                    hint="the network overflows on the calibration samples: check them, and how they are normalised",
+                )
+        return split, clipping
+
+
 def visits(
     teacher: Teacher,
     trace: Trace,
@@ -89,33 +126,33 @@ def visits(
     samples: Samples,
     *,
     rows: bool = False,
+    others: Collection[str] = (),
     threads: int = 0,
 ) -> Iterator[Visit]:
     """The layers in order; what is written into `current` between two visits counts for those that follow.
 
-    `rows`: keep the rows where an activation follows that clips."""
+    `rows`: keep the rows where an activation follows that clips. `others`: outputs of layers without a mask that are
+    refitted when the walk comes by, after the first task: their inputs have changed.
+    """
     graph = teacher.trace.graph
     batches = affordable(model, total(graph, teacher.trace.facts)[0], samples.batches, samples.held_out)
     original = Walker(graph.model, batches, teacher.trace.facts.dtypes, threads)
     current = Walker(model, batches, trace.facts.dtypes, threads)
-    for task in tasks:
-        linear = linear_layer(current.graph, current.graph.nodes[current.graph.producer[task.view.linear.y]])
-        assert linear is not None  # as it was, or with a bias
-        view = View(linear, task.view.shape, task.view.layout)
-        partner = residual_partner(graph, linear.y)
-        clipping = clipping_behind(current.graph, partner[0] if partner else linear.y)
-        split = matched(
-            graph,
-            linear,
-            original,
-            current,
-            samples.held_out,
-            linear.node,
-            lambda key, value: teacher.trace.kept_part(key, teacher.keep, value),
-            keep_rows=rows and clipping is not None,
-        )
-        power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)
-        yield Visit(task, view, current, view.problems(current.tensors, task.allowed, split, clipping), power)
+    pair, begun = _Pair(teacher, original, current, samples.held_out), False
+    by_output = {task.view.linear.y: task for task in tasks}
+    for node in (node for node in current.graph.nodes if node.scope == 0 and node.outputs):
+        task = by_output.get(node.outputs[0])
+        linear = fittable(current.graph, node) if task is not None or node.outputs[0] in others else None
+        if task is not None:
+            begun = True
+            assert linear is not None  # as it was, or with a bias
+            view = View(linear, task.view.shape, task.view.layout)
+            split, clipping = pair.split(linear, rows)
+            power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)
+            yield Visit(task, view, current, view.problems(current.tensors, task.allowed, split, clipping), power)
+        elif begun and linear is not None:
+            split, clipping = pair.split(linear, True)
+            fit_layer(node.label, linear, split, current, clipping)
 
 
 def in_order(
@@ -131,11 +168,16 @@ def in_order(
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Model, list[Found]]:
     """The same by the samples, what stays being refitted if asked for. `trace`: of the model that is masked."""
+    others: set[str] = set()
     if refit:
-        model = with_biases(model, {task.view.linear.y for task in tasks})
-    found = []
-    tensors = dict(model.tensors)
-    for visit in visits(teacher, trace, model, tasks, samples, rows=method.needs_rows, threads=threads):
+        graph = build(model)
+        others = {node.outputs[0] for node in graph.nodes if node.scope == 0 and node.op_type in LAYERS}
+        model = with_biases(model, others)
+    found: list[Found] = []
+    current = None
+    for visit in visits(
+        teacher, trace, model, tasks, samples, rows=refit or method.needs_rows, others=others, threads=threads
+    ):
         problems, view = visit.problems, visit.view
         choices = [method(problem, visit.task.share) for problem in problems]
         bare = [zeroed(problem, choice) for problem, choice in zip(problems, choices, strict=True)]
@@ -144,7 +186,9 @@ def in_order(
         if refit:
             bare = [refitted(problem, choice) for problem, choice in zip(problems, choices, strict=True)]
         write(view.linear, view.solution(bare), visit.current, bias=refit)
-        tensors = {name: visit.current.tensors[name] for name in model.tensors}
+        current = visit.current
         if progress is not None:
             progress(len(found))
-    return model.replace(model.proto, tensors), found
+    if current is None:
+        return model, found
+    return model.replace(model.proto, {name: current.tensors[name] for name in model.tensors}), found

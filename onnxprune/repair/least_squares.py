@@ -100,7 +100,7 @@ def least_squares(
     skipped: list[str] = []
     for number, index in enumerate(losers):
         node = trace.graph.nodes[index]
-        layer = _fittable(current.graph, by_output.get(node.proto.output[0]))
+        layer = fittable(current.graph, by_output.get(node.proto.output[0]))
         if layer is None:
             skipped.append(node.label)
             continue
@@ -116,7 +116,7 @@ def least_squares(
             lambda key, value: trace.kept_part(key, keep, value),
             keep_rows=phi is not None,
         )
-        fits.append(_fit(node.label, layer, split, current, phi))
+        fits.append(fit_layer(node.label, layer, split, current, phi))
         if progress is not None:
             progress(number + 1, len(losers))
     tensors = {name: current.tensors[name] for name in cut.tensors}
@@ -139,7 +139,7 @@ def _losers(trace: Trace, keep: Bools) -> list[int]:
     return [n.index for n in trace.graph.nodes if n.index in found and n.scope == 0]
 
 
-def _fittable(graph: Graph, node: Node | None) -> Linear | None:
+def fittable(graph: Graph, node: Node | None) -> Linear | None:
     """The linear view, if the weight (and bias) belong to this layer alone and live in an initializer."""
     layer = None if node is None else linear_layer(graph, node)
     if layer is None:
@@ -150,7 +150,8 @@ def _fittable(graph: Graph, node: Node | None) -> Linear | None:
     return layer
 
 
-def _fit(name: str, layer: Linear, split: Split, current: Walker, phi: Clipping | None) -> LayerFit:
+def fit_layer(name: str, layer: Linear, split: Split, current: Walker, phi: Clipping | None) -> LayerFit:
+    """Refit one layer where held-out samples say that it helps, and write it; `phi`: the activation behind it."""
     start = with_bias(layer, current.tensors)
     fits_bias = layer.bias is not None
     power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)

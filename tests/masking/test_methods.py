@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnxprune.errors import UsageError
 from onnxprune.masking import METHODS, NEED_DATA, get
 from onnxprune.masking import obs as surgeon
-from onnxprune.masking.net_trim import aimed, relaxed
+from onnxprune.masking.net_trim import relaxed
 from onnxprune.masking.problem import Problem
-from onnxprune.masking.quadratic import Quadratic
+from onnxprune.masking.quadratic import Quadratic, aimed
 from onnxprune.masking.refit import error, judged, refitted
 from onnxprune.repair.rectified import Clipping
 from tests.masking.problems import PATTERNS, blocks, fulfils, problem
@@ -167,6 +167,16 @@ def test_inputs_that_are_always_zero_do_no_harm() -> None:
         choice = get(name)(asked, 0.5)
         assert choice.keep.sum() == 12 and np.isfinite(refitted(asked, choice)).all()
     assert not get("obs")(asked, 0.5).keep[:, :3].any(), "they cost nothing"
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_a_layer_that_gets_nothing_is_masked_all_the_same(name: str) -> None:
+    asked = problem(4, 6)
+    assert asked.evidence is not None
+    for moments in (asked.evidence.fit, asked.evidence.held_out):
+        moments.gram[:-1], moments.gram[:, :-1], moments.cross[:-1] = 0.0, 0.0, 0.0
+    choice = get(name)(asked, 0.5)
+    assert choice.keep.sum() == 12 and np.isfinite(refitted(asked, choice)).all()
 
 
 def test_net_trim_solves_the_lasso() -> None:
