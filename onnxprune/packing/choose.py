@@ -100,6 +100,8 @@ def _numbers(centres: NDArray[np.float64], zero: int) -> NDArray[np.float32]:
 def _int8(weight: Weight, shape: tuple[int, ...], parts: Parts, limit: float | None) -> Choice | str:
     axis = min(weight.axis, len(shape) - 1)
     channels, inner = shape[axis], math.prod(shape[axis + 1 :])
+    if len(shape) == 1:  # the values of a sparse operator: blocks do not say their channels
+        channels, inner = 1, math.prod(shape)
     if PER_ENTRY * channels > math.prod(shape):
         return f"it has only {math.prod(shape) // channels} weights a channel"
     largest = np.zeros(channels, np.float32)

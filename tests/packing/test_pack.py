@@ -321,6 +321,8 @@ def test_our_sparse_operators_pack_well(tmp_path: Path) -> None:
     # 8 bits a weight and a gap of four weights in less than 5.5 bits
     assert result.packed_bytes < int(keep.sum()) * (8 + 1.4) / 8 + 6000
     assert load(out).tensors.keys() == load(path).tensors.keys()
+    result, _ = round_trip(path, weights="int8")
+    assert [(t.how, t.entries) for t in result.tensors] == [("int8", 1)]
 
 
 def test_same_bytes_for_any_hash_seed(tmp_path: Path) -> None:
