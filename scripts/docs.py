@@ -1,8 +1,8 @@
 """Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
 
-In README.md and docs/ci.md, pack.md and sweep.md a ```console block is a command after "$ " and what it prints; a ```python
-block is run, and the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py, .yml, .yaml)
-is that file. They run one after the other in a folder with copies of models/ and scripts/.
+In README.md and docs/ci.md, pack.md and sweep.md a ```console block is a command after "$ " and what it prints; a
+```python block is run, and the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py,
+.yml, .yaml) is that file. They run one after the other in a folder with copies of models/ and scripts/.
 """
 
 from __future__ import annotations

@@ -131,9 +131,9 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 def test_options_exist() -> None:
     """Options are named only if a command has them, or if README says that they are missing."""
-    from onnxprune.cli import bench, check, inspect, shrink, sparsify, sweep
+    from onnxprune.cli import bench, check, inspect, pack, shrink, sparsify, sweep
 
-    modules = (shrink, sparsify, inspect, bench, check, sweep)
+    modules = (shrink, sparsify, inspect, bench, check, pack, sweep)
     commands = [c for module in modules for c in vars(module).values() if isinstance(c, click.Command)]
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
     said = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README.replace(section("What it does not do yet"), "")))
