@@ -86,7 +86,7 @@ def picture(found: Sequence[tuple[Series, Floats]], path: Path) -> None:
     for axes, (series, seconds) in zip(figure.subplots(-(-len(found) // 2), 2).flat, found, strict=False):
         widths = np.arange(1, len(seconds) + 1)
         axes.plot(widths, seconds * 1e6, linewidth=0.8, color="#888888")
-        for step, colour in ((16, "#1f6fb4"), (8, "#2ca02c")):
+        for step, colour in ((8, "#2ca02c"), (16, "#1f6fb4")):
             axes.plot(widths[step - 1 :: step], seconds[step - 1 :: step] * 1e6, ".", color=colour, label=f"x {step}")
         axes.set_title(series.name, fontsize=9)
         axes.set_xlabel("channels", fontsize=8)

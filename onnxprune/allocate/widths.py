@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from onnxprune.allocate.groups import GroupScores, Mask
 
-
 ALIGNED = ((128, 16), (64, 8), (16, 4))
 """(channels, multiple): from so many channels on, layers are best left with a multiple of this many."""
 

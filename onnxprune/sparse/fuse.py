@@ -1,4 +1,4 @@
-"""What follows a layer and can be computed with it: a summand, a bias, Relu or Clip."""
+"""What follows a layer and can be computed with it: a normalisation, a summand, a bias, Relu or Clip."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ def fuse(graph: Graph, shapes: Shapes, node: Node, layer: Layer, taken: set[int]
     """Follow the output of `node` as far as it has one reader. Nodes in `taken` belong to others."""
     fused = Fused(layer, (node,))
     follower = _reader(graph, fused, taken)
+    if follower is not None and follower.op_type == "BatchNormalization":
+        fused = _normalised(graph, fused, follower)
+        follower = _reader(graph, fused, taken)
     if follower is not None and follower.op_type == "Add":
         fused = _add(graph, shapes, fused, follower)
         follower = _reader(graph, fused, taken)
@@ -73,6 +76,23 @@ def _reader(graph: Graph, fused: Fused, taken: set[int]) -> Node | None:
         return None
     node = graph.nodes[readers[0][0]]
     return None if node.scope != 0 or node.domain or node.index in taken else node
+
+
+def _normalised(graph: Graph, fused: Fused, node: Node) -> Fused:
+    """A normalisation by stored statistics scales and shifts every channel; runtimes fold it into dense layers, too."""
+    layer, count = fused.layer, len(fused.layer.bias)
+    known = [row_of(graph, key, count) if key else None for key in node.inputs[1:5]]
+    used = [key for key in node.outputs if key]
+    plain = layer.family in ("SparseConv", "DepthwiseConv") and not node.attribute("training_mode", 0)
+    if not plain or len(used) != 1 or len(known) != 4 or any(array is None for array in known):
+        return fused
+    gamma, beta, mean, variance = (array.astype(np.float64) for array in known if array is not None)
+    scale = gamma / np.sqrt(variance + node.attribute("epsilon", 1e-5))
+    if not np.isfinite(scale).all():
+        return fused
+    shifted = (layer.bias - mean) * scale + beta
+    changed = replace(layer, scale=(layer.scale * scale).astype(np.float32), bias=shifted.astype(np.float32))
+    return replace(fused, layer=changed, nodes=(*fused.nodes, node))
 
 
 def _add(graph: Graph, shapes: Shapes, fused: Fused, add: Node) -> Fused:

@@ -11,6 +11,8 @@ from onnx import TensorProto
 
 from onnxprune.model.graph import Constant, Graph, Node
 
+ONE = np.ones((), np.float32)
+
 
 class Declined(Exception):
     """Why a node stays as it is, in words for a report."""
@@ -21,19 +23,26 @@ class Layer:
     """A layer as the operators want it.
 
     weight: float32 [n, k] or [n, k, ...kernel], outputs first; transposed: the file has it the other way round;
-    scale: what a Gemm multiplies it with; bias: float32 (n,); attributes: those of the sparse operator.
+    scale: float32 () or (n,), what its outputs are multiplied with before the bias, float32 (n,), is added;
+    attributes: those of the sparse operator.
     """
 
     family: str
     weight: Constant
     transposed: bool
-    scale: float
+    scale: NDArray[np.float32]
     bias: NDArray[np.float32]
     attributes: dict[str, Any] = field(default_factory=dict)
 
     def outputs_first(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array of the shape of the weight in the file, with outputs as its first axis."""
         return array.T if self.transposed else array
+
+    def scaled(self) -> NDArray[np.float32]:
+        """The weight with outputs first, times the scale."""
+        array = self.outputs_first(self.weight.array())
+        scaled: NDArray[np.float32] = array * self.scale.reshape(-1, *[1] * (array.ndim - 1))
+        return scaled
 
 
 def read_layer(graph: Graph, node: Node) -> Layer:
@@ -56,7 +65,7 @@ def _conv(graph: Graph, node: Node, weight: Constant) -> Layer:
     attributes = convolution_attributes(node, weight)
     depthwise = weight.shape[1] == 1 and attributes["group"] > 1
     family = "DepthwiseConv" if depthwise else "SparseConv"
-    return Layer(family, weight, False, 1.0, _bias(graph, node, 2, weight.shape[0]), attributes)
+    return Layer(family, weight, False, ONE, _bias(graph, node, 2, weight.shape[0]), attributes)
 
 
 def convolution_attributes(node: Node, weight: Constant) -> dict[str, Any]:
@@ -82,14 +91,14 @@ def _gemm(graph: Graph, node: Node, weight: Constant) -> Layer:
         raise Declined("its weight is not a matrix")
     transposed = not node.attribute("transB", 0)
     bias = _bias(graph, node, 2, weight.shape[1 if transposed else 0])
-    scale = float(node.attribute("alpha", 1.0))
+    scale = np.array(node.attribute("alpha", 1.0), np.float32)
     return Layer("SparseMatMul", weight, transposed, scale, bias * np.float32(node.attribute("beta", 1.0)))
 
 
 def _matmul(graph: Graph, node: Node, weight: Constant) -> Layer:
     if len(weight.shape) != 2:
         raise Declined("its weight is not a matrix")
-    return Layer("SparseMatMul", weight, True, 1.0, np.zeros(weight.shape[1], np.float32))
+    return Layer("SparseMatMul", weight, True, ONE, np.zeros(weight.shape[1], np.float32))
 
 
 def _bias(graph: Graph, node: Node, slot: int, count: int) -> NDArray[np.float32]:

@@ -34,13 +34,15 @@ INITIALIZERS_APART = 4
 class Rewritten:
     """operators: label of a node -> operator that replaced it; declined: label -> why it stays dense.
 
-    stored: initializer of the stored values -> (weight, whether the file had it outputs last).
+    stored: initializer of the stored values -> (weight, whether the file had it outputs last). depthwise: weights of
+    depthwise layers that became operators.
     """
 
     model: Model
     operators: Mapping[str, str] = field(default_factory=dict)
     declined: Mapping[str, str] = field(default_factory=dict)
     stored: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    depthwise: tuple[str, ...] = ()
 
 
 def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[str] = ()) -> Rewritten:
@@ -91,11 +93,12 @@ class _Rewriting:
         self.operators: dict[str, str] = {}
         self.declined: dict[str, str] = {}
         self.stored: dict[str, tuple[str, bool]] = {}
+        self.depthwise: list[str] = []
         self.names = set(tensors) | {name for node in graph.nodes for name in node.proto.output}
 
     def replace(self, fused: Fused, mask: Mask | None) -> None:
         layer, first = fused.layer, fused.nodes[0]
-        array = layer.outputs_first(layer.weight.array()) * np.float32(layer.scale)
+        array = layer.scaled()
         operator = Operator(layer.family, bool(fused.summand), fused.activation)
         attributes = {**layer.attributes, "weight_shape": list(array.shape)}
         if fused.bounds is not None:
@@ -104,7 +107,8 @@ class _Rewriting:
         stem = first.proto.output[0]
         inputs = [first.proto.input[0]]
         if mask is None:
-            inputs.append(layer.weight.name)
+            inputs.append(layer.weight.name if layer.scale.ndim == 0 else self._add(f"{stem}_weight", array))
+            self.depthwise.append(layer.weight.name)
         else:
             stored = encode(array, None, _storable(mask.pattern, layer))
             attributes["block"] = stored.rows
@@ -169,7 +173,8 @@ class _Rewriting:
         kept = [value for value in proto.graph.value_info if value.name not in gone]
         del proto.graph.value_info[:]
         proto.graph.value_info.extend(kept)
-        return Rewritten(self.graph.model.replace(proto, self._read(proto)), self.operators, self.declined, self.stored)
+        model = self.graph.model.replace(proto, self._read(proto))
+        return Rewritten(model, self.operators, self.declined, self.stored, tuple(self.depthwise))
 
     def _drop_unread(self) -> None:
         """Nodes that only fed what was replaced, such as the DequantizeLinear of a weight, go too."""

@@ -50,16 +50,17 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
     if missing:
         raise PlanError(f"the plan names a sparse weight {missing[0]!r}, which the model does not have")
     if plan.emit == OPERATORS:
-        twin, weights, refitted, arrays = _operators(bare, found, plan)
+        twin, weights, refitted, before, arrays = _operators(bare, found, plan)
     elif plan.emit in (DENSE_ZEROS, SPARSE_INITIALIZERS):
         _check_sparse_initializers(bare, found, plan)
         twin = dense_initializers(found)
         weights = tuple(one.weight for one in plan.weights)
         refitted = set(compare_with_expected(_with_weights_of(twin, bare, weights), twin))
         arrays = {name: twin.tensors[name].array() for name in weights}
+        before = {name: bare.tensors[name].array() for name in weights}
     else:
         raise PlanError(f"the plan names a form of file that is not known: {plan.emit!r}")
-    changed = {name for name, array in arrays.items() if _other_values(bare, name, array)}
+    changed = {name for name, array in arrays.items() if np.any((array != before[name]) & (array != 0))}
     integers = [name for name in sorted(changed) if isinstance(layers[name], IntegerLayer)]
     if integers:
         raise VerificationError(f"integer weight {integers[0]!r} has other values, and no repair changes those")
@@ -69,8 +70,10 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
 
 def _operators(
     bare: Model, found: Model, plan: SparsePlan
-) -> tuple[Model, tuple[str, ...], set[str], dict[str, Array]]:
-    """The twin and its sparse weights, what else has other values, and the sparse weights by their names in `bare`."""
+) -> tuple[Model, tuple[str, ...], set[str], dict[str, Array], dict[str, Array]]:
+    """The twin and its sparse weights, what else has other values, and the sparse weights by their names in `bare`:
+    as they would be without zeros, and as they are. Scales that follow a layer are part of them.
+    """
     masks = {
         one.weight: Mask(np.ones(bare.tensors[one.weight].shape, bool), parse_pattern(one.pattern))
         for one in plan.weights
@@ -80,13 +83,16 @@ def _operators(
     graph = build(frame.model)
     free = {name for node in graph.nodes for name in _stored(node)}
     refitted = set(compare_with_expected(_without_places(frame.model), _without_places(found), free)) - free
-    arrays = {**{name: found.tensors[name].array() for name in set(masks) & set(found.tensors)}, **_read(frame, found)}
+    before, arrays = (
+        {**{name: model.tensors[name].array() for name in set(masks) & set(model.tensors)}, **_read(frame, model)}
+        for model in (frame.model, found)
+    )
     lost = set(masks) - set(arrays)
     if lost:
         raise VerificationError(f"the file has no sparse weight {min(lost)!r}, which its plan names")
     twin = dense_again(found)
     added = [name for name in twin.tensors if name not in found.tensors and twin.tensors[name].array().ndim > 1]
-    return twin, (*added, *(name for name in masks if name in twin.tensors)), refitted, arrays
+    return twin, (*added, *(name for name in masks if name in twin.tensors)), refitted, before, arrays
 
 
 def _with_weights_of(found: Model, bare: Model, names: Sequence[str]) -> Model:
@@ -151,9 +157,3 @@ def _check_sparse_initializers(bare: Model, found: Model, plan: SparsePlan) -> N
                 f"the sparse initializer {name!r} is {list(sparse.dims)}; its plan gives "
                 f"{list(bare.tensors[name].shape)}"
             )
-
-
-def _other_values(bare: Model, name: str, array: Array) -> bool:
-    """Whether weights that stayed were given new values. A Gemm's scale is part of its stored weight."""
-    old = bare.tensors[name].array()
-    return bool(np.any((array != old) & (array != 0)))

@@ -208,11 +208,7 @@ def _plan(
             blocks = blocks_kept(found[layer.weight], mask.pattern, mask.keep)
             kept = int(np.count_nonzero(mask.keep))
             weights.append(SparseWeight(layer.weight, str(mask.pattern), mask.keep.size, kept, blocks))
-    made = {name for node in emitted.model.proto.graph.node for name in node.input if node.op_type in _DEPTHWISE}
-    return SparsePlan(request.emit, tuple(weights), tuple(sorted(made & set(done.model.tensors))))
-
-
-_DEPTHWISE = frozenset({"DepthwiseConv", "DepthwiseConvRelu", "DepthwiseConvClip"})
+    return SparsePlan(request.emit, tuple(weights), tuple(sorted(emitted.depthwise)))
 
 
 def _summary(

@@ -108,9 +108,9 @@ def test_functions_that_others_wrote_run_as_they_are(tmp_path: Path) -> None:
 def test_bench_runs_the_library_and_says_so(sparse: Path) -> None:
     result = onnxprune.bench(DIGITS, sparse, runs=6, threads=1, profile=True)
     operators = {one.operator: one.kernels for one in result.profiles[1].operators}
-    assert operators["SparseConv"] == len(SPARSE)
+    assert sum(count for name, count in operators.items() if name.startswith("SparseConv")) == len(SPARSE)
     reasons = {change.layer: change.reason for change in result.profile_comparisons[0].changes}
-    assert {reasons[name] for name in SPARSE} <= {None, "runs as SparseConv instead of Conv"}
+    assert all(reasons[name] is None or "runs as SparseConv" in str(reasons[name]) for name in SPARSE)
     (note,) = [note for note in result.notes if "sparse operators" in note]
     assert str(native.instruction_set()) in note and note.startswith("sparse.onnx")
     assert f"note: {note}" in plain(text.bench_report(result)) and note in document(result)["notes"]

@@ -71,7 +71,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "more blocks": (_more_blocks, "not zero"),
     "an attribute": (_attribute, "not the one"),
     "a function": (_function, "functions of the domain"),
-    "a layer that stayed": (lambda p: tensor(p, "stem.bn.running_mean", lambda w: w + 1), "no repair changes those"),
+    "one initializer more": (
+        lambda p: p.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "more")),
+        "'more' of the file is not in its plan",
+    ),
     "a smaller promise": (lambda p: plan(p, lambda d: d["sparsity"]["weights"][1].update(kept=100)), "its plan keeps"),
     "another pattern": (lambda p: plan(p, lambda d: d["sparsity"]["weights"][1].update(pattern="8x1")), "not the one"),
     "another weight": (lambda p: plan(p, lambda d: d["sparsity"]["weights"][0].update(weight="x")), "does not have"),
@@ -85,6 +88,16 @@ def test_changes_are_found(operators: Made, tmp_path: Path, name: str) -> None:
     with pytest.raises(OnnxPruneError, match=words) as caught:
         onnxprune.verify(operators.original, tampered(operators, tmp_path, change))
     assert caught.value.exit_code in (3, 4)
+
+
+def test_statistics_of_a_layer_that_stayed(digits: Path, tmp_path: Path) -> None:
+    """Its normalisation is still there; repair may set its scales, but not what was measured in training."""
+    path = tmp_path / "some.onnx"
+    made = Made(digits, path, onnxprune.sparsify(digits, path, sparsity=0.8, exclude=["stem.conv"]))
+    onnxprune.verify(digits, path)
+    changed = tampered(made, tmp_path, lambda p: tensor(p, "stem.bn.running_mean", lambda w: w + 1))
+    with pytest.raises(VerificationError, match="no repair changes those"):
+        onnxprune.verify(digits, changed)
 
 
 @pytest.mark.parametrize("kind", ["operators", "zeros", "initializers", "both"])
