@@ -91,7 +91,8 @@ def write_cases() -> dict[str, np.ndarray]:
     FOLDER.mkdir(parents=True, exist_ok=True)
     expected = {}
     cases: list[tuple[str, Case | QuantizedCase, int]]
-    cases = [(title, case, 17) for title, case in (*GRID.items(), *QUANTIZED.items())]
+    cases = [(title, case, 17) for title, case in GRID.items()]
+    cases += [(title, integers, 17) for title, integers in QUANTIZED.items()]
     cases += [(f"{title} {opset}", GRID[title], opset) for title in OLD for opset in OLD_OPSETS]
     for title, case, opset in cases:
         quantised = isinstance(case, QuantizedCase)
