@@ -97,9 +97,9 @@ def _smallest(
             if wider is None or cost(found) < cost(wider):
                 wider = found
     low, high = 0.0, LARGEST_RATIO
-    found = allocate(trace, replace(options, ratio=low), ranking)
-    if cost(found) <= limit:
-        return found
+    wider = allocate(trace, replace(options, ratio=low), ranking)
+    if cost(wider) <= limit:
+        return wider
     found = allocate(trace, replace(options, ratio=high), ranking)
     if cost(found) > limit:
         raise OutOfReach(budget, cost(found))
@@ -109,8 +109,8 @@ def _smallest(
         if cost(attempt) <= limit:
             found, high = attempt, middle
         else:
-            low = middle
-    return found
+            wider, low = attempt, middle
+    return _between(trace, wider, found, cost, limit)
 
 
 def _between(
