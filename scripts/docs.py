@@ -1,8 +1,9 @@
 """Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
 
-In README.md and docs/ci.md, pack.md and sweep.md a ```console block is a command after "$ " and what it prints; a
-```python block is run, and the ```text block after it is what it prints; a block that begins with "# NAME.toml" (.py,
-.yml, .yaml) is that file. They run one after the other in a folder with copies of models/ and scripts/.
+In README.md and docs/ci.md, pack.md, shrink.md and sweep.md a ```console block is a command after "$ " and what it
+prints; a ```python block is run, and the ```text block after it is what it prints; a block that begins with
+"# NAME.toml" (.py, .yml, .yaml) is that file. They run one after the other in a
+folder with copies of models/ and scripts/.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CI = ROOT / "docs" / "ci.md"
 PACK = ROOT / "docs" / "pack.md"
+SHRINK = ROOT / "docs" / "shrink.md"
 SWEEP = ROOT / "docs" / "sweep.md"
 OPERATORS = ROOT / "docs" / "operators.md"
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
@@ -102,7 +104,7 @@ def operators() -> str:
 
 def main() -> None:
     OPERATORS.write_text(operators())
-    for page in (README, CI, PACK, SWEEP):
+    for page in (README, CI, PACK, SHRINK, SWEEP):
         regenerate(page)
 
 

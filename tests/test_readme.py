@@ -143,6 +143,14 @@ def test_options_exist() -> None:
     assert missing and not missing & known, "README says that something is missing which is there"
 
 
+def test_the_list_of_commands_is_whole() -> None:
+    from onnxprune.cli.main import application
+
+    context = click.Context(application)
+    listed = {name for row in cells("Commands") for name in re.findall(r"`([a-z]+)`", row[0])}
+    assert listed == set(application.list_commands(context))
+
+
 @pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md", "CHANGELOG.md"])
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
