@@ -148,3 +148,21 @@ def test_the_criterion_of_the_page_works(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.stdout.strip() == "linf True", result.stderr
+
+
+def test_the_mask_method_of_the_page_works(tmp_path: Path) -> None:
+    code = _examples()[2] + (
+        "import onnxprune\n"
+        f"out = {str(tmp_path / 'out.onnx')!r}\n"
+        "r = onnxprune.sparsify('models/digits.onnx', out, method='row-share', sparsity=0.5)\n"
+        "print(r.after.parameters < r.before.parameters)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.stdout.strip() == "True", result.stderr
+
+
+def test_the_page_names_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for path in PACKAGE.iterdir():
+        if not path.name.startswith("__") and (path.is_dir() or path.suffix == ".py"):
+            assert f"`{path.name}{'/' if path.is_dir() else ''}`" in page, path.name
