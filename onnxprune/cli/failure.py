@@ -93,7 +93,7 @@ def _tell(run: Run, failure: Failure) -> None:
     except OSError:
         discard(sys.stderr)
     if run.format == "json" and not run.printed:
-        from onnxprune.report.documents import dumps, error
+        from onnxprune.report.json_text import dumps, error
 
         with contextlib.suppress(OnnxPruneError):
             run.print(dumps(error(failure.kind, failure.message, failure.hint, failure.exit_code)))

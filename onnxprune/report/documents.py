@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
 
 from onnxprune.report.document_parts import Document as Document
 from onnxprune.report.document_parts import (
@@ -15,6 +12,8 @@ from onnxprune.report.document_parts import (
     reconstruction_document,
 )
 from onnxprune.report.document_parts import model_document as model_document
+from onnxprune.report.json_text import dumps as dumps
+from onnxprune.report.json_text import error as error
 from onnxprune.report.sparse_document import sparsity_document
 from onnxprune.results import (
     BlockSummary,
@@ -30,23 +29,6 @@ from onnxprune.results import (
 )
 from onnxprune.sparse_results import SparseWeights
 from onnxprune.system import Environment
-
-
-def dumps(document: Document) -> str:
-    """One document, ASCII only, with a line end. Numbers that JSON does not know (NaN, infinity) become null."""
-    return json.dumps(_clean(document), indent=2, allow_nan=False) + "\n"
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):  # undecodable bytes of a path are lone surrogates, which JSON readers refuse
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_clean(item) for item in value]
-    return value
 
 
 def shrink(result: ShrinkResult) -> Document:
@@ -170,14 +152,6 @@ def env(result: Environment) -> Document:
             "library": str(result.sparse_library) if result.sparse_library else None,
             "build_log": str(result.sparse_log) if result.sparse_log else None,
         },
-    }
-
-
-def error(kind: str, message: str, hint: str | None, exit_code: int) -> Document:
-    """What went wrong; printed instead of the command's document."""
-    return {
-        "schema": "onnxprune.error/1",
-        "error": {"type": kind, "message": message, "hint": hint, "exit_code": exit_code},
     }
 
 

@@ -101,6 +101,32 @@ def test_signals_leave_nothing_behind(folder: Path, number: signal.Signals) -> N
     assert [path.name for path in folder.iterdir()] == ["digits.onnx"]
 
 
+_INTERRUPTED_IMPORT = """
+import os, signal, sys
+from onnxprune.cli.main import application
+
+class Numpy:  # at its first import comes Ctrl-C; afterwards it cannot be imported, as numpy itself puts it
+    asked = 0
+    def find_spec(self, name, path=None, target=None):
+        if name != "numpy":
+            return None
+        self.asked += 1
+        if self.asked == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        raise ImportError("cannot load module more than once per process")
+
+sys.meta_path.insert(0, Numpy())
+application.main(sys.argv[1:])
+"""
+
+
+def test_interrupt_in_an_import_is_a_document(folder: Path) -> None:
+    command = [sys.executable, "-c", _INTERRUPTED_IMPORT, "pack", "digits.onnx", "--format", "json"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (130, "Interrupted.\n")
+    assert json.loads(result.stdout)["error"]["type"] == "Interrupted"
+
+
 def _terminal(arguments: list[str], **environment: str) -> str:
     """What a terminal of 100 columns shows."""
     parent, child = pty.openpty()
