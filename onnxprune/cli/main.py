@@ -104,7 +104,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 )
 @click.pass_context
 def application(ctx: click.Context, verbose: int, quiet: bool, log_level: str | None) -> None:
-    """Make ONNX models smaller: remove channels, prove the result, write it."""
+    """Make ONNX models smaller and faster: remove channels or weights, prove the result, measure it."""
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other.", ctx)
     if ctx.invoked_subcommand is None:

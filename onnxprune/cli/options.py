@@ -230,14 +230,14 @@ run_options: Callable[[F], F] = combined(
             type=click.IntRange(min=0),
             default=0,
             show_default=True,
-            help="Seed of everything random: the inputs of the proof, and criterion 'random'.",
+            help="Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.",
         ),
         click.option(
             "--jobs",
             type=click.IntRange(min=0),
             default=0,
             show_default="all cores",
-            help="Threads that ONNX Runtime may use. Results do not depend on it, except with --target latency.",
+            help="Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.",
         ),
     )
 )

@@ -40,7 +40,7 @@ sparse_options = combined(
             metavar="NAME",
             show_default="obs with --data, otherwise magnitude",
             shell_complete=_complete_method,
-            help="How the weights that leave are chosen; see below.",
+            help=f"How the weights that leave are chosen: {', '.join(METHODS)}.",
         ),
         click.option(
             "--emit",
