@@ -25,7 +25,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Models and labelled data for eval, criteria and sparsity-accuracy (benchmarks/README.md); it may be missing.
-EVAL ?= ../shared/eval
+EVAL ?= eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
 .PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes asan sparsity-accuracy bench-pack docs clean
