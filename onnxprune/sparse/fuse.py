@@ -87,12 +87,13 @@ def _normalised(graph: Graph, fused: Fused, node: Node) -> Fused:
     if not plain or len(used) != 1 or len(known) != 4 or any(array is None for array in known):
         return fused
     gamma, beta, mean, variance = (array.astype(np.float64) for array in known if array is not None)
-    scale = gamma / np.sqrt(variance + node.attribute("epsilon", 1e-5))
-    if not np.isfinite(scale).all():
+    with np.errstate(all="ignore"):  # a variance that is no variance, or numbers that float32 does not hold
+        scale = gamma / np.sqrt(variance + node.attribute("epsilon", 1e-5))
+        shifted = ((layer.bias - mean) * scale + beta).astype(np.float32)
+        scale = (layer.scale * scale).astype(np.float32)
+    if not (np.isfinite(scale).all() and np.isfinite(shifted).all()):
         return fused
-    shifted = (layer.bias - mean) * scale + beta
-    changed = replace(layer, scale=(layer.scale * scale).astype(np.float32), bias=shifted.astype(np.float32))
-    return replace(fused, layer=changed, nodes=(*fused.nodes, node))
+    return replace(fused, layer=replace(layer, scale=scale, bias=shifted), nodes=(*fused.nodes, node))
 
 
 def _add(graph: Graph, shapes: Shapes, fused: Fused, add: Node) -> Fused:

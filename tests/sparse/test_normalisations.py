@@ -46,3 +46,17 @@ def test_results_are_those_of_the_dense_network(library: bool, kind: str) -> Non
     found = session(done.model.complete_proto(), library=library).run(None, feed)
     for a, b in zip(found, expected, strict=True):
         assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
+@pytest.mark.parametrize(("scale", "variance"), [(1.0, -1.0), (1.0, 0.0), (3e38, 1e-12)])
+def test_what_float32_does_not_hold_stays_a_node_without_a_warning(scale: float, variance: float) -> None:
+    net = Net(batch=1)
+    inner = net.conv(net.input(6, 9, 7), 16, kernel=3, name="layer")
+    rows = (np.full(16, value, np.float32) for value in (scale, 0.5, 0.5, variance))
+    net.output(net.op("BatchNormalization", inner, *rows, epsilon=0.0))
+    model = load(net.model())
+    weight = next(node.input[1] for node in model.proto.graph.node if node.name == "layer")
+    keep = np.repeat(KEEP, 4, axis=1).reshape(16, 6, 3, 3)
+    with np.errstate(all="raise"):
+        done = rewrite(model, {weight: Mask(keep, parse_pattern("4x1"))})
+    assert [node.op_type for node in done.model.proto.graph.node] == ["SparseConv", "BatchNormalization"]
