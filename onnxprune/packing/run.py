@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -102,6 +103,8 @@ def unpack(
     packed = Packed(path, max_size=None if max_size is None else parse_bytes(max_size))
     target = output_path(path.with_name(f"{path.stem}.unpacked.onnx") if out is None else out)
     names = [target.name, *_data_names(packed, target)]
+    if not force:
+        _keep_data(target.parent, names[1:])
     with StagedFiles(target, names, force=force, protected=(path,)) as staged:
         clock.start("unpack")
         for name, chunks in zip(names, packed.files(), strict=True):
@@ -218,6 +221,16 @@ def _unpacked(packed: Packed) -> Iterator[Path]:
             for file, chunks in zip(names, packed.files(), strict=True):
                 staged.write(file, chunks)
             yield staged.commit()[0]
+
+
+def _keep_data(folder: Path, names: list[str]) -> None:
+    """Raise OutputError for a data file that is there: most often that of the model that was packed, which reads it."""
+    for name in names:
+        if os.path.lexists(folder / name):
+            raise OutputError(
+                f"the output {str(folder / name)!r} exists: data files keep their names, and another model may read it",
+                hint="Give an output in another folder with -o. --force replaces it, whoever reads it.",
+            )
 
 
 def _data_names(packed: Packed, target: Path) -> list[str]:

@@ -427,8 +427,9 @@ def test_data_files_are_never_replaced_unasked(tmp_path: Path) -> None:
     onnx.save(network(), path, save_as_external_data=True, location="w.bin", size_threshold=100)
     before = (tmp_path / "w.bin").read_bytes()
     pack(path, bits=2)
-    with pytest.raises(OutputError, match=r"w\.bin"):
+    with pytest.raises(OutputError, match=r"w\.bin") as caught:
         unpack(tmp_path / "m.onnxpack")
+    assert caught.value.hint is not None and caught.value.hint.startswith("Give an output in another folder")
     assert (tmp_path / "w.bin").read_bytes() == before and len(os.listdir(tmp_path)) == 3
     with pytest.raises(ModelError, match="called the same"):
         unpack(tmp_path / "m.onnxpack", tmp_path / "w.bin", force=True)
