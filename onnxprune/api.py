@@ -52,6 +52,7 @@ from onnxprune.trace import trace_model
 from onnxprune.verifying import verify
 
 SUFFIX = ".pruned.onnx"
+DENSE = "the plan also made weights zero, and this run did not: --sparsity or --pattern does that"
 UNMASKED = "which weights become zero is chosen after the cut and its repair, so not in a dry run"
 
 
@@ -146,8 +147,10 @@ def shrink(
     sparse = resolve_stage(
         request, sparsity=sparsity, pattern=pattern, method=method, emit=emit, lock=lock, max_error=max_error
     )
-    if plan is not None:
-        plan = replace(plan, sparsity=None)  # weights become sparse as this call says
+    zeros = plan is not None and sparse is None and "sparsity" in plan.options
+    if plan is not None:  # weights become sparse as this call says
+        options = {key: value for key, value in plan.options.items() if key != "sparsity"}
+        plan = replace(plan, sparsity=None, options=options)
     if plan is not None and (ratio is not None or target is not None):
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
     source = opened(model)
@@ -172,6 +175,8 @@ def shrink(
         search = gate is not None and max_drop is not None and ratio is None and target is None and plan is None
         choice = largest_within(run, plan_in_steps) if search else plan_in_steps(run)
         result = outcome(source, choice, run)
+        if zeros:
+            result = replace(result, notes=(*result.notes, DENSE))
         if search:
             result = replace(result, asked_ratio=None)
         if dry_run or place is None or (choice.plan.removed_count == 0 and sparse is None):

@@ -16,6 +16,7 @@ from onnxprune.cli.main import application
 from onnxprune.cli.sparse_options import EMITS, METHODS
 from onnxprune.cli.sparsify import command
 from onnxprune.masking import METHODS as REGISTERED
+from onnxprune.model.metadata import metadata
 from onnxprune.sparsity.request import EMITS as KNOWN
 from tests.builders import Net
 from tests.html.page_parser import Page
@@ -98,8 +99,11 @@ def test_a_plan_is_applied_and_weights_become_sparse_anew(folder: Path) -> None:
     call("shrink", "digits.onnx", "--plan", "q.json", "--sparsity", "0.5", "-o", "b.onnx")
     a, b = (onnxprune.inspect(path).model for path in ("a.onnx", "b.onnx"))
     assert (a.macs, a.parameters) == (b.macs, b.parameters)
-    call("shrink", "digits.onnx", "--plan", "q.json", "-o", "c.onnx")
+    said = call("shrink", "digits.onnx", "--plan", "q.json", "-o", "c.onnx").stdout
+    assert "the plan also made weights zero, and this run did not" in said
     assert onnxprune.verify("digits.onnx", "c.onnx").sparse is None
+    assert '"sparsity"' not in metadata(onnx.load("c.onnx"))["onnxprune.plan"]
+    assert "this run did not" not in call(*digits[:4], "-o", "d.onnx").stdout
 
 
 REFUSED = {
