@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, show
+from threadpoolctl import threadpool_limits
 
 from onnxprune import load
 from onnxprune.masking import MaskRequest, masked
@@ -101,7 +102,8 @@ def sparse(model: Path, data: Path | None, out: Path, way: Way, pattern: str, sh
     start = time.perf_counter()
     traced = trace_model(load(model))
     request = MaskRequest(share, parse_pattern(pattern), way.method, way.scope, way.repair)
-    found = masked(traced, request, open_samples(str(data), traced) if data else None)
+    with threadpool_limits(1, user_api="blas"):  # as the command does
+        found = masked(traced, request, open_samples(str(data), traced) if data else None)
     seconds = time.perf_counter() - start
     write(found.model, out, force=True)
     return found.sparsity, seconds
