@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onnxprune"
 
 LAYERS = [
-    {"errors", "units", "results", "evidence", "sparse_results", "error_curves", "native"},
+    {"errors", "units", "results", "evidence", "sparse_results", "error_curves", "summary_document", "native"},
     {"model"},
     {"ops", "grad", "branches"},
     {"trace", "data"},

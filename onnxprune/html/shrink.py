@@ -9,10 +9,10 @@ from onnxprune.html import bench as timing
 from onnxprune.html import charts, groups
 from onnxprune.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
 from onnxprune.html.reproduce import reproduce
-from onnxprune.html.sparsify import layers_section
+from onnxprune.html.sparsify import head, layers_section
 from onnxprune.report.blocks import Column, Line, Table
 from onnxprune.report.fidelity import advice, fidelity_lines, metric_line
-from onnxprune.report.shared import model_line, proof_text, tolerance_text
+from onnxprune.report.shared import proof_text, tolerance_text
 from onnxprune.report.shrink import outcome, stages_table
 from onnxprune.report.sparsity import changes_table
 from onnxprune.results import RepairSummary, ShrinkResult
@@ -43,12 +43,7 @@ def shrink_page(
     bench: BenchResult | None = None,
 ) -> str:
     """The whole document. `bench`: the original against the result, if that was measured."""
-    lead = paragraph(model_line(result.before))
-    if result.written:  # by its name: where it lies is nobody's business
-        names = ", ".join(path.name for path in result.written)
-        lead += paragraph(f"wrote {names}     plan {result.plan.digest}")
-    else:
-        lead += blocks(outcome(result, dry_run=dry_run))
+    lead = head(result, outcome(result, dry_run=dry_run))
     sections = [
         _before_after(result),
         _accuracy(result),

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from onnxprune.html import charts
 from onnxprune.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
 from onnxprune.html.reproduce import reproduce
-from onnxprune.report.blocks import Line
+from onnxprune.report.blocks import Line, Report
 from onnxprune.report.fidelity import advice, fidelity_lines
 from onnxprune.report.shared import model_line, tolerance_text
 from onnxprune.report.sparsify import outcome, stages_table
 from onnxprune.report.sparsity import changes_table, dense_text, layers_table, proof_of_zeros, remarks
-from onnxprune.results import SparsifyResult
+from onnxprune.results import ShrinkResult, SparsifyResult
 from onnxprune.sparse_results import SparsitySummary
 from onnxprune.system import Environment
 from onnxprune.units import format_count, format_ratio, plural
@@ -27,12 +27,7 @@ def sparsify_page(
     result: SparsifyResult, machine: Environment, commands: Sequence[str], *, dry_run: bool = False
 ) -> str:
     """The whole document."""
-    lead = paragraph(model_line(result.before))
-    if result.written:  # by its name: where it lies is nobody's business
-        names = ", ".join(path.name for path in result.written)
-        lead += paragraph(f"wrote {names}     plan {result.plan.digest}")
-    else:
-        lead += blocks(outcome(result, dry_run=dry_run))
+    lead = head(result, outcome(result, dry_run=dry_run))
     sections = [
         _before_after(result),
         _accuracy(result),
@@ -41,6 +36,15 @@ def sparsify_page(
         reproduce(commands, machine, result.before),
     ]
     return page(f"onnxprune sparsify: {result.before.name}", lead, sections)
+
+
+def head(result: ShrinkResult | SparsifyResult, otherwise: Report) -> str:
+    """The model, and what was written: by its name, where it lies is nobody's business; or `otherwise`."""
+    lead = paragraph(model_line(result.before))
+    if not result.written:
+        return lead + blocks(otherwise)
+    names = ", ".join(path.name for path in result.written)
+    return lead + paragraph(f"wrote {names}     plan {result.plan.digest}")
 
 
 def layers_section(found: SparsitySummary) -> Section:

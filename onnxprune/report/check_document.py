@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from onnxprune.checking.results import Check, CheckedModel, CheckResult
 from onnxprune.checking.words import sentence
-from onnxprune.report.documents import Document, model_document
+from onnxprune.report.documents import Document
+from onnxprune.summary_document import model_document
 
 _UNITS = {
     "size": "bytes",

@@ -7,28 +7,12 @@ from typing import Any
 from onnxprune.results import (
     CalibrationSummary,
     Fidelity,
-    ModelSummary,
     OutputFidelity,
     ProofSummary,
     ReconstructionSummary,
 )
 
 Document = dict[str, Any]
-
-
-def model_document(model: ModelSummary) -> Document:
-    return {
-        "name": model.name,
-        "sha256": model.sha256,
-        "size_bytes": model.size_bytes,
-        "parameters_count": model.parameters,
-        "macs_count": model.macs,
-        "uncounted_nodes_count": model.uncounted,
-        "nodes_count": model.nodes,
-        "opset_version": model.opset,
-        "ir_version": model.ir_version,
-        "symbols": [{"name": name, "assumed_size_count": size} for name, size in model.symbols.items()],
-    }
 
 
 def calibration_document(found: CalibrationSummary) -> Document:

@@ -11,7 +11,6 @@ from onnxprune.report.document_parts import (
     proof_document,
     reconstruction_document,
 )
-from onnxprune.report.document_parts import model_document as model_document
 from onnxprune.report.json_text import dumps as dumps
 from onnxprune.report.json_text import error as error
 from onnxprune.report.sparse_document import sparsity_document
@@ -28,6 +27,7 @@ from onnxprune.results import (
     VerifyResult,
 )
 from onnxprune.sparse_results import SparseWeights
+from onnxprune.summary_document import model_document
 from onnxprune.system import Environment
 
 

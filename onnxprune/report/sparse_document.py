@@ -6,12 +6,12 @@ from onnxprune.report.document_parts import (
     Document,
     calibration_document,
     fidelity_document,
-    model_document,
     proof_document,
     reconstruction_document,
 )
 from onnxprune.results import SparsifyResult
 from onnxprune.sparse_results import SparseLayer, SparsitySummary
+from onnxprune.summary_document import model_document
 
 
 def sparsify(result: SparsifyResult) -> Document:

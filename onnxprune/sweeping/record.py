@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from onnxprune.results import Agreement, Fidelity, ModelSummary
+from onnxprune.results import Agreement, Fidelity
+from onnxprune.summary_document import model_document, model_of
 from onnxprune.sweeping.results import Failure, Outcome, Point
 
 Document = dict[str, Any]
@@ -24,7 +25,7 @@ def outcome_document(found: Outcome) -> Document:
     """See `Outcome`. An infinite error is null with `error_finite` false."""
     return {
         "status": found.status,
-        "model": None if found.model is None else _model_document(found.model),
+        "model": None if found.model is None else model_document(found.model),
         "plan": found.plan,
         "removed_count": found.removed,
         "reached_ratio": found.reached_ratio,
@@ -45,7 +46,7 @@ def outcome_of(document: Document) -> Outcome:
     return Outcome(
         str(document["status"]),
         float(document["duration_s"]),
-        None if model is None else _model_of(model),
+        None if model is None else model_of(model),
         document["plan"],
         int(document["removed_count"]),
         float(document["reached_ratio"]),
@@ -76,36 +77,6 @@ def measured(fidelity: Fidelity | None) -> dict[str, Any]:
 
 def failure_document(found: Failure) -> Document:
     return {"type": found.kind, "message": found.message, "hint": found.hint, "exit_code": found.exit_code}
-
-
-def _model_document(model: ModelSummary) -> Document:
-    return {
-        "name": model.name,
-        "sha256": model.sha256,
-        "size_bytes": model.size_bytes,
-        "parameters_count": model.parameters,
-        "macs_count": model.macs,
-        "uncounted_nodes_count": model.uncounted,
-        "nodes_count": model.nodes,
-        "opset_version": model.opset,
-        "ir_version": model.ir_version,
-        "symbols": [{"name": name, "assumed_size_count": size} for name, size in model.symbols.items()],
-    }
-
-
-def _model_of(document: Document) -> ModelSummary:
-    return ModelSummary(
-        document["name"],
-        document["sha256"],
-        document["size_bytes"],
-        document["parameters_count"],
-        document["macs_count"],
-        document["uncounted_nodes_count"],
-        document["nodes_count"],
-        document["opset_version"],
-        document["ir_version"],
-        {one["name"]: one["assumed_size_count"] for one in document["symbols"]},
-    )
 
 
 def _agreement_document(found: Agreement) -> Document:
