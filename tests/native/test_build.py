@@ -125,3 +125,10 @@ def test_a_library_that_does_not_load_is_a_reason(tmp_path: Path, monkeypatch: p
     import onnxruntime
 
     assert native.register(onnxruntime.SessionOptions()) is False
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler is installed")
+def test_where_there_is_a_compiler_the_library_was_built() -> None:
+    """The tests of the operators are skipped without the library: that must not hide a build that failed."""
+    assert native.problem() is None
+    assert native.library_path() is not None and native.instruction_set() is not None
