@@ -62,23 +62,16 @@ WAYS = (
 PATTERNS = ("unstructured", "4x1", "2:4")
 CELLS: Mapping[str, Mapping[str, Sequence[int]]] = {
     "kws_dscnn": {**{way.name: SHARES for way in WAYS}, "obs, reconstruction, global": (80,)},
-    "cifar10_resnet20": {
-        "naive": SHARES,
-        "magnitude, least squares": (50, 80),
-        "wanda, least squares": (80,),
-        "net-trim, least squares": (80,),
-        "obs, least squares": (50, 80),
-        "obs, reconstruction": SHARES,
-    },
-    "imagenet_mobilenet_v2": {
-        "naive": SHARES,
-        "obs, least squares": (50,),
-        "obs, reconstruction": (50, 70),
-    },
+    "cifar10_resnet20": {**{way.name: SHARES for way in WAYS}, "obs, reconstruction, global": (80,)},
+    "cifar10_resnet56": {"naive": SHARES, "obs, least squares": (50, 80), "obs, reconstruction": (50, 80)},
+    "imagenet_mobilenet_v2": {**{way.name: SHARES for way in WAYS}, "obs, reconstruction, global": (80,)},
+    "det_yolox_nano": {"naive": SHARES, "obs, least squares": SHARES, "obs, reconstruction": (50, 70)},
+    "sr_imdn_x2": {"naive": SHARES, "obs, least squares": SHARES, "obs, reconstruction": (50, 70)},
     "minilm_l6_v2": {
         "naive": SHARES,
-        "magnitude, least squares": (50,),
-        "obs, least squares": (50, 70),
+        "magnitude, least squares": SHARES,
+        "wanda, least squares": SHARES,
+        "obs, least squares": SHARES,
     },
 }
 """Shares in percent by model and row: methods are compared where that is cheap, elsewhere what says something."""

@@ -1,6 +1,8 @@
 """Interleaved timing: every round runs each subject once, in random order, so that what disturbs the machine hits all.
 
 A run is a few *samples* in a row, each timed by itself; a sample is one inference, or several of a very fast model.
+Fast models run once before that, untimed: caches and threads are as another model left them, while in use a model
+follows itself.
 With every sample goes what its threads waited for a core, and what they ran: what of it counts, preemption.py says. If
 the system takes the core away for some milliseconds, one sample is lost, not the run. Runs in the worker; knows nothing
 of models: a *subject* is a function of a feed's number.
@@ -39,10 +41,12 @@ class Timing:
     """`times`, `waited`, `cpu` (rounds, subjects, samples): seconds per inference, on the clock, and of all threads
     together waiting for a core and running. `blocks` (rounds,) numbers the stretches.
 
-    `inferences` of a sample, `warmup`, `stable`: one per subject. `sessions`: how often the subjects were made.
+    `lead`: untimed samples before those of a run. `inferences` of a sample, `warmup`, `stable`: one per subject.
+    `sessions`: how often the subjects were made.
     """
 
     samples: int
+    lead: int
     inferences: list[int]
     warmup: list[int]
     stable: list[bool]
@@ -84,8 +88,9 @@ def measure(renew: Renew, feeds: int, *, seconds: float, rounds: int | None, see
     inner = [max(1, math.ceil(MIN_SAMPLE_S / max(one.seconds, 1e-9))) for one in warm]
     each = [count * one.seconds for count, one in zip(inner, warm, strict=True)]
     samples = max(1, min(MOST_SAMPLES, int(RUN_S / max(each))))
-    timing = Timing(samples, inner, [one.calls for one in warm], [one.stable for one in warm])
-    one_round = sum(each) * samples
+    lead = int(min(each) < RUN_S)
+    timing = Timing(samples, lead, inner, [one.calls for one in warm], [one.stable for one in warm])
+    one_round = sum(each) * (lead + samples)
     expected = seconds / one_round if rounds is None else rounds
     blocks = max(1, min(BLOCKS, round(expected) if rounds is not None else max(MIN_ROUNDS, int(expected / 2))))
     budget = seconds if rounds is None else one_round * rounds
@@ -131,6 +136,8 @@ def _stretch(
             row: list[list[tuple[float, float, float]]] = [[]] * len(subjects)
             for k in rng.permutation(len(subjects)):
                 run = partial(subjects[k], feed)
+                for _ in range(timing.lead):
+                    timed(run, timing.inferences[k])
                 row[k] = [_sample(run, timing.inferences[k], waiting) for _ in range(timing.samples)]
             timing.rows.append(row)
             timing.owners.append(block)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from onnxprune.benching.rounds import BLOCKS, MIN_ROUNDS, measure
+from onnxprune.benching.rounds import BLOCKS, MIN_ROUNDS, RUN_S, measure
 
 
 class Subjects:
@@ -48,6 +49,30 @@ def test_both_orders_occur_and_a_round_feeds_all_the_same() -> None:
     pairs = list(zip(turns[::2], turns[1::2], strict=True))
     assert len(pairs) == 8 and all(a[1] == b[1] and a[0] != b[0] for a, b in pairs)
     assert {a[0] for a, _ in pairs} == {0, 1}, "who comes first is drawn"
+
+
+@pytest.mark.parametrize("seconds", [0.002, 0.02])
+def test_fast_subjects_run_once_untimed_when_their_turn_comes(seconds: float) -> None:
+    turns: list[list[int]] = []
+
+    def renew() -> list[Callable[[int], object]]:
+        return [subject(0), subject(1)]
+
+    def subject(k: int) -> Callable[[int], object]:
+        def call(feed: int) -> None:
+            if feed:  # the warm-up has feed 0 only
+                if turns and turns[-1][0] == k:
+                    turns[-1].append(k)
+                else:
+                    turns.append([k])
+            time.sleep(seconds)
+
+        return call
+
+    found = measure(renew, 2, seconds=1.0, rounds=2, seed=0)
+    assert found.inferences == [1, 1] and found.lead == (1 if seconds < RUN_S else 0)
+    assert [len(turn) for turn in turns] == [found.lead + found.samples] * 2, "one round of the two has feed 1"
+    assert found.times.shape == (2, 2, found.samples)
 
 
 def test_slow_subjects_have_enough_rounds_for_an_interval() -> None:
