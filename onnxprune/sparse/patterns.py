@@ -9,6 +9,9 @@ from onnxprune.errors import UsageError
 
 FLOAT_ROWS = (1, 2, 4, 8)
 """Rows of a block that the fp32 kernels know; their blocks are one column wide."""
+INTEGER_ROWS = (1, 2, 4)
+INTEGER_COLUMNS = 4
+"""The int8 kernels multiply four input channels at once."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ class Pattern:
     def share(self) -> float | None:
         """The share of the weights that leaves, where the pattern says it (N:M)."""
         return 1.0 - self.kept / self.of if self.of else None
+
+    @property
+    def for_integers(self) -> Pattern:
+        """The same in blocks that the int8 kernels have; single weights and N:M stay, and are stored as 1 x 4."""
+        if self.of or self.columns > 1 or self.rows == 1:
+            return self
+        return Pattern(max(rows for rows in INTEGER_ROWS if rows <= self.rows), INTEGER_COLUMNS)
 
     def __str__(self) -> str:
         if self.of:

@@ -19,9 +19,9 @@ from onnxprune.sparse.functions import VERSION, Operator, function
 from onnxprune.sparse.fuse import Fused, Shapes, fuse
 from onnxprune.sparse.layers import Declined, Layer, read_layer
 from onnxprune.sparse.masks import Mask, dense_zeros
-from onnxprune.sparse.patterns import FLOAT_ROWS, UNSTRUCTURED, Pattern
+from onnxprune.sparse.patterns import FLOAT_ROWS, INTEGER_ROWS, UNSTRUCTURED, Pattern
 from onnxprune.sparse.quantized import QuantizedLayer, quantized_weight, read_quantized
-from onnxprune.sparse.storage import INTEGER_ROWS, encode, encode_integers
+from onnxprune.sparse.storage import encode, encode_integers
 
 _FEEDERS = frozenset({"DequantizeLinear", "QuantizeLinear", "Mul"})
 LEAST_IR = 8

@@ -20,7 +20,6 @@ from onnxprune.errors import UsageError
 from onnxprune.sparse.patterns import FLOAT_ROWS, Pattern
 
 LARGEST_GAP = 255
-INTEGER_ROWS = (1, 2, 4)
 
 
 @dataclass(frozen=True)

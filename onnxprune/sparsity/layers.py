@@ -22,11 +22,9 @@ from onnxprune.sparse.layers import Declined
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparse.patterns import Pattern
 from onnxprune.sparse.quantized import quantized_weight, read_quantized
-from onnxprune.sparse.storage import INTEGER_ROWS
 
 Bools = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
-WIDE = 4  # input channels that an integer kernel multiplies at once
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,6 @@ class IntegerLayer:
     transposed: bool = False
     scale: NDArray[np.float32] | None = None
     reason: str | None = None
-
-    def pattern(self, asked: Pattern) -> Pattern:
-        """What is asked, in blocks that the operators have."""
-        if asked.of or asked.columns > 1 or asked.rows == 1:
-            return asked
-        return Pattern(max(rows for rows in INTEGER_ROWS if rows <= asked.rows), WIDE)
 
     def layout(self, pattern: Pattern) -> Layout:
         count, channels, *kernel = self.shape[::-1] if self.transposed else self.shape
@@ -99,14 +91,16 @@ def parts(layer: Layer, pattern: Pattern, mask: Bools) -> tuple[Layout, list[Boo
 
 
 def integer_masks(
-    model: Model, layers: Sequence[IntegerLayer], asked: Pattern, share: float, dense: Mapping[str, str], *, lock: bool
+    model: Model, layers: Sequence[IntegerLayer], patterns: Mapping[str, Pattern], share: float, *, lock: bool
 ) -> dict[str, Mask]:
-    """Masks by magnitude: of all weights of a layer the smallest, times their scale, leave. `dense`: not of these."""
+    """Masks by magnitude: of all weights of a layer the smallest, times their scale, leave. `patterns`: by weight,
+    of the layers that get one.
+    """
     found = {}
     for layer in layers:
-        if layer.reason is not None or layer.weight in dense or layer.scale is None:
+        if layer.reason is not None or layer.weight not in patterns or layer.scale is None:
             continue
-        pattern = layer.pattern(asked)
+        pattern = patterns[layer.weight]
         weight = layer.rows(model.tensors[layer.weight].array()).astype(np.float64)
         scores: FloatArray = np.abs(weight) * layer.scale[:, None]
         allowed = weight != 0 if lock else np.ones(weight.shape, bool)

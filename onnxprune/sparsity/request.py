@@ -15,7 +15,7 @@ from onnxprune.sparse.patterns import FLOAT_ROWS, Pattern, parse_pattern
 OPERATORS, DENSE_ZEROS, SPARSE_INITIALIZERS = EMITS = ("operators", "dense-zeros", "sparse-initializers")
 DEFAULT_PATTERN = "4x1"
 CANDIDATES = tuple(Pattern(rows) for rows in FLOAT_ROWS)
-"""What `--pattern auto` chooses from."""
+"""What `--pattern auto` chooses from; integer layers have the same in their blocks."""
 WITH_DATA, WITHOUT_DATA = "obs", "magnitude"
 
 

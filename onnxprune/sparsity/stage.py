@@ -30,7 +30,6 @@ from onnxprune.trace.groups import Trace
 from onnxprune.units import format_percent
 
 Bools = NDArray[np.bool_]
-NOT_TIMED = "integer layers are not timed: name their blocks, --pattern 4x4"
 NOTHING = "it keeps all of its weights"
 
 
@@ -60,6 +59,12 @@ class _Layers:
     depthwise: tuple[str, ...] | None = None
     """as measured; None: those beside sparse layers"""
 
+    def without(self, integers: Sequence[IntegerLayer]) -> tuple[dict[str, Pattern], dict[str, str]]:
+        """Patterns and reasons of the float layers, which masking knows."""
+        names = {layer.weight for layer in integers}
+        patterns = {name: found for name, found in self.patterns.items() if name not in names}
+        return patterns, {name: reason for name, reason in self.dense.items() if name not in names}
+
 
 def sparsified(
     trace: Trace,
@@ -80,16 +85,17 @@ def sparsified(
         rewrite(given, {})  # which may not be possible at all: known before the long part
     found = layers_of(given)
     layers = _chosen(trace, tuple(found.values()), request, clock, threads)
+    integers = [one for one in found.values() if isinstance(one, IntegerLayer)]
     later = ("rebuild",) if request.repair == "reconstruct" else ()
     while True:
         clock.start("mask")
-        asked = request.masks(layers.patterns, layers.dense)
+        asked = request.masks(*layers.without(integers))
         done = masked(trace, asked, samples, whole=whole, threads=threads, progress=clock.steps(*later))
         bad = _too_far(done, request)
         if not bad:
             break
         layers = replace(layers, dense={**layers.dense, **bad})
-    done = _with_integers(done, [one for one in found.values() if isinstance(one, IntegerLayer)], request, layers)
+    done = _with_integers(done, integers, request, layers)
     clock.start("rewrite")
     masks = {name: mask for name, mask in done.masks.items() if not mask.keep.all()}
     _check_zeros(done, masks)
@@ -103,13 +109,14 @@ def _with_integers(done: Masked, found: Sequence[IntegerLayer], request: SparseR
     """Masks of integer layers as well."""
     if not found:
         return done
-    pattern = request.pattern or UNSTRUCTURED  # with auto they are all dense
-    masks = integer_masks(done.model, found, pattern, request.sparsity, layers.dense, lock=request.lock)
+    every = (request.pattern or UNSTRUCTURED).for_integers
+    patterns = {one.weight: layers.patterns.get(one.weight, every) for one in found if one.weight not in layers.dense}
+    masks = integer_masks(done.model, found, patterns, request.sparsity, lock=request.lock)
     more = tuple(
         MaskedLayer(
             one.node,
             one.weight,
-            masks[one.weight].pattern if one.weight in masks else one.pattern(pattern),
+            patterns.get(one.weight, every),
             math.prod(one.shape),
             int(np.count_nonzero(masks[one.weight].keep)) if one.weight in masks else math.prod(one.shape),
             reason=one.reason or layers.dense.get(one.weight),
@@ -147,9 +154,7 @@ def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock:
     clock.start("choose")
     model = hoisted(trace.graph.model)
     traced = trace if model is trace.graph.model else trace_model(model)
-    floats = [layer for layer in found if not isinstance(layer, IntegerLayer)]
-    weights = [layer.weight for layer in floats if layer.reason is None and layer.weight not in dense]
-    dense |= {layer.weight: NOT_TIMED for layer in found if isinstance(layer, IntegerLayer)}
+    weights = [layer.weight for layer in found if layer.reason is None and layer.weight not in dense]
     selection = select(
         traced,
         request.sparsity,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from onnxprune.sparse.patterns import Pattern
@@ -28,19 +28,17 @@ class Choice:
         return self.patterns, self.depthwise
 
 
-def choose(
-    times: Mapping[str, LayerTimes], patterns: Sequence[Pattern], margin: float = MARGIN
-) -> dict[str, Pattern | str]:
+def choose(times: Mapping[str, LayerTimes], margin: float = MARGIN) -> dict[str, Pattern | str]:
     """By weight: the pattern, or the reason why the layer stays dense.
 
     Of patterns that are about as fast (within the margin) as the fastest the one with the smallest blocks is taken:
     the smaller the blocks, the less a network loses by its zeros.
     """
-    return {weight: _one(layer, patterns, margin) for weight, layer in times.items()}
+    return {weight: _one(layer, margin) for weight, layer in times.items()}
 
 
-def _one(layer: LayerTimes, patterns: Sequence[Pattern], margin: float) -> Pattern | str:
-    known = [pattern for pattern in patterns if pattern in layer.sparse_ms]
+def _one(layer: LayerTimes, margin: float) -> Pattern | str:
+    known = list(layer.sparse_ms)
     if not known:
         return layer.reason or "there is no sparse operator for these blocks"
     least = min(layer.sparse_ms[pattern] for pattern in known)

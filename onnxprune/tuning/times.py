@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from onnxprune import native
 from onnxprune.errors import ModelError
@@ -19,7 +19,7 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import load
 from onnxprune.proof.inputs import feed as drawn
 from onnxprune.samples import facts_for
-from onnxprune.sparse.patterns import Pattern
+from onnxprune.sparse.patterns import INTEGER_COLUMNS, UNSTRUCTURED, Pattern
 from onnxprune.sparse.rewrite import rewrite
 from onnxprune.trace.groups import Trace
 from onnxprune.tuning.cache import Cache, environment
@@ -36,6 +36,7 @@ CONVERSIONS = LAYOUT | {"Transpose"}
 class LayerTimes:
     """Milliseconds of a layer with what is fused behind it. `sparse_ms` has no pattern that the operators do not know.
 
+    The patterns are in the order in which they were asked for, in integer layers `for_integers`.
     `kind`: equal for layers that do the same work. `reason`: why nothing was measured.
     """
 
@@ -107,6 +108,7 @@ def _times(
     piece: Piece, sparsity: float, patterns: Sequence[Pattern], threads: int, cache: Cache, measure: Measure
 ) -> LayerTimes:
     """Patterns that are not known yet are measured in turn with the dense layer: it is their ratio that counts."""
+    patterns = _of_integers(patterns) if piece.dtype == TensorProto.INT8 else patterns
     keys = {pattern: f"{piece.key} {pattern} {pattern.share or sparsity:.6g}" for pattern in patterns}
     reason = None
     new = {pattern: model for pattern in patterns if cache.get(keys[pattern], 2) is None
@@ -125,6 +127,16 @@ def _times(
     dense = min(pair[0] for pair in pairs.values())
     sparse = {pattern: dense * pair[1] / pair[0] for pattern, pair in pairs.items()}
     return LayerTimes(piece.node, dense, sparse, reason=reason)
+
+
+def _of_integers(patterns: Sequence[Pattern]) -> list[Pattern]:
+    """Blocks of the int8 kernels: with single weights also their smallest block, as which those are stored."""
+    found: dict[Pattern, None] = {}
+    for pattern in patterns:
+        found[pattern.for_integers] = None
+        if pattern == UNSTRUCTURED:
+            found[Pattern(1, INTEGER_COLUMNS)] = None
+    return list(found)
 
 
 def sparse_model(piece: Piece, pattern: Pattern, sparsity: float) -> ModelProto | None:

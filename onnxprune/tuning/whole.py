@@ -1,8 +1,8 @@
 """The network as a whole: layers timed alone mislead, since conversions between layouts hang on the neighbours.
 
 A few sets of layers are run in turn with the dense network; the fastest is improved, greedily: layers that are neither
-clearly faster nor clearly slower by themselves change sides, all of one kind together, largest first. What is not
-surely faster than the dense network in the end is not chosen.
+clearly faster nor clearly slower by themselves, or that have a neighbour to which it matters, change sides, all of one
+kind together. What is not surely faster than the dense network in the end is not chosen.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from onnxprune.trace.groups import Trace
 from onnxprune.tuning.cache import Cache, environment
 from onnxprune.tuning.choose import MARGIN, Choice, as_choice, choose
 from onnxprune.tuning.depthwise import neighbours
+from onnxprune.tuning.edges import at_edges
 from onnxprune.tuning.masks import random_mask
 from onnxprune.tuning.pieces import Piece, pieces
 from onnxprune.tuning.times import LayerTimes, Steps, layer_times
@@ -98,7 +99,7 @@ def select(
     )
     given = feed or drawn(traced.graph, traced.facts.inputs, 0, 1.0)
     judge = Judge(traced, sparsity, given, threads, Cache(cache, environment(threads)))
-    alone = as_choice(choose(times, patterns, margin))
+    alone = as_choice(choose(times, margin))
     if not alone.patterns:
         return Selection(alone, None, (), times)
     try:
@@ -126,7 +127,7 @@ def _search(judge: Judge, times: Mapping[str, LayerTimes], alone: Choice, second
     tried = judge.race(_starts(judge, times, alone), seconds)
     first = _best(tried)
     best = first.choice
-    for kind in _doubtful(times, first.ms)[:TRIALS]:
+    for kind in _doubtful(times, first.ms, judge.edges)[:TRIALS]:
         other = _flipped(times, best, kind)
         (trial,) = judge.race({"trial": other}, seconds * TRIAL_SHARE, best)
         if verdict(trial.ratio) == FASTER:
@@ -155,14 +156,21 @@ def _fastest(layer: LayerTimes) -> Pattern:
     return min(layer.sparse_ms, key=lambda pattern: layer.sparse_ms[pattern])
 
 
-def _doubtful(times: Mapping[str, LayerTimes], whole_ms: float) -> list[str]:
-    """Kinds of layers about which timing alone says little, the ones that take most time first."""
+def _doubtful(times: Mapping[str, LayerTimes], whole_ms: float, edges: Collection[str]) -> list[str]:
+    """Kinds of layers about which timing alone says little: first those of which one is at the `edges` (weights), the
+    ones that take most time first.
+    """
     total: dict[str, float] = {}
-    for layer in times.values():
-        if layer.sparse_ms and abs(layer.sparse_ms[_fastest(layer)] / layer.dense_ms - 1) < DOUBTFUL:
+    outer = set()
+    for weight, layer in times.items():
+        if not layer.sparse_ms:
+            continue
+        if weight in edges:
+            outer.add(layer.kind)
+        if weight in edges or abs(layer.sparse_ms[_fastest(layer)] / layer.dense_ms - 1) < DOUBTFUL:
             total[layer.kind] = total.get(layer.kind, 0.0) + layer.dense_ms
     kinds = [kind for kind, ms in total.items() if ms > NOTEWORTHY * whole_ms]
-    return sorted(kinds, key=lambda kind: -total[kind])
+    return sorted(kinds, key=lambda kind: (kind not in outer, -total[kind]))
 
 
 def _flipped(times: Mapping[str, LayerTimes], choice: Choice, kind: str) -> Choice:
@@ -188,6 +196,7 @@ class Judge:
         self.cache, self._graph = cache, traced.graph
         self._facts = facts_for(traced, {name: array.shape for name, array in feed.items()})
         self._found = pieces(traced.graph, self._facts)
+        self.edges = at_edges(traced.graph, self._found)
         self._pieces = {piece.weight: piece for piece in self._found if isinstance(piece, Piece)}
         weights = sorted((name, tensor.shape) for name, tensor in self._model.tensors.items())
         text = self._model.proto.SerializeToString(deterministic=True) + repr((weights, self._facts.inputs)).encode()

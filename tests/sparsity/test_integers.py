@@ -58,6 +58,23 @@ def test_zeros_that_are_there(quantised: Path, tmp_path: Path) -> None:
     assert result.sparsity.layers[0].operator is not None
 
 
+@needs_library
+def test_auto_times_layers_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse in blocks that they have, or dense because that is measured."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    onnx.save(QuantizedCase("gemm", (64, 512), (512, 512)).model(), tmp_path / "q.onnx")
+    (layer,) = onnxprune.sparsify(tmp_path / "q.onnx", sparsity=0.95, pattern="auto").sparsity.layers
+    if layer.sparse:
+        assert layer.pattern in ("unstructured", "1x4", "2x4", "4x4") and layer.operator == "SparseQMatMul"
+    else:
+        assert layer.reason is not None and "faster" in layer.reason
+
+
+def test_layers_of_bytes_can_be_excluded(quantised: Path) -> None:
+    result = onnxprune.sparsify(quantised, sparsity=0.5, exclude=["layer"], dry_run=True)
+    assert [layer.reason for layer in result.sparsity.layers] == ["excluded"]
+
+
 def test_rows_and_back() -> None:
     """Of weights the file has outputs last, too."""
     for case in CASES.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 from onnxprune import native
 from onnxprune.benching.results import FASTER
@@ -21,6 +21,7 @@ from onnxprune.trace import trace_model
 from onnxprune.trace.groups import Trace
 from onnxprune.tuning import LayerTimes, choose, depthwise_beside, layer_times, select
 from onnxprune.tuning.cache import Cache, cache_folder, environment
+from onnxprune.tuning.edges import at_edges
 from onnxprune.tuning.masks import random_mask
 from onnxprune.tuning.pieces import Piece, pieces
 from tests.builders import Net
@@ -65,16 +66,16 @@ def never(models: Sequence[ModelProto], threads: int) -> list[float]:
 )
 def test_choice(dense: float, sparse: dict[str, float], expected: str) -> None:
     patterns = {parse_pattern(text): ms for text, ms in sparse.items()}
-    found = choose({"w": LayerTimes("layer", dense, patterns)}, list(patterns), 0.05)
+    found = choose({"w": LayerTimes("layer", dense, patterns)}, 0.05)
     assert str(found["w"]) == expected
 
 
-def test_the_choice_takes_only_what_is_asked_for_and_keeps_reasons() -> None:
+def test_the_choice_keeps_reasons() -> None:
     times = {
-        "a": LayerTimes("a", 1.0, {FOUR: 0.2, UNSTRUCTURED: 0.4}),
+        "a": LayerTimes("a", 1.0, {UNSTRUCTURED: 0.4}),
         "b": LayerTimes("b", 0.0, {}, reason="its size is not known"),
     }
-    assert choose(times, [UNSTRUCTURED]) == {"a": UNSTRUCTURED, "b": "its size is not known"}
+    assert choose(times) == {"a": UNSTRUCTURED, "b": "its size is not known"}
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_a_layer_that_cannot_be_timed_stays_dense() -> None:
         raise ModelError("no kernel")
 
     found = layer_times(bottlenecks(blocks=1), 0.8, [FOUR], measure=broken)
-    assert set(choose(found, [FOUR]).values()) == {"it could not be timed: no kernel"}
+    assert set(choose(found).values()) == {"it could not be timed: no kernel"}
 
 
 @needs_library
@@ -202,6 +203,13 @@ def test_layers_of_bytes_are_timed_too(spelling: str) -> None:
     assert set(found["w"].sparse_ms) == {Pattern(4, 4), Pattern(1, 4)} and found["w"].dense_ms > 0
 
 
+@needs_library
+def test_layers_of_bytes_are_timed_in_blocks_that_they_have() -> None:
+    traced = trace_model(load(QuantizedCase("qdq", (1, 16, 10, 10), (32, 16, 3, 3)).model()))
+    found = layer_times(traced, 0.8, [Pattern(rows) for rows in (1, 2, 4, 8)], measure=fixed)
+    assert [str(pattern) for pattern in found["w"].sparse_ms] == ["unstructured", "1x4", "2x4", "4x4"]
+
+
 # ---- the whole -------------------------------------------------------------------------------------------------------
 def test_depthwise_layers_beside_sparse_ones() -> None:
     traced = bottlenecks(blocks=3)
@@ -209,6 +217,33 @@ def test_depthwise_layers_beside_sparse_ones() -> None:
     assert depthwise_beside(traced, [weight["wide1"]]) == (weight["deep1"],)
     assert depthwise_beside(traced, [weight["narrow0"], weight["wide0"]]) == (weight["deep0"],)
     assert depthwise_beside(traced, []) == ()
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"), [((), False), (("Relu",), False), (("MaxPool",), True), (("Relu", "MaxPool"), True)]
+)
+def test_layers_before_an_operator_with_a_layout_of_its_own_are_at_an_edge(
+    behind: tuple[str, ...], expected: bool
+) -> None:
+    net = Net(batch=1)
+    x = net.conv(net.input(8, 8, 8), 8, name="first")
+    for op in behind:
+        x = net.op(op, x, kernel_shape=[2, 2]) if op == "MaxPool" else net.op(op, x)
+    net.output(net.conv(x, 8, name="last"))
+    traced = trace_model(load(net.model()))
+    weights = {node.label: node.inputs[1] for node in traced.graph.nodes if node.op_type == "Conv"}
+    assert (weights["first"] in at_edges(traced.graph, pieces(traced.graph, traced.facts))) == expected
+    assert weights["last"] not in at_edges(traced.graph, pieces(traced.graph, traced.facts))
+
+
+def test_quantisation_does_not_hide_an_edge() -> None:
+    proto = QuantizedCase("qdq", (1, 8, 8, 8), (8, 8, 3, 3)).model()
+    proto.graph.node.append(helper.make_node("MaxPool", [proto.graph.output[0].name], ["pooled"], kernel_shape=[2, 2]))
+    proto.graph.output[0].name = "pooled"
+    for size in proto.graph.output[0].type.tensor_type.shape.dim[2:]:
+        size.ClearField("dim_value")
+    traced = trace_model(load(proto))
+    assert at_edges(traced.graph, pieces(traced.graph, traced.facts)) == {"w"}
 
 
 @needs_library
