@@ -34,6 +34,7 @@ class SparsitySummary:
     """What became of the weights. `asked` is the share that was to become zero, `reached` the share that did, of the
     weights of sparse layers; `weights`, `nonzero` and `nonzero_before` count those of all layers.
 
+    Of them `integers` are layers of int8: their smallest weights leave, and none are refitted, whatever the method.
     `repair` is what was done for it; `runs`: how the file ran for the proof; `library`: why the operators' library is
     missing here, None if it is not, or if the file needs none.
     """
@@ -53,6 +54,7 @@ class SparsitySummary:
     proof: ProofSummary | None = None
     runs: tuple[str, ...] = ()
     library: str | None = None
+    integers: int = 0
 
     @property
     def sparse_layers(self) -> tuple[SparseLayer, ...]:

@@ -59,6 +59,10 @@ def _conv(node: Node, i: Reader, o: Reader) -> int:
     return math.prod(o(0)) * math.prod(i(1)[1:])
 
 
+def _qlinear_conv(node: Node, i: Reader, o: Reader) -> int:
+    return math.prod(o(0)) * math.prod(i(3)[1:])
+
+
 def _conv_transpose(node: Node, i: Reader, o: Reader) -> int:
     return math.prod(i(0)) * math.prod(i(1)[1:])
 
@@ -126,12 +130,15 @@ _COUNTERS: dict[str, Callable[[Node, Reader, Reader], int]] = {
     "Conv": _conv,
     "FusedConv": _conv,
     "ConvInteger": _conv,
+    "QLinearConv": _qlinear_conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,
     "FusedGemm": _gemm,
     "MatMul": _matmul,
     "FusedMatMul": _matmul,
     "MatMulInteger": _matmul,
+    "QLinearMatMul": _matmul,
+    "QGemm": _gemm,
     "Einsum": _einsum,
     "LSTM": _recurrent,
     "GRU": _recurrent,

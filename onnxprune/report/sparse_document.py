@@ -43,6 +43,7 @@ def sparsity_document(found: SparsitySummary) -> Document:
         "weights_count": found.weights,
         "nonzero_before_count": found.nonzero_before,
         "nonzero_count": found.nonzero,
+        "integer_layers_count": found.integers,
         "layers": [_layer(layer) for layer in found.layers],
         "reconstruction": None if found.reconstruction is None else reconstruction_document(found.reconstruction),
         "proof": None if found.proof is None else proof_document(found.proof),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from onnxprune.report.blocks import Column, Table
 from onnxprune.report.shared import before_after, names, tolerance_text
 from onnxprune.results import ModelSummary, ProofSummary, ReconstructionSummary
+from onnxprune.sparse.patterns import FLOAT_ROWS, parse_pattern
 from onnxprune.sparse_results import SparseLayer, SparsitySummary
 from onnxprune.units import (
     format_change,
@@ -19,6 +20,10 @@ from onnxprune.units import (
     plural,
 )
 
+BREAK_EVEN = {1: 0.55, 2: 0.45, 4: 0.3, 8: 0.3}
+INTEGER_BREAK_EVEN = 0.6
+"""The shares of zeros, by rows of the blocks, at which operators were as fast as dense ones: whole ResNet-50 and BERT,
+docs/sparse-benchmarks.md."""
 LAYERS = (
     Column("layer", code=True),
     Column("blocks"),
@@ -100,6 +105,12 @@ def remarks(found: SparsitySummary) -> tuple[str, ...]:
     for reason, nodes in by_reason.items():
         some = f"{plural(len(nodes), 'layer')} ({names(tuple(nodes))})"
         texts.append(f"{some}: there are zeros, but no operator that skips them: {reason}")
+    if found.integers and (found.method != "magnitude" or found.repair != "none"):
+        texts.append(f"{plural(found.integers, 'layer')} of int8: the smallest weights left, others are as they were")
+    few = [layer for layer in found.sparse_layers if _few_zeros(layer)]
+    if few:
+        some = f"{plural(len(few), 'layer')} ({names(tuple(layer.node for layer in few))})"
+        texts.append(f"{some}: with so few zeros they are hardly faster than dense; --pattern auto measures it")
     if found.library is not None:
         texts.append(
             f"the library with the sparse operators is missing here ({found.library}): "
@@ -110,6 +121,15 @@ def remarks(found: SparsitySummary) -> tuple[str, ...]:
     elif found.emit == "sparse-initializers" and found.sparse_layers:
         texts.append("runtimes make sparse initializers dense when they load the file: smaller, no faster")
     return tuple(texts)
+
+
+def _few_zeros(layer: SparseLayer) -> bool:
+    """Whether an operator skips less than it needs to be as fast as a dense one."""
+    if layer.operator is None or layer.size == 0:
+        return False
+    rows = parse_pattern(layer.pattern).stored_rows(FLOAT_ROWS)
+    least = INTEGER_BREAK_EVEN if layer.operator.startswith("SparseQ") else BREAK_EVEN[rows]
+    return 1.0 - layer.kept / layer.size < least
 
 
 def changes_table(before: ModelSummary, after: ModelSummary, found: SparsitySummary | None) -> Table:

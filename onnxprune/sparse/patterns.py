@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxprune.errors import UsageError
@@ -42,6 +43,10 @@ class Pattern:
         if self.of or self.columns > 1 or self.rows == 1:
             return self
         return Pattern(max(rows for rows in INTEGER_ROWS if rows <= self.rows), INTEGER_COLUMNS)
+
+    def stored_rows(self, known: Sequence[int], outputs: int = 0) -> int:
+        """The most of the rows `known` of which these blocks, and `outputs`, are multiples."""
+        return max(rows for rows in known if self.rows % rows == 0 and outputs % rows == 0)
 
     def __str__(self) -> str:
         if self.of:

@@ -19,7 +19,7 @@ from onnxprune.sparse.functions import VERSION, Operator, function
 from onnxprune.sparse.fuse import Fused, Shapes, fuse
 from onnxprune.sparse.layers import Declined, Layer, read_layer
 from onnxprune.sparse.masks import Mask, dense_zeros
-from onnxprune.sparse.patterns import FLOAT_ROWS, INTEGER_ROWS, UNSTRUCTURED, Pattern
+from onnxprune.sparse.patterns import FLOAT_ROWS, INTEGER_ROWS, Pattern
 from onnxprune.sparse.quantized import QuantizedLayer, quantized_weight, read_quantized
 from onnxprune.sparse.storage import encode, encode_integers
 
@@ -125,10 +125,10 @@ class _Rewriting:
         self._insert(node, operator, fused.nodes)
 
     def replace_quantized(self, layer: QuantizedLayer, mask: Mask) -> None:
-        """Integer blocks are four inputs wide, and as many rows high as the mask's where kernels have that."""
+        """Integer blocks are four inputs wide, and as many rows high as kernels have that fit the mask's."""
         array = layer.weight.array()
         array = array.T if layer.transposed else array
-        stored = encode_integers(array, mask.pattern.rows if mask.pattern.rows in INTEGER_ROWS else 1)
+        stored = encode_integers(array, mask.pattern.stored_rows(INTEGER_ROWS))
         first, last = layer.nodes[0], layer.nodes[-1]
         stem = first.proto.output[0]
         zero = layer.x_zero or self._add(f"{stem}_x_zero", np.zeros((), np.uint8))
@@ -207,9 +207,6 @@ class _Rewriting:
 
 
 def _storable(pattern: Pattern, layer: Layer) -> Pattern:
-    """The blocks to store: those of the pattern, or single weights where no kernel has such blocks."""
-    per_group = len(layer.bias) // int(layer.attributes.get("group", 1))
-    grouped = layer.attributes.get("group", 1) != 1
-    if pattern.columns != 1 or pattern.rows not in FLOAT_ROWS or (grouped and per_group % pattern.rows):
-        return UNSTRUCTURED
-    return pattern
+    """The blocks to store: the largest that kernels have of which those of the pattern consist (4x1 for 4x4)."""
+    groups = int(layer.attributes.get("group", 1))
+    return Pattern(pattern.stored_rows(FLOAT_ROWS, len(layer.bias) // groups if groups > 1 else 0))

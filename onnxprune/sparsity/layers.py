@@ -29,13 +29,15 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """A layer with an int8 weight of `shape`, `scale` one number per output (n,); or the reason why it stays dense."""
+    """A layer with an int8 weight of `shape`, `scale` one number per output (n,), and the value it gives; or the reason
+    why it stays dense."""
 
     node: str
     weight: str
     shape: tuple[int, ...]
     transposed: bool = False
     scale: NDArray[np.float32] | None = None
+    output: str = ""
     reason: str | None = None
 
     def layout(self, pattern: Pattern) -> Layout:
@@ -69,7 +71,8 @@ def integer_layers(model: Model) -> list[IntegerLayer]:
         try:
             layer = read_quantized(graph, node)
             reason = "its weight is read by another node, too" if len(graph.consumers[name]) > 1 else None
-            found.append(IntegerLayer(node.label, name, constant.shape, layer.transposed, layer.scale, reason))
+            output = layer.nodes[-1].outputs[0]
+            found.append(IntegerLayer(node.label, name, constant.shape, layer.transposed, layer.scale, output, reason))
         except Declined as declined:
             found.append(IntegerLayer(node.label, name, constant.shape, reason=str(declined)))
     return found

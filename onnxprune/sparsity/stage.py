@@ -14,6 +14,8 @@ from onnxprune.choose import matching
 from onnxprune.clock import Clock
 from onnxprune.errors import UsageError, VerificationError
 from onnxprune.masking import Masked, MaskedLayer, masked
+from onnxprune.masking.errors import output_errors
+from onnxprune.masking.walk import Teacher
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted
 from onnxprune.plan import SparsePlan, SparseWeight
@@ -91,17 +93,21 @@ def sparsified(
         clock.start("mask")
         asked = request.masks(*layers.without(integers))
         done = masked(trace, asked, samples, whole=whole, threads=threads, progress=clock.steps(*later))
+        done = _with_integers(done, integers, request, layers)
+        if samples is not None:
+            teacher = Teacher(*(whole or (trace, np.ones(trace.unit_count, bool))))
+            done = _with_errors(done, integers, teacher, trace, samples, threads)
         bad = _too_far(done, request)
         if not bad:
             break
         layers = replace(layers, dense={**layers.dense, **bad})
-    done = _with_integers(done, integers, request, layers)
     clock.start("rewrite")
     masks = {name: mask for name, mask in done.masks.items() if not mask.keep.all()}
     _check_zeros(done, masks)
     emitted = _emitted(done.model, masks, request, layers, trace) if masks else Rewritten(given)
     plan = _plan(done, masks, request, found, emitted) if masks else None
-    summary = _summary(request, given if whole is None else whole[0].graph.model, done, emitted, masks)
+    original = given if whole is None else whole[0].graph.model
+    summary = _summary(request, original, done, emitted, masks, sum(one.weight in masks for one in integers))
     return Sparsified(emitted.model, done.model if masks else given, plan, summary)
 
 
@@ -125,6 +131,19 @@ def _with_integers(done: Masked, found: Sequence[IntegerLayer], request: SparseR
     )
     both = {**done.masks, **masks}
     return replace(done, model=dense_zeros(done.model, masks), masks=both, layers=(*done.layers, *more))
+
+
+def _with_errors(
+    done: Masked, found: Sequence[IntegerLayer], teacher: Teacher, trace: Trace, samples: Samples, threads: int
+) -> Masked:
+    """The errors of integer layers that have masks, which `masked` does not know."""
+    keys = {one.weight: one.output for one in found if one.weight in done.masks}
+    if not keys:
+        return done
+    judged = samples.batches[-samples.held_out :]
+    errors = output_errors(teacher, done.model, trace.facts.dtypes, keys, judged, threads)
+    layers = tuple(replace(one, error=errors.get(one.weight, one.error)) for one in done.layers)
+    return replace(done, layers=layers)
 
 
 def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock: Clock, threads: int) -> _Layers:
@@ -174,7 +193,7 @@ def _too_far(done: Masked, request: SparseRequest) -> dict[str, str]:
     if request.max_error is None:
         return {}
     return {
-        layer.weight: f"its error would be {format_percent(layer.error)}, more than --max-error allows"
+        layer.weight: f"its error would be more than --max-error allows: {format_percent(layer.error)}"
         for layer in done.layers
         if layer.reason is None and layer.error is not None and not layer.error <= request.max_error
     }
@@ -217,7 +236,12 @@ def _plan(
 
 
 def _summary(
-    request: SparseRequest, original: Model, done: Masked, emitted: Rewritten, masks: Mapping[str, Mask]
+    request: SparseRequest,
+    original: Model,
+    done: Masked,
+    emitted: Rewritten,
+    masks: Mapping[str, Mask],
+    integers: int,
 ) -> SparsitySummary:
     layers = tuple(_layer(layer, emitted, masks) for layer in done.layers)
     sparse = [layer for layer in layers if layer.sparse]
@@ -237,6 +261,7 @@ def _summary(
         layers,
         done.reconstruction,
         library=native.problem() if emitted.operators else None,
+        integers=integers,
     )
 
 

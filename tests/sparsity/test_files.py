@@ -18,6 +18,7 @@ from onnxprune.model.load import load
 from onnxprune.model.metadata import metadata
 from onnxprune.report import render
 from onnxprune.report.sparsify import report
+from onnxprune.report.sparsity import remarks
 from onnxprune.sparse.decode import dense_again
 from tests.builders import Net
 from tests.sparse.sessions import needs_library, session
@@ -93,6 +94,30 @@ def test_other_blocks(digits: Path, pattern: str) -> None:
     assert {layer.pattern for layer in layers} == {pattern} and len(layers) == 5
     assert all(layer.kept % (rows * columns) == 0 for layer in layers)
     assert result.sparsity.reached == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("pattern", "rows"), [("4x4", 4), ("16x1", 8), ("6x1", 2), ("3x1", 1), ("2:4", 1)])
+def test_blocks_are_stored_in_those_that_kernels_have(digits: Path, tmp_path: Path, pattern: str, rows: int) -> None:
+    """The largest that fit: 4x4 is not read weight by weight."""
+    out = tmp_path / "o.onnx"
+    onnxprune.sparsify(digits, out, sparsity=None if ":" in pattern else 0.5, pattern=pattern, include=["stage*"])
+    found = [a.i for node in onnx.load(out).graph.node for a in node.attribute if a.name == "block"]
+    assert found == [rows] * 5
+    assert onnxprune.verify(digits, out).sparse is not None
+
+
+def test_few_zeros_are_told(digits: Path) -> None:
+    """Where operators need more zeros to be faster than dense ones."""
+    for pattern, share, told in (
+        ("4x1", 0.2, True),
+        ("4x1", 0.5, False),
+        ("3x1", 0.5, True),
+        ("unstructured", 0.7, False),
+    ):
+        found = onnxprune.sparsify(digits, sparsity=share, pattern=pattern, dry_run=True).sparsity
+        assert any("so few zeros" in text for text in remarks(found)) == told, pattern
+    zeros = onnxprune.sparsify(digits, sparsity=0.2, emit="dense-zeros", dry_run=True).sparsity
+    assert not any("so few zeros" in text for text in remarks(zeros))
 
 
 def test_layers_stay_dense_with_a_reason(operators: Made) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import onnxprune
 from onnxprune.model.load import load
+from onnxprune.report.sparsity import remarks
 from onnxprune.sparsity.layers import integer_layers
 from tests.sparse.quantized import QuantizedCase
 from tests.sparse.sessions import needs_library, session
@@ -75,9 +76,50 @@ def test_layers_of_bytes_can_be_excluded(quantised: Path) -> None:
     assert [layer.reason for layer in result.sparsity.layers] == ["excluded"]
 
 
+def test_errors_are_those_of_the_outputs(quantised: Path, tmp_path: Path) -> None:
+    """And --max-error looks at them."""
+    size = [dim.dim_value for dim in onnx.load(quantised).graph.input[0].type.tensor_type.shape.dim]
+    data = {
+        "x": np.tile(np.random.default_rng(0).standard_normal(size).astype(np.float32), (10, *[1] * (len(size) - 1)))
+    }
+    result = onnxprune.sparsify(quantised, tmp_path / "o.onnx", sparsity=0.5, data=data, method="obs")
+    (layer,) = result.sparsity.layers
+    assert result.sparsity.integers == 1 and layer.error is not None and layer.error_masked is None
+    wanted, found = (
+        session(onnx.load(path), library=False).run(None, {"x": data["x"][: size[0]]})[0]
+        for path in (quantised, tmp_path / "o.onnx")
+    )
+    assert layer.error == pytest.approx(float(np.square(found - wanted).sum() / wanted.var() / wanted.size), rel=0.05)
+    for limit in (0.9 * layer.error, 1.1 * layer.error):
+        kept = onnxprune.sparsify(quantised, sparsity=0.5, data=data, max_error=limit, dry_run=True).sparsity
+        assert kept.layers[0].sparse == (limit > layer.error)
+
+
+def test_methods_that_integers_do_not_have_are_told(quantised: Path) -> None:
+    size = [dim.dim_value for dim in onnx.load(quantised).graph.input[0].type.tensor_type.shape.dim]
+    data = {"x": np.random.default_rng(0).standard_normal((10 * size[0], *size[1:])).astype(np.float32)}
+    told = remarks(onnxprune.sparsify(quantised, sparsity=0.9, data=data, dry_run=True).sparsity)
+    assert any("int8: the smallest weights left" in text for text in told)
+    assert not any(
+        "int8" in text for text in remarks(onnxprune.sparsify(quantised, sparsity=0.9, dry_run=True).sparsity)
+    )
+
+
+def test_blocks_that_no_kernel_has_are_stored_in_those_that_fit(quantised: Path) -> None:
+    proto = onnx.load(onnxprune.sparsify(quantised, sparsity=0.5, pattern="8x8").written[0])
+    (block,) = [a.i for node in proto.graph.node for a in node.attribute if a.name == "block"]
+    assert block == 4
+
+
 def test_rows_and_back() -> None:
     """Of weights the file has outputs last, too."""
     for case in CASES.values():
         (layer,) = integer_layers(load(case.model()))
         mask = np.random.default_rng(0).random(layer.shape) < 0.5
         np.testing.assert_array_equal(layer.in_file(layer.rows(mask) != 0), mask)
+
+
+def test_costs_of_quantised_layers() -> None:
+    """In every spelling what the float layer would cost."""
+    costs = {name: onnxprune.inspect(load(case.model())).model.macs for name, case in CASES.items()}
+    assert costs == {"qdq": 16 * 12 * 9 * 64, "qlinear": 12 * 8 * 36, "dynamic": 9 * 24 * 20, "gemm": 5 * 24 * 20}
