@@ -36,7 +36,7 @@ class SparsitySummary:
 
     Of them `integers` are layers of int8: their smallest weights leave, and none are refitted, whatever the method.
     `repair` is what was done for it; `runs`: how the file ran for the proof; `library`: why the operators' library is
-    missing here, None if it is not, or if the file needs none.
+    missing here, None if it is not, or if the file needs none; `notes`: weights that are in no layer.
     """
 
     asked: float
@@ -55,6 +55,7 @@ class SparsitySummary:
     runs: tuple[str, ...] = ()
     library: str | None = None
     integers: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def sparse_layers(self) -> tuple[SparseLayer, ...]:

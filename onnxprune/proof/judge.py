@@ -104,7 +104,10 @@ def judge(
                 )
     sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
     if not any(c.elements for c in comparisons):
-        raise VerificationError("nothing could be compared: the outputs are empty or not finite")
+        raise VerificationError(
+            "nothing could be compared: the outputs are empty or not finite",
+            hint="Run the original on inputs of yours: if it gives no numbers there either, it holds NaN or infinity.",
+        )
     notes = () if "checker" not in result else (f"onnx.checker: {result['checker'].splitlines()[0]}",)
     return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, not notes)
 

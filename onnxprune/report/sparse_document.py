@@ -49,6 +49,7 @@ def sparsity_document(found: SparsitySummary) -> Document:
         "proof": None if found.proof is None else proof_document(found.proof),
         "runs": list(found.runs),
         "library_missing_because": found.library,
+        "notes": list(found.notes),
     }
 
 

@@ -28,7 +28,7 @@ def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = Fals
 def outcome(result: SparsifyResult, *, dry_run: bool = False) -> Report:
     """The last line alone."""
     if not result.sparsity.sparse_layers:
-        why = dense_text(result.sparsity) or "the model has no layers with constant weights"
+        why = dense_text(result.sparsity) or "the model has no Conv, Gemm or MatMul with a constant weight"
         return (Line(f"no weights became zero, and no file was written: {why}"),)
     digest = f"plan {result.plan.digest}"
     if dry_run or not result.written:

@@ -97,7 +97,7 @@ def dense_text(found: SparsitySummary) -> str | None:
 
 def remarks(found: SparsitySummary) -> tuple[str, ...]:
     """What a reader should know of layers without an operator, and of a missing library."""
-    texts = []
+    texts = list(found.notes)
     declined = [layer for layer in found.sparse_layers if layer.reason]
     by_reason: dict[str, list[str]] = {}
     for layer in declined:

@@ -163,8 +163,10 @@ def _operands(graph: Graph, node: Node, axis: int) -> tuple[Node, Constant, NDAr
     x, w = (_dequantizer(graph, node.inputs[slot]) for slot in (0, 1))
     if x is None or w is None:
         raise Declined("its input is not quantised")
-    if len(x.inputs) > 2:
+    if _zero_point(x):
         _number(graph, x.inputs[2], TensorProto.UINT8)
+    elif not _gives_unsigned_bytes(graph, x.inputs[0]):
+        raise Declined("its input has no zero point, and may not be of unsigned bytes")
     _number(graph, x.inputs[1], TensorProto.FLOAT)
     weight = _weight(graph, w.inputs[0], _zero_point(w))
     count = weight.shape[axis]
@@ -209,6 +211,18 @@ def _dequantizer(graph: Graph, key: str) -> Node | None:
     producer = graph.producer.get(key)
     node = graph.nodes[producer] if producer is not None else None
     return node if node is not None and node.op_type == "DequantizeLinear" and not node.domain else None
+
+
+def _gives_unsigned_bytes(graph: Graph, key: str) -> bool:
+    """Whether a QuantizeLinear says so; without a zero point, bytes may be signed since opset 21."""
+    producer = graph.producer.get(key)
+    node = graph.nodes[producer] if producer is not None else None
+    if node is None or node.op_type not in ("QuantizeLinear", "DynamicQuantizeLinear") or node.domain:
+        return False
+    zero = _zero_point(node)
+    if zero and node.op_type == "QuantizeLinear":
+        return zero in graph.constants and graph.constants[zero].dtype == TensorProto.UINT8
+    return node.attribute("output_dtype", 0) in (0, TensorProto.UINT8)
 
 
 def _zero_point(node: Node) -> str:

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.errors import ModelError
 from onnxprune.masking import Candidate, candidates
+from onnxprune.masking.layers import LAYERS
 from onnxprune.masking.layout import Layout, kept
 from onnxprune.masking.view import View
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted
+from onnxprune.native.marks import DOMAIN
 from onnxprune.sparse.layers import Declined
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparse.patterns import Pattern
 from onnxprune.sparse.quantized import quantized_weight, read_quantized
+from onnxprune.units import plural
 
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 Bools = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 
@@ -82,6 +87,40 @@ def layers_of(model: Model) -> dict[str, Layer]:
     """By weight, all that have one."""
     found: list[Layer] = [*candidates(model), *integer_layers(hoisted(model))]
     return {layer.weight: layer for layer in found}
+
+
+def check_finite(model: Model, layers: Sequence[Layer]) -> None:
+    """Raise ModelError for a layer with a weight by which nothing can be ranked or compared."""
+    tensors = hoisted(model).tensors
+    for layer in layers:
+        array = tensors[layer.weight].array()
+        bad = 0 if array.dtype.kind in "iu" else int(np.count_nonzero(~np.isfinite(array)))
+        if bad:
+            raise ModelError(
+                f"the weight {layer.weight!r} of {layer.node!r} holds NaN or infinity: {bad} of {array.size} numbers",
+                hint=f"Export the model again, or leave this layer as it is: --exclude {layer.node!r}.",
+            )
+
+
+def unseen(model: Model) -> tuple[str, ...]:
+    """What has weights, and is no layer here: it would else stay dense without a word."""
+    graph = build(hoisted(model))
+    ours = sum(node.domain == DOMAIN and node.op_type.startswith("Sparse") for node in graph.nodes)
+    recurrent = sum(not node.domain and node.op_type in _RECURRENT for node in graph.nodes)
+    left = sum(
+        not node.domain and node.op_type == "MatMul" and node.inputs[0] in graph.constants for node in graph.nodes
+    )
+    inside = [f.name for f in model.proto.functions if f.domain != DOMAIN and any(n.op_type in LAYERS for n in f.node)]
+    texts = (
+        (ours, f"{plural(ours, 'sparse operator')} of the file as before: to change those, start from the original"),
+        (recurrent, f"dense as before: {plural(recurrent, 'recurrent layer')}, of which there are no sparse ones"),
+        (left, f"dense as before: {plural(left, 'MatMul')} with the weight as left operand"),
+        (
+            len(inside),
+            f"dense as before: layers inside functions ({', '.join(inside[:3])}); onnx.inliner brings them out",
+        ),
+    )
+    return tuple(text for count, text in texts if count)
 
 
 def parts(layer: Layer, pattern: Pattern, mask: Bools) -> tuple[Layout, list[Bools]]:

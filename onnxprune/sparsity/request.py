@@ -108,6 +108,11 @@ def resolve_sparsity(
         raise UsageError(f"--emit is {', '.join(EMITS[:-1])} or {EMITS[-1]}, found {emit!r}")
     _check_limit(max_error, with_data)
     name_of_scope = _one_of(scope if scope is not None else SCOPES[0], SCOPES, "--scope")
+    if name_of_scope != SCOPES[0] and asked is not None and asked.share is not None:
+        raise UsageError(
+            f"--scope {name_of_scope} has no effect with --pattern {asked}: every layer keeps what the pattern says.",
+            hint="Leave out --scope, or name blocks: --pattern 4x1.",
+        )
     schedule, steps = resolved(schedule, steps)
     return SparseRequest(
         _share(sparsity, asked),
@@ -152,11 +157,12 @@ def resolve_stage(
             hint="With --sparsity, give --target macs=... or params=..., or --ratio.",
         )
     options = request.options
+    fixed = pattern is not None and pattern != AUTO and parse_pattern(pattern).share is not None
     return resolve_sparsity(
         sparsity=sparsity,
         pattern=pattern,
         method=method,
-        scope=options.scope,
+        scope=None if fixed else options.scope,
         repair=request.repair if request.repair in REPAIRS else "none",
         emit=emit,
         with_data=request.with_data,

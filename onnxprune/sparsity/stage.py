@@ -24,7 +24,7 @@ from onnxprune.sparse.masks import Mask, dense_zeros, sparse_initializers
 from onnxprune.sparse.patterns import UNSTRUCTURED, Pattern
 from onnxprune.sparse.rewrite import Rewritten, rewrite
 from onnxprune.sparse_results import SparseLayer, SparsitySummary
-from onnxprune.sparsity.layers import IntegerLayer, Layer, integer_masks, layers_of
+from onnxprune.sparsity.layers import IntegerLayer, Layer, check_finite, integer_masks, layers_of, unseen
 from onnxprune.sparsity.request import CANDIDATES, OPERATORS, SPARSE_INITIALIZERS, SparseRequest
 from onnxprune.sparsity.zeros import blocks_kept
 from onnxprune.trace import trace_model
@@ -157,6 +157,7 @@ def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock:
         wanted = option == "--include"
         if names:
             dense.update({layer.weight: reason for layer in found if (layer.node in labels) != wanted})
+    check_finite(trace.graph.model, [one for one in found if one.reason is None and one.weight not in dense])
     if request.pattern is not None:
         return _Layers({}, dense)
     from onnxprune.tuning import select
@@ -262,6 +263,7 @@ def _summary(
         done.reconstruction,
         library=native.problem() if emitted.operators else None,
         integers=integers,
+        notes=unseen(original),
     )
 
 

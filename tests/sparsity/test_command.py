@@ -117,6 +117,7 @@ REFUSED = {
     "a limit without samples": (("--sparsity", "0.5", "--max-error", "0.1"), "calibration data"),
     "samples of nothing": (("--sparsity", "0.5", "--samples", "3"), "without --data"),
     "one step of two": (("--sparsity", "0.5", "--schedule", "one-shot", "--steps", "2"), "one step"),
+    "scope of what is fixed": (("--pattern", "2:4", "--scope", "global"), "--scope global has no effect"),
     "auto without operators": (("--sparsity", "0.5", "--pattern", "auto", "--emit", "dense-zeros"), "--emit"),
 }
 

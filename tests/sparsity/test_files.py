@@ -120,6 +120,36 @@ def test_few_zeros_are_told(digits: Path) -> None:
     assert not any("so few zeros" in text for text in remarks(zeros))
 
 
+def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    net = Net()
+    net.output(net.gemm(net.relu(net.gemm(net.input(16), 16, name="first")), 8, name="second"))
+    proto = net.model()
+    weight = next(t for t in proto.graph.initializer if t.name == proto.graph.node[0].input[1])
+    array = onnx.numpy_helper.to_array(weight).copy()
+    array[0, :3] = np.nan, np.inf, -np.inf
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=f"of 'first' holds NaN or infinity: 3 of {array.size}") as caught:
+        onnxprune.sparsify(tmp_path / "m.onnx", sparsity=0.5)
+    assert "--exclude 'first'" in str(caught.value)
+    result = onnxprune.sparsify(tmp_path / "m.onnx", sparsity=0.5, exclude=["first"], dry_run=True)
+    assert [layer.node for layer in result.sparsity.sparse_layers] == ["second"]
+
+
+def test_weights_that_are_in_no_layer_are_told(operators: Made) -> None:
+    """Inside functions, recurrent, on the left, or sparse already: they stay as they are, and not in silence."""
+    text = "<ir_version: 8, opset_import: ['': 17, 'my': 1]> g (float[4, 4] x) => (float[4, 4] y)"
+    text += " <float[4, 4] w = {" + ", ".join(["1"] * 16) + "}> { a = MatMul(w, x) b = my.Block(a, w) y = Relu(b) }"
+    text += " <domain: 'my', opset_import: ['': 17]> Block (p, q) => (r) { r = MatMul(p, q) }"
+    proto = onnx.parser.parse_model(text.replace("'", '"'))
+    told = onnxprune.sparsify(load(proto), sparsity=0.5, dry_run=True).sparsity
+    assert told.layers == () and len(told.notes) == 2
+    assert "1 MatMul with the weight as left operand" in told.notes[0] and "functions (Block)" in told.notes[1]
+    (again,) = onnxprune.sparsify(operators.path, sparsity=0.5, dry_run=True).sparsity.notes
+    assert again.startswith("11 sparse operators of the file as before")
+    assert onnxprune.sparsify(operators.original, sparsity=0.5, dry_run=True).sparsity.notes == ()
+
+
 def test_layers_stay_dense_with_a_reason(operators: Made) -> None:
     assert operators.result.sparsity is not None
     reasons = {layer.node: layer.reason for layer in operators.result.sparsity.layers if not layer.sparse}

@@ -119,6 +119,19 @@ def test_rows_and_back() -> None:
         np.testing.assert_array_equal(layer.in_file(layer.rows(mask) != 0), mask)
 
 
+@pytest.mark.parametrize(("given", "sparse"), [({}, True), ({"output_dtype": onnx.TensorProto.INT8}, False)])
+def test_bytes_without_a_zero_point(given: dict[str, int], sparse: bool) -> None:
+    """Since opset 21 these may be signed, which kernels do not take."""
+    proto = CASES["gemm"].model(opset=21)
+    proto.ir_version = 10
+    for node in proto.graph.node[:2]:
+        node.input.remove("xz")
+    proto.graph.node[0].attribute.extend(onnx.helper.make_attribute(*item) for item in given.items())
+    (layer,) = onnxprune.sparsify(load(proto), sparsity=0.8, dry_run=True).sparsity.layers
+    assert layer.sparse == sparse
+    assert sparse or "may not be of unsigned bytes" in (layer.reason or "")
+
+
 def test_costs_of_quantised_layers() -> None:
     """In every spelling what the float layer would cost."""
     costs = {name: onnxprune.inspect(load(case.model())).model.macs for name, case in CASES.items()}
