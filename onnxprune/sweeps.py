@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxprune.choose import matching
 from onnxprune.data import Calibration, open_data
 from onnxprune.errors import UsageError
 from onnxprune.html.sweep import sweep_commands, sweep_page
 from onnxprune.html.write import open_report
 from onnxprune.measuring import environment
+from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
 from onnxprune.results import ProgressCallback
 from onnxprune.samples import files_of
@@ -106,6 +108,8 @@ def sweep(
     protected = (*source.origin, *files_of(data), *files_of(metric))
     page = open_report(report, force=force, inputs=protected)
     found = _opened(data, source, preprocess, samples, seed)
+    for name in ("include", "exclude"):
+        matching(build(source), given[name], f"--{name}")
     request = Request(source, target, points, options, found, metric, how, alone, threads, jobs, scheduler, seed)
     result = run(request, machine, progress)
     if page is not None:

@@ -139,8 +139,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in dict.fromkeys((*old, *new)):
             if old.get(key) != new.get(key):
                 name = key.replace("_", "-") if word else key
-                found.append(f"{word}{name} was {old.get(key)}, now {new.get(key)}")
+                found.append(f"{word}{name} was {_told(old.get(key))}, now {_told(new.get(key))}")
     return found
+
+
+def _told(value: Any) -> str:
+    """The value of an option in a message."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "not given"
+    return "not given" if value is None else str(value)
 
 
 def _named(found: Mapping[str, Any] | None) -> str:

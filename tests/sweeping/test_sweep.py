@@ -156,7 +156,7 @@ def test_other_options_need_another_folder(folder: Path) -> None:
     for options, message in (
         ({"repair": "none"}, "--repair was bias, now none"),
         ({"data": "d.npz"}, "data was none, now data"),
-        ({"exclude": ["a"]}, "--exclude was"),
+        ({"exclude": ["type:Conv"]}, "--exclude was not given, now type:Conv"),
     ):
         with pytest.raises(OutputError, match=message):
             onnxprune.sweep("m.onnx", "s", ratios=[0.5], **{**QUICK, **options})
@@ -178,12 +178,12 @@ def test_what_fails_is_a_row(folder: Path) -> None:
     assert tiny["failure"]["exit_code"] == 2 and "100" in tiny["failure"]["message"]
     text = call(*some).stdout
     assert "failed: size-100B-l1: " in text and "2 of an earlier run" in text, "what failed is tried again"
-    all_ = ("sweep", "m.onnx", "-o", "t", "--no-bench", "--ratios", "0.5", "--exclude", "nobody*")
+    all_ = ("sweep", "m.onnx", "-o", "t", "--no-bench", "--targets", "size=100B")
     failed = call(*all_, "--format", "json", code=1)
     document = json.loads(failed.stdout)
     check(document)
     assert document["points"][0]["status"] == FAILED and failed.stderr.startswith("Error: no point of 1 gave a model")
-    result = onnxprune.sweep("m.onnx", "u", ratios=[0.5], exclude=["nobody*"], **QUICK)
+    result = onnxprune.sweep("m.onnx", "u", targets=["size=100B"], **QUICK)
     assert isinstance(result.failure(), GateError)
 
 
@@ -249,6 +249,8 @@ def test_values_from_python(folder: Path) -> None:
         (("--samples", "5"), "no effect without --data"),
         (("--data", "gone.npz"), "no such file"),
         (("--max-memory", "lots"), "not a size"),
+        (("--exclude", "nobody*"), "--exclude 'nobody*' matches no node"),
+        (("--include", "type:Pad"), "--include 'type:Pad' matches no node"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_made(folder: Path, arguments: tuple[str, ...], message: str) -> None:
