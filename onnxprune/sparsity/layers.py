@@ -111,7 +111,12 @@ def unseen(model: Model) -> tuple[str, ...]:
         not node.domain and node.op_type == "MatMul" and node.inputs[0] in graph.constants for node in graph.nodes
     )
     inside = [f.name for f in model.proto.functions if f.domain != DOMAIN and any(n.op_type in LAYERS for n in f.node)]
+    stored = len(model.proto.graph.sparse_initializer)
     texts = (
+        (
+            stored,
+            f"{plural(stored, 'sparse initializer')} of the file as before: to change those, start from the original",
+        ),
         (ours, f"{plural(ours, 'sparse operator')} of the file as before: to change those, start from the original"),
         (recurrent, f"dense as before: {plural(recurrent, 'recurrent layer')}, of which there are no sparse ones"),
         (left, f"dense as before: {plural(left, 'MatMul')} with the weight as left operand"),

@@ -136,7 +136,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     assert [layer.node for layer in result.sparsity.sparse_layers] == ["second"]
 
 
-def test_weights_that_are_in_no_layer_are_told(operators: Made) -> None:
+def test_weights_that_are_in_no_layer_are_told(operators: Made, initializers: Made) -> None:
     """Inside functions, recurrent, on the left, or sparse already: they stay as they are, and not in silence."""
     text = "<ir_version: 8, opset_import: ['': 17, 'my': 1]> g (float[4, 4] x) => (float[4, 4] y)"
     text += " <float[4, 4] w = {" + ", ".join(["1"] * 16) + "}> { a = MatMul(w, x) b = my.Block(a, w) y = Relu(b) }"
@@ -148,6 +148,8 @@ def test_weights_that_are_in_no_layer_are_told(operators: Made) -> None:
     (again,) = onnxprune.sparsify(operators.path, sparsity=0.5, dry_run=True).sparsity.notes
     assert again.startswith("11 sparse operators of the file as before")
     assert onnxprune.sparsify(operators.original, sparsity=0.5, dry_run=True).sparsity.notes == ()
+    (stored,) = onnxprune.sparsify(initializers.path, sparsity=0.5, dry_run=True).sparsity.notes
+    assert stored.startswith("11 sparse initializers of the file as before")
 
 
 def test_layers_stay_dense_with_a_reason(operators: Made) -> None:
