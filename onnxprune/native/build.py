@@ -78,9 +78,9 @@ def find_compiler() -> str:
     raise BuildError(f"{NO_COMPILER}: {', '.join(names)} not found (install g++ or clang++, or set CXX to one)")
 
 
-def sources() -> list[Path]:
-    """The files to compile for this machine."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
+def sources(machine: str | None = None) -> list[Path]:
+    """The files to compile for a processor, as `platform.machine` calls it; None: that of this machine."""
+    x86 = (machine or platform.machine()).lower() in ("x86_64", "amd64")
     return [path for path in sorted(SOURCES.glob("*.cpp")) if x86 or path.name not in INSTRUCTION_SETS]
 
 
@@ -92,18 +92,28 @@ def build(target: Path, extra: Sequence[str] = ()) -> None:
     compiler = find_compiler()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-
-        def compile_one(path: Path) -> str:
-            output = str(Path(folder) / f"{path.stem}.o")
-            flags = (*FLAGS, *INSTRUCTION_SETS.get(path.name, ()), *extra)
-            _run([compiler, *flags, "-c", str(path), "-o", output])
-            return output
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, sources()))
+        objects = compile_sources([compiler], sources(), Path(folder), extra)
         linked = target.with_name(f"{target.name}.new")
-        _run([compiler, "-shared", "-o", str(linked), *objects, *_link_flags(bool(extra)), *extra])
+        run([compiler, "-shared", "-o", str(linked), *objects, *_link_flags(bool(extra)), *extra])
         os.replace(linked, target)
+
+
+def compile_sources(
+    compiler: Sequence[str], paths: Sequence[Path], folder: Path, extra: Sequence[str] = ()
+) -> list[str]:
+    """Compile `paths` side by side; their object files in `folder`. Raises BuildError.
+
+    `compiler` is a command: a cross compiler has words of its own.
+    """
+
+    def compile_one(path: Path) -> str:
+        output = str(folder / f"{path.stem}.o")
+        flags = (*FLAGS, *INSTRUCTION_SETS.get(path.name, ()), *extra)
+        run([*compiler, *flags, "-c", str(path), "-o", output])
+        return output
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, paths))
 
 
 def _link_flags(debug: bool) -> list[str]:
@@ -113,7 +123,8 @@ def _link_flags(debug: bool) -> list[str]:
     return ["-static-libstdc++", "-static-libgcc", f"-Wl,--version-script={SOURCES / 'exports.map'}", "-Wl,-s"]
 
 
-def _run(command: list[str]) -> None:
+def run(command: list[str]) -> None:
+    """Run a compiler or linker; its warnings go to stderr. Raises BuildError with its words."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{' '.join(command)}\n{done.stderr.strip()}")

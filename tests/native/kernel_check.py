@@ -1,0 +1,50 @@
+"""Builds the program in tests/native/kernels, which compares every kernel with plain loops.
+
+For this machine (test_kernels.py) or another (scripts/arm.py): only the command of the compiler differs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxprune.native import build
+
+CHECK = Path(__file__).resolve().parent / "kernels"
+BASE = "kernels_base.cpp"
+
+MISTAKES = {  # the kernel that shows it: file, right, wrong
+    "spmm": ("spmm.inc", "at_least(v, low), high), left)", "at_least(v, low), high), LANES)"),  # beyond the row
+    "depthwise": ("vector.inc", "low > v ? low : v", "v > low ? v : low"),  # a clip that stops NaN
+    "transpose_in": ("transpose.inc", "FourPlaces, 2, 6, 3, 7", "FourPlaces, 2, 6, 7, 3"),  # lanes
+    "every_second": ("depthwise.inc", "(; i + LANES < count;", "(; i + LANES <= count;"),  # reads one too many
+    "qspmm_bytes": ("qspmm.inc", "(Integers)(v + magic)", "(Integers)(v + 0.001f + magic)"),  # ties
+}
+"""Mistakes that the check must find."""
+
+
+def compile_check(compiler: Sequence[str], folder: Path, machine: str | None = None) -> list[str]:
+    """Object files of the kernels, compiled as for the library, and of the check. Raises BuildError."""
+    kernels = [path for path in build.sources(machine) if path.name.startswith(("kernels", "isa"))]
+    # Less optimised: its loops are to be right, and soon compiled.
+    flags = ("-O1", f"-I{build.SOURCES}", "-Wconversion")
+    return [
+        *build.compile_sources(compiler, kernels, folder),
+        *build.compile_sources(compiler, sorted(CHECK.glob("*.cpp")), folder, flags),
+    ]
+
+
+def with_mistakes(compiler: Sequence[str], objects: Sequence[str], folder: Path) -> list[str]:
+    """`objects`, but with all of MISTAKES in the kernels of the least instruction set. Raises BuildError."""
+    copy = folder / "wrong"
+    shutil.copytree(build.SOURCES, copy)
+    for name, right, wrong in MISTAKES.values():
+        text = (copy / name).read_text("utf-8")
+        if right not in text:
+            raise ValueError(f"{name} has no {right!r}: plant another mistake in tests/native/kernel_check.py")
+        (copy / name).write_text(text.replace(right, wrong), "utf-8")
+    right_one = Path(BASE).with_suffix(".o").name
+    return [path for path in objects if Path(path).name != right_one] + build.compile_sources(
+        compiler, [copy / BASE], copy
+    )
