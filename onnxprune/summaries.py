@@ -30,6 +30,7 @@ from onnxprune.results import (
 from onnxprune.samples import Samples
 from onnxprune.system import peak_memory_bytes
 from onnxprune.trace import Group, Trace
+from onnxprune.units import plural
 
 
 def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -> ModelSummary:
@@ -169,4 +170,4 @@ def operators_without_rule(traced: Trace) -> dict[str, int]:
 def refusal_notes(traced: Trace) -> list[str]:
     """Nodes that no rule understood, counted by reason."""
     counts = Counter(traced.state.refusals.values())
-    return [f"{count} nodes: {reason}" for reason, count in sorted(counts.items())]
+    return [f"{plural(count, 'node')}: {reason}" for reason, count in sorted(counts.items())]

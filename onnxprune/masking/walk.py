@@ -148,11 +148,18 @@ def visits(
             assert linear is not None  # as it was, or with a bias
             view = View(linear, task.view.shape, task.view.layout)
             split, clipping = pair.split(linear, rows)
-            power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)
+            power = _power(split)
             yield Visit(task, view, current, view.problems(current.tensors, task.allowed, split, clipping), power)
         elif begun and linear is not None:
             split, clipping = pair.split(linear, True)
             fit_layer(node.label, linear, split, current, clipping)
+
+
+def _power(split: Split) -> float:
+    """What errors are relative to: the variance on held-out samples, or the mean square where one position has none."""
+    square = float(split.fit.target.sum()) / max(split.fit.positions, 1)
+    varies = max(split.held_out.power, LEAST * split.fit.power)
+    return max(varies if varies > 1e-9 * square else square, 1e-30)
 
 
 def in_order(

@@ -16,7 +16,7 @@ from onnxprune.ops.registry import find
 MAX_PASSES = 6
 OLDEST_OPSET = 7
 """Before it, broadcasting was an attribute."""
-STORED_SPARSE = "its weight is stored sparse; shrink the dense model, and make weights sparse after that"
+STORED_SPARSE = "it is an operator of onnxprune; shrink the dense model, and make weights sparse after that"
 
 
 def run(graph: Graph, facts: Facts, *, prefer_outer: bool = False) -> State:

@@ -136,6 +136,18 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     assert [layer.node for layer in result.sparsity.sparse_layers] == ["second"]
 
 
+def test_errors_of_a_single_position_are_finite(tmp_path: Path) -> None:
+    """One row to fit by and one to judge by have no variance."""
+    net = Net()
+    net.output(net.gemm(net.relu(net.gemm(net.input(16), 16)), 8))
+    onnx.save(net.model(), tmp_path / "m.onnx")
+    for repair in ("none", "least-squares"):
+        found = onnxprune.sparsify(
+            tmp_path / "m.onnx", sparsity=0.5, data="random", samples=2, repair=repair, dry_run=True
+        ).sparsity
+        assert all(layer.error_masked is not None and layer.error_masked < 10 for layer in found.sparse_layers)
+
+
 def test_weights_that_are_in_no_layer_are_told(operators: Made, initializers: Made) -> None:
     """Inside functions, recurrent, on the left, or sparse already: they stay as they are, and not in silence."""
     text = "<ir_version: 8, opset_import: ['': 17, 'my': 1]> g (float[4, 4] x) => (float[4, 4] y)"
@@ -279,7 +291,7 @@ def test_a_failed_proof_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_sparse_file_is_pinned_with_a_reason(operators: Made) -> None:
     found = onnxprune.inspect(operators.path)
-    assert any("stored sparse" in note for note in found.notes)
+    assert any("it is an operator of onnxprune" in note for note in found.notes)
     assert onnxprune.shrink(operators.path, ratio=0.5, dry_run=True).plan.removed_count == 0
     assert not onnxprune.diff(operators.original, operators.path).same
 
