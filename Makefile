@@ -12,6 +12,7 @@
 #   make bench-sparse   how fast sparse operators are, write docs/sparse-benchmarks.md; RIVAL="--rival LIBRARY
 #                    --rival-models FOLDER" runs other operators beside ours (benchmarks/README.md)
 #   make test-runtimes  the sparse operators in several releases of ONNX Runtime; RUNTIMES="1.17.3 newest"
+#   make test-arm    the kernels of the sparse operators on an emulated ARM processor (Zig and Qiling from PyPI)
 #   make asan        the sparse operators with address and undefined-behaviour sanitizers (g++)
 #   make bench-channels latency of layers against their channels, write docs/channels.md
 #   make bench-latency  latency asked and found, write docs/latency.md; MODELS=folder holds exported architectures
@@ -28,11 +29,11 @@ BIN := $(VENV)/bin
 EVAL ?= eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes asan sparsity-accuracy bench-pack docs clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes test-arm asan sparsity-accuracy bench-pack docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,21s/^# //p' Makefile
+	@sed -n '2,22s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -75,6 +76,9 @@ bench-sparse: $(VENV)/installed
 
 test-runtimes: $(VENV)/installed-test
 	$(BIN)/python scripts/runtimes.py $(RUNTIMES)
+
+test-arm: $(VENV)/installed
+	$(BIN)/python scripts/arm.py $(ARM_PYTHON)
 
 asan: $(VENV)/installed-test
 	$(BIN)/python scripts/sanitize.py
