@@ -32,7 +32,6 @@ FOUND = re.compile("DIFFERENT|STOPPED")  # by the check itself, or by the emulat
 LIBRARIES = {  # target of Zig, processor, file, flags of the linker
     "Linux, ARM": ("aarch64-linux-gnu.2.17", "aarch64", "libonnxprune.so", (EXPORTS,)),
     "macOS, ARM": ("aarch64-macos", "arm64", "libonnxprune.dylib", ()),
-    "macOS, x86-64": ("x86_64-macos", "x86_64", "libonnxprune.dylib", ()),
     "Windows, x86-64": ("x86_64-windows-gnu", "AMD64", "onnxprune.dll", ()),
 }
 
@@ -130,13 +129,13 @@ def emulate(python: Path, program: Path, *words: str) -> subprocess.CompletedPro
 
 
 def compile_library(python: Path, title: str) -> str:
-    """Compile and link all sources, warnings being errors; what was made. Raises BuildError."""
+    """Compile and link all sources; what was made. Raises BuildError."""
     target, machine, name, flags = LIBRARIES[title]
     command = compiler(python, target)
     output = FOLDER / target / name
     output.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        objects = build.compile_sources(command, build.sources(machine), Path(folder), ("-Werror",))
+        objects = build.compile_sources(command, build.sources(machine), Path(folder))
         build.run([*command, "-shared", "-s", *flags, *objects, "-o", str(output)])
     return f"compiled and linked, not run ({output.stat().st_size / 1e6:.1f} MB)"
 
