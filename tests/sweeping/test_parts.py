@@ -290,7 +290,7 @@ def test_another_sweep_is_refused(tmp_path: Path) -> None:
         folder.claim(other)
     said = str(error.value)
     assert "now n.onnx (b)" in said
-    assert "--seed was 0, now 1" in said and "onnx was None, now 2" in said and "-o" in said
+    assert "--seed was 0, now 1" in said and "onnx was not given, now 2" in said and "-o" in said
 
 
 def test_a_folder_that_says_nothing_is_not_taken(tmp_path: Path) -> None:
