@@ -2,8 +2,8 @@
 
 In README.md and docs/ci.md, pack.md, shrink.md and sweep.md a ```console block is a command after "$ " and what it
 prints; a ```python block is run, and the ```text block after it is what it prints; a block that begins with
-"# NAME.toml" (.py, .yml, .yaml) is that file. They run one after the other in a
-folder with copies of models/ and scripts/.
+"# NAME.toml" (.py, .yml, .yaml) is that file. They run one after the other in a folder with copies of models/ and
+scripts/.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from onnxprune.units import (
 
 BREAK_EVEN = {1: 0.55, 2: 0.45, 4: 0.3, 8: 0.3}
 INTEGER_BREAK_EVEN = 0.6
-"""The shares of zeros, by rows of the blocks, at which operators were as fast as dense ones: whole ResNet-50 and BERT,
-docs/sparse-benchmarks.md."""
+"""The shares of zeros, by rows of the blocks, at which operators are about as fast as dense ones: estimated from the
+times of whole networks with 70 to 90 % of zeros (docs/sparse-benchmarks.md), not measured."""
 LAYERS = (
     Column("layer", code=True),
     Column("blocks"),

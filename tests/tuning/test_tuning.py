@@ -204,6 +204,15 @@ def test_layers_of_bytes_are_timed_too(spelling: str) -> None:
 
 
 @needs_library
+def test_times_are_of_what_is_asked_for_whatever_the_cache_knows(tmp_path: Path) -> None:
+    traced = bottlenecks(blocks=1)
+    layer_times(traced, 0.8, [UNSTRUCTURED, FOUR], cache=tmp_path, measure=fixed)
+    found = layer_times(traced, 0.8, [UNSTRUCTURED], cache=tmp_path, measure=never)
+    assert found and all(list(layer.sparse_ms) == [UNSTRUCTURED] for layer in found.values())
+    assert set(choose(found).values()) == {UNSTRUCTURED}
+
+
+@needs_library
 def test_layers_of_bytes_are_timed_in_blocks_that_they_have() -> None:
     traced = trace_model(load(QuantizedCase("qdq", (1, 16, 10, 10), (32, 16, 3, 3)).model()))
     found = layer_times(traced, 0.8, [Pattern(rows) for rows in (1, 2, 4, 8)], measure=fixed)
