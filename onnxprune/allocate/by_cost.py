@@ -8,6 +8,9 @@ sum_g e_g(k_g) subject to cost(k) <= target is a knapsack; its Lagrangian splits
 with c_g the cost that one unit of the group is worth. Costs multiply (in times out), so c_g is measured again at the
 widths found, a few times; the price is bisected on the true cost. Where the cost goes in steps (time: kernels work on
 several channels at once), c_g * k is what k removals save, for every k.
+
+A price reaches only the corners of the curves' convex hulls, and a hull may have long edges: what the target still
+allows after that is given back, where it makes up for most error per cost.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ def by_cost(curves: Sequence[Curve], cost: CostFunction, target: float, *, stepp
             worth = _worth(curves, cost, counts)
             saved = [c * curve.allowed.astype(np.float64) for curve, c in zip(curves, worth.tolist(), strict=True)]
         counts = _bisect(curves, saved, cost, target, most)
+        if not stepped:
+            counts = _filled(curves, counts, cost, target)
         error = sum(float(c.errors[k]) for c, k in zip(curves, counts, strict=True))
         if error < best_error:
             best, best_error = counts, error
@@ -106,6 +111,33 @@ def _bisect(
         if high / low < 1.0001:
             break
     return best
+
+
+def _filled(curves: Sequence[Curve], counts: list[int], cost: CostFunction, target: float) -> list[int]:
+    """`counts` with removals taken back as long as the target allows one that makes the error less."""
+    counts = list(counts)
+    here = cost(counts)
+    while True:
+        found = [step for g, curve in enumerate(curves) for step in _given_back(curve, g, counts, cost, here, target)]
+        if not found:
+            return counts
+        _, group, count, here = max(found)
+        counts[group] = count
+
+
+def _given_back(
+    curve: Curve, group: int, counts: list[int], cost: CostFunction, here: float, target: float
+) -> list[tuple[float, int, int, float]]:
+    """(error made up for per cost, group, its new count, the new cost) of what a group may take back."""
+    found = []
+    for count in curve.allowed[curve.allowed < counts[group]][::-1].tolist():
+        there = cost([*counts[:group], count, *counts[group + 1 :]])
+        if there > target:
+            break
+        gain = float(curve.errors[counts[group]] - curve.errors[count])
+        if gain > 0:
+            found.append((gain / max(there - here, 1e-9 * target), group, count, there))
+    return found
 
 
 def _cheapest(curve: Curve, gain: FloatArray) -> int:

@@ -51,18 +51,19 @@ class Linear:
         """Features per input channel."""
         return math.prod(self.kernel)
 
-    def matrix(self, weight: Array) -> NDArray[np.float64]:
-        """(features, outputs), or (groups, features, outputs); float64."""
+    def matrix(self, weight: Array, dtype: Any = np.float64) -> Array:
+        """(features, outputs), or (groups, features, outputs), of the element type `dtype`."""
         whole = self._turned(weight) if self.spread else weight
-        flat = whole.astype(np.float64).reshape(whole.shape[0], -1)
+        flat = whole.astype(dtype).reshape(whole.shape[0], -1)
         if self.groups > 1:
             flat = flat.reshape(self.groups, -1, flat.shape[1]).swapaxes(1, 2)
-            return np.asarray(flat * self.alpha, np.float64)
-        return (flat.T if self.transposed else flat) * self.alpha
+        elif self.transposed:
+            flat = flat.T
+        return flat if self.alpha == 1.0 else flat * flat.dtype.type(self.alpha)
 
-    def unmatrix(self, matrix: NDArray[np.float64], shape: tuple[int, ...]) -> Array:
+    def unmatrix(self, matrix: Array, shape: tuple[int, ...]) -> Array:
         """The inverse of `matrix`, in the layout of the file."""
-        flat = matrix / self.alpha
+        flat = matrix if self.alpha == 1.0 else matrix / matrix.dtype.type(self.alpha)
         flat = flat.swapaxes(-1, -2) if self.transposed else flat
         if not self.spread:
             return flat.reshape(shape)

@@ -9,22 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tensor = NDArray[np.float32]
-FIRST, SECOND, WARM_UP, SMALLEST = 0.9, 0.999, 10, 1e-3
+FIRST, WARM_UP, SMALLEST = 0.9, 10, 1e-3
+SECOND = 0.99  # not the usual 0.999: of a few hundred steps the squares of the first must not count to the end
 
 
 class Adam:
-    """Changes tensors in place. One step moves an element by about `rate` times the tensor's root mean square.
+    """Changes tensors in place. One step moves an element by about `rate` times the tensor's root mean square."""
 
-    `masks`: per tensor which elements are there at all, in its shape, or None; the others are zero after every step,
-    and do not count in the mean.
-    """
-
-    def __init__(
-        self, tensors: Sequence[Tensor], rate: float, steps: int, masks: Sequence[NDArray[np.bool_] | None] = ()
-    ) -> None:
+    def __init__(self, tensors: Sequence[Tensor], rate: float, steps: int) -> None:
         self._tensors = tensors
-        self._masks = masks or [None] * len(tensors)
-        self._size = [_size(t if mask is None else t[mask]) for t, mask in zip(tensors, self._masks, strict=True)]
+        self._size = [_size(t) for t in tensors]
         self._mean = [np.zeros_like(t) for t in tensors]
         self._square = [np.zeros_like(t) for t in tensors]
         self._rate, self._steps, self._done = rate, steps, 0
@@ -35,14 +29,12 @@ class Adam:
         n = self._done
         decay = 0.5 * (1 + math.cos(math.pi * min(n / self._steps, 1.0)))
         rate = self._rate * decay * min(1.0, n / WARM_UP) / (1 - FIRST**n)
-        for tensor, size, mean, square, gradient, mask in zip(
-            self._tensors, self._size, self._mean, self._square, gradients, self._masks, strict=True
+        for tensor, size, mean, square, gradient in zip(
+            self._tensors, self._size, self._mean, self._square, gradients, strict=True
         ):
             mean += (1 - FIRST) * (gradient - mean)
             square += (1 - SECOND) * (gradient * gradient - square)
             tensor -= (rate * size) * mean / (np.sqrt(square / (1 - SECOND**n)) + 1e-12)
-            if mask is not None:
-                tensor *= mask
 
 
 def _size(tensor: Tensor) -> float:

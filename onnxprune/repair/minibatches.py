@@ -14,7 +14,7 @@ from onnxprune.repair.augment import varied
 Array = NDArray[Any]
 Feeds = dict[str, Array]
 SHARDS = 2  # of a step, run side by side: faster than threads inside each operator, and reproducible
-LEAST, LARGEST, STEPS_PER_EPOCH = 4, 32, 10
+LEAST, LARGEST, STEPS_PER_EPOCH = 4, 16, 10
 
 
 @dataclass(frozen=True)

@@ -38,15 +38,19 @@ from onnxprune.model.load import Model
 from onnxprune.repair.adam import Adam
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.places import judged_places, target_places
+from onnxprune.repair.whiten import Coordinates, coordinates
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
-BUDGET = 1.5e12  # multiply-accumulates
-MOST_EPOCHS, LEAST_STEPS = 40, 40
-RATE = 0.01  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
+BUDGET, MOST = 1.5e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
+ENOUGH = 2500  # samples that are seen, each as often as it comes
+MOST_EPOCHS, LEAST_STEPS = 100, 40
+RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
+LEAST_SHARE = 0.01  # of weights that are not zero
+SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
 LARGEST_MODEL = 1 << 30
 
 
@@ -71,7 +75,7 @@ def reconstruct(
     held_out: int,
     *,
     masks: Mapping[str, Bools] | None = None,
-    budget: float = BUDGET,
+    budget: float | None = None,
     seed: int = 0,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -79,6 +83,7 @@ def reconstruct(
     """Adjust the weights of `cut`, which keeps the units `keep` (units,); the last `held_out` batches judge.
 
     `masks`: by initializer, which of its weights stay, in its shape; the others are zero after every step.
+    `budget`: multiply-accumulates that it may take, by default see BUDGET.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
     refused = _refusal(trace, cut, batches, held_out)
@@ -89,26 +94,42 @@ def reconstruct(
     places = target_places(trace, keep, layers) if trace.removed_sums(keep) else dict(zip(layers, layers, strict=True))
     targets = list(places)
     example = samples.take(np.arange(samples.size))
-    steps = _steps(samples, trace.graph.model, cut, example, budget)
+    one = _cost(samples, trace.graph.model, cut, example)
+    allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
+    steps = int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch))
     if steps < LEAST_STEPS or not targets or not names:
         reason = (
-            f"it would take more than {budget:.1e} multiply-accumulates" if targets and names else "nothing to train"
+            f"it would take more than {allowed:.1e} multiply-accumulates" if targets and names else "nothing to train"
         )
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
     teacher = _Teacher(trace, keep, list(places.values()))
     variances = [max(float(np.var(value)), 1e-12) for value in teacher(example)]
     step = training_step(graph, example, names, targets, variances, threads=1)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
-    run = _Run(samples, teacher, step, masks or {})
-    before, outside = run.judge(weights), _Outputs(trace, keep, samples)
-    error = outside.error(cut)
+    run = _Run(samples, teacher, step, graph, masks or {})
+    judge = _Judge(cut, run, _Outputs(trace, keep, samples))
+    before = judge.of(weights)
+    start = {name: array.copy() for name, array in weights.items()}
     run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
-    tensors = dict(cut.tensors) | {name: cut.tensors[name].with_array(array) for name, array in weights.items()}
-    better = cut.replace(cut.proto, tensors)
-    after, found = run.judge(weights), outside.error(better)
-    if not (after < before and found <= error):
+    best = _shortened(judge, start, weights)
+    if not best.better_than(before):
+        error = before.outputs
         return Reconstruction(cut, error, error, 0, step.frozen, "it did not make held-out samples better")
-    return Reconstruction(better, error, found, steps, step.frozen)
+    return Reconstruction(best.model, before.outputs, best.outputs, steps, step.frozen)
+
+
+def _shortened(judge: _Judge, start: Weights, end: Weights) -> _Judged:
+    """The end of the training or, as long as that makes the held-out outputs better, a point on the way there.
+
+    Where samples are few, the last part of the way fits what only they have.
+    """
+    best = judge.of(end)
+    for share in SHARES_OF_WAY:
+        point = judge.of({name: start[name] + np.float32(share) * (end[name] - start[name]) for name in start})
+        if point.outputs >= best.outputs:
+            break
+        best = point
+    return best
 
 
 def _refusal(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int) -> Minibatches | str:
@@ -119,14 +140,13 @@ def _refusal(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int) 
     return "the samples differ in shape, or are too few" if samples is None else samples
 
 
-def _steps(samples: Minibatches, original: Model, cut: Model, example: Feeds, budget: float) -> int:
-    """What the budget allows: a step is one pass of the original, and a forward and a backward pass of the cut one."""
+def _cost(samples: Minibatches, original: Model, cut: Model, example: Feeds) -> int:
+    """Multiply-accumulates of a step: one pass of the original, and a forward and a backward pass of the cut one."""
     passes = []
     for model in (original, cut):
         shapes, types = concrete_shapes(model.complete_proto(), example)
         passes.append(total(build(model), Facts({**shapes}, types))[0])
-    one = samples.count * (passes[0] + 3 * passes[1])
-    return int(min(budget / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch))
+    return samples.count * (passes[0] + 3 * passes[1])
 
 
 def _targets(trace: Trace, graph: Graph) -> list[str]:
@@ -188,10 +208,36 @@ class _Outputs:
 
 
 @dataclass(frozen=True)
+class _Judged:
+    """A model with its loss, and the relative error of its outputs, on the held-out samples."""
+
+    model: Model
+    loss: float
+    outputs: float
+
+    def better_than(self, other: _Judged) -> bool:
+        return self.loss < other.loss and self.outputs <= other.outputs
+
+
+@dataclass(frozen=True)
+class _Judge:
+    cut: Model
+    run: _Run
+    outputs: _Outputs
+
+    def of(self, weights: Weights) -> _Judged:
+        tensors = dict(self.cut.tensors)
+        tensors |= {name: tensors[name].with_array(array) for name, array in weights.items()}
+        model = self.cut.replace(self.cut.proto, tensors)
+        return _Judged(model, self.run.judge(weights), self.outputs.error(model))
+
+
+@dataclass(frozen=True)
 class _Run:
     samples: Minibatches
     teacher: _Teacher
     step: Step
+    graph: Graph
     masks: Mapping[str, Bools]
 
     def judge(self, weights: Weights) -> float:
@@ -202,15 +248,44 @@ class _Run:
         self, weights: Weights, steps: int, seed: int, threads: int, progress: Callable[[int, int], None] | None
     ) -> None:
         """`steps` steps, in place."""
-        names, rate = self.step.weights, RATE * self.samples.batch / LARGEST
-        adam = Adam([weights[name] for name in names], rate, steps, [self.masks.get(name) for name in names])
+        names = self.step.weights
+        parts = [self._part(c, weights, steps) for c in coordinates(self.graph, names, self._fitted())]
 
         def gradients(feeds: Feeds) -> list[NDArray[np.float32]]:
             return self.step.run(feeds, self.teacher(feeds), weights)[1]
 
-        with ThreadPoolExecutor(min(self.samples.count, threads)) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             for number, shards in enumerate(itertools.islice(self.samples.steps(seed), steps)):
-                parts = list(pool.map(gradients, shards))
-                adam.step([sum(found[1:], found[0]) / len(found) for found in zip(*parts, strict=True)])
+                found = zip(*pool.map(gradients, shards), strict=True)
+                slopes = self._masked({name: sum(g[1:], g[0]) / len(g) for name, g in zip(names, found, strict=True)})
+                for moved in pool.map(lambda part, slopes=slopes: part.moved(slopes), parts):
+                    weights.update(self._masked(moved))
                 if progress is not None:
                     progress(number + 1, steps)
+
+    def _part(self, coordinates: Coordinates, weights: Weights, steps: int) -> _Part:
+        """A step is relative to what is not zero of the tensors."""
+        masks = [self.masks[name] for name in coordinates.names if name in self.masks]
+        share = sum(int(m.sum()) for m in masks) / max(sum(m.size for m in masks), 1) if masks else 1.0
+        rate = RATE * self.samples.batch / LARGEST / math.sqrt(max(share, LEAST_SHARE))
+        return _Part(coordinates, weights, rate, steps)
+
+    def _fitted(self) -> list[Feeds]:
+        rows, size = np.arange(self.samples.fit), self.samples.size
+        return [self.samples.take(rows[k : k + size]) for k in range(0, len(rows) - size + 1, size)]
+
+    def _masked(self, tensors: Weights) -> Weights:
+        return {name: array * self.masks[name] if name in self.masks else array for name, array in tensors.items()}
+
+
+class _Part:
+    """Tensors that are moved together, in coordinates of their own."""
+
+    def __init__(self, coordinates: Coordinates, weights: Weights, rate: float, steps: int) -> None:
+        self._coordinates, self._values = coordinates, coordinates.read(weights)
+        self._adam = Adam([self._values], rate, steps)
+
+    def moved(self, gradients: Weights) -> Weights:
+        """One step; the new tensors."""
+        self._adam.step([self._coordinates.slope(gradients)])
+        return self._coordinates.write(self._values)

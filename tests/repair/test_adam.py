@@ -14,16 +14,16 @@ Float = NDArray[np.float64]
 
 
 def plain(start: Tensor, gradients: list[Tensor], rate: float, steps: int) -> Float:
-    """Algorithm 1 of Kingma & Ba, with a rate that warms up over ten steps and decays as a half cosine."""
+    """Algorithm 1 of Kingma & Ba with beta_2 = 0.99, a warm-up of ten steps and a half cosine."""
     value = start.astype(np.float64)
     size = max(math.sqrt(float((value**2).mean())), 1e-3)
     m, v = np.zeros_like(value), np.zeros_like(value)
     for t, gradient in enumerate(gradients, start=1):
         g = gradient.astype(np.float64)
         m = 0.9 * m + 0.1 * g
-        v = 0.999 * v + 0.001 * g**2
+        v = 0.99 * v + 0.01 * g**2
         alpha = rate * size * min(1, t / 10) * (1 + math.cos(math.pi * t / steps)) / 2
-        value = value - alpha * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-12)
+        value = value - alpha * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-12)
     return value
 
 
@@ -75,17 +75,3 @@ def test_it_finds_a_minimum() -> None:
     for _ in range(2000):
         adam.step([2 * matrix.T @ (matrix @ weight - matrix @ goal)])
     np.testing.assert_allclose(weight, goal, atol=1e-2)
-
-
-def test_what_a_mask_removes_stays_zero_and_does_not_count() -> None:
-    rng = np.random.default_rng(0)
-    mask = rng.random((6, 5)) < 0.4
-    whole = (rng.standard_normal((6, 5)) * mask).astype(np.float32)
-    small = whole[mask]
-    with_mask, alone = Adam([whole], 0.01, 20, [mask]), Adam([small], 0.01, 20)
-    for _ in range(5):
-        gradient = rng.standard_normal((6, 5)).astype(np.float32)
-        with_mask.step([gradient])
-        alone.step([gradient[mask]])
-        assert not whole[~mask].any()
-    np.testing.assert_allclose(whole[mask], small, rtol=1e-5)
