@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.capture.training import observer
+from onnxprune.capture.training import Weights, observer
 from onnxprune.cut import cut
 from onnxprune.model.load import Model, load
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.repair.minibatches import Feeds
-from onnxprune.repair.reconstruct import reconstruct
+from onnxprune.repair.reconstruct import _Judge, _Judged, _shortened, reconstruct
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 
@@ -130,6 +130,46 @@ def test_the_budget_bounds_the_steps() -> None:
     little = reconstruct(trace, everything(trace), broken, feeds, 1, budget=4 * row * 3)
     assert little.model is broken and little.steps == 0
     assert little.reason is not None and "multiply-accumulates" in little.reason
+
+
+def test_small_models_get_the_budget_and_large_ones_enough_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 4 samples; by default as many as BUDGET pays for, up to MOST for ENOUGH samples, at most MOST_EPOCHS."""
+    trace, feeds = sequence()
+    broken, row = damaged(trace.graph.model), 4 * 5 * (6 * 12 + 12 * 4)
+
+    def steps(budget: int, most: int, enough: int, epochs: int = 100) -> int:
+        for name, value in {"BUDGET": budget, "MOST": most, "ENOUGH": enough, "MOST_EPOCHS": epochs}.items():
+            monkeypatch.setattr(f"onnxprune.repair.reconstruct.{name}", value)
+        return reconstruct(trace, everything(trace), broken, feeds, 1).steps
+
+    assert steps(4 * row * 50, 4 * row * 90, enough=160) == 50, "40 steps are enough, the budget pays for more"
+    assert steps(4 * row * 50, 4 * row * 90, enough=320) == 80, "80 steps are enough"
+    assert steps(4 * row * 50, 4 * row * 90, enough=400) == 90, "100 steps would be too dear"
+    assert steps(4 * row * 50, 4 * row * 90, enough=400, epochs=6) == 60
+
+
+class Valley:
+    """Judges a weight by its distance from 4; `seen` are the weights that it was asked about."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def of(self, weights: Weights) -> _Judged:
+        self.seen.append(float(weights["w"]))
+        return _Judged(cast(Model, None), 0.0, abs(self.seen[-1] - 4.0))
+
+
+@pytest.mark.parametrize(
+    ("end", "best", "seen"),
+    [(4.0, 4.0, [4.0, 3.0]), (8.0, 4.0, [8.0, 6.0, 4.0, 2.0]), (40.0, 10.0, [40.0, 30.0, 20.0, 10.0])],
+    ids=["the end", "halfway", "only a quarter"],
+)
+def test_of_the_way_that_training_took_what_serves_held_out_samples_is_kept(
+    end: float, best: float, seen: list[float]
+) -> None:
+    judge = Valley()
+    found = _shortened(cast(_Judge, judge), {"w": np.float32(0)}, {"w": np.float32(end)})  # type: ignore[dict-item]
+    assert found.outputs == abs(best - 4.0) and judge.seen == seen
 
 
 def test_too_few_samples_are_refused() -> None:
