@@ -47,7 +47,7 @@ LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
 BUDGET, MOST = 1.5e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
 ENOUGH = 2500  # samples that are seen, each as often as it comes
-MOST_EPOCHS, LEAST_STEPS = 100, 40
+MOST_EPOCHS, MOST_STEPS, LEAST_STEPS = 100, 720, 40
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
 LEAST_SHARE = 0.01  # of weights that are not zero
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
@@ -96,7 +96,7 @@ def reconstruct(
     example = samples.take(np.arange(samples.size))
     one = _cost(samples, trace.graph.model, cut, example)
     allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
-    steps = int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch))
+    steps = int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS))
     if steps < LEAST_STEPS or not targets or not names:
         reason = (
             f"it would take more than {allowed:.1e} multiply-accumulates" if targets and names else "nothing to train"

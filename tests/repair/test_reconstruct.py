@@ -146,6 +146,8 @@ def test_small_models_get_the_budget_and_large_ones_enough_samples(monkeypatch: 
     assert steps(4 * row * 50, 4 * row * 90, enough=320) == 80, "80 steps are enough"
     assert steps(4 * row * 50, 4 * row * 90, enough=400) == 90, "100 steps would be too dear"
     assert steps(4 * row * 50, 4 * row * 90, enough=400, epochs=6) == 60
+    monkeypatch.setattr("onnxprune.repair.reconstruct.MOST_STEPS", 45)
+    assert steps(4 * row * 50, 4 * row * 90, enough=400) == 45
 
 
 class Valley:
