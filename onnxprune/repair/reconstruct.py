@@ -5,12 +5,13 @@ the outputs y_k of all layers with weights, of their squared error relative to t
 
     L = 1/K sum_k |y_k - t_k|^2 / v_k,
 
-on unlabelled samples, minimised by Adam. Matching what is inside, not only the outputs, is what lets a hundred samples
-suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge Distillation, CVPR 2020; MiR, ECCV 2022). The gradients are
-ONNX nodes that ONNX Runtime runs.
+on unlabelled samples, minimised by Adam in whitened coordinates (`whiten`). Matching what is inside, not only the
+outputs, is what lets a hundred samples suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge Distillation, CVPR
+2020; MiR, ECCV 2022). The gradients are ONNX nodes that ONNX Runtime runs.
 
-On held-out samples the loss and the outputs must have become better, or the weights stay as they were. What it may
-cost is a number of multiply-accumulates, not a time, so that the result does not depend on the machine.
+On held-out samples the loss and the outputs must have become better, by all of the change or a part of it, or the
+weights stay as they were. What it may cost is a number of multiply-accumulates, not a time, so that the result does not
+depend on the machine.
 """
 
 from __future__ import annotations
