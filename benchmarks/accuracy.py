@@ -25,7 +25,7 @@ TARGETS = ("macs=75%", "macs=50%")
 CURVE = ("macs=90%", "macs=75%", "macs=62%", "macs=50%")
 CURVE_ONLY = frozenset(CURVE) - frozenset(TARGETS)
 CURVES = dict.fromkeys(("cifar10_resnet20", "cifar10_resnet56", "imagenet_mobilenet_v2", "det_yolox_nano"), CURVE)
-"""Models below the bar somewhere: the accuracy against the cost, at five points with the original."""
+"""Models that are or were below a bar: the accuracy against the cost, at five points with the original."""
 ORIGINAL = "original"
 FREE = ("--multiple-of", "1")
 NAIVE = ("--repair", "none", "--criterion", "l1")

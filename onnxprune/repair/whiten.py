@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from onnxprune.capture.features import Linear, input_rows, linear_layer, positions_of
+from onnxprune.capture.features import Linear, input_rows, positions_of
 from onnxprune.capture.training import observer
 from onnxprune.model.graph import Graph
+from onnxprune.repair.least_squares import fittable
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -154,15 +155,9 @@ def coordinates(graph: Graph, names: Sequence[str], feeds: Sequence[Mapping[str,
 
 
 def _layers(graph: Graph, names: set[str]) -> list[Linear]:
-    """The layers that have a weight among `names` for themselves, and a bias for themselves or none."""
-    found = []
-    for node in graph.nodes:
-        layer = linear_layer(graph, node) if node.scope == 0 else None
-        if layer is None or layer.weight not in names or len(graph.consumers[layer.weight]) > 1:
-            continue
-        if layer.bias is None or len(graph.consumers[layer.bias]) == 1:
-            found.append(layer)
-    return found
+    """The layers that have a weight among `names`, and what bias they have, for themselves."""
+    found = [fittable(graph, node) for node in graph.nodes if node.scope == 0]
+    return [layer for layer in found if layer is not None and layer.weight in names]
 
 
 def _inputs(graph: Graph, layers: Sequence[Linear], feeds: Sequence[Mapping[str, Array]]) -> list[tuple[Floats, int]]:
