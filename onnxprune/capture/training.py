@@ -37,22 +37,26 @@ class Step:
     frozen: Mapping[str, str]
     _gradients: tuple[str, ...]
     _session: Any
+    _forward: Any
 
     def run(
         self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights
     ) -> tuple[float, list[NDArray[np.float32]]]:
         """(loss, gradients in the order of `weights`)."""
-        loss, *gradients = self._session.run([LOSS, *self._gradients], self._inputs(feeds, targets, weights))
+        inputs = _inputs(self._session, feeds, targets, weights)
+        loss, *gradients = self._session.run([LOSS, *self._gradients], inputs)
         return float(loss), gradients
 
     def loss(self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights) -> float:
         """The loss alone."""
-        return float(self._session.run([LOSS], self._inputs(feeds, targets, weights))[0])
+        return float(self._forward.run([LOSS], _inputs(self._forward, feeds, targets, weights))[0])
 
-    def _inputs(self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights) -> dict[str, Array]:
-        read = {value.name for value in self._session.get_inputs()}
-        goals = {f"{GOAL}{k}": target for k, target in enumerate(targets)}
-        return {name: array for name, array in {**feeds, **goals, **weights}.items() if name in read}
+
+def _inputs(session: Any, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights) -> dict[str, Array]:
+    """What the session reads of these."""
+    read = {value.name for value in session.get_inputs()}
+    goals = {f"{GOAL}{k}": target for k, target in enumerate(targets)}
+    return {name: array for name, array in {**feeds, **goals, **weights}.items() if name in read}
 
 
 def training_step(
@@ -73,23 +77,40 @@ def training_step(
     small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
     gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types)
     names = tuple(name for name in wanted if name in gradient.names)
-    outputs = [LOSS, *(gradient.names[name] for name in names)]
+    slopes = tuple(gradient.names[name] for name in names)
+    floats = {name: model.tensors[name].shape for name in names}
+    floats |= {f"{GOAL}{k}": shapes[key] for k, key in enumerate(targets)}
+    constants = [*scales, *gradient.constants]
+    both, forward = (
+        open_session(_part(model, [*nodes, *loss, *behind], outputs, floats, constants), threads)
+        for behind, outputs in ((gradient.nodes, [LOSS, *slopes]), ([], [LOSS]))
+    )
+    return Step(names, gradient.frozen, slopes, both, forward)
+
+
+def _part(
+    model: Model,
+    nodes: Sequence[onnx.NodeProto],
+    outputs: Sequence[str],
+    floats: Mapping[str, tuple[int, ...]],
+    constants: Sequence[onnx.TensorProto],
+) -> onnx.ModelProto:
+    """Those of the nodes that `outputs` need: ONNX Runtime would run all. `floats` are inputs, by name and shape."""
+    needed = _needed(nodes, set(outputs))
+    read = {key for node in needed for key in _read(node)}
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     proto.graph.Clear()
     proto.graph.name = "training"
     proto.ir_version = max(proto.ir_version, 4)
-    needed = _needed([*nodes, *loss, *gradient.nodes], set(outputs))
-    read = {key for node in needed for key in _read(node)}
     proto.graph.node.extend(needed)
     proto.graph.input.extend(i for i in model.proto.graph.input if i.name in read and i.name not in model.tensors)
-    floats = {name: model.tensors[name].shape for name in names}
-    floats |= {f"{GOAL}{k}": shapes[key] for k, key in enumerate(targets)}
-    proto.graph.input.extend(helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in floats.items())
-    proto.graph.initializer.extend(t.to_proto() for k, t in model.tensors.items() if k in read and k not in names)
-    proto.graph.initializer.extend([*scales, *gradient.constants])
+    inputs = {name: shape for name, shape in floats.items() if name in read}
+    proto.graph.input.extend(helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in inputs.items())
+    proto.graph.initializer.extend(t.to_proto() for k, t in model.tensors.items() if k in read and k not in floats)
+    proto.graph.initializer.extend(c for c in constants if c.name in read)
     proto.graph.output.extend(helper.make_tensor_value_info(key, TensorProto.FLOAT, None) for key in outputs)
-    return Step(names, gradient.frozen, tuple(outputs[1:]), open_session(proto, threads))
+    return proto
 
 
 def observer(model: Model, keys: Sequence[str], threads: int = 0) -> Any:

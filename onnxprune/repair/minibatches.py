@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ Array = NDArray[Any]
 Feeds = dict[str, Array]
 SHARDS = 2  # of a step, run side by side: faster than threads inside each operator, and reproducible
 LEAST, LARGEST, STEPS_PER_EPOCH = 4, 16, 10
+VARIED_FROM = 20  # times that a sample comes: from then on it is varied as much as possible
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,23 @@ class Minibatches:
     def steps_per_epoch(self) -> int:
         return self.fit // self.batch
 
-    def steps(self, seed: int) -> Iterator[list[Feeds]]:
-        """Steps without end; within an epoch every sample comes at most once, a little varied."""
+    def steps(self, seed: int, count: int) -> Iterator[list[Feeds]]:
+        """`count` steps; within an epoch every sample comes at most once.
+
+        The more often it comes in all, the more it is varied.
+        """
         rng = np.random.default_rng(seed)
+        strength = min(1.0, count / (self.steps_per_epoch * VARIED_FROM))
+        return itertools.islice(self._endless(rng, strength), count)
+
+    def _endless(self, rng: np.random.Generator, strength: float) -> Iterator[list[Feeds]]:
         while True:
             order = rng.permutation(self.fit)
             for number in range(self.steps_per_epoch * self.count):
                 if number % self.count == 0:
                     shards: list[Feeds] = []
-                shards.append(varied(self.take(order[number * self.size : (number + 1) * self.size]), rng))
+                rows = order[number * self.size : (number + 1) * self.size]
+                shards.append(varied(self.take(rows), rng, strength))
                 if len(shards) == self.count:
                     yield shards
 

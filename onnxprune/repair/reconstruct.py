@@ -16,7 +16,6 @@ depend on the machine.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -46,10 +45,11 @@ Array = NDArray[Any]
 Bools = NDArray[np.bool_]
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
-BUDGET, MOST = 1.5e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
-ENOUGH = 2500  # samples that are seen, each as often as it comes
+BUDGET, MOST = 1e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
+ENOUGH = 3200  # samples that are seen, each as often as it comes
 MOST_EPOCHS, MOST_STEPS, LEAST_STEPS = 100, 720, 40
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
+USUAL, SLOWEST, FASTEST = 100.0, 0.15, 3.0  # positions for each feature; factors of the rate
 LEAST_SHARE = 0.01  # of weights that are not zero
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
 LARGEST_MODEL = 1 << 30
@@ -256,7 +256,7 @@ class _Run:
             return self.step.run(feeds, self.teacher(feeds), weights)[1]
 
         with ThreadPoolExecutor(threads) as pool:
-            for number, shards in enumerate(itertools.islice(self.samples.steps(seed), steps)):
+            for number, shards in enumerate(self.samples.steps(seed, steps)):
                 found = zip(*pool.map(gradients, shards), strict=True)
                 slopes = self._masked({name: sum(g[1:], g[0]) / len(g) for name, g in zip(names, found, strict=True)})
                 for moved in pool.map(lambda part, slopes=slopes: part.moved(slopes), parts):
@@ -268,7 +268,7 @@ class _Run:
         """A step is relative to what is not zero of the tensors."""
         masks = [self.masks[name] for name in coordinates.names if name in self.masks]
         share = sum(int(m.sum()) for m in masks) / max(sum(m.size for m in masks), 1) if masks else 1.0
-        rate = RATE * self.samples.batch / LARGEST / math.sqrt(max(share, LEAST_SHARE))
+        rate = RATE * pace(coordinates.evidence) * self.samples.batch / LARGEST / math.sqrt(max(share, LEAST_SHARE))
         return _Part(coordinates, weights, rate, steps)
 
     def _fitted(self) -> list[Feeds]:
@@ -277,6 +277,14 @@ class _Run:
 
     def _masked(self, tensors: Weights) -> Weights:
         return {name: array * self.masks[name] if name in self.masks else array for name, array in tensors.items()}
+
+
+def pace(evidence: float) -> float:
+    """Of the rate: steps are longer where there are many positions for each feature (`evidence`).
+
+    What single positions say that are few, only they have. A layer whose inputs become better needs no long steps.
+    """
+    return min(max(math.sqrt(evidence / USUAL), SLOWEST), FASTEST)
 
 
 class _Part:

@@ -41,6 +41,10 @@ class Coordinates(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...
 
+    @property
+    def evidence(self) -> float:
+        """Positions that the samples have for each feature."""
+
     def read(self, weights: Weights) -> Floats:
         """V."""
 
@@ -56,6 +60,7 @@ class Own:
     """A tensor's own elements, where nothing better is known."""
 
     name: str
+    evidence: float = 100.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,6 +110,7 @@ class Whitened:
     constant: np.float32
     metric: Metric
     shapes: Mapping[str, tuple[int, ...]]
+    evidence: float
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,9 +153,10 @@ def coordinates(graph: Graph, names: Sequence[str], feeds: Sequence[Mapping[str,
         bias = layer.bias if layer.bias in shapes else None
         square = float(np.mean(np.square(rows), dtype=np.float64))
         constant = np.float32(np.sqrt(square)) if square > LEAST else np.float32(1)
-        ridge = RIDGE + rows.shape[-1] * len(some) / (count * len(feeds))
+        evidence = count * len(feeds) / (rows.shape[-1] * len(some))
+        ridge = RIDGE + 1 / evidence
         metric = whitening(rows if bias is None else _with_constant(rows, constant), ridge)
-        found.append(Whitened(layer, bias, constant, metric, shapes))
+        found.append(Whitened(layer, bias, constant, metric, shapes, evidence))
         covered.update(found[-1].names)
     return [*found, *(Own(name) for name in names if name not in covered)]
 
