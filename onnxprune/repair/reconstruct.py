@@ -5,9 +5,10 @@ the outputs y_k of all layers with weights, of their squared error relative to t
 
     L = 1/K sum_k |y_k - t_k|^2 / v_k,
 
-on unlabelled samples, minimised by Adam in whitened coordinates (`whiten`). Matching what is inside, not only the
-outputs, is what lets a hundred samples suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge Distillation, CVPR
-2020; MiR, ECCV 2022). The gradients are ONNX nodes that ONNX Runtime runs.
+on unlabelled samples, minimised by Adam in whitened coordinates (`whiten`), with longer steps for layers that the
+samples say more of (`pace`). Images are varied, the more the more often they come (`augment`). Matching what is inside,
+not only the outputs, is what lets a hundred samples suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge
+Distillation, CVPR 2020; MiR, ECCV 2022). The gradients are ONNX nodes that ONNX Runtime runs.
 
 On held-out samples the loss and the outputs must have become better, by all of the change or a part of it, or the
 weights stay as they were. What it may cost is a number of multiply-accumulates, not a time, so that the result does not
@@ -279,12 +280,12 @@ class _Run:
         return {name: array * self.masks[name] if name in self.masks else array for name, array in tensors.items()}
 
 
-def pace(evidence: float) -> float:
-    """Of the rate: steps are longer where there are many positions for each feature (`evidence`).
+def pace(evidence: float | None) -> float:
+    """The factor of the rate for a layer with so many positions for each feature.
 
-    What single positions say that are few, only they have. A layer whose inputs become better needs no long steps.
+    Where they are few, a step goes mostly after what only these samples have: it fits them, and others become worse.
     """
-    return min(max(math.sqrt(evidence / USUAL), SLOWEST), FASTEST)
+    return 1.0 if evidence is None else min(max(math.sqrt(evidence / USUAL), SLOWEST), FASTEST)
 
 
 class _Part:

@@ -42,8 +42,8 @@ class Coordinates(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     @property
-    def evidence(self) -> float:
-        """Positions that the samples have for each feature."""
+    def evidence(self) -> float | None:
+        """Positions that the samples have for each feature; None if there is no such thing."""
 
     def read(self, weights: Weights) -> Floats:
         """V."""
@@ -60,7 +60,7 @@ class Own:
     """A tensor's own elements, where nothing better is known."""
 
     name: str
-    evidence: float = 100.0
+    evidence: None = None
 
     @property
     def names(self) -> tuple[str, ...]:

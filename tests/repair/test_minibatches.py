@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxprune.repair.minibatches import Feeds, Minibatches
+from onnxprune.repair.augment import ZOOM
+from onnxprune.repair.minibatches import VARIED_FROM, Feeds, Minibatches
 
 Array = NDArray[Any]
 
@@ -24,7 +25,7 @@ def numbered(sizes: list[int]) -> list[Feeds]:
 
 
 def epoch(samples: Minibatches, seed: int) -> list[list[Feeds]]:
-    return list(itertools.islice(samples.steps(seed), samples.steps_per_epoch))
+    return list(samples.steps(seed, samples.steps_per_epoch))
 
 
 def ids(steps: list[list[Feeds]]) -> list[int]:
@@ -72,10 +73,25 @@ def test_rows_of_a_fixed_batch_stay_together(group: int, fit: int, judge: int, s
 def test_epochs_differ() -> None:
     samples = Minibatches.of(numbered([40, 10]), 1, fixed=False)
     assert samples is not None
-    stream = samples.steps(0)
+    stream = samples.steps(0, 2 * samples.steps_per_epoch)
     one, two = (list(itertools.islice(stream, samples.steps_per_epoch)) for _ in range(2))
     assert ids(one) != ids(two) and set(ids(one)) == set(ids(two)) == set(range(40))
+    assert next(stream, None) is None
     assert ids(one) != ids(epoch(samples, 1))
+
+
+def test_samples_that_come_more_often_are_varied_more() -> None:
+    """A ramp shows how much it was zoomed: by its slope."""
+    ramp = np.broadcast_to(np.arange(32, dtype=np.float32), (50, 3, 32, 32))
+    samples = Minibatches.of([{"x": ramp}] * 2, 1, fixed=False)
+    assert samples is not None
+    reach = []
+    for epochs in (1, VARIED_FROM, 3 * VARIED_FROM):
+        feeds = itertools.chain(*samples.steps(0, epochs * samples.steps_per_epoch))
+        slopes = np.array([abs(x[0, 16, 17] - x[0, 16, 16]) for f in itertools.islice(feeds, 20) for x in f["x"]])
+        reach.append(float(np.abs(np.log(slopes[slopes > 0])).max()))
+    assert reach[0] <= ZOOM / VARIED_FROM + 1e-3
+    assert ZOOM / 2 < reach[1] <= ZOOM + 1e-3 and reach[2] == pytest.approx(reach[1], abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from onnxprune.cut import cut
 from onnxprune.model.load import Model, load
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.repair.minibatches import Feeds
-from onnxprune.repair.reconstruct import _Judge, _Judged, _shortened, reconstruct
+from onnxprune.repair.reconstruct import FASTEST, SLOWEST, USUAL, _Judge, _Judged, _shortened, pace, reconstruct
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 
@@ -222,3 +222,9 @@ def test_no_result_is_worse(seed: int) -> None:
     unlike = [*feeds[:-1], {name: 5 * np.abs(array) for name, array in feeds[-1].items()}]
     found = reconstruct(trace, everything(trace), damaged(trace.graph.model, 0.02, seed), unlike, 1, seed=seed)
     assert found.after <= found.before
+
+
+def test_steps_are_longer_where_there_is_more_evidence() -> None:
+    paces = [pace(evidence) for evidence in (0.0, 1.0, 10.0, USUAL, 500.0, 1e5, float("inf"))]
+    assert paces == sorted(paces) and paces[0] == SLOWEST and paces[3] == 1.0 and paces[-1] == FASTEST
+    assert pace(USUAL * 4) == pytest.approx(2.0) and pace(None) == 1.0

@@ -124,6 +124,18 @@ def test_a_weight_that_two_layers_read_and_a_tensor_of_no_layer_are_left_as_they
     assert set(shared) <= own and len(own) > len(shared)
 
 
+def test_evidence_is_the_number_of_positions_for_each_feature() -> None:
+    """Of all feeds, also where only some of them are measured."""
+    net = Net()
+    x = net.input(4, 6, 6)
+    net.output(net.conv(net.conv(x, 8, 3), 2, 1))
+    graph = build(load(net.model()))
+    for feeds in (5, 100):
+        made = [{x: np.ones((3, 4, 6, 6), np.float32)}] * feeds
+        found = [c.evidence for c in coordinates(graph, trainable(graph), made)]
+        assert found == pytest.approx([feeds * 3 * 16 / (4 * 9), feeds * 3 * 16 / 8])
+
+
 def test_coordinates_do_not_depend_on_the_unit_of_the_input() -> None:
     """x in thousandths with weights that are a thousand times as large: the same V."""
     found = []
