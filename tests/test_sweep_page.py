@@ -12,7 +12,8 @@ from onnxprune.cli import shrink, sweep
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = docs.SWEEP.read_text(encoding="utf-8")
 TIMED = re.compile(
-    r"(faster|same|slower): |  (latency|size|MACs)[^\n]*|.* of that cost$|.*note: .*\n|\(AMD[^)]*\)", re.M
+    r"(faster|same|slower): |  (latency|size|MACs)[^\n]*|.* of that cost$|.*note: .*\n|\(.*, ONNX Runtime [^)\n]*\)",
+    re.M,
 )
 
 
