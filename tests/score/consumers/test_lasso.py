@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from examples import consumer_of, random_consumer, random_inputs
 
+from examples import consumer_of, random_consumer, random_inputs
 from onnxprune.score.consumers import get, plain, refit_errors
 from onnxprune.score.consumers.homotopy import Path, lasso_path
 from onnxprune.score.registry import FloatArray

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from examples import consumer_of, random_consumer, random_inputs, renumbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import consumer_of, random_consumer, random_inputs, renumbered
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.score.consumers import Consumer, Removal, consumer_criterion, criteria, get
 

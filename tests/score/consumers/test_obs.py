@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from examples import RIDGE, consumer_of, optimum, random_consumer, random_inputs
 
+from examples import RIDGE, consumer_of, optimum, random_consumer, random_inputs
 from onnxprune.score.consumers import Consumer, get, obs, refit_errors
 from onnxprune.score.registry import FloatArray
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from examples import random_consumer, removed_output
 
+from examples import random_consumer, removed_output
 from onnxprune.score.consumers import get, plain
 
 CONSUMERS = [random_consumer(9, 3, 4, 0), random_consumer(9, 1, 5, 1, extra=2, bias=False)]
