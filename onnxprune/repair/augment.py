@@ -27,16 +27,16 @@ def varied(feeds: dict[str, Array], rng: np.random.Generator, strength: float = 
     if len(feeds) != 1:
         return feeds
     ((name, array),) = feeds.items()
-    if array.ndim != 4 or array.dtype != np.float32:
+    if array.ndim != 4 or array.dtype.kind != "f":
         return feeds
     axis = next((axis for axis in (1, 3) if array.shape[axis] <= MOST_CHANNELS), None)
     if axis is None:
         return feeds
-    planes = np.moveaxis(array, axis, 1)
+    planes = np.moveaxis(array.astype(np.float32, copy=False), axis, 1)
     if min(planes.shape[2:]) < LEAST:
         return feeds
     found = np.stack([_image(image, rng, strength * ZOOM) for image in planes])
-    return {name: np.ascontiguousarray(np.moveaxis(found, 1, axis))}
+    return {name: np.ascontiguousarray(np.moveaxis(found, 1, axis), array.dtype)}
 
 
 def _image(image: Array, rng: np.random.Generator, most: float) -> Array:

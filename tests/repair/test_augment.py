@@ -64,6 +64,12 @@ def test_a_variation_is_a_window_of_the_image_or_of_its_mirrored_surroundings(ax
     assert min(steps) >= 0.98 * math.exp(-ZOOM) and max(steps) <= 1.02 * math.exp(ZOOM), "as the resizing rounds"
 
 
+def test_images_of_half_precision_stay_so() -> None:
+    array = pictures(2, 3, 16, 24).astype(np.float16)
+    for found, wide in zip(variations(array), variations(array.astype(np.float32)), strict=True):
+        assert found.dtype == np.float16 and (found == wide.astype(np.float16)).all()
+
+
 def test_without_strength_an_image_is_mirrored_at_most() -> None:
     array = pictures(1, 3, 16, 24)
     found = [varied({"x": array}, np.random.default_rng(k), 0.0)["x"].tobytes() for k in range(20)]
