@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -16,8 +16,9 @@ from onnxprune.model.cost import total
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, settable
 from onnxprune.repair import correct_biases
+from onnxprune.repair.bias import Corrections
 from onnxprune.repair.least_squares import least_squares
-from onnxprune.repair.merge import merge
+from onnxprune.repair.merge import Merged, merge
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.repair.scale_shift import scale_shift
 from onnxprune.results import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
@@ -26,6 +27,18 @@ from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
 UNKNOWN_MEANS = "its channel means are unknown"
+RECONSTRUCT = "reconstruct"
+FROM_WEIGHTS: Mapping[str, tuple[Callable[[Trace, Bools, Model], Corrections | Merged], str]] = {
+    "bias": (correct_biases, "bias correction"),
+    "merge": (merge, "merging and bias correction"),
+}
+"""Repairs that take no samples: by name, what does it, and what it is called in reports."""
+FROM_SAMPLES = {
+    "scale-shift": (scale_shift, "scale and shift"),
+    "least-squares": (least_squares, "least squares"),
+    RECONSTRUCT: (least_squares, "least squares"),
+}
+"""Repairs layer by layer, on samples."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +70,8 @@ def mend(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
-    """The repaired model (`cut` itself if nothing changed). `method` is none, bias, merge, or, with samples,
-    scale-shift, least-squares or reconstruct (which comes after least squares).
+    """The repaired model (`cut` itself if nothing changed). `method`: none, one of FROM_WEIGHTS, or, with samples, one
+    of FROM_SAMPLES; after the last of these comes reconstruction.
 
     Layers that cannot be refitted have their biases corrected instead. `whole`: the trace of the original, and what is
     kept of it, if `trace` is that of a network cut from it; reconstruction aims at the original.
@@ -66,48 +79,64 @@ def mend(
     if method == "none":
         return cut, None
     bare, cut = cut, hoisted(cut)
-    if method in ("merge", "bias") or samples is None:
-        return _from_weights(trace, keep, bare, cut, method)
-    layerwise = scale_shift if method == "scale-shift" else least_squares
+    if method in FROM_WEIGHTS:
+        model, summary = _from_weights(trace, keep, cut, method)
+        return (declared(lowered(bare, model)) if summary.corrected_layers else bare), summary
+    if samples is None:
+        raise ValueError(f"repair {method!r} takes samples")
+    model, summary = _layer_by_layer(trace, keep, cut, method, samples, threads, progress)
+    if method == RECONSTRUCT:
+        model, adjusted = _together(whole or (trace, keep), model, samples, seed, threads, progress)
+        # where whole blocks left, no layer lost inputs
+        name = "reconstruction" if trace.removed_sums(keep) else f"{summary.method} and reconstruction"
+        summary = replace(summary, method=name, reconstruction=adjusted)
+    return declared(lowered(bare, model)), summary
+
+
+def _from_weights(trace: Trace, keep: Bools, cut: Model, method: str) -> tuple[Model, RepairSummary]:
+    repair, name = FROM_WEIGHTS[method]
+    found = repair(trace, keep, cut)
+    unknown = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in found.unknown)
+    return found.model, RepairSummary(name, found.corrected, unknown)
+
+
+def _layer_by_layer(
+    trace: Trace,
+    keep: Bools,
+    cut: Model,
+    method: str,
+    samples: Samples,
+    threads: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Model, RepairSummary]:
+    """The layers that read what left are refitted, one after the other; where none can be, biases are corrected."""
+    repair, name = FROM_SAMPLES[method]
     batches = samples.batches
-    if method == "reconstruct":  # which sees them all
+    if method == RECONSTRUCT:  # which sees them all
         batches = affordable(cut, total(trace.graph, trace.facts)[0], batches, samples.held_out)
-    refit = layerwise(trace, keep, cut, batches, samples.held_out, threads=threads, progress=progress)
+    refit = repair(trace, keep, cut, batches, samples.held_out, threads=threads, progress=progress)
     model, corrected = refit.model, 0
     if refit.skipped:
         corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped))
         model, corrected = corrections.model, corrections.corrected
-    adjusted = None
-    if method == "reconstruct":
-        rebuilt = reconstruct(
-            *(whole or (trace, keep)),
-            model,
-            samples.batches,
-            samples.held_out,
-            seed=seed,
-            threads=threads,
-            progress=progress,
-        )
-        model = rebuilt.model
-        before, after = math.sqrt(rebuilt.before), math.sqrt(rebuilt.after)  # a ratio of norms, as fidelity says it
-        adjusted = ReconstructionSummary(rebuilt.steps, before, after, len(rebuilt.frozen), rebuilt.reason)
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
     refitted = sum(1 for layer in layers if not layer.kept)
-    name = "scale and shift" if method == "scale-shift" else "least squares"
-    name += "" if adjusted is None else " and reconstruction"
-    if adjusted is not None and trace.removed_sums(keep):
-        name = "reconstruction"  # no layer lost inputs
-    return declared(lowered(bare, model)), RepairSummary(name, refitted, skipped, layers, corrected, adjusted)
+    return model, RepairSummary(name, refitted, skipped, layers, corrected)
 
 
-def _from_weights(trace: Trace, keep: Bools, bare: Model, cut: Model, method: str) -> tuple[Model, RepairSummary]:
-    """Bias correction, after merging if asked for."""
-    found = merge(trace, keep, cut) if method == "merge" else correct_biases(trace, keep, cut)
-    unknown = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in found.unknown)
-    name = "merging and bias correction" if method == "merge" else "bias correction"
-    model = declared(lowered(bare, found.model)) if found.corrected else bare
-    return model, RepairSummary(name, found.corrected, unknown)
+def _together(
+    whole: tuple[Trace, Bools],
+    cut: Model,
+    samples: Samples,
+    seed: int,
+    threads: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Model, ReconstructionSummary]:
+    """Reconstruction of all weights."""
+    found = reconstruct(*whole, cut, samples.batches, samples.held_out, seed=seed, threads=threads, progress=progress)
+    before, after = math.sqrt(found.before), math.sqrt(found.after)  # a ratio of norms, as fidelity says it
+    return found.model, ReconstructionSummary(found.steps, before, after, len(found.frozen), found.reason)
 
 
 def mended(
