@@ -14,17 +14,14 @@ from onnxprune.html.write import open_report
 from onnxprune.measuring import environment
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
+from onnxprune.request import OPTIONS
 from onnxprune.results import ProgressCallback
 from onnxprune.samples import files_of
+from onnxprune.sparsity.request import STAGE_OPTIONS
 from onnxprune.sweeping.results import SweepResult
 from onnxprune.units import parse_bytes
 
-RESOLVED = (
-    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units"),
-    *("schedule", "steps", "repair", "seed"),
-)
-SPARSE = ("sparsity", "pattern", "method", "emit", "lock", "max_error")
-SHARED = (*RESOLVED, *SPARSE, "max_memory", "external_data")
+SHARED = (*OPTIONS, *STAGE_OPTIONS, "max_memory", "external_data")
 """Options of `shrink` that all points have."""
 
 
@@ -91,8 +88,8 @@ def sweep(
     from onnxprune.sweeping.run import Request, run
 
     options = {name: given[name] for name in SHARED}
-    asked = {name: given[name] for name in (*RESOLVED, "preprocess", "samples")}
-    sparse = {name: given[name] for name in SPARSE}
+    asked = {name: given[name] for name in (*OPTIONS, "preprocess", "samples")}
+    sparse = {name: given[name] for name in STAGE_OPTIONS}
     points = points_of(ratios, targets, criteria, asked, sparse, with_data=data is not None)
     alone = measures(points, options)
     _check(given, alone)
