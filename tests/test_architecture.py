@@ -31,7 +31,7 @@ LAYERS = [
     {"gradual"},
     {"report"},
     {"html"},
-    {"measuring", "sparsifying", "verifying"},
+    {"measuring", "shrinking", "sparsifying", "verifying"},
     {"sweeps"},
     {"api"},
     {"cli"},
