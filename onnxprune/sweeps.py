@@ -13,10 +13,11 @@ from onnxprune.html.sweep import sweep_commands, sweep_page
 from onnxprune.html.write import open_report
 from onnxprune.measuring import environment
 from onnxprune.model.graph import build
-from onnxprune.model.load import Model, load
+from onnxprune.model.load import Model
 from onnxprune.request import OPTIONS
 from onnxprune.results import ProgressCallback
 from onnxprune.samples import files_of
+from onnxprune.sources import beside, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS
 from onnxprune.sweeping.results import SweepResult
 from onnxprune.units import parse_bytes
@@ -27,7 +28,7 @@ SHARED = (*OPTIONS, *STAGE_OPTIONS, "max_memory", "external_data")
 
 def default_folder(model: Path) -> Path:
     """Where points go by default: beside the model, in NAME.sweep."""
-    return model.with_name(f"{model.stem}.sweep")
+    return beside(model, ".sweep")
 
 
 def sweep(
@@ -96,7 +97,7 @@ def sweep(
     if scheduler is not None:
         cluster.require()
     machine = environment()
-    source = model if isinstance(model, Model) else load(model)
+    source = opened(model)
     how = timing.How(threads, batch, seconds, runs) if bench else None
     timing.request([Path("model")], how or timing.How(), machine, None, seed)
     if out is None and source.path is None:
