@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from onnxprune.provenance import record
 from onnxprune.request import Request
 from onnxprune.results import TargetSummary
 from onnxprune.samples import Samples
+from onnxprune.sources import Place
 from onnxprune.target import Target
 from onnxprune.trace.groups import Trace
 
@@ -131,9 +131,7 @@ def open_meter(trace: Trace, samples: Samples | None, threads: int) -> Meter:
     return Meter(trace, given, threads)
 
 
-def bytes_written(
-    trace: Trace, keep: Bools, options: dict[str, Any], repair: str, output: Path | None, external_data: Any
-) -> int:
+def bytes_written(trace: Trace, keep: Bools, options: dict[str, Any], repair: str, place: Place) -> int:
     """Bytes of what would be written, biases that a repair may add included. Raises CutError."""
     smaller = cut(trace, keep)
     lost = trace.vanishing(keep)
@@ -142,7 +140,7 @@ def bytes_written(
     masks = [keep[group.units] for group in groups]
     plan = of_masks(trace, groups, masks, units=trace.units_mode, options=options, blocks=blocks)
     result: Model = record(smaller, trace.graph.model, plan)
-    size = written_bytes(result, output or Path("model.onnx"), external_data=external_data)
+    size = written_bytes(result, place.target, external_data=place.external_data)
     return size if repair == "none" else size + _new_biases(trace, keep)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +27,11 @@ from onnxprune.model.load import Model
 from onnxprune.plan import Plan, keep_of, of_masks
 from onnxprune.provenance import record
 from onnxprune.request import Request
-from onnxprune.results import ShrinkResult, TargetSummary
+from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.samples import Samples
+from onnxprune.sources import Place
 from onnxprune.sparsity.request import SparseRequest
-from onnxprune.sparsity.stage import sparsified
+from onnxprune.sparsity.stage import Sparsified, sparsified
 from onnxprune.summaries import block_changes, calibration_summary, changes, summary, summary_of
 from onnxprune.trace import Trace, trace_model
 
@@ -42,7 +41,7 @@ LARGEST_RATIO = 0.99  # that a search asks for
 
 @dataclass(frozen=True)
 class Run:
-    """What a call of `shrink` works with."""
+    """What a call of `shrink` works with. `place`: where the result goes, or would go."""
 
     traced: Trace
     request: Request
@@ -51,8 +50,7 @@ class Run:
     gate: Gate | None
     threads: int
     clock: Clock
-    output: Path | None = None
-    external_data: Any = "auto"
+    place: Place
     sparse: SparseRequest | None = None
 
 
@@ -149,26 +147,33 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut) -> 
 
 def repaired(run: Run, choice: Choice) -> Model:
     """What would be written."""
+    model, _ = mended_cut(run, choice, record(choice.smaller, choice.traced.graph.model, choice.plan))
+    return model if run.sparse is None else sparsified_cut(run, choice, model, run.sparse).model
+
+
+def mended_cut(run: Run, choice: Choice, recorded: Model) -> tuple[Model, RepairSummary | None]:
+    """The cut with its provenance, `recorded`, repaired; itself if nothing left."""
+    if choice.keep.all():
+        return recorded, None
     run.clock.start("repair")
-    model = record(choice.smaller, choice.traced.graph.model, choice.plan)
-    steps = run.clock.steps("rebuild")
-    repair, seed = run.request.repair, run.request.options.seed
-    if not choice.keep.all():
-        model, _ = mended(
-            choice.traced,
-            choice.keep,
-            model,
-            repair,
-            run.samples,
-            choice.stage,
-            seed=seed,
-            threads=run.threads,
-            progress=steps,
-        )
-    if run.sparse is None:
-        return model
+    return mended(
+        choice.traced,
+        choice.keep,
+        recorded,
+        run.request.repair,
+        run.samples,
+        choice.stage,
+        seed=run.request.options.seed,
+        threads=run.threads,
+        progress=run.clock.steps("rebuild"),
+    )
+
+
+def sparsified_cut(run: Run, choice: Choice, model: Model, request: SparseRequest) -> Sparsified:
+    """`model`, which is the repaired cut, with sparse weights."""
+    run.clock.start("trace")
     whole = (choice.traced, choice.keep)
-    return sparsified(trace_model(model), run.sparse, run.samples, run.clock, whole=whole, threads=run.threads).model
+    return sparsified(trace_model(model), request, run.samples, run.clock, whole=whole, threads=run.threads)
 
 
 def with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:
@@ -190,7 +195,7 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
     options = request.recorded(None if run.samples is None else run.samples.count)
 
     def written(keep: NDArray[np.bool_]) -> int:
-        return bytes_written(traced, keep, options, request.repair, run.output, run.external_data)
+        return bytes_written(traced, keep, options, request.repair, run.place)
 
     return open_budget(traced, request.target, meter, written)
 

@@ -19,6 +19,11 @@ WITH_DATA, WITHOUT_DATA = "obs", "l1"
 BLOCK_ERROR, BLOCK_ENERGY = "block-error", "block-energy"  # how blocks are ranked, with and without data
 GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
 AUTO = "auto"
+OPTIONS = (
+    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units"),
+    *("schedule", "steps", "repair", "seed"),
+)
+"""Of `resolve`: what is asked for besides an amount, a criterion and samples."""
 
 
 @dataclass(frozen=True)

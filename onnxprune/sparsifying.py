@@ -10,24 +10,22 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.clock import Clock
-from onnxprune.errors import OnnxPruneError
 from onnxprune.html.command import sparsify_commands
 from onnxprune.html.sparsify import sparsify_page
-from onnxprune.html.write import open_report
+from onnxprune.html.write import open_report, with_report
 from onnxprune.measuring import environment
 from onnxprune.model.load import Model
-from onnxprune.model.save import check_output
 from onnxprune.plan import Plan
 from onnxprune.provenance import record
 from onnxprune.request import check_data_options
 from onnxprune.results import ProgressCallback, SparsifyResult
-from onnxprune.samples import files_of, open_samples
+from onnxprune.samples import Samples, files_of, open_samples
 from onnxprune.sources import destination, opened
-from onnxprune.sparsity.publish import Place, publish_sparse
-from onnxprune.sparsity.request import resolve_sparsity
-from onnxprune.sparsity.stage import sparsified
+from onnxprune.sparsity.publish import SparsePublished, publish_sparse
+from onnxprune.sparsity.request import OPTIONS, SparseRequest, resolve_sparsity
+from onnxprune.sparsity.stage import Sparsified, sparsified
 from onnxprune.summaries import calibration_summary, summary
-from onnxprune.trace import trace_model
+from onnxprune.trace import Trace, trace_model
 
 SUFFIX = ".sparse.onnx"
 
@@ -74,30 +72,12 @@ def sparsify(
     given = dict(locals())
     clock = Clock(progress)
     check_data_options(data is not None, preprocess, samples)
-    request = resolve_sparsity(
-        sparsity=sparsity,
-        pattern=pattern,
-        method=method,
-        scope=scope,
-        repair=repair,
-        emit=emit,
-        with_data=data is not None,
-        include=include,
-        exclude=exclude,
-        lock=lock,
-        max_error=max_error,
-        schedule=schedule,
-        steps=steps,
-        seed=seed,
-    )
+    request = resolve_sparsity(**{name: given[name] for name in OPTIONS}, with_data=data is not None)
     source = opened(model)
-    target = destination(source, out, SUFFIX, dry_run)
     protected = (*source.origin, *files_of(data))
-    if target is not None and not dry_run:
-        check_output(target, force=force, inputs=protected)
-    outputs = () if target is None or dry_run else (target,)
-    page = open_report(report, force=force, inputs=protected, outputs=outputs)
-    with threadpool_limits(1, user_api="blas"):  # see api.shrink
+    place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
+    page = open_report(report, force=force, inputs=protected, outputs=() if dry_run else (place.target,))
+    with threadpool_limits(1, user_api="blas"):  # see shrinking.shrink
         clock.start("trace")
         traced = trace_model(source)
         found = None
@@ -105,33 +85,28 @@ def sparsify(
             clock.start("capture")
             found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
         made = sparsified(traced, request, found, clock, threads=threads)
-        options = request.recorded(None if found is None else found.count)
-        plan = Plan(source.sha256, (), options=options, sparsity=made.plan)
-        before = summary(source, traced.graph, traced.facts)
-        notes = (*source.notes, *(found.notes if found else ()))
-        result = SparsifyResult(before, None, plan, made.summary, (), {}, notes, calibration_summary(found))
-        if made.plan is not None and target is not None and not dry_run:
-            place = Place(target, protected, force, external_data)
-            recorded = record(made.model, source, plan)
+        result = _outcome(traced, request, made, found)
+        if made.plan is not None and not dry_run:
+            recorded = record(made.model, source, result.plan)
             done = publish_sparse(traced, source, recorded, made, place, found, clock, seed=seed, threads=threads)
-            result = replace(
-                result,
-                after=done.after,
-                sparsity=done.sparsity,
-                fidelity=done.fidelity,
-                written=done.written,
-                calibration=calibration_summary(found),
-            )
+            result = _written(result, done)
     result = replace(result, seconds=clock.finish())
     if page is None:
         return result
     commands = sparsify_commands(given, sparsify.__kwdefaults__ or {})
-    text = sparsify_page(result, environment(), commands, dry_run=dry_run)
-    try:
-        page.write(text, result.written)
-    except OnnxPruneError as error:
-        if not result.written:
-            raise
-        notes = (*result.notes, f"the report was not written: {error.message}")
-        return replace(result, notes=notes, problem=error)
-    return result
+    return with_report(page, sparsify_page(result, environment(), commands, dry_run=dry_run), result)
+
+
+def _outcome(traced: Trace, request: SparseRequest, made: Sparsified, found: Samples | None) -> SparsifyResult:
+    """What is known before anything is written."""
+    source = traced.graph.model
+    options = request.recorded(None if found is None else found.count)
+    plan = Plan(source.sha256, (), options=options, sparsity=made.plan)
+    before = summary(source, traced.graph, traced.facts)
+    notes = (*source.notes, *(found.notes if found else ()))
+    return SparsifyResult(before, None, plan, made.summary, (), {}, notes, calibration_summary(found))
+
+
+def _written(result: SparsifyResult, done: SparsePublished) -> SparsifyResult:
+    """With what was written, and what was shown of it."""
+    return replace(result, after=done.after, sparsity=done.sparsity, fidelity=done.fidelity, written=done.written)

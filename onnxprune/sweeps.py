@@ -13,24 +13,22 @@ from onnxprune.html.sweep import sweep_commands, sweep_page
 from onnxprune.html.write import open_report
 from onnxprune.measuring import environment
 from onnxprune.model.graph import build
-from onnxprune.model.load import Model, load
+from onnxprune.model.load import Model
+from onnxprune.request import OPTIONS
 from onnxprune.results import ProgressCallback
 from onnxprune.samples import files_of
+from onnxprune.sources import beside, opened
+from onnxprune.sparsity.request import STAGE_OPTIONS
 from onnxprune.sweeping.results import SweepResult
 from onnxprune.units import parse_bytes
 
-RESOLVED = (
-    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units"),
-    *("schedule", "steps", "repair", "seed"),
-)
-SPARSE = ("sparsity", "pattern", "method", "emit", "lock", "max_error")
-SHARED = (*RESOLVED, *SPARSE, "max_memory", "external_data")
+SHARED = (*OPTIONS, *STAGE_OPTIONS, "max_memory", "external_data")
 """Options of `shrink` that all points have."""
 
 
 def default_folder(model: Path) -> Path:
     """Where points go by default: beside the model, in NAME.sweep."""
-    return model.with_name(f"{model.stem}.sweep")
+    return beside(model, ".sweep")
 
 
 def sweep(
@@ -91,15 +89,15 @@ def sweep(
     from onnxprune.sweeping.run import Request, run
 
     options = {name: given[name] for name in SHARED}
-    asked = {name: given[name] for name in (*RESOLVED, "preprocess", "samples")}
-    sparse = {name: given[name] for name in SPARSE}
+    asked = {name: given[name] for name in (*OPTIONS, "preprocess", "samples")}
+    sparse = {name: given[name] for name in STAGE_OPTIONS}
     points = points_of(ratios, targets, criteria, asked, sparse, with_data=data is not None)
     alone = measures(points, options)
     _check(given, alone)
     if scheduler is not None:
         cluster.require()
     machine = environment()
-    source = model if isinstance(model, Model) else load(model)
+    source = opened(model)
     how = timing.How(threads, batch, seconds, runs) if bench else None
     timing.request([Path("model")], how or timing.How(), machine, None, seed)
     if out is None and source.path is None:

@@ -31,7 +31,7 @@ LAYERS = [
     {"gradual"},
     {"report"},
     {"html"},
-    {"measuring", "sparsifying", "verifying"},
+    {"measuring", "shrinking", "sparsifying", "verifying"},
     {"sweeps"},
     {"api"},
     {"cli"},
@@ -92,9 +92,11 @@ def test_files_and_functions_fit_into_a_head(path: Path) -> None:
     assert text.count("\n") <= FILE_LIMIT
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            # signature and docstring of these are the documentation of their options
             documented = node.args.kwonlyargs and node.name in ("shrink", "sparsify", "sweep")
-            assert length <= FUNCTION_LIMIT or documented, f"{node.name} has {length} lines"
+            first = node.body[1] if documented else node
+            length = (node.end_lineno or first.lineno) - first.lineno + 1
+            assert length <= FUNCTION_LIMIT, f"{node.name} has {length} lines"
 
 
 def test_only_some_rooms_know_onnxruntime() -> None:

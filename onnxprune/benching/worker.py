@@ -26,12 +26,9 @@ def peak_memory() -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         text = Path("/proc/self/status").read_text("ascii", "replace")
         return int(text.split("VmHWM:")[1].split()[0]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    from onnxprune.system import peak_memory_bytes  # here, because what a probe imports counts
+
+    return peak_memory_bytes()
 
 
 def read_feeds(paths: list[str]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import click
 
 from onnxprune.cli.run import FORMATS, Run
 from onnxprune.errors import UsageError
+from onnxprune.schedule import DEFAULT_STEPS, SCHEDULES
 from onnxprune.units import parse_ratio
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -170,6 +171,42 @@ def model_argument(name: str) -> Callable[[F], F]:
     return click.argument(name, metavar=name.upper(), type=FilePath())
 
 
+def output_option(text: str, *, metavar: str = "OUT") -> Callable[[F], F]:
+    """Where the result goes."""
+    return click.option("-o", "--output", metavar=metavar, type=FilePath(), help=text)
+
+
+def schedule_options(what: str) -> Callable[[F], F]:
+    """Removal in steps, of channels or weights."""
+    return combined(
+        (
+            click.option(
+                "--schedule",
+                type=click.Choice(SCHEDULES),
+                show_default="one-shot; linear with --steps",
+                help=f"Let {what} leave in steps, each followed by repair: equal ones (linear), equal shares of what "
+                "is left (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as "
+                "long.",
+            ),
+            click.option(
+                "--steps",
+                metavar="N",
+                type=click.IntRange(min=1),
+                show_default=f"{DEFAULT_STEPS} with --schedule",
+                help="The number of steps.",
+            ),
+        )
+    )
+
+
+metric_option: Callable[[F], F] = click.option(
+    "--metric",
+    metavar="FILE.PY:FUNCTION",
+    help="Your own score: a function from the path of a model to a number, higher is better.",
+)
+samples_option: Callable[[F], F] = click.option(
+    "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
+)
 data_options: Callable[[F], F] = combined(
     (
         click.option(
@@ -184,9 +221,7 @@ data_options: Callable[[F], F] = combined(
             metavar="STEPS",
             help='How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".',
         ),
-        click.option(
-            "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
-        ),
+        samples_option,
         click.option(
             "--max-memory",
             metavar="SIZE",

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxprune.cli.options import Command, DataSource, FilePath, combined, model_argument, output_format
+from onnxprune.cli.options import (
+    Command,
+    DataSource,
+    combined,
+    metric_option,
+    model_argument,
+    output_format,
+    output_option,
+    samples_option,
+)
 from onnxprune.cli.run import Run
 
 if TYPE_CHECKING:
@@ -62,14 +71,8 @@ quality = combined(
             help="Samples on which the unpacked model is compared with MODEL: as for shrink.",
         ),
         click.option("--preprocess", metavar="STEPS", help="How images become inputs, as for shrink."),
-        click.option(
-            "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
-        ),
-        click.option(
-            "--metric",
-            metavar="FILE.PY:FUNCTION",
-            help="Your own score: a function from the path of a model to a number, higher is better.",
-        ),
+        samples_option,
+        metric_option,
         click.option("--max-drop", metavar="D", type=float, help="How far the metric may fall, in its unit."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draw."),
         click.option(
@@ -85,13 +88,7 @@ quality = combined(
 
 @click.command("pack", cls=Command, short_help="Store a model in a fraction of its bytes.")
 @model_argument("model")
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=FilePath(),
-    help="The file to write.  [default: MODEL's stem + .onnxpack, beside MODEL]",
-)
+@output_option("The file to write.  [default: MODEL's stem + .onnxpack, beside MODEL]")
 @how
 @quality
 @click.option("--force", is_flag=True, help="Replace an output that exists.")

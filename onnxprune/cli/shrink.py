@@ -15,18 +15,20 @@ from onnxprune.cli.options import (
     FilePath,
     combined,
     data_options,
+    metric_option,
     model_argument,
     multiple,
     output_format,
+    output_option,
     ratio,
     run_options,
+    schedule_options,
     units_option,
     writing_options,
 )
 from onnxprune.cli.run import Run
 from onnxprune.cli.sparse_options import METHODS, sparse_options
 from onnxprune.errors import OutputError, UsageError
-from onnxprune.schedule import DEFAULT_STEPS, SCHEDULES
 
 if TYPE_CHECKING:
     from onnxprune.plan import Plan
@@ -146,20 +148,7 @@ manner = combined(
             show_default=True,
             help="How the scores of the layers of one group become one.",
         ),
-        click.option(
-            "--schedule",
-            type=_choice(*SCHEDULES),
-            show_default="one-shot; linear with --steps",
-            help="Let channels leave in steps, each followed by repair: equal ones (linear), equal shares of what is "
-            "left (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as long.",
-        ),
-        click.option(
-            "--steps",
-            metavar="N",
-            type=click.IntRange(min=1),
-            show_default=f"{DEFAULT_STEPS} with --schedule",
-            help="The number of steps.",
-        ),
+        schedule_options("channels"),
     )
 )
 which = combined(
@@ -210,11 +199,7 @@ samples_and_repair = combined(
 )
 quality = combined(
     (
-        click.option(
-            "--metric",
-            metavar="FILE.PY:FUNCTION",
-            help="Your own score: a function from the path of a model to a number, higher is better.",
-        ),
+        metric_option,
         click.option(
             "--max-drop",
             metavar="D",
@@ -241,13 +226,7 @@ plan_and_output = combined(
 
 @click.command("shrink", cls=ShrinkCommand, short_help="Write a smaller, proven model.")
 @model_argument("model")
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=FilePath(),
-    help="The file to write.  [default: MODEL's stem + .pruned.onnx, beside MODEL]",
-)
+@output_option("The file to write.  [default: MODEL's stem + .pruned.onnx, beside MODEL]")
 @how_much
 @manner
 @which

@@ -14,12 +14,13 @@ from onnxprune.cli.options import (
     data_options,
     model_argument,
     output_format,
+    output_option,
     run_options,
+    schedule_options,
     writing_options,
 )
 from onnxprune.cli.run import Run
 from onnxprune.cli.sparse_options import METHODS, sparse_options
-from onnxprune.schedule import DEFAULT_STEPS, SCHEDULES
 
 if TYPE_CHECKING:
     from onnxprune.report.blocks import Report
@@ -42,20 +43,7 @@ how = combined(
             show_default=True,
             help="The same share of every layer, or more where it costs less.",
         ),
-        click.option(
-            "--schedule",
-            type=click.Choice(SCHEDULES),
-            show_default="one-shot; linear with --steps",
-            help="Let weights leave in steps, each followed by repair: equal ones (linear), equal shares of what is "
-            "left (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as long.",
-        ),
-        click.option(
-            "--steps",
-            metavar="N",
-            type=click.IntRange(min=1),
-            show_default=f"{DEFAULT_STEPS} with --schedule",
-            help="The number of steps.",
-        ),
+        schedule_options("weights"),
         click.option(
             "--include",
             metavar="PATTERN",
@@ -82,13 +70,7 @@ repair = click.option(
 
 @click.command("sparsify", cls=SparsifyCommand, short_help="Set weights to zero, and skip them.")
 @model_argument("model")
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=FilePath(),
-    help="The file to write.  [default: MODEL's stem + .sparse.onnx, beside MODEL]",
-)
+@output_option("The file to write.  [default: MODEL's stem + .sparse.onnx, beside MODEL]")
 @sparse_options
 @how
 @data_options

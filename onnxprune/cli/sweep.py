@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, FilePath, combined, model_argument, output_format
+from onnxprune.cli.options import Command, FilePath, combined, model_argument, output_format, output_option
 from onnxprune.cli.run import Run
 from onnxprune.cli.shrink import manner, samples_and_repair, which
 from onnxprune.cli.sparse_options import sparse_options
@@ -93,13 +93,7 @@ judging = combined(
 
 @click.command("sweep", cls=SweepCommand, short_help="Shrink in many ways; show which results are worth having.")
 @model_argument("model")
-@click.option(
-    "-o",
-    "--output",
-    metavar="FOLDER",
-    type=FilePath(),
-    help="Where the points are kept.  [default: MODEL's stem + .sweep, beside MODEL]",
-)
+@output_option("Where the points are kept.  [default: MODEL's stem + .sweep, beside MODEL]", metavar="FOLDER")
 @points
 @manner
 @which

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import click
 
-from onnxprune.cli.options import Command, FilePath, output_format
+from onnxprune.cli.options import Command, FilePath, output_format, output_option
 from onnxprune.cli.run import Run
 
 
 @click.command("unpack", cls=Command, short_help="Give back a packed model.")
 @click.argument("file", metavar="FILE", type=FilePath())
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=FilePath(),
-    help="The file to write.  [default: FILE's stem + .unpacked.onnx, beside FILE]",
-)
+@output_option("The file to write.  [default: FILE's stem + .unpacked.onnx, beside FILE]")
 @click.option(
     "--max-size",
     metavar="SIZE",

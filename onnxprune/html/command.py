@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxprune.sources import beside
+
 RENAMED = {"threads": "jobs"}
 SILENT = {"force", "progress", "verify", "report"}  # say nothing about the result, or are not on the command line
 UNKNOWN = "IN-PYTHON"
@@ -68,8 +70,7 @@ def _after(model: Any, out: Any, suffix: str) -> list[str]:
     """Proof and speed of a result."""
     result = out
     if out is None:
-        path = Path(_word(model))
-        result = path.with_name(f"{path.stem}{suffix}")
+        result = beside(Path(_word(model)), suffix)
     return [command("verify", [model, result], {}, {}), command("bench", [model, result, "--profile"], {}, {})]
 
 

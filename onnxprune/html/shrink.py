@@ -9,9 +9,9 @@ from onnxprune.html import bench as timing
 from onnxprune.html import charts, groups
 from onnxprune.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
 from onnxprune.html.reproduce import reproduce
-from onnxprune.html.sparsify import head, layers_section
+from onnxprune.html.sparsify import fidelity_remarks, head, layers_section
 from onnxprune.report.blocks import Column, Line, Table
-from onnxprune.report.fidelity import advice, fidelity_lines, metric_line
+from onnxprune.report.fidelity import quality_lines
 from onnxprune.report.shared import proof_text, tolerance_text
 from onnxprune.report.shrink import outcome, stages_table
 from onnxprune.report.sparsity import changes_table
@@ -69,15 +69,12 @@ def _before_after(result: ShrinkResult) -> Section | None:
 
 
 def _accuracy(result: ShrinkResult) -> Section | None:
-    lines = [] if result.metric is None else [metric_line(result.metric)]
-    lines += () if result.fidelity is None else fidelity_lines(result.fidelity)
+    lines = quality_lines(result.metric, result.fidelity)
     if not lines:
         return None
     body = listed(lines)
     if result.fidelity is not None:
-        body += listed(advice(result.fidelity))
-        text = f"Errors are of one measurement on {plural(result.fidelity.samples, 'held-out sample')}"
-        body += paragraph(f"{text}, without an interval; the interval of the agreement is Wilson's.", "note")
+        body += fidelity_remarks(result.fidelity)
     if result.metric is not None:
         body += figures(charts.metric_by_macs(result.metric, result.before, result.after))
         rows = tuple(

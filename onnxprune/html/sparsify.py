@@ -12,7 +12,7 @@ from onnxprune.report.fidelity import advice, fidelity_lines
 from onnxprune.report.shared import model_line, tolerance_text
 from onnxprune.report.sparsify import outcome, stages_table
 from onnxprune.report.sparsity import changes_table, dense_text, layers_table, proof_of_zeros, remarks
-from onnxprune.results import ShrinkResult, SparsifyResult
+from onnxprune.results import Fidelity, ShrinkResult, SparsifyResult
 from onnxprune.sparse_results import SparsitySummary
 from onnxprune.system import Environment
 from onnxprune.units import format_count, format_ratio, plural
@@ -45,6 +45,13 @@ def head(result: ShrinkResult | SparsifyResult, otherwise: Report) -> str:
         return lead + blocks(otherwise)
     names = ", ".join(path.name for path in result.written)
     return lead + paragraph(f"wrote {names}     plan {result.plan.digest}")
+
+
+def fidelity_remarks(found: Fidelity) -> str:
+    """What to know of the fidelity, and how it was measured."""
+    text = f"Errors are of one measurement on {plural(found.samples, 'held-out sample')}"
+    note = paragraph(f"{text}, without an interval; the interval of the agreement is Wilson's.", "note")
+    return listed(advice(found)) + note
 
 
 def layers_section(found: SparsitySummary) -> Section:
@@ -83,9 +90,7 @@ def _before_after(result: SparsifyResult) -> Section | None:
 def _accuracy(result: SparsifyResult) -> Section | None:
     if result.fidelity is None:
         return None
-    body = listed(fidelity_lines(result.fidelity)) + listed(advice(result.fidelity))
-    text = f"Errors are of one measurement on {plural(result.fidelity.samples, 'held-out sample')}"
-    body += paragraph(f"{text}, without an interval; the interval of the agreement is Wilson's.", "note")
+    body = listed(fidelity_lines(result.fidelity)) + fidelity_remarks(result.fidelity)
     return Section("accuracy", "Accuracy", body)
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from onnxprune.errors import UsageError
+from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.html.plots import require
 from onnxprune.model.load import Model
 from onnxprune.outputs import check_target, write_text
+from onnxprune.results import ShrinkResult, SparsifyResult
 from onnxprune.samples import files_of
+from onnxprune.sources import Place
+
+R = TypeVar("R", ShrinkResult, SparsifyResult)
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,25 @@ def open_report(
     return ReportFile(target, force, found)
 
 
-def shrink_file(given: Mapping[str, Any], destination: Path | None, inputs: Iterable[Path]) -> ReportFile | None:
-    """The file of the report of `shrink`, called with `given`."""
+def with_report(page: ReportFile, text: str, result: R) -> R:
+    """The result, after its report was written. What fails once the model is there does not take it back."""
+    try:
+        page.write(text, result.written)
+    except OnnxPruneError as error:
+        if not result.written:
+            raise
+        notes = (*result.notes, f"the report was not written: {error.message}")
+        return replace(result, notes=notes, problem=result.problem or error)
+    return result
+
+
+def shrink_file(given: Mapping[str, Any], place: Place) -> ReportFile | None:
+    """The file of the report of `shrink`, called with `given`, whose result goes to `place`."""
     if given["bench"] and (given["report"] is None or given["dry_run"]):
         wrong = "needs --report, which shows it" if given["report"] is None else "has no effect with --dry-run"
         raise UsageError(f"--bench {wrong}.", hint="To time two models alone: onnxprune bench.")
-    outputs = () if destination is None or given["dry_run"] else (destination,)
-    return open_report(given["report"], force=given["force"], inputs=inputs, outputs=outputs)
+    outputs = () if given["dry_run"] else (place.target,)
+    return open_report(given["report"], force=given["force"], inputs=place.protected, outputs=outputs)
 
 
 def bench_file(given: Mapping[str, Any]) -> ReportFile | None:

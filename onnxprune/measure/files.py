@@ -23,17 +23,24 @@ def as_file(model: Model | Path) -> Iterator[Path]:
         yield path
         return
     assert isinstance(model, Model)
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
+        write(model, path, external_data="always")  # mapped by the runtime, and without a limit of 2 GB
+        yield path
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for a model, gone afterwards. Raises OutputError if there cannot be one."""
     with contextlib.ExitStack() as stack:
         try:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxprune-")))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxprune-"))
         except OSError as error:
             raise OutputError(
                 f"cannot use the temporary folder {tempfile.gettempdir()!r}: {error.strerror or error}",
                 hint="Set TMPDIR to a folder with room for the model.",
             ) from error
-        path = folder / "model.onnx"
-        write(model, path, external_data="always")  # mapped by the runtime, and without a limit of 2 GB
-        yield path
+        yield Path(folder)
 
 
 def _own(model: Model) -> Path | None:

@@ -27,6 +27,7 @@ from onnxprune.packing.source import Source, open_source
 from onnxprune.packing.writer import Writer
 from onnxprune.results import Fidelity, ProgressCallback
 from onnxprune.samples import files_of
+from onnxprune.sources import beside, opened
 from onnxprune.units import parse_bytes
 
 BATCH = 32
@@ -65,7 +66,7 @@ def pack(
     clock = Clock(progress)
     comparison = _Comparison(data, preprocess, samples, seed, threads)
     asked = recipe(weights, bits, clusters, max_error, exclude)
-    source = model if isinstance(model, Model) else load(model)
+    source = opened(model)
     target = _packed_path(source, out)
     protected = (*source.origin, *files_of(data), *files_of(metric))
     with (
@@ -101,7 +102,7 @@ def unpack(
     clock = Clock(progress)
     path = Path(file)
     packed = Packed(path, max_size=None if max_size is None else parse_bytes(max_size))
-    target = output_path(path.with_name(f"{path.stem}.unpacked.onnx") if out is None else out)
+    target = output_path(beside(path, ".unpacked.onnx") if out is None else out)
     names = [target.name, *_data_names(packed, target)]
     if not force:
         _keep_data(target.parent, names[1:])
@@ -127,7 +128,7 @@ def unpack(
 
 def default_packed(model: Path) -> Path:
     """Where a packed model goes by default."""
-    return model.with_name(f"{model.stem}{SUFFIX}")
+    return beside(model, SUFFIX)
 
 
 def _packed_path(source: Model, out: str | Path | None) -> Path:

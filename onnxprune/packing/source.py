@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.errors import ModelError, OutputError
+from onnxprune.errors import ModelError
+from onnxprune.measure.files import temporary_folder
 from onnxprune.model.container import map_file, open_regular
 from onnxprune.model.load import Model, load
 from onnxprune.model.places import Payload, Span, payloads
@@ -68,15 +67,8 @@ def open_source(model: Model) -> Iterator[Source]:
     if model.path is not None and model.source is not None and not any("/" in name for name in model.locations):
         yield _source(model, False)
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxprune-"))
-        except OSError as error:
-            raise OutputError(
-                f"cannot use the temporary folder {tempfile.gettempdir()!r}: {error.strerror or error}",
-                hint="Set TMPDIR to a folder with room for the model.",
-            ) from error
-        (path, *_) = write(model, Path(folder) / "model.onnx")
+    with temporary_folder() as folder:
+        (path, *_) = write(model, folder / "model.onnx")
         yield _source(load(path), True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from onnxprune.results import (
     CalibrationSummary,
     Fidelity,
+    MetricSummary,
     OutputFidelity,
     ProofSummary,
     ReconstructionSummary,
@@ -56,6 +57,15 @@ def fidelity_document(found: Fidelity) -> Document:
         "agreement_ratio": found.agreement,
         "worst_error_relative": found.worst_error,
         "outputs": [_output(output) for output in found.outputs],
+    }
+
+
+def metric_document(found: MetricSummary) -> Document:
+    return {
+        "name": found.name,
+        "before_absolute": found.before,
+        "after_absolute": found.after,
+        "max_drop_absolute": found.max_drop,
     }
 
 

@@ -8,6 +8,7 @@ from onnxprune.report.document_parts import Document as Document
 from onnxprune.report.document_parts import (
     calibration_document,
     fidelity_document,
+    metric_document,
     proof_document,
     reconstruction_document,
 )
@@ -233,10 +234,7 @@ def _repair(repair: RepairSummary) -> Document:
 
 def _metric(found: MetricSummary) -> Document:
     return {
-        "name": found.name,
-        "before_absolute": found.before,
-        "after_absolute": found.after,
-        "max_drop_absolute": found.max_drop,
+        **metric_document(found),
         "trials": [
             {"asked_ratio": trial.ratio, "removed_count": trial.removed, "value_absolute": trial.value}
             for trial in found.trials

@@ -30,6 +30,12 @@ def fidelity_lines(found: Fidelity) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def quality_lines(metric: MetricSummary | None, fidelity: Fidelity | None) -> tuple[str, ...]:
+    """The metric and the fidelity, where they were measured."""
+    lines = () if metric is None else (metric_line(metric),)
+    return lines if fidelity is None else (*lines, *fidelity_lines(fidelity))
+
+
 def metric_line(found: MetricSummary) -> str:
     """The user's metric before and after."""
     if found.after is None:

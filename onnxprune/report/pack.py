@@ -6,9 +6,9 @@ from collections import Counter
 
 from onnxprune.packing.results import PackedTensor, PackResult, UnpackResult
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.fidelity import advice, fidelity_lines, metric_line
-from onnxprune.report.shared import STAGES, notes, shown_path
-from onnxprune.units import format_bytes, format_percent, format_seconds, plural
+from onnxprune.report.fidelity import advice, quality_lines
+from onnxprune.report.shared import STAGES, measured_rows, notes, shown_path, stage_time
+from onnxprune.units import format_bytes, format_percent, plural
 
 PARTS = {
     "indices": "indices of shared values",
@@ -67,14 +67,10 @@ def outcome(result: PackResult | UnpackResult) -> Report:
 def _stages(result: PackResult) -> tuple[tuple[str, str, str], ...]:
     gives = "identical to the original" if result.lossless else f"gives sha256 {result.unpacked_sha256[:16]}"
     rows = [
-        ("packed", _packed(result), _time(result, "load", "pack")),
-        ("checked", f"decoded again: {gives}", _time(result, "check")),
+        ("packed", _packed(result), stage_time(result.seconds, "load", "pack")),
+        ("checked", f"decoded again: {gives}", stage_time(result.seconds, "check")),
     ]
-    lines = [] if result.metric is None else [metric_line(result.metric)]
-    lines += () if result.fidelity is None else fidelity_lines(result.fidelity)
-    if lines:
-        rows.append(("measured", lines[0], _time(result, "measure")))
-        rows.extend(("", line, "") for line in lines[1:])
+    rows += measured_rows(quality_lines(result.metric, result.fidelity), result.seconds)
     return tuple(rows)
 
 
@@ -116,7 +112,3 @@ def _how(tensor: PackedTensor) -> str:
     if tensor.how == "int8":
         return f"int8, {plural(tensor.entries, 'scale')}"
     return f"it is: {tensor.reason}" if tensor.reason else "it is"
-
-
-def _time(result: PackResult, *stages: str) -> str:
-    return format_seconds(sum(result.seconds.get(stage, 0.0) for stage in stages))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.packing.results import PackedTensor, PackResult, UnpackResult
-from onnxprune.report.document_parts import Document, fidelity_document
-from onnxprune.results import MetricSummary
+from onnxprune.report.document_parts import Document, fidelity_document, metric_document
 
 
 def pack(result: PackResult) -> Document:
@@ -21,7 +20,7 @@ def pack(result: PackResult) -> Document:
         ],
         "tensors": [_tensor(tensor) for tensor in result.tensors],
         "fidelity": None if result.fidelity is None else fidelity_document(result.fidelity),
-        "metric": None if result.metric is None else _metric(result.metric),
+        "metric": None if result.metric is None else metric_document(result.metric),
         "written": [str(path) for path in result.written],
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
         "notes": list(result.notes),
@@ -56,13 +55,4 @@ def _tensor(tensor: PackedTensor) -> Document:
         "before_bytes": tensor.before_bytes,
         "after_bytes": tensor.after_bytes,
         "error_ratio": tensor.error,
-    }
-
-
-def _metric(found: MetricSummary) -> Document:
-    return {
-        "name": found.name,
-        "before_absolute": found.before,
-        "after_absolute": found.after,
-        "max_drop_absolute": found.max_drop,
     }

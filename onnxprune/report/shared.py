@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnxprune.report.blocks import Column, Line, Table
 from onnxprune.results import CalibrationSummary, ModelSummary, ProofSummary
-from onnxprune.units import format_bytes, format_change, format_count, format_difference, format_macs, plural
+from onnxprune.units import (
+    format_bytes,
+    format_change,
+    format_count,
+    format_difference,
+    format_macs,
+    format_seconds,
+    plural,
+)
 
 STAGES = (Column("stage"), Column("result"), Column("time", right=True))
+
+
+def stage_time(seconds: Mapping[str, float], *stages: str) -> str:
+    """How long these stages took together."""
+    return format_seconds(sum(seconds.get(stage, 0.0) for stage in stages))
+
+
+def measured_rows(lines: Sequence[str], seconds: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """The rows of STAGES for what was measured, `lines`; none if nothing was."""
+    if not lines:
+        return []
+    return [("measured", lines[0], stage_time(seconds, "measure")), *(("", line, "") for line in lines[1:])]
 
 
 def model_line(model: ModelSummary) -> str:

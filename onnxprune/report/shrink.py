@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.fidelity import advice, fidelity_lines, metric_line
+from onnxprune.report.fidelity import advice, quality_lines
 from onnxprune.report.shared import (
     STAGES,
     captured,
+    measured_rows,
     model_line,
     names,
     notes,
     proof_text,
     shortened,
     shown_path,
+    stage_time,
     tolerance_text,
 )
 from onnxprune.report.sparsity import changes_table, dense_text, layers_table, rebuilt_row, remarks, sparse_rows
@@ -31,7 +33,6 @@ from onnxprune.units import (
     format_latency,
     format_percent,
     format_ratio,
-    format_seconds,
     plural,
 )
 
@@ -129,28 +130,24 @@ def stays(groups: tuple[GroupChange, ...]) -> str:
 
 
 def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
-    rows = [("traced", _traced(result), _time(result, "load", "trace"))]
+    rows = [("traced", _traced(result), stage_time(result.seconds, "load", "trace"))]
     if result.calibration is not None:
-        rows.append(("captured", captured(result.calibration), _time(result, "capture")))
+        rows.append(("captured", captured(result.calibration), stage_time(result.seconds, "capture")))
     if result.plan.removed_count:
-        rows.append(("planned", _planned(result), _time(result, "plan", "cut")))
+        rows.append(("planned", _planned(result), stage_time(result.seconds, "plan", "cut")))
     if result.repair is not None:
         alone = result.repair.method == "reconstruction"
         if not alone:
-            rows.append(("repaired", _repaired(result.repair), _time(result, "repair")))
+            rows.append(("repaired", _repaired(result.repair), stage_time(result.seconds, "repair")))
         if result.repair.reconstruction is not None:
             stages = ("repair", "rebuild") if alone else ("rebuild",)
-            rows.append(rebuilt_row(result.repair.reconstruction, _time(result, *stages)))
+            rows.append(rebuilt_row(result.repair.reconstruction, stage_time(result.seconds, *stages)))
     if result.proof is not None:
-        rows.append(("verified", proof_text(result.proof), _time(result, "verify")))
+        rows.append(("verified", proof_text(result.proof), stage_time(result.seconds, "verify")))
         rows.append(("", tolerance_text(result.proof), ""))
     if result.sparsity is not None:
         rows.extend(sparse_rows(result.sparsity, result.seconds))
-    lines = [] if result.metric is None else [metric_line(result.metric)]
-    lines += () if result.fidelity is None else fidelity_lines(result.fidelity)
-    if lines:
-        rows.append(("measured", lines[0], _time(result, "measure")))
-        rows.extend(("", line, "") for line in lines[1:])
+    rows += measured_rows(quality_lines(result.metric, result.fidelity), result.seconds)
     return tuple(rows)
 
 
@@ -211,10 +208,6 @@ def _repaired(repair: RepairSummary) -> str:
     if repair.bias_corrected:
         parts.append(f"{repair.bias_corrected} of these by bias correction")
     return "; ".join(parts)
-
-
-def _time(result: ShrinkResult, *stages: str) -> str:
-    return format_seconds(sum(result.seconds.get(stage, 0.0) for stage in stages))
 
 
 def _group_table(groups: tuple[GroupChange, ...]) -> Table:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Heading, Line, Report, Table
-from onnxprune.report.fidelity import advice, fidelity_lines
-from onnxprune.report.shared import STAGES, captured, model_line, notes, shown_path
+from onnxprune.report.fidelity import advice, quality_lines
+from onnxprune.report.shared import STAGES, captured, measured_rows, model_line, notes, shown_path, stage_time
 from onnxprune.report.sparsity import changes_table, dense_text, layers_table, remarks, sparse_rows
 from onnxprune.results import SparsifyResult
 from onnxprune.sparse_results import SparsitySummary
-from onnxprune.units import format_seconds, plural
+from onnxprune.units import plural
 
 
 def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = False) -> Report:
@@ -39,16 +39,13 @@ def outcome(result: SparsifyResult, *, dry_run: bool = False) -> Report:
 def stages_table(result: SparsifyResult) -> Table:
     """What was done, stage by stage."""
     seconds, found = result.seconds, result.sparsity
-    rows = [("traced", plural(len(found.layers), "layer"), format_seconds(_sum(seconds, "load", "trace")))]
+    rows = [("traced", plural(len(found.layers), "layer"), stage_time(seconds, "load", "trace"))]
     if result.calibration is not None:
-        rows.append(("captured", captured(result.calibration), format_seconds(_sum(seconds, "capture"))))
+        rows.append(("captured", captured(result.calibration), stage_time(seconds, "capture")))
     if found.pattern == "auto":
-        rows.append(("timed", _chosen(found), format_seconds(_sum(seconds, "choose"))))
+        rows.append(("timed", _chosen(found), stage_time(seconds, "choose")))
     rows.extend(sparse_rows(found, seconds))
-    if result.fidelity is not None:
-        lines = fidelity_lines(result.fidelity)
-        rows.append(("measured", lines[0], format_seconds(_sum(seconds, "measure"))))
-        rows.extend(("", line, "") for line in lines[1:])
+    rows += measured_rows(quality_lines(None, result.fidelity), seconds)
     return Table(STAGES, tuple(rows), bare=True)
 
 
@@ -57,7 +54,3 @@ def _chosen(found: SparsitySummary) -> str:
     for layer in found.sparse_layers:
         counts[layer.pattern] = counts.get(layer.pattern, 0) + 1
     return ", ".join(f"{count} x {pattern}" for pattern, count in counts.items()) or "no layer is faster sparse"
-
-
-def _sum(seconds: dict[str, float], *stages: str) -> float:
-    return sum(seconds.get(stage, 0.0) for stage in stages)

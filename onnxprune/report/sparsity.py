@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from onnxprune.report.blocks import Column, Table
-from onnxprune.report.shared import before_after, names, tolerance_text
+from onnxprune.report.shared import before_after, names, stage_time, tolerance_text
 from onnxprune.results import ModelSummary, ProofSummary, ReconstructionSummary
 from onnxprune.sparse.patterns import FLOAT_ROWS, parse_pattern
 from onnxprune.sparse_results import SparseLayer, SparsitySummary
@@ -16,7 +16,6 @@ from onnxprune.units import (
     format_difference,
     format_percent,
     format_ratio,
-    format_seconds,
     plural,
 )
 
@@ -37,14 +36,14 @@ LAYERS = (
 
 def sparse_rows(found: SparsitySummary, seconds: dict[str, float]) -> tuple[tuple[str, str, str], ...]:
     """Stage, result, time: choosing weights, refitting them, and the proof."""
-    rows = [("masked", _masked(found), _time(seconds, "mask", "rewrite"))]
+    rows = [("masked", _masked(found), stage_time(seconds, "mask", "rewrite"))]
     worst = max((layer for layer in found.sparse_layers if layer.error is not None), key=_error, default=None)
     if worst is not None:
         rows.append(("", f"largest error of a layer {_errors(worst)} at {worst.node}", ""))
     if found.reconstruction is not None:
-        rows.append(rebuilt_row(found.reconstruction, _time(seconds, "rebuild")))
+        rows.append(rebuilt_row(found.reconstruction, stage_time(seconds, "rebuild")))
     if found.proof is not None:
-        rows.append(("verified", _how_it_runs(found.proof, found.runs), _time(seconds, "verify")))
+        rows.append(("verified", _how_it_runs(found.proof, found.runs), stage_time(seconds, "verify")))
         rows.append(("", _equality(found.proof), ""))
         rows.append(("", tolerance_text(found.proof), ""))
     return tuple(rows)
@@ -171,7 +170,3 @@ def _error(layer: SparseLayer) -> float:
 def _errors(layer: SparseLayer) -> str:
     after = format_percent(layer.error or 0.0)
     return after if layer.error_masked is None else f"{format_percent(layer.error_masked)} -> {after}"
-
-
-def _time(seconds: dict[str, float], *stages: str) -> str:
-    return format_seconds(sum(seconds.get(stage, 0.0) for stage in stages))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from onnxprune.clock import Clock
 from onnxprune.measure.gate import Gate
@@ -12,29 +11,15 @@ from onnxprune.measure.held_out import judged
 from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import Model, load
-from onnxprune.model.save import Staged
 from onnxprune.proof.sparse import prove_sparse
 from onnxprune.results import Fidelity, ModelSummary
 from onnxprune.samples import Samples
+from onnxprune.sources import Place
 from onnxprune.sparse_results import SparsitySummary
 from onnxprune.sparsity.compare import compare_sparse
 from onnxprune.sparsity.stage import Sparsified
 from onnxprune.summaries import proof_summary, summary
 from onnxprune.trace.groups import Trace
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a result is written; `protected` files are never replaced."""
-
-    target: Path
-    protected: tuple[Path, ...]
-    force: bool
-    external_data: Any
-
-    def staged(self, model: Model) -> Staged:
-        """`model` in a file beside the target."""
-        return Staged(model, self.target, external_data=self.external_data, force=self.force, inputs=self.protected)
 
 
 @dataclass(frozen=True)

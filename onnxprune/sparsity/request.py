@@ -17,6 +17,10 @@ DEFAULT_PATTERN = "4x1"
 CANDIDATES = tuple(Pattern(rows) for rows in FLOAT_ROWS)
 """What `--pattern auto` chooses from; integer layers have the same in their blocks."""
 WITH_DATA, WITHOUT_DATA = "obs", "magnitude"
+STAGE_OPTIONS = ("sparsity", "pattern", "method", "emit", "lock", "max_error")
+"""Of `resolve_stage`."""
+OPTIONS = (*STAGE_OPTIONS, "scope", "repair", "include", "exclude", "schedule", "steps", "seed")
+"""Of `resolve_sparsity`."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,205 @@
+"""The function of the API that removes channels, heads or blocks: `shrink`. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from onnxprune.clock import Clock
+from onnxprune.errors import OnnxPruneError, UsageError
+from onnxprune.gradual import plan_in_steps
+from onnxprune.html.command import shrink_commands
+from onnxprune.html.shrink import shrink_page
+from onnxprune.html.write import ReportFile, shrink_file, with_report
+from onnxprune.measure.gate import open_gate
+from onnxprune.measuring import bench as timed
+from onnxprune.measuring import environment
+from onnxprune.model.load import Model
+from onnxprune.plan import Plan, check_source
+from onnxprune.planning import Choice, Run, largest_within, outcome, repaired
+from onnxprune.publish import Published, publish
+from onnxprune.request import OPTIONS, Request, resolve
+from onnxprune.results import ProgressCallback, ShrinkResult
+from onnxprune.samples import files_of, open_samples
+from onnxprune.sources import beside, destination, opened
+from onnxprune.sparsity.request import STAGE_OPTIONS, SparseRequest, resolve_stage
+from onnxprune.summaries import with_size
+from onnxprune.trace import trace_model
+
+SUFFIX = ".pruned.onnx"
+ASKED = ("ratio", "target", "criterion", "preprocess", "samples", *OPTIONS)
+DENSE = "the plan also made weights zero, and this run did not: --sparsity or --pattern does that"
+UNMASKED = "which weights become zero is chosen after the cut and its repair, so not in a dry run"
+
+
+def default_output(model: Path) -> Path:
+    """Where the result of `shrink` goes by default: beside the model, as NAME.pruned.onnx."""
+    return beside(model, SUFFIX)
+
+
+def shrink(
+    model: str | Path | Model,
+    out: str | Path | None = None,
+    *,
+    ratio: float | None = None,
+    target: str | None = None,
+    criterion: str | None = None,
+    scope: str | None = None,
+    normalise: Any = "mean",
+    aggregate: Any = "mean",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    multiple_of: int | str | None = None,
+    min_keep: str | int | float = 1,
+    units: str = "channels",
+    schedule: str | None = None,
+    steps: int | None = None,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    method: str | None = None,
+    emit: str = "operators",
+    lock: bool = False,
+    max_error: float | None = None,
+    data: Any = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    max_memory: str | int = "4GB",
+    repair: str = "auto",
+    metric: str | Callable[[str], float] | None = None,
+    max_drop: float | None = None,
+    plan: Plan | None = None,
+    dry_run: bool = False,
+    verify: bool = True,
+    force: bool = False,
+    external_data: Any = "auto",
+    report: str | Path | None = None,
+    bench: bool = False,
+    seed: int = 0,
+    threads: int = 0,
+    progress: ProgressCallback | None = None,
+) -> ShrinkResult:
+    """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M",
+    "size=10MB" may be left, or "latency=50%", "latency=4ms" as measured here with `threads`), or of the attention heads
+    or residual blocks (`units`); prove the result, and write it to `out`. What stays are multiples of 4 channels, of 8
+    in wider and of 16 in the widest layers, or of `multiple_of`; "auto" measures here which is best.
+
+    `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
+    Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by
+    default; without, l1 and merging. `metric` (a function, or "file.py:function") scores the path of a model,
+    higher is better; the result may score at most `max_drop` less than the original. Without `ratio`, `target` and
+    `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
+    removed. With a `schedule` (linear, exp, cos, cube) it leaves in `steps` (3), each followed by repair.
+
+    With `sparsity` or `pattern`, the weights of what stays become sparse after that, as `sparsify` does it with the
+    same `method`, `emit`, `lock` and `max_error`, and with this `scope`, `include` and `exclude`; repair still aims at
+    the original.
+
+    `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
+    nothing was written. `report` is an HTML file to write; with `bench`, the result is timed for it in turn with the
+    original (5 s, and a profile); if that or the report fails, the model stays, and `problem` says what it was.
+    """
+    given = dict(locals())
+    clock = Clock(progress)
+    asked = _asked(given)
+    source = opened(model)
+    protected = (*source.origin, *files_of(data), *files_of(metric))
+    place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
+    page = shrink_file(given, place)
+    if metric is not None:
+        clock.start("measure")
+    # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
+    with threadpool_limits(1, user_api="blas"), open_gate(metric, max_drop, source) as gate:
+        clock.start("trace")
+        traced = trace_model(source, units=asked.units)
+        if asked.plan is not None:
+            check_source(asked.plan, traced)
+        found = None
+        if data is not None:
+            clock.start("capture")
+            found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
+        run = Run(traced, asked.request, asked.plan, found, gate, threads, clock, place, asked.sparse)
+        search = max_drop is not None and asked.free
+        choice = largest_within(run, plan_in_steps) if search else plan_in_steps(run)
+        result = outcome(source, choice, run)
+        result = replace(result, notes=(*result.notes, *asked.notes))
+        if search:
+            result = replace(result, asked_ratio=None)
+        if dry_run or (choice.plan.removed_count == 0 and asked.sparse is None):
+            result = _unwritten(result, run, choice, tried=search)
+        else:
+            result = _written(result, publish(run, choice, verify=verify))
+        result = replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
+    return result if page is None else _reported(page, result, given)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a call asks for. `plan` is without what it says of zeros: weights become sparse as this call says.
+
+    `free`: it does not say how much is to leave.
+    """
+
+    request: Request
+    sparse: SparseRequest | None
+    plan: Plan | None
+    units: str
+    free: bool
+    notes: tuple[str, ...] = ()
+
+
+def _asked(given: Mapping[str, Any]) -> _Asked:
+    """Raises UsageError."""
+    plan: Plan | None = given["plan"]
+    units = given["units"] if plan is None else plan.units
+    asked = {**{name: given[name] for name in ASKED}, "units": units}
+    request = resolve(**asked, with_data=given["data"] is not None)
+    sparse = resolve_stage(request, **{name: given[name] for name in STAGE_OPTIONS})
+    free = given["ratio"] is None and given["target"] is None
+    if plan is None:
+        return _Asked(request, sparse, None, units, free)
+    if not free:
+        raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
+    notes = (DENSE,) if sparse is None and "sparsity" in plan.options else ()
+    options = {key: value for key, value in plan.options.items() if key != "sparsity"}
+    return _Asked(request, sparse, replace(plan, sparsity=None, options=options), units, False, notes)
+
+
+def _unwritten(result: ShrinkResult, run: Run, choice: Choice, *, tried: bool) -> ShrinkResult:
+    """Of a dry run, or where nothing leaves. The gate sees what was not `tried` in a search."""
+    if run.gate is not None and not tried and choice.plan.removed_count:
+        run.gate.check(repaired(run, choice))
+    return result if run.sparse is None else replace(result, notes=(*result.notes, UNMASKED))
+
+
+def _written(result: ShrinkResult, done: Published) -> ShrinkResult:
+    """With what was written, and what was shown of it."""
+    return replace(
+        result,
+        plan=done.plan,
+        after=done.after if done.written else None,
+        sparsity=done.sparsity,
+        proof=done.proof,
+        repair=done.repair,
+        fidelity=done.fidelity,
+        written=done.written,
+        target=with_size(result.target, done.written),
+    )
+
+
+def _reported(page: ReportFile, result: ShrinkResult, given: Mapping[str, Any]) -> ShrinkResult:
+    """The result, after it was timed, if asked for, and its report was written."""
+    times = None
+    if given["bench"] and result.written:
+        how = {key: given[key] for key in ("data", "preprocess", "seed", "progress")}
+        try:
+            times = timed(given["model"], result.written[0], threads=given["threads"] or None, profile=True, **how)
+        except OnnxPruneError as error:
+            notes = (*result.notes, f"the result was not timed: {error.message}")
+            result = replace(result, notes=notes, problem=error)
+    commands = shrink_commands(given, shrink.__kwdefaults__ or {})
+    text = shrink_page(result, environment(), commands, dry_run=given["dry_run"], bench=times)
+    return with_report(page, text, result)
