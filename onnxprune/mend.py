@@ -134,7 +134,16 @@ def _together(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Model, ReconstructionSummary]:
     """Reconstruction of all weights."""
-    found = reconstruct(*whole, cut, samples.batches, samples.held_out, seed=seed, threads=threads, progress=progress)
+    found = reconstruct(
+        *whole,
+        cut,
+        samples.batches,
+        samples.held_out,
+        independent=samples.independent,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+    )
     before, after = math.sqrt(found.before), math.sqrt(found.after)  # a ratio of norms, as fidelity says it
     return found.model, ReconstructionSummary(found.steps, before, after, len(found.frozen), found.reason)
 

@@ -8,6 +8,7 @@ the weights, the second moments of the largest layer, and what the runtime needs
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from onnxprune.capture.features import linear_layer
 from onnxprune.data import Calibration, open_data
 from onnxprune.data.specs import expected, input_specs
 from onnxprune.errors import DataError, UsageError
+from onnxprune.independence import ROWS, rows_are_samples
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model
@@ -34,6 +36,10 @@ Array = NDArray[Any]
 HELD_OUT = 0.2
 BATCH_BYTES, MOST_PER_BATCH = 64 << 20, 64
 LEAST = 2
+DEPENDENT = (
+    "the model does not treat rows of its inputs one by one (the first axis may be time): they are run as a whole, the "
+    "last ones held out"
+)
 MOMENTS = 8
 """Matrices of features x features that are at hand at once: moments of a few layers, and their inverses."""
 
@@ -42,7 +48,8 @@ MOMENTS = 8
 class Samples:
     """`batches` are feeds of the model, the last `held_out` of them held out. `memory_bytes` is the estimate for all.
 
-    `notes` say what was left out.
+    `independent`: every row is a sample; otherwise a batch is run as a whole only (`independence.py`). `notes` say what
+    was left out.
     """
 
     batches: list[dict[str, Array]]
@@ -52,6 +59,7 @@ class Samples:
     source: str
     memory_bytes: int
     notes: tuple[str, ...] = ()
+    independent: bool = True
 
     @property
     def count(self) -> int:
@@ -89,7 +97,11 @@ def open_samples(
             f"{LEAST} samples take about {format_bytes(need)}",
             hint=f"Allow more, for example --max-memory {math.ceil(need / 1e9)}GB, or give smaller samples.",
         )
-    fit, judge = found.split(HELD_OUT, seed)
+    independent = found.fixed_batch or rows_are_samples(trace, _some_rows(found))
+    if not independent:
+        size = found.samples
+        notes.append(DEPENDENT)
+    fit, judge = found.split(HELD_OUT, seed if independent else None)
     total = found.samples
     if total > allowed:
         held = max(round(allowed * HELD_OUT), 1)
@@ -107,6 +119,7 @@ def open_samples(
         found.source,
         fixed + min(total, allowed) * per_sample,
         tuple(notes),
+        independent,
     )
 
 
@@ -159,6 +172,11 @@ def _largest(data: Calibration) -> dict[str, tuple[int, ...]]:
     """The shapes of the sample with the most elements."""
     numbers: Sequence[int] = range(1 if data.uniform else data.samples)
     return max((data.shapes(k) for k in numbers), key=lambda s: sum(math.prod(shape) for shape in s.values()))
+
+
+def _some_rows(data: Calibration) -> dict[str, Array]:
+    """A feed of a few rows, or of one if all differ in shape."""
+    return max(itertools.islice(data.batches(ROWS), ROWS), key=lambda feed: max(len(a) for a in feed.values()))
 
 
 def facts_for(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> Facts:

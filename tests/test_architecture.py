@@ -22,7 +22,7 @@ LAYERS = [
     {"score", "allocate"},
     {"plan", "choose", "config", "curves", "target", "schedule", "reselect", "criteria"},
     {"cut", "provenance", "sparse"},
-    {"sensitivity", "samples", "budget"},
+    {"sensitivity", "independence", "samples", "budget"},
     {"choosing", "blocks"},
     {"repair", "proof", "request", "clock", "measure", "outputs", "sources"},
     {"masking"},

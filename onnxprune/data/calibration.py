@@ -125,17 +125,18 @@ class Calibration:
             yield self.batch(start, stop)
             start = stop
 
-    def split(self, held_out: float = 0.2, seed: int = 0) -> tuple[Calibration, Calibration]:
+    def split(self, held_out: float = 0.2, seed: int | None = 0) -> tuple[Calibration, Calibration]:
         """(to fit, to judge): a seeded shuffle, `held_out` of it to judge, at least one sample each.
 
+        Without a seed the last ones judge, in their order.
         A single sample is both; the second source says so. Raises ValueError unless 0 < held_out < 1.
         """
         if not 0 < held_out < 1:
             raise ValueError(f"held_out must be between 0 and 1, not {held_out}")
         if self.samples == 1:
             return self, Calibration(self._feeds, self._order, f"{self.source} (the same sample: there is only one)")
-        order = np.random.default_rng(seed).permutation(self._order)
         count = min(max(round(self.samples * held_out), 1), self.samples - 1)
+        order = np.roll(self._order, count) if seed is None else np.random.default_rng(seed).permutation(self._order)
         return (
             Calibration(self._feeds, order[count:], self.source),
             Calibration(self._feeds, order[:count], f"{self.source} (held out)"),

@@ -124,6 +124,7 @@ class _Run:
             self.samples.batches,
             self.samples.held_out,
             masks={task.layer.weight: task.allowed for task in tasks},
+            independent=self.samples.independent,
             budget=BUDGET / self.request.steps,
             seed=self.request.seed,
             threads=self.threads,

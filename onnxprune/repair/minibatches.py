@@ -30,29 +30,29 @@ class Minibatches:
     count: int
 
     @staticmethod
-    def of(batches: Sequence[Feeds], held_out: int, *, fixed: bool) -> Minibatches | None:
+    def of(batches: Sequence[Feeds], held_out: int, *, fixed: bool) -> Minibatches | str:
         """From batches of which the last `held_out` judge; `fixed` if the model takes batches of this size only.
 
-        None if samples differ in shape, or are too few for two steps.
+        Why not, if samples differ in shape, or are too few for two steps.
         """
         if len({tuple((k, v.shape[1:], v.ndim) for k, v in batch.items()) for batch in batches}) != 1:
-            return None
-        if any(array.ndim == 0 for array in batches[0].values()) or not held_out:
-            return None
+            return "the samples differ in shape"
+        if any(array.ndim == 0 for array in batches[0].values()):
+            return "an input is a single number, of which no batch can be made"
         rows = [{len(array) for array in batch.values()} for batch in batches]
         if any(len(found) != 1 for found in rows):
-            return None
+            return "the inputs differ in their number of rows"
         arrays = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         group = rows[0].pop() if fixed else 1
         total, judge = (
             len(next(iter(arrays.values()))) // group,
-            sum(len(_first(b)) for b in batches[-held_out:]) // group,
+            sum(len(_first(b)) for b in batches[len(batches) - held_out :]) // group,
         )
         fit = total - judge
         step = min(max(fit // STEPS_PER_EPOCH, LEAST), LARGEST)
         size = 1 if fixed else step // SHARDS
         if fit < 2 * step or judge < size:
-            return None
+            return f"the samples are too few: {fit} to fit and {judge} to judge, and it takes {2 * step} and {size}"
         grouped = {name: array.reshape(total, group, *array.shape[1:]) for name, array in arrays.items()}
         return Minibatches(grouped, fit, size, step // size)
 

@@ -77,6 +77,7 @@ def reconstruct(
     held_out: int,
     *,
     masks: Mapping[str, Bools] | None = None,
+    independent: bool = True,
     budget: float | None = None,
     seed: int = 0,
     threads: int = 0,
@@ -85,13 +86,14 @@ def reconstruct(
     """Adjust the weights of `cut`, which keeps the units `keep` (units,); the last `held_out` batches judge.
 
     `masks`: by initializer, which of its weights stay, in its shape; the others are zero after every step.
+    `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
     `budget`: multiply-accumulates that it may take, by default see BUDGET.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
-    refused = _refusal(trace, cut, batches, held_out)
-    if isinstance(refused, str):
-        return Reconstruction(cut, 0.0, 0.0, 0, {}, refused)
-    samples, graph = refused, build(cut)
+    samples = _samples(trace, cut, batches, held_out, independent)
+    if isinstance(samples, str):
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, samples)
+    graph = build(cut)
     layers, names = _targets(trace, graph), _weights(graph)
     places = target_places(trace, keep, layers) if trace.removed_sums(keep) else dict(zip(layers, layers, strict=True))
     targets = list(places)
@@ -99,10 +101,10 @@ def reconstruct(
     one = _cost(samples, trace.graph.model, cut, example)
     allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
     steps = int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS))
-    if steps < LEAST_STEPS or not targets or not names:
-        reason = (
-            f"it would take more than {allowed:.1e} multiply-accumulates" if targets and names else "nothing to train"
-        )
+    if not targets or not names:
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
+    if steps < LEAST_STEPS:
+        reason = f"it would take more than {allowed:.1e} multiply-accumulates"
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
     teacher = _Teacher(trace, keep, list(places.values()))
     variances = [max(float(np.var(value)), 1e-12) for value in teacher(example)]
@@ -134,12 +136,21 @@ def _shortened(judge: _Judge, start: Weights, end: Weights) -> _Judged:
     return best
 
 
-def _refusal(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int) -> Minibatches | str:
+def _samples(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, independent: bool) -> Minibatches | str:
+    """What it learns from, or why it cannot."""
+    if not independent:
+        return "rows of its inputs are no samples of their own"
     if max(cut.size_bytes, trace.graph.model.size_bytes) > LARGEST_MODEL:
         return "the model is too large to be trained in one piece"
     fixed = not all(spec.batched for spec in input_specs(trace.graph.model))
-    samples = Minibatches.of(batches, held_out, fixed=fixed)
-    return "the samples differ in shape, or are too few" if samples is None else samples
+    return Minibatches.of(batches, held_out, fixed=fixed)
+
+
+def _untrainable(graph: Graph) -> str:
+    """Why no layer is trained."""
+    weights = [graph.model.tensors.get(n.inputs[1]) for n in graph.nodes if n.op_type in LAYERS and not n.domain]
+    types = sorted({TensorProto.DataType.Name(t.dtype).lower() for t in weights if t is not None} - {"float"})
+    return f"weights are {' and '.join(types)}, and only float is trained" if types else "nothing to train"
 
 
 def _cost(samples: Minibatches, original: Model, cut: Model, example: Feeds) -> int:

@@ -42,7 +42,8 @@ def ids(steps: list[list[Feeds]]) -> list[int]:
 )
 def test_every_sample_at_most_once_an_epoch_and_none_that_judges(fit: list[int], judge: list[int], seed: int) -> None:
     samples = Minibatches.of(numbered([*fit, *judge]), len(judge), fixed=False)
-    if samples is None:
+    if isinstance(samples, str):
+        assert "too few" in samples
         assert sum(fit) < 8 or sum(judge) < max(2, sum(fit) // 20), "only if there are too few"
         return
     first, second = epoch(samples, seed), epoch(samples, seed)
@@ -59,9 +60,9 @@ def test_every_sample_at_most_once_an_epoch_and_none_that_judges(fit: list[int],
 @given(st.integers(1, 5), st.integers(1, 60), st.integers(1, 4), st.integers(0, 5))
 def test_rows_of_a_fixed_batch_stay_together(group: int, fit: int, judge: int, seed: int) -> None:
     samples = Minibatches.of(numbered([group] * (fit + judge)), judge, fixed=True)
-    assert (samples is None) == (fit < 8)
-    assume(samples is not None)
-    assert samples is not None
+    assert isinstance(samples, str) == (fit < 8)
+    assume(not isinstance(samples, str))
+    assert isinstance(samples, Minibatches)
     for step in epoch(samples, seed):
         for feeds in step:
             first = int(feeds["y"][0])
@@ -72,7 +73,7 @@ def test_rows_of_a_fixed_batch_stay_together(group: int, fit: int, judge: int, s
 
 def test_epochs_differ() -> None:
     samples = Minibatches.of(numbered([40, 10]), 1, fixed=False)
-    assert samples is not None
+    assert isinstance(samples, Minibatches)
     stream = samples.steps(0, 2 * samples.steps_per_epoch)
     one, two = (list(itertools.islice(stream, samples.steps_per_epoch)) for _ in range(2))
     assert ids(one) != ids(two) and set(ids(one)) == set(ids(two)) == set(range(40))
@@ -84,7 +85,7 @@ def test_samples_that_come_more_often_are_varied_more() -> None:
     """A ramp shows how much it was zoomed: by its slope."""
     ramp = np.broadcast_to(np.arange(32, dtype=np.float32), (50, 3, 32, 32))
     samples = Minibatches.of([{"x": ramp}] * 2, 1, fixed=False)
-    assert samples is not None
+    assert isinstance(samples, Minibatches)
     reach = []
     for epochs in (1, VARIED_FROM, 3 * VARIED_FROM):
         feeds = itertools.chain(*samples.steps(0, epochs * samples.steps_per_epoch))
@@ -95,19 +96,21 @@ def test_samples_that_come_more_often_are_varied_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "batches",
+    ("batches", "reason"),
     [
-        [{"x": np.zeros((9, 3))}, {"x": np.zeros((9, 4))}],
-        [{"x": np.zeros((9, 3))}, {"x": np.zeros((9, 3, 1))}],
-        [{"x": np.zeros((9, 3))}, {"y": np.zeros((9, 3))}],
-        [{"x": np.zeros((9, 3)), "k": np.zeros(())}] * 2,
-        [{"x": np.zeros((9, 3)), "k": np.zeros((1, 3))}] * 2,
+        ([{"x": np.zeros((9, 3))}, {"x": np.zeros((9, 4))}], "the samples differ in shape"),
+        ([{"x": np.zeros((9, 3))}, {"x": np.zeros((9, 3, 1))}], "the samples differ in shape"),
+        ([{"x": np.zeros((9, 3))}, {"y": np.zeros((9, 3))}], "the samples differ in shape"),
+        ([{"x": np.zeros((9, 3)), "k": np.zeros(())}] * 2, "an input is a single number"),
+        ([{"x": np.zeros((9, 3)), "k": np.zeros((1, 3))}] * 2, "the inputs differ in their number of rows"),
     ],
     ids=["size", "rank", "name", "scalar", "not one row a sample"],
 )
-def test_what_cannot_be_cut_anew(batches: list[Feeds]) -> None:
-    assert Minibatches.of(batches, 1, fixed=False) is None
+def test_what_cannot_be_cut_anew(batches: list[Feeds], reason: str) -> None:
+    found = Minibatches.of(batches, 1, fixed=False)
+    assert isinstance(found, str) and found.startswith(reason)
 
 
 def test_nothing_without_held_out_samples() -> None:
-    assert Minibatches.of(numbered([40, 40]), 0, fixed=False) is None
+    found = Minibatches.of(numbered([40, 40]), 0, fixed=False)
+    assert found == "the samples are too few: 80 to fit and 0 to judge, and it takes 16 and 4"
