@@ -19,6 +19,7 @@
 #   make sparsity-accuracy   accuracy that real models keep with most weights zero, write docs/sparsity-accuracy.md
 #   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
 #   make docs        regenerate what README.md and docs/operators.md show
+#   make operators   regenerate docs/operators.md only
 #   make clean       remove everything that the other targets made
 # Paths are relative throughout, so that a folder with spaces in its name works.
 
@@ -29,11 +30,11 @@ BIN := $(VENV)/bin
 EVAL ?= eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes test-arm asan sparsity-accuracy bench-pack docs clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes test-arm asan sparsity-accuracy bench-pack docs operators clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,22s/^# //p' Makefile
+	@sed -n '2,23s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -97,6 +98,9 @@ bench-pack: $(VENV)/installed-test
 
 docs: $(VENV)/installed
 	$(BIN)/python scripts/docs.py
+
+operators: $(VENV)/installed
+	$(BIN)/python scripts/docs.py --operators
 
 clean:
 	rm -rf .venv .venv-zoo out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +16,10 @@ from onnxprune.model.cost import total
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, settable
 from onnxprune.repair import correct_biases
-from onnxprune.repair.bias import Corrections
+from onnxprune.repair.bias import Corrections, losers
 from onnxprune.repair.least_squares import least_squares
 from onnxprune.repair.merge import Merged, merge
+from onnxprune.repair.moments import Moments, measured, moments
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.repair.scale_shift import scale_shift
 from onnxprune.results import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
@@ -28,11 +29,11 @@ from onnxprune.trace.groups import Trace
 Bools = NDArray[np.bool_]
 UNKNOWN_MEANS = "its channel means are unknown"
 RECONSTRUCT = "reconstruct"
-FROM_WEIGHTS: Mapping[str, tuple[Callable[[Trace, Bools, Model], Corrections | Merged], str]] = {
+FROM_MEANS: Mapping[str, tuple[Callable[..., Corrections | Merged], str]] = {
     "bias": (correct_biases, "bias correction"),
     "merge": (merge, "merging and bias correction"),
 }
-"""Repairs that take no samples: by name, what does it, and what it is called in reports."""
+"""Repairs that need no samples, but means of channels: by name, what does it, and what it is called in reports."""
 FROM_SAMPLES = {
     "scale-shift": (scale_shift, "scale and shift"),
     "least-squares": (least_squares, "least squares"),
@@ -70,7 +71,7 @@ def mend(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
-    """The repaired model (`cut` itself if nothing changed). `method`: none, one of FROM_WEIGHTS, or, with samples, one
+    """The repaired model (`cut` itself if nothing changed). `method`: none, one of FROM_MEANS, or, with samples, one
     of FROM_SAMPLES; after the last of these comes reconstruction.
 
     Layers that cannot be refitted have their biases corrected instead. `whole`: the trace of the original, and what is
@@ -79,8 +80,8 @@ def mend(
     if method == "none":
         return cut, None
     bare, cut = cut, hoisted(cut)
-    if method in FROM_WEIGHTS:
-        model, summary = _from_weights(trace, keep, cut, method)
+    if method in FROM_MEANS:
+        model, summary = _from_means(trace, keep, cut, method, samples, threads)
         return (declared(lowered(bare, model)) if summary.corrected_layers else bare), summary
     if samples is None:
         raise ValueError(f"repair {method!r} takes samples")
@@ -93,11 +94,25 @@ def mend(
     return declared(lowered(bare, model)), summary
 
 
-def _from_weights(trace: Trace, keep: Bools, cut: Model, method: str) -> tuple[Model, RepairSummary]:
-    repair, name = FROM_WEIGHTS[method]
-    found = repair(trace, keep, cut)
+def _from_means(
+    trace: Trace, keep: Bools, cut: Model, method: str, samples: Samples | None, threads: int
+) -> tuple[Model, RepairSummary]:
+    repair, name = FROM_MEANS[method]
+    found = repair(trace, keep, cut, known=_means(trace, keep, samples, threads))
     unknown = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in found.unknown)
     return found.model, RepairSummary(name, found.corrected, unknown)
+
+
+def _means(
+    trace: Trace, keep: Bools, samples: Samples | None, threads: int, only: Collection[str] | None = None
+) -> dict[str, Moments]:
+    """What channels are on average: from the weights, and measured where layers (`only` these) lose channels."""
+    known = moments(trace)
+    if samples is not None:
+        keys = {node.inputs[0] for node, _ in losers(trace, keep) if only is None or node.label in only}
+        fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
+        known |= measured(trace, keys, fitted, threads)
+    return known
 
 
 def _layer_by_layer(
@@ -117,7 +132,8 @@ def _layer_by_layer(
     refit = repair(trace, keep, cut, batches, samples.held_out, threads=threads, progress=progress)
     model, corrected = refit.model, 0
     if refit.skipped:
-        corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped))
+        known = _means(trace, keep, samples, threads, refit.skipped)
+        corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped), known=known)
         model, corrected = corrections.model, corrections.corrected
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)

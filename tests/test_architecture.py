@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,12 +145,24 @@ def test_the_operator_of_the_page_works(axis: int, expected: str) -> None:
 
 
 def test_the_criterion_of_the_page_works(tmp_path: Path) -> None:
-    code = _examples()[1] + (
-        "import onnxprune\n"
-        f"r = onnxprune.shrink('models/digits.onnx', {str(tmp_path / 'out.onnx')!r}, criterion='linf', ratio=0.3)\n"
+    """As a file in a copy of the package."""
+    shutil.copytree(PACKAGE, tmp_path / "onnxprune", ignore=shutil.ignore_patterns("__pycache__"))
+    room = tmp_path / "onnxprune" / "score"
+    (room / "linf.py").write_text(_examples()[1])
+    with (room / "__init__.py").open("a") as file:
+        file.write("\nfrom onnxprune.score import linf as _linf\n")
+    code = (
+        "import numpy, onnxprune\n"
+        "from onnxprune.score import Layer, get\n"
+        "assert onnxprune.__file__.startswith({!r})\n"
+        "w = numpy.random.default_rng(0).standard_normal((5, 300000)).astype('float32')\n"
+        "assert (get('linf')(Layer('w', w)) == abs(w).max(axis=1)).all()\n"
+        "r = onnxprune.shrink({!r}, 'out.onnx', criterion='linf', ratio=0.3)\n"
         "print(r.plan.options['criterion'], r.plan.removed_count > 0)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    ).format(str(tmp_path), str(ROOT / "models" / "digits.onnx"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert result.stdout.strip() == "linf True", result.stderr
 
 

@@ -164,6 +164,40 @@ def test_the_summary_of_the_zoo_is_that_of_its_page() -> None:
     assert found is not None and found[1] in README
 
 
+def test_accuracies_are_those_of_their_pages() -> None:
+    page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+
+    def top1(model: str) -> tuple[float, float]:
+        rows = (rf"{model} \| {cut} \|[^|]*\| ([\d.]+) top-1" for cut in ("original", "macs=50%"))
+        before, after = (float(re.findall(row, page)[0]) for row in rows)
+        return before, after
+
+    text = " ".join(section("What to expect").split())
+    before, after = top1("cifar10_resnet20")
+    assert f"a CIFAR ResNet-20 falls from {before:.1f} to {after:.1f} % top-1" in text
+    before, after = top1("imagenet_mobilenet_v2")
+    assert f"a MobileNetV2, compact by design, from {before:.0f} to {after:.0f} %" in text
+
+
+def test_sizes_and_losses_of_packed_models_are_those_of_their_page() -> None:
+    page = (ROOT / "docs" / "pack-benchmarks.md").read_text(encoding="utf-8")
+    said = " ".join((ROOT / "docs" / "pack.md").read_text(encoding="utf-8").split())
+    row = r"^\| (\w+) \| `?\(?(original|defaults|--bits 6)\)?`? \| [\d,]+ \| ([\d.]+)% \|[^|]*\| ([\d.]+) "
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    for model, options, size, score in re.findall(row, page, re.M):
+        table.setdefault(model, {})[options] = float(size), float(score)
+    del table["digits"]
+    text = table.pop("minilm_l6_v2")
+    sizes = [rows["defaults"][0] for rows in table.values()]
+    assert len(table) == 6 and f"the defaults leave {min(sizes):.0f} to {max(sizes):.0f} % of the bytes" in said
+    assert f"of a small language model {text['defaults'][0]:.1f} %" in said
+    loss = {name: rows["original"][1] - rows["defaults"][1] for name, rows in table.items()}
+    assert max(v for k, v in loss.items() if k != "det_yolox_nano") <= 0.4 and loss["det_yolox_nano"] <= 1.1
+    six = {name: rows["original"][1] - rows["--bits 6"][1] for name, rows in table.items()}
+    assert f"cost {six['sr_imdn_x2']:.1f} dB" in said
+    assert f"{six['imagenet_mobilenet_v2']:.1f} % (MobileNetV2) and {six['det_yolox_nano']:.0f} mAP" in said
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", section("Try it") + section("How to go on"), re.M)):

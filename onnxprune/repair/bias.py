@@ -1,15 +1,15 @@
-"""Bias correction without data: what a removed channel contributed on average moves into the bias of its consumers.
+"""Bias correction: what a removed channel contributed on average moves into the bias of its consumers.
 
     b' = b + sum over removed i of E[x_i] * sum_k W_ik
 
-E[x_i] from moments.py. At zero-padded borders of a convolution the correction is slightly too large; elsewhere it is
-exact for constant channels. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction,
-ICCV 2019, use the same expectation.
+E[x_i] from moments.py, without data or measured. At zero-padded borders of a convolution the correction is slightly too
+large; elsewhere it is exact for constant channels. Nagel et al., Data-Free Quantization Through Weight Equalization and
+Bias Correction, ICCV 2019, use the same expectation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,34 +47,40 @@ def correct_biases(
     cut: Model,
     *,
     only: Container[str] | None = None,
+    known: Mapping[str, Moments] | None = None,
     stand_ins: Mapping[str, FloatArray] | None = None,
 ) -> Corrections:
     """Correct the biases of `cut`, the cut of `trace` by `keep`; with `only`, of the layers that it names.
 
-    `stand_ins`: by value, (removed, n) how much of each channel stands in for each that is removed (`merge.py`).
+    `known`: what channels are on average, by value; without, what the weights tell. `stand_ins`: by value, (removed, n)
+    how much of each channel stands in for each that is removed (`merge.py`).
     """
-    known = moments(trace)
+    known = moments(trace) if known is None else known
     proto = onnx.ModelProto()
     proto.CopyFrom(cut.proto)
     tensors = dict(cut.tensors)
     by_output = {n.output[0]: n for n in proto.graph.node if n.output}
     corrected, unknown = [], []
-    for closing in trace.closings:
-        node = trace.graph.nodes[closing.node]
+    for node, labels in losers(trace, keep):
         if only is not None and node.label not in only:
-            continue
-        if node.op_type not in ("Conv", "Gemm") or closing.slot != 0 or keep[closing.labels].all():
-            continue
-        if node.op_type == "Conv" and node.attribute("group", 1) != 1:
             continue
         target = by_output.get(node.proto.output[0])
         covered = None if stand_ins is None else stand_ins.get(node.inputs[0])
-        delta = _delta(trace, keep, node, closing.labels, known.get(node.inputs[0]), covered)
+        delta = _delta(trace, keep, node, labels, known.get(node.inputs[0]), covered)
         if delta is None or target is None:
             unknown.append(node.label)
         elif np.abs(delta).max() > 0 and _add(node, target, delta, trace, keep, tensors):
             corrected.append(node.label)
     return Corrections(cut.replace(proto, tensors), tuple(corrected), tuple(unknown))
+
+
+def losers(trace: Trace, keep: Bools) -> Iterator[tuple[Node, NDArray[np.int64]]]:
+    """Convolutions of one group and Gemms that lose inputs, with the units of their inputs."""
+    for closing in trace.closings:
+        node = trace.graph.nodes[closing.node]
+        plain = node.op_type == "Gemm" or (node.op_type == "Conv" and node.attribute("group", 1) == 1)
+        if plain and closing.slot == 0 and not keep[closing.labels].all():
+            yield node, closing.labels
 
 
 def _delta(

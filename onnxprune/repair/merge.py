@@ -12,6 +12,7 @@ biases (`bias.py`), `LEAST_UNKNOWN` where they are not. A filter without weights
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import plain_path, settable
 from onnxprune.repair.bias import correct_biases
-from onnxprune.repair.moments import moments
+from onnxprune.repair.moments import Moments, moments
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
@@ -41,9 +42,13 @@ class Merged:
     unknown: tuple[str, ...]
 
 
-def merge(trace: Trace, keep: Bools, cut: Model) -> Merged:
-    """Distribute the weights of removed inputs onto kept ones, then correct biases. `cut` is the cut of `trace`."""
-    tensors, graph, known = dict(cut.tensors), build(cut), moments(trace)
+def merge(trace: Trace, keep: Bools, cut: Model, *, known: Mapping[str, Moments] | None = None) -> Merged:
+    """Distribute the weights of removed inputs onto kept ones, then correct biases. `cut` is the cut of `trace`.
+
+    `known`: as in `correct_biases`.
+    """
+    tensors, graph = dict(cut.tensors), build(cut)
+    known = moments(trace) if known is None else known
     nodes = {n.proto.output[0]: n for n in graph.nodes if n.scope == 0 and n.proto.output}
     stand_ins: dict[str, FloatArray] = {}
     changed: set[str] = set()
@@ -67,7 +72,7 @@ def merge(trace: Trace, keep: Bools, cut: Model) -> Merged:
         tensors[target.inputs[1]] = old.with_array((array.astype(np.float64) + extra).astype(array.dtype))
         stand_ins[node.inputs[0]] = weights
         changed.add(node.label)
-    found = correct_biases(trace, keep, cut.replace(cut.proto, tensors), stand_ins=stand_ins)
+    found = correct_biases(trace, keep, cut.replace(cut.proto, tensors), known=known, stand_ins=stand_ins)
     unknown = tuple(name for name in found.unknown if name not in changed)
     return Merged(found.model, len(changed | set(found.layers)), unknown)
 

@@ -1,14 +1,14 @@
-"""What a channel is on average, from the weights alone.
+"""What a channel is on average, from the weights alone or as measured on samples.
 
 A BatchNormalization gives its output mean beta and standard deviation |gamma| per channel (that is what its running
 statistics were measured for); a filter whose weights are all zero gives a constant. From there, element-wise functions
 act on a normal distribution of that mean and deviation (Gauss-Hermite quadrature), sums add up, pooling keeps means.
-Where nothing is known, nothing is claimed.
+Where nothing is known, nothing is claimed; with samples, nothing has to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, expit
 
+from onnxprune.capture.walker import Walker
 from onnxprune.model.folding import folded, source
 from onnxprune.model.graph import Graph, Node
 from onnxprune.trace.groups import Trace
@@ -60,6 +61,27 @@ def moments(trace: Trace) -> dict[str, Moments]:
         if found is not None:
             known[node.outputs[0]] = found
     return known
+
+
+def measured(
+    trace: Trace, keys: Collection[str], batches: list[dict[str, NDArray[Any]]], threads: int = 0
+) -> dict[str, Moments]:
+    """Of the values `keys` of the original network over the samples, in the channels of axis 1."""
+    walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
+    order = [key for node in trace.graph.nodes for key in node.outputs if key in keys]
+    inputs = [key for key in keys if key not in trace.graph.producer]
+    found: dict[str, Moments] = {}
+    for key in [*inputs, *order]:
+        walker.reach([key])
+        values = [value.astype(np.float64) for value in walker.values(key) if value.ndim > 1]
+        if values and values[0].dtype.kind == "f":
+            rows = [np.moveaxis(value, 1, -1).reshape(-1, value.shape[1]) for value in values]
+            count = sum(len(part) for part in rows)
+            mean = np.sum([part.sum(axis=0) for part in rows], axis=0) / count
+            variance = np.sum([((part - mean) ** 2).sum(axis=0) for part in rows], axis=0) / count
+            found[key] = Moments(1, mean, variance)
+        walker.drop_dead()
+    return found
 
 
 def _moments(trace: Trace, node: Node, known: dict[str, Moments]) -> Moments | None:
