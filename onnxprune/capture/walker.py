@@ -25,12 +25,22 @@ Array = NDArray[Any]
 
 
 class Walker:
-    """Walks one model over batches of inputs. `dtypes` gives element types of inner values (from inference)."""
+    """Walks one model over batches of inputs. `dtypes` gives element types of inner values (from inference).
+
+    Weights can be replaced wherever they are in the model; if it is `hoisted` already, only those that are initializers
+    in it, so that names stay what they are.
+    """
 
     def __init__(
-        self, model: Model, batches: list[dict[str, Array]], dtypes: Mapping[str, int], threads: int = 0
+        self,
+        model: Model,
+        batches: list[dict[str, Array]],
+        dtypes: Mapping[str, int],
+        threads: int = 0,
+        *,
+        as_it_is: bool = False,
     ) -> None:
-        self.model = model = hoisted(model)  # all weights can be replaced, wherever they are
+        self.model = model = model if as_it_is else hoisted(model)
         self.graph: Graph = build(model)
         self.tensors: dict[str, LazyTensor] = dict(model.tensors)
         self._dtypes = dtypes

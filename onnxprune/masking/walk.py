@@ -137,7 +137,7 @@ def visits(
     graph = teacher.trace.graph
     batches = affordable(model, total(graph, teacher.trace.facts)[0], samples.batches, samples.held_out)
     original = Walker(graph.model, batches, teacher.trace.facts.dtypes, threads)
-    current = Walker(model, batches, trace.facts.dtypes, threads)
+    current = Walker(model, batches, trace.facts.dtypes, threads, as_it_is=True)
     pair, begun = _Pair(teacher, original, current, samples.held_out), False
     by_output = {task.view.linear.y: task for task in tasks}
     for node in (node for node in current.graph.nodes if node.scope == 0 and node.outputs):

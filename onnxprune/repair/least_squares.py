@@ -26,9 +26,10 @@ from onnxprune.capture.layers import matched, with_bias, write
 from onnxprune.capture.moments import Split
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
+from onnxprune.model.folding import folded
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
-from onnxprune.model.plain import hoisted, lowered, outputs_of, settable
+from onnxprune.model.plain import hoisted, lowered, origin, outputs_of, plain_path
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.rectified import Clipping, clipping_behind, error_behind, rectified
 from onnxprune.trace.groups import Trace
@@ -58,8 +59,8 @@ class Refit:
 
 
 def with_biases(model: Model, names: set[str]) -> Model:
-    """Give layers among `names` (by first output) a bias of their own, to be fitted: zeros where they have none, and
-    a copy where they share one.
+    """Give layers among `names` (by first output) of a `hoisted` model a bias of their own, to be fitted: zeros where
+    they have none, and a copy where they share one.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
@@ -70,14 +71,21 @@ def with_biases(model: Model, names: set[str]) -> Model:
             continue
         old = node.input[2] if len(node.input) > 2 else ""
         weight = tensors.get(node.input[1])
-        if weight is None or (old and (not settable(graph, old) or len(graph.consumers[old]) == 1)):
+        if weight is None or (old and not _shared(graph, old)):
             continue
         name = f"{node.output[0]}.bias.fitted"
-        bias = tensors[old].array() if old else np.zeros(outputs_of(node, weight.shape), np.float32)
+        bias = folded(graph, old) if old else np.zeros(outputs_of(node, weight.shape), np.float32)
         tensors[name] = LazyTensor.from_array(name, bias, weight.dtype)
         del node.input[2:]
         node.input.append(name)
     return model.replace(proto, tensors)
+
+
+def _shared(graph: Graph, bias: str) -> bool:
+    """Whether others read this bias, or what it comes from, and it may be copied. (Callers set what is `fixed`.)"""
+    if bias in graph.model.tensors:
+        return bias not in graph.fixed and len(graph.consumers[bias]) > 1
+    return plain_path(graph, bias) is not None and origin(graph, bias) not in graph.fixed
 
 
 def least_squares(
@@ -94,7 +102,7 @@ def least_squares(
     losers = _losers(trace, keep)
     bare, cut = cut, with_biases(hoisted(cut), {trace.graph.nodes[i].proto.output[0] for i in losers})
     original = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
-    current = Walker(cut, batches, trace.facts.dtypes, threads)
+    current = Walker(cut, batches, trace.facts.dtypes, threads, as_it_is=True)
     by_output = {n.proto.output[0]: n for n in current.graph.nodes if n.scope == 0 and n.proto.output}
     fits: list[LayerFit] = []
     skipped: list[str] = []

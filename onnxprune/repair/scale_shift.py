@@ -98,7 +98,7 @@ def scale_shift(
     names = {n.proto.output[0] for n in touched if n.scope == 0}
     bare, cut = cut, with_biases(hoisted(cut), names)
     original = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
-    current = Walker(cut, batches, trace.facts.dtypes, threads)
+    current = Walker(cut, batches, trace.facts.dtypes, threads, as_it_is=True)
     by_output = {n.proto.output[0]: n for n in current.graph.nodes if n.scope == 0 and n.proto.output}
     fits: list[LayerFit] = []
     skipped: list[str] = []

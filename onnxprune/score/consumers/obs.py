@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from onnxprune.errors import ModelError
 from onnxprune.score.consumers.greedy import remove_all
 from onnxprune.score.consumers.layout import features_of_units
 from onnxprune.score.consumers.moments import Consumer, Removal
@@ -37,6 +38,7 @@ from onnxprune.score.consumers.registry import consumer_criterion
 from onnxprune.score.registry import FloatArray
 
 RIDGE = 1e-4
+MOST_FACTORS = 7  # powers of ten by which the ridge may grow
 _PANEL = 192
 
 
@@ -107,7 +109,7 @@ class _Layer:
     def __init__(self, consumer: Consumer, ridge: float) -> None:
         self.relative = consumer.relative
         self.units, rows = features_of_units(consumer.unit)
-        inverse, weight = _solve(*ridge_system(consumer, ridge))
+        inverse, weight = _solved(consumer, ridge)
         real = rows.ravel() >= 0
         inverse, weight = inverse[np.ix_(rows.ravel(), rows.ravel())], weight[rows.ravel()]
         if not real.all():
@@ -143,7 +145,7 @@ class _Layer:
         rows = slice(q * b, (q + 1) * b)
         panels = self.panels[:, : self.waiting]
         column = self.inverse[rows] - panels[rows] @ panels.T
-        whiten = np.linalg.inv(np.linalg.cholesky(self.diagonal[q]))
+        whiten = np.linalg.inv(_root(self.diagonal[q]))
         panel = (whiten @ column).T
         step = whiten @ self.weight[q]
         flat = self.weight.reshape(m * b, outputs)
@@ -168,6 +170,33 @@ class _Layer:
         self.diagonal, self.alive = self.diagonal[self.alive], self.alive[self.alive]
         self.panels = np.empty((len(panels), self.panels.shape[1]), order="F")
         self.waiting = 0
+
+
+def _solved(consumer: Consumer, ridge: float) -> tuple[FloatArray, FloatArray]:
+    """H^-1 (d, d) and W (d, o), with a larger ridge where the moments ask for it.
+
+    Moments are sums of products in float32. Where a layer's inputs hardly vary, what tells them from the constant is
+    less than the rounding of these, and H is not definite.
+    """
+    for factor in 10.0 ** np.arange(MOST_FACTORS):
+        try:
+            return _solve(*ridge_system(consumer, ridge * float(factor)))
+        except np.linalg.LinAlgError:
+            continue
+    raise ModelError(
+        f"the second moments of the inputs of {consumer.name!r} cannot be inverted",
+        hint="its activations may overflow on the samples: check how they are normalised, or take --criterion l1",
+    )
+
+
+def _root(block: FloatArray) -> FloatArray:
+    """L with L L' = block (b, b), also where rounding has made it lose its definiteness."""
+    try:
+        return np.linalg.cholesky(block)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(block)
+        least = 1e-12 * max(float(np.abs(values).max()), 1e-300)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, least)), np.float64)
 
 
 def _solve(hessian: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
