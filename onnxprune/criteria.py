@@ -31,7 +31,7 @@ def family(criterion: str) -> str:
     known |= {entry.name: ACTIVATIONS for entry in activations.criteria()}
     known |= {entry.name: NETWORK for entry in network.criteria()}
     known |= {entry.name: CONSUMERS for entry in consumers.criteria()}
-    return names.find(known, criterion, list(known))
+    return names.find(known, "criterion", criterion, list(known))
 
 
 def needs_data(criterion: str) -> bool:

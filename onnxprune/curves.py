@@ -136,8 +136,9 @@ def consumer_of(trace: Trace, layer: Linear, moments: Moments, power: float) -> 
     """Moments as a criterion sees them; no feature belongs to a unit yet (`for_group`).
 
     With fewer positions than features some features look redundant that are not; the second moments are shrunk
-    towards a multiple of the identity, the more the fewer positions there are.
+    towards a multiple of the identity, the more the fewer positions there are. Raises ModelError if they overflowed.
     """
+    moments.require_finite(trace.graph.nodes[layer.node].label)
     weight = layer.matrix(folded(trace.graph, layer.weight))
     bias = np.zeros((1, weight.shape[1]))
     if layer.bias is not None:

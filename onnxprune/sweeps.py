@@ -139,4 +139,6 @@ def _opened(data: Any, model: Model, preprocess: str | None, samples: int | None
         return None if data is None else open_data(data, model, preprocess=preprocess, samples=samples, seed=seed)
     if preprocess is not None:
         raise UsageError("--preprocess has nothing to apply to: the samples are prepared already")
+    if samples is not None and samples < 1:
+        raise UsageError(f"--samples must be at least 1, not {samples}")
     return data if samples is None else data.take(samples)

@@ -7,18 +7,15 @@ left. Of equal costs, the group that would lose the smaller share goes first, th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from onnxprune.allocate.groups import GroupScores, Mask, check_ratio
+from onnxprune.allocate.groups import GroupScores, Mask, check_ratio, removed_count
 from onnxprune.allocate.widths import keep_mask, removal_order, widths
 from onnxprune.score.aggregate import Normalise
 from onnxprune.score.aggregate import normalise as normalise_scores
-
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, order=True)
@@ -38,7 +35,7 @@ def global_(groups: Sequence[GroupScores], ratio: float, normalise: Normalise = 
     """
     check_ratio(ratio)
     kept = [group.size for group in groups]
-    missing = math.floor(ratio * sum(kept) + _ROUNDING)
+    missing = removed_count(ratio, sum(kept))
     too_large: dict[int, _Step] = {}
     steps = sorted(step for at, group in enumerate(groups) for step in _steps(at, group, normalise))
     for step in steps:

@@ -14,6 +14,7 @@ from onnxprune.errors import UsageError
 from onnxprune.score.registry import FloatArray
 
 Mask: TypeAlias = NDArray[np.bool_]
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class GroupScores:
     @property
     def n_blocks(self) -> int:
         return 1 if self.blocks is None else max(1, len(np.unique(self.blocks)))
+
+
+def removed_count(ratio: float, units: int) -> int:
+    """floor(ratio * units), as if the product were exact: 0.29 * 100 is 28.999999999999996."""
+    return math.floor(ratio * units + _ROUNDING)
 
 
 Allocator: TypeAlias = Callable[[Sequence[GroupScores], float], list[Mask]]

@@ -23,10 +23,6 @@ class Branch:
     pin: str | None = None
     pinned_by: str | None = None
 
-    def sum_of(self, graph: Graph) -> str:
-        """The value s + b."""
-        return graph.nodes[self.add].outputs[0]
-
     def branch_of(self, graph: Graph) -> str:
         """The value b."""
         return graph.nodes[self.add].inputs[1 - self.shortcut]

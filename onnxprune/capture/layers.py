@@ -34,6 +34,7 @@ def write(layer: Linear, solution: FloatArray, walker: Walker, *, bias: bool) ->
         walker.replace(layer.bias, solution[..., -1, :].reshape(old.shape).astype(old.dtype))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # `Moments.require_finite` tells
 def matched(
     graph: Graph,
     layer: Linear,

@@ -1,9 +1,9 @@
 """Second moments of linear layers, accumulated batch by batch.
 
-    G = X'X / P,  R = X'T / P,  t = sum T^2 / P,  over P sampled positions; X has a last column of ones.
+    G = X'X,  R = X'T,  t = sum T^2,  over P sampled positions; X has a last column of ones.
 
 T is what the layer should give. Products are float32 per batch, sums float64. A part of the samples is held out: the
-error of a solution W on it is  t - 2 tr(W'R) + tr(W'GW)  from the held-out sums alone.
+error of a solution W on it is  (t - 2 tr(W'R) + tr(W'GW)) / P  from the held-out sums alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Array, Linear, input_rows, output_rows, positions_of
+from onnxprune.errors import ModelError
 
 FloatArray = NDArray[np.float64]
 POSITIONS_PER_FEATURE, MIN_POSITIONS, MAX_POSITIONS = 24, 30_000, 100_000
 MAX_KEPT = 60_000_000  # 240 MB
+OWN = 0.25  # of the variance of all samples: below, the held-out ones are too few or too alike to have one of their own
+ROUNDING = 1e-6  # of a mean square: what is below may be nothing but the rounding of float32
+TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass
@@ -41,8 +45,12 @@ class Moments:
         gram, cross = np.zeros((*stack, features + 1, features + 1)), np.zeros((*stack, features + 1, outputs))
         return Moments(gram, cross, np.zeros((*stack, outputs)), np.zeros((*stack, outputs)))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, x: NDArray[np.float32], t: NDArray[np.float32]) -> NDArray[np.float32]:
-        """x (..., p, d) without the constant, t (..., p, o). Returns x with it."""
+        """x (..., p, d) without the constant, t (..., p, o). Returns x with it.
+
+        What overflows becomes infinite without a warning: `require_finite` tells.
+        """
         x = np.concatenate([x, np.ones((*x.shape[:-1], 1), np.float32)], axis=-1)
         turned = x.swapaxes(-1, -2)
         self.gram += turned @ x
@@ -52,11 +60,39 @@ class Moments:
         self.positions += x.shape[-2]
         return x
 
+    def __add__(self, other: Moments) -> Moments:
+        """Over the positions of both."""
+        return Moments(
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.target + other.target,
+            self.target_sum + other.target_sum,
+            self.positions + other.positions,
+        )
+
+    def require_finite(self, layer: str) -> None:
+        """Raises ModelError, naming the `layer`, if something has overflowed."""
+        if not all(np.isfinite(part).all() for part in (self.gram, self.cross, self.target)):
+            raise ModelError(
+                f"the inputs or outputs of {layer!r} hold NaN or infinity on the samples, or their squares do",
+                hint="the network overflows on the calibration samples: check them, and how they are normalised",
+            )
+
     @property
     def power(self) -> float:
         """Mean square of the target around its mean, summed over outputs."""
         count = max(self.positions, 1)
         return float((self.target / count - (self.target_sum / count) ** 2).sum())
+
+    @property
+    def square(self) -> float:
+        """Mean square of the target, summed over outputs."""
+        return float(self.target.sum()) / max(self.positions, 1)
+
+    def terms(self, weight: FloatArray) -> float:
+        """Mean square of all that is summed up by the solution `weight` (..., d + 1, o)."""
+        squares = np.diagonal(self.gram, axis1=-2, axis2=-1)[..., None] * weight**2
+        return float(squares.sum()) / max(self.positions, 1)
 
     def error(self, weight: FloatArray) -> float:
         """Mean squared error of the solution `weight` (..., d + 1, o), summed over outputs."""
@@ -99,7 +135,23 @@ class Split:
     fit_rows: Rows | None = None
     held_out_rows: Rows | None = None
 
+    def scale(self, weight: FloatArray) -> float:
+        """What errors of the layer are relative to, more than 0. `weight` (..., d + 1, o) is its own, as it is."""
+        both = self.fit + self.held_out
+        return meaningful(self.held_out.power, both.power, both.square, both.terms(weight))
 
+
+def meaningful(held_out: float, both: float, square: float, terms: float) -> float:
+    """Of the powers of a target the first that says something: its variance on held-out samples; on all; its mean
+    square if it is constant up to rounding; that of what is summed up in it, if it is zero up to rounding.
+    """
+    rounding = ROUNDING * max(square, terms)
+    varies = held_out if held_out > OWN * both else both
+    found = varies if varies > rounding else square if square > rounding else terms
+    return max(found, TINY)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # see `Moments.add`
 def accumulate(
     layer: Linear,
     xs: list[Array],

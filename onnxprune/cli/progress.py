@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from onnxprune.results import Progress, ProgressCallback
 
 _HANDLER = "onnxprune command line"
-LEVELS = ("debug", "info", "warning", "error", "critical")
 _SAYING = {
     "load": "reading the model",
     "trace": "tracing",

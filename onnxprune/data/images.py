@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "MPO")
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "WEBP",
+    "GIF",
+    "TIFF",
+    "PPM",
+)  # JPEG is MPO, too: Pillow has no opener of its own for it
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 PIXEL_LIMIT = 100_000_000
 
@@ -33,7 +41,7 @@ def read_image(path: Path, channels: int, geometry: Geometry, label: str) -> NDA
     Raises DataError naming the file if it cannot be decoded; UsageError if it is missing.
     """
     _require_pillow()
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     buffer = map_path(path)
     if not buffer:
@@ -48,6 +56,12 @@ def read_image(path: Path, channels: int, geometry: Geometry, label: str) -> NDA
                 return _resized(_convert(upright, channels, label), geometry, label)
     except DataError:
         raise
+    except UnidentifiedImageError as error:
+        known = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+        raise DataError(
+            f"{label} is not a readable image: its bytes are not those of a {known} file",
+            hint="Remove it from the folder, or save it again as an image.",
+        ) from error
     except Exception as error:  # decoders of damaged files raise many types
         raise DataError(f"{label} is not a readable image: {error or type(error).__name__}") from error
 

@@ -33,6 +33,7 @@ from onnxprune.errors import DataError, UsageError, did_you_mean
 Size = tuple[int, int]
 _CHANNELS = (1, 3, 4)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?(/(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?)?", re.ASCII)
+_SINGLE = np.finfo(np.float32)
 _SIZE = re.compile(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", re.ASCII)
 
 
@@ -85,6 +86,8 @@ def _number(text: str) -> float:
     value = float(top) / divisor if divisor else math.inf
     if not math.isfinite(value):
         raise ValueError("a finite number")
+    if abs(value) > _SINGLE.max:
+        raise ValueError(f"a number that float32 holds: at most {_SINGLE.max:.3g}")
     return value
 
 
@@ -92,6 +95,8 @@ def _nonzero(text: str) -> float:
     value = _number(text)
     if not value:
         raise ValueError("a number other than 0")
+    if abs(value) < _SINGLE.tiny:
+        raise ValueError(f"a number that float32 tells from 0: at least {_SINGLE.tiny:.3g}")
     return value
 
 
@@ -213,7 +218,8 @@ def require_scale(spec: InputSpec, steps: Preprocess, label: str) -> None:
 def arithmetic(spec: InputSpec, steps: Preprocess, axis: int | None, channels: int) -> Convert:
     """(pixel * scale - mean) / std in float32, then the model's type. `axis`: that of the channels, if there is one.
 
-    Raises UsageError if mean or std are not one number or one per channel.
+    Raises UsageError if mean or std are not one number or one per channel, or if the model's type does not hold what
+    comes out for some pixel.
     """
     shape = [1] * len(spec.shape)
     if axis is not None:
@@ -229,4 +235,18 @@ def arithmetic(spec: InputSpec, steps: Preprocess, axis: int | None, channels: i
     def convert(array: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(((array.astype(np.float32) * scale - mean) / std).astype(spec.numpy))
 
+    _require_finite(spec, convert)
     return convert
+
+
+def _require_finite(spec: InputSpec, convert: Convert) -> None:
+    """The arithmetic is linear: what holds the darkest and the brightest pixel holds all."""
+    for pixel in (0, 255):
+        with np.errstate(over="ignore", invalid="ignore"):  # judged here
+            found = convert(np.full([1] * len(spec.shape), pixel, np.uint8)).astype(np.float64)
+        if not np.isfinite(found).all():
+            raise UsageError(
+                f"--preprocess: a pixel of {pixel} becomes {found[~np.isfinite(found)][0]:g} for input {spec}, which "
+                f"is more than {type_name(spec)} holds",
+                hint="It is (pixel * scale - mean) / std: take a smaller scale, or a larger std.",
+            )

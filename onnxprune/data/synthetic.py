@@ -62,7 +62,8 @@ class Random:
             return np.full(self._item, "text", object)
         if self._kind == "integer":
             return self._integers(rng, row)
-        return np.asarray(self._mean + self._std * rng.standard_normal(self._item))
+        values = self._mean + self._std * rng.standard_normal(self._item)
+        return values.reshape(self._item)  # a mean of one number makes one axis of a single number
 
     def _integers(self, rng: np.random.Generator, row: int) -> NDArray[Any]:
         """Rows of the table; a switch takes its values in turn; masks and flags are on; any byte; else 0 or 1."""

@@ -18,8 +18,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from onnxprune.errors import ModelError, UsageError, nearest
+from onnxprune.errors import ModelError
 from onnxprune.masking.problem import Choice, Problem
+from onnxprune.score import names
 
 MethodFunction: TypeAlias = Callable[[Problem, float], Choice]
 
@@ -59,10 +60,13 @@ def mask_method(
     """Register a function as method `name`. The first line of its docstring is what the lists show."""
 
     def register(function: MethodFunction) -> MethodFunction:
-        doc = (function.__doc__ or "").strip().partition("\n")[0]
-        if name in _REGISTRY:
-            raise ValueError(f"mask method {name!r} is registered twice")
-        _REGISTRY[name] = Method(name, needs_data, needs_rows, source, doc, function)
+        names.add(
+            _REGISTRY,
+            "mask method",
+            name,
+            function,
+            lambda doc: Method(name, needs_data, needs_rows, source, doc, function),
+        )
         return function
 
     return register
@@ -75,9 +79,4 @@ def methods() -> tuple[Method, ...]:
 
 def get(name: str) -> Method:
     """The method `name`; UsageError with the nearest name and the list if there is none."""
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    known = [method.name for method in methods()]
-    near = nearest(name.lower().replace("_", "-"), known)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"unknown mask method {name!r}", hint=f"{guess}known: {', '.join(known)}")
+    return names.find(_REGISTRY, "mask method", name, [method.name for method in methods()])

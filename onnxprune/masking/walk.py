@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.batches import affordable
 from onnxprune.capture.features import Linear, residual_partner
-from onnxprune.capture.layers import matched, write
+from onnxprune.capture.layers import matched, with_bias, write
 from onnxprune.capture.moments import Split
 from onnxprune.capture.walker import Walker
-from onnxprune.errors import ModelError
 from onnxprune.masking.layers import LAYERS, Candidate
 from onnxprune.masking.problem import Problem
 from onnxprune.masking.refit import error, refitted, zeroed
@@ -23,7 +22,7 @@ from onnxprune.masking.view import View
 from onnxprune.model.cost import total
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
-from onnxprune.repair.least_squares import LEAST, fit_layer, fittable, with_biases
+from onnxprune.repair.least_squares import fit_layer, fittable, with_biases
 from onnxprune.repair.rectified import Clipping, clipping_behind
 from onnxprune.samples import Samples
 from onnxprune.trace.groups import Trace
@@ -98,23 +97,18 @@ class _Pair:
         graph, keep = self.teacher.trace.graph, self.teacher.keep
         partner = residual_partner(graph, linear.y)
         clipping = clipping_behind(self.current.graph, partner[0] if partner else linear.y)
-        with np.errstate(over="ignore", invalid="ignore"):  # reported below, by name
-            split = matched(
-                graph,
-                linear,
-                self.original,
-                self.current,
-                self.held_out,
-                linear.node,
-                lambda key, value: self.teacher.trace.kept_part(key, keep, value),
-                keep_rows=rows and clipping is not None,
-            )
+        split = matched(
+            graph,
+            linear,
+            self.original,
+            self.current,
+            self.held_out,
+            linear.node,
+            lambda key, value: self.teacher.trace.kept_part(key, keep, value),
+            keep_rows=rows and clipping is not None,
+        )
         for part in (split.fit, split.held_out):
-            if not (np.isfinite(part.gram).all() and np.isfinite(part.cross).all()):
-                raise ModelError(
-                    f"the inputs or outputs of {self.current.graph.nodes[linear.node].label!r} hold NaN or infinity",
-                    hint="the network overflows on the calibration samples: check them, and how they are normalised",
-                )
+            part.require_finite(self.current.graph.nodes[linear.node].label)
         return split, clipping
 
 
@@ -148,18 +142,11 @@ def visits(
             assert linear is not None  # as it was, or with a bias
             view = View(linear, task.view.shape, task.view.layout)
             split, clipping = pair.split(linear, rows)
-            power = _power(split)
+            power = split.scale(with_bias(linear, current.tensors))
             yield Visit(task, view, current, view.problems(current.tensors, task.allowed, split, clipping), power)
         elif begun and linear is not None:
             split, clipping = pair.split(linear, True)
             fit_layer(node.label, linear, split, current, clipping)
-
-
-def _power(split: Split) -> float:
-    """What errors are relative to: the variance on held-out samples, or the mean square where one position has none."""
-    square = float(split.fit.target.sum()) / max(split.fit.positions, 1)
-    varies = max(split.held_out.power, LEAST * split.fit.power)
-    return max(varies if varies > 1e-9 * square else square, 1e-30)
 
 
 def in_order(

@@ -36,14 +36,15 @@ from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-LEAST = 0.01  # of the power of what is fitted: a single held-out position has none
 BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True)
 class LayerFit:
-    """Held-out error of a layer relative to its target's power: bare cut, and after the fit (`ridge` 0: kept)."""
+    """Held-out error of a layer relative to its target's power (`capture.moments.meaningful`): bare cut, and after the
+    fit (`ridge` 0: kept).
+    """
 
     node: str
     before: float
@@ -162,7 +163,9 @@ def fit_layer(name: str, layer: Linear, split: Split, current: Walker, phi: Clip
     """Refit one layer where held-out samples say that it helps, and write it; `phi`: the activation behind it."""
     start = with_bias(layer, current.tensors)
     fits_bias = layer.bias is not None
-    power = max(split.held_out.power, LEAST * split.fit.power, 1e-30)
+    for part in (split.fit, split.held_out):
+        part.require_finite(name)
+    power = split.scale(start)
     before = split.held_out.error(start)
     best, ridge, plain = before, 0.0, start
     for candidate in RIDGES:
@@ -171,7 +174,7 @@ def fit_layer(name: str, layer: Linear, split: Split, current: Walker, phi: Clip
         if solution is not None and error < best:
             best, ridge, plain = error, candidate, solution
     if not ridge:
-        return LayerFit(name, before / power, before / power, 0.0)
+        return LayerFit(name, max(before, 0.0) / power, max(before, 0.0) / power, 0.0)  # below 0 is rounding
     worse = split.held_out.errors(plain) >= split.held_out.errors(start)  # of single groups
     plain = np.where(worse[..., None, None], start, plain)
     best = split.held_out.error(plain)
@@ -181,4 +184,4 @@ def fit_layer(name: str, layer: Linear, split: Split, current: Walker, phi: Clip
         if error_behind(judge, bent, phi) < error_behind(judge, plain, phi):
             solution = bent
     write(layer, solution, current, bias=fits_bias)
-    return LayerFit(name, before / power, best / power, ridge)
+    return LayerFit(name, max(before, 0.0) / power, max(best, 0.0) / power, ridge)

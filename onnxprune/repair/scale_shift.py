@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
+from onnxprune.capture.moments import meaningful
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.load import Model
@@ -33,7 +34,6 @@ from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-LEAST = 0.01  # of the power of what is fitted: a single position has none
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
@@ -51,21 +51,32 @@ class Affine:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and deviation per channel (c,) of y and of t."""
+    """Mean and deviation per channel (c,) of y and of t, over so many positions."""
 
     y_mean: FloatArray
     y_dev: FloatArray
     t_mean: FloatArray
     t_dev: FloatArray
+    positions: int
 
     @staticmethod
     def of(ys: list[Array], ts: list[Array], axis: int) -> Spread:
-        return Spread(*_spread([_rows(y, axis) for y in ys]), *_spread([_rows(t, axis) for t in ts]))
+        rows = [_rows(t, axis) for t in ts]
+        return Spread(*_spread([_rows(y, axis) for y in ys]), *_spread(rows), sum(map(len, rows)))
 
     @property
     def power(self) -> float:
         """Mean square of t around its mean, summed over channels."""
         return float((self.t_dev**2).sum())
+
+    def scale(self, fit: Spread) -> float:
+        """What errors on these positions are relative to, more than 0; `fit`: the positions that are fitted."""
+        own = self.positions / max(self.positions + fit.positions, 1)
+        within = own * self.power + (1 - own) * fit.power
+        both = within + own * (1 - own) * float(np.sum((self.t_mean - fit.t_mean) ** 2))
+        mean = own * self.t_mean + (1 - own) * fit.t_mean
+        found = own * (self.y_dev**2 + self.y_mean**2) + (1 - own) * (fit.y_dev**2 + fit.y_mean**2)
+        return meaningful(self.power, both, both + float(np.sum(mean**2)), float(found.sum()))
 
     def errors(self, scale: FloatArray, shift: FloatArray) -> FloatArray:
         """(c,) the distance of scale y + shift from t."""
@@ -211,7 +222,7 @@ def _spreads(
 
 def _fit(name: str, affine: Affine, fit: Spread, judge: Spread, current: Walker) -> LayerFit:
     one, zero = np.ones_like(fit.y_mean), np.zeros_like(fit.y_mean)
-    kept, power = judge.errors(one, zero), max(judge.power, LEAST * fit.power, 1e-30)
+    kept, power = judge.errors(one, zero), judge.scale(fit)
     before = best = float(kept.sum())
     chosen, ridge = (one, zero), 0.0
     for candidate in RIDGES:

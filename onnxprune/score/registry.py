@@ -6,8 +6,8 @@ A criterion is one file with one function, registered by decorator::
     def l1(layer: Layer) -> FloatArray:
         \"\"\"Sum of the absolute weights of a filter.\"\"\"
 
-It gives one float64 per filter, higher for what should stay. A criterion that looks at data or gradients says so
-by `needs`, and finds them in an optional field of `Layer`.
+It gives one float64 per filter, higher for what should stay. What looks at more than the weights of one layer is
+registered elsewhere (`score/activations`, `score/consumers`, `score/network`), and says by `needs` what it takes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Needs(Enum):
 
     WEIGHTS = "weights"
     DATA = "data"
-    GRADIENTS = "gradients"
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def criteria() -> tuple[Criterion, ...]:
 
 def get(name: str) -> Criterion:
     """The criterion `name`; UsageError with the nearest name and the list if there is none."""
-    return names.find(_REGISTRY, name, [entry.name for entry in criteria()])
+    return names.find(_REGISTRY, "criterion", name, [entry.name for entry in criteria()])
 
 
 def layer_seed(seed: int, name: str) -> int:

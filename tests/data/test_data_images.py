@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,24 @@ def test_damaged_images_are_named(tmp_path: Path) -> None:
     fails("a device", tmp_path, M, "scale=1")
 
 
+def test_what_is_no_image_is_called_so(tmp_path: Path) -> None:
+    save(tmp_path, "a.png", picture())
+    (tmp_path / "zz.jpg").write_text("hello")
+    said = fails("zz.jpg is not a readable image: its bytes are not those of a JPEG, PNG", tmp_path, M, "imagenet")
+    assert "MPO" not in said and "0x" not in said
+
+
+def test_a_file_of_several_pictures_gives_the_first(tmp_path: Path) -> None:
+    plain, folder = tmp_path / "plain", tmp_path / "several"
+    plain.mkdir(), folder.mkdir()
+    pixels = [Image.fromarray(picture()) for _ in range(2)]
+    pixels[0].save(folder / "a.jpg", format="MPO", save_all=True, append_images=pixels[1:])
+    pixels[0].save(plain / "a.jpg", format="JPEG")
+    with Image.open(folder / "a.jpg") as image:
+        assert image.format == "MPO"
+    np.testing.assert_array_equal(first(folder, M), first(plain, M))
+
+
 def test_an_image_that_claims_to_be_huge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, "a.png", picture(40, 40))
     monkeypatch.setattr(images, "PIXEL_LIMIT", 1000)
@@ -276,3 +295,22 @@ def test_parse_guesses() -> None:
         parse("scael=1/255")
     with pytest.raises(UsageError, match="Did you mean 'imagenet'"):
         parse("imagnet")
+
+
+@pytest.mark.parametrize("text", ["scale=1e308", "scale=1e-300", "std=1e-300", "std=1|1e-60|1", "mean=-1e39"])
+def test_numbers_that_float32_does_not_hold(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a number that float32 (holds|tells from 0)"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype"),
+    [("scale=1e37", TensorProto.FLOAT), ("scale=1,std=1e-37", TensorProto.FLOAT), ("scale=300", TensorProto.FLOAT16)],
+)
+def test_pixels_that_would_overflow(tmp_path: Path, text: str, dtype: int) -> None:
+    save(tmp_path, "a.png", picture())
+    target = one("N", 3, 8, 8, dtype=dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        said = fails("a pixel of 255 becomes inf for input 'x'", tmp_path, target, text, UsageError)
+    assert "smaller scale" in said

@@ -100,3 +100,13 @@ def test_a_switch_takes_its_values_in_turn() -> None:
     m = model({"rate": (TensorProto.INT64, ())}, [node], {"c": np.array(16000)})
     c = open_data("random", m, samples=4)
     assert [int(b["rate"]) for b in c.batches(1)] == [16000, 16001] * 2 and c.batch(0, 1)["rate"].shape == ()
+
+
+def test_an_input_of_a_single_number() -> None:
+    multiplied = [helper.make_node("Mul", ["x", "k"], ["y"], name="scaled")]
+    c = open_data("random", model({"x": (F, ("N", 4)), "k": (F, ())}, multiplied), samples=6)
+    feeds = list(c.batches(2))
+    assert all(feed["k"].shape == () and feed["k"].dtype == np.float32 for feed in feeds)
+    assert all(feed["x"].shape[1:] == (4,) for feed in feeds)
+    rows = open_data("random", one("N"), samples=6).batch(0, 6)["x"]
+    assert rows.shape == (6,) and len(np.unique(rows)) == 6

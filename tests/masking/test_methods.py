@@ -13,9 +13,10 @@ from onnxprune.errors import UsageError
 from onnxprune.masking import METHODS, NEED_DATA, get
 from onnxprune.masking import obs as surgeon
 from onnxprune.masking.net_trim import relaxed
-from onnxprune.masking.problem import Problem
+from onnxprune.masking.problem import Choice, Problem
 from onnxprune.masking.quadratic import Quadratic, aimed
 from onnxprune.masking.refit import error, judged, refitted
+from onnxprune.masking.registry import mask_method
 from onnxprune.repair.rectified import Clipping
 from tests.masking.problems import PATTERNS, blocks, fulfils, problem
 
@@ -220,3 +221,10 @@ def test_a_method_that_breaks_its_word_is_a_bug(monkeypatch: pytest.MonkeyPatch)
     wrong = replace(get("magnitude"), function=lambda p, s: replace(get("magnitude")(p, s), weight=p.weight))
     with pytest.raises(ValueError, match="gave weights that its mask removes"):
         wrong(asked, 0.5)
+
+
+def test_a_method_has_a_name_of_its_own_and_a_docstring() -> None:
+    with pytest.raises(ValueError, match="mask method 'obs' is registered twice"):
+        mask_method("obs", source="me")(get("obs").function)
+    with pytest.raises(ValueError, match="mask method 'silent' has no docstring"):
+        mask_method("silent", source="me")(lambda problem, share: Choice(problem.allowed))

@@ -29,6 +29,7 @@ from onnxprune.sweeping.points import TARGETS, measures, points_of
 from onnxprune.sweeping.record import outcome_document, outcome_of
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING, Failure, Latency, Outcome, Point, SweptPoint
 from onnxprune.sweeping.samples import opened, pack
+from onnxprune.sweeps import sweep
 
 OPTIONS: dict[str, Any] = {
     "scope": None,
@@ -97,6 +98,15 @@ def test_what_shrink_would_refuse_is_refused_at_once(ratios: Any, targets: Any, 
 def test_what_has_no_effect_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="no effect without --sparsity"):
         points_of("0.5", (), (), OPTIONS, {**SPARSE, "lock": True}, with_data=False)
+
+
+def test_no_samples_are_refused_whether_they_are_open_or_not(tmp_path: Path) -> None:
+    model, data = tmp_path / "model.onnx", tmp_path / "data.npz"
+    small_model(model)
+    small_data(data)
+    for source in (data, open_data(data, load(model))):
+        with pytest.raises(UsageError, match="--samples must be at least 1, not 0"):
+            sweep(model, tmp_path / "points", ratios=[0.5], data=source, samples=0, bench=False)
 
 
 def test_what_is_measured_is_known() -> None:

@@ -77,4 +77,4 @@ def criteria() -> tuple[ActivationCriterion, ...]:
 
 def get(name: str) -> ActivationCriterion:
     """The activation criterion `name`; UsageError with the nearest name and the list if there is none."""
-    return names.find(_REGISTRY, name, sorted(_REGISTRY))
+    return names.find(_REGISTRY, "criterion", name, sorted(_REGISTRY))

@@ -93,4 +93,4 @@ def criteria() -> tuple[ConsumerCriterion, ...]:
 
 def get(name: str) -> ConsumerCriterion:
     """The consumer criterion `name`; UsageError with the nearest name and the list if there is none."""
-    return names.find(_REGISTRY, name, sorted(_REGISTRY))
+    return names.find(_REGISTRY, "criterion", name, sorted(_REGISTRY))

@@ -88,7 +88,7 @@ def criteria() -> tuple[NetworkCriterion, ...]:
 
 def get(name: str) -> NetworkCriterion:
     """The network criterion `name`; UsageError with the nearest name and the list if there is none."""
-    return names.find(_REGISTRY, name, sorted(_REGISTRY))
+    return names.find(_REGISTRY, "criterion", name, sorted(_REGISTRY))
 
 
 def network_scores(
