@@ -10,6 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.clock import Clock
+from onnxprune.data import anchored
 from onnxprune.html.command import sparsify_commands
 from onnxprune.html.sparsify import sparsify_page
 from onnxprune.html.write import open_report, with_report
@@ -74,6 +75,7 @@ def sparsify(
     check_data_options(data is not None, preprocess, samples)
     request = resolve_sparsity(**{name: given[name] for name in OPTIONS}, with_data=data is not None)
     source = opened(model)
+    data = anchored(data)
     protected = (*source.origin, *files_of(data))
     place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
     page = open_report(report, force=force, inputs=protected, outputs=() if dry_run else (place.target,))

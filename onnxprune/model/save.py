@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from onnxprune.errors import OutputError
+from onnxprune.model.container import shown_path
 from onnxprune.model.encode import INLINE_LIMIT, Encoding, Place
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
@@ -179,20 +180,23 @@ def output_path(path: str | os.PathLike[str]) -> Path:
 
 def check_output(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
     """Raise OutputError unless `path` may be written: no input, and new or (with `force`) an ordinary file."""
+    shown = shown_path(path)
     for item in inputs:
         with contextlib.suppress(OSError):  # an input that is gone cannot be overwritten
             if os.path.abspath(item) == os.path.abspath(path) or os.path.samefile(item, path):
-                raise OutputError(f"the output {str(path)!r} is an input file ({str(item)!r})", hint="Choose another.")
+                raise OutputError(
+                    f"the output {shown!r} is an input file ({shown_path(item)!r})", hint="Choose another."
+                )
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise OutputError(f"the folder {str(path.parent)!r} does not exist") from None
+            raise OutputError(f"the folder {shown_path(path.parent)!r} does not exist") from None
         return
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-        raise OutputError(f"the output {str(path)!r} exists and is not a regular file")
+        raise OutputError(f"the output {shown!r} exists and is not a regular file")
     if not force:
-        raise OutputError(f"the output {str(path)!r} exists", hint="Use --force to replace it.")
+        raise OutputError(f"the output {shown!r} exists", hint="Use --force to replace it.")
 
 
 def _checked_name(path: str | os.PathLike[str]) -> str:
@@ -304,4 +308,4 @@ def _output_errors(target: Path) -> Iterator[None]:
             errno.EFBIG: "The file would exceed the size limit of the file system or of this process (ulimit -f).",
         }
         hint = hints.get(error.errno or 0)
-        raise OutputError(f"cannot write {str(target)!r}: {error.strerror or error}", hint=hint) from error
+        raise OutputError(f"cannot write {shown_path(target)!r}: {error.strerror or error}", hint=hint) from error
