@@ -28,7 +28,7 @@ from onnxprune.results import ProgressCallback, ShrinkResult
 from onnxprune.samples import files_of, open_samples
 from onnxprune.sources import beside, destination, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS, SparseRequest, resolve_stage
-from onnxprune.summaries import with_size
+from onnxprune.summaries import outgrown, with_size
 from onnxprune.trace import trace_model
 
 SUFFIX = ".pruned.onnx"
@@ -179,8 +179,10 @@ def _unwritten(result: ShrinkResult, run: Run, choice: Choice, *, tried: bool) -
 
 def _written(result: ShrinkResult, done: Published) -> ShrinkResult:
     """With what was written, and what was shown of it."""
+    grown = outgrown(result.before, done.after, done.plan) if done.written else ()
     return replace(
         result,
+        notes=(*result.notes, *done.notes, *grown),
         plan=done.plan,
         after=done.after if done.written else None,
         sparsity=done.sparsity,

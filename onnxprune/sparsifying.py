@@ -25,7 +25,7 @@ from onnxprune.sources import destination, opened
 from onnxprune.sparsity.publish import SparsePublished, publish_sparse
 from onnxprune.sparsity.request import OPTIONS, SparseRequest, resolve_sparsity
 from onnxprune.sparsity.stage import Sparsified, sparsified
-from onnxprune.summaries import calibration_summary, summary
+from onnxprune.summaries import calibration_summary, outgrown, summary
 from onnxprune.trace import Trace, trace_model
 
 SUFFIX = ".sparse.onnx"
@@ -111,4 +111,7 @@ def _outcome(traced: Trace, request: SparseRequest, made: Sparsified, found: Sam
 
 def _written(result: SparsifyResult, done: SparsePublished) -> SparsifyResult:
     """With what was written, and what was shown of it."""
-    return replace(result, after=done.after, sparsity=done.sparsity, fidelity=done.fidelity, written=done.written)
+    notes = (*result.notes, *done.notes, *outgrown(result.before, done.after, result.plan))
+    return replace(
+        result, notes=notes, after=done.after, sparsity=done.sparsity, fidelity=done.fidelity, written=done.written
+    )

@@ -20,10 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from onnxprune.errors import OutputError
+from onnxprune.errors import OnnxPruneError, OutputError
 from onnxprune.model.container import shown_path
 from onnxprune.model.encode import INLINE_LIMIT, Encoding, Place
-from onnxprune.model.load import Model
+from onnxprune.model.load import Model, load
 from onnxprune.model.tensors import LazyTensor
 
 if TYPE_CHECKING:
@@ -143,7 +143,13 @@ class StagedFiles:
 
 
 class Staged(StagedFiles):
-    """A written but not yet published model. `path` can be loaded; `commit` publishes; leaving removes the rest."""
+    """A written but not yet published model. `path` can be loaded; `commit` publishes; leaving removes the rest.
+
+    After it, `left_over` is the data file that the replaced model read and the new one does not, if there is one. It is
+    not deleted: a copy of the replaced model may read it too, nobody here can know, and weights do not come back.
+    """
+
+    left_over: Path | None = None
 
     def __init__(
         self,
@@ -171,6 +177,20 @@ class Staged(StagedFiles):
         except BaseException:
             self._remove()
             raise
+
+    def commit(self) -> tuple[Path, ...]:
+        left_over = self._unread()
+        written = super().commit()
+        self.left_over = left_over
+        return written
+
+    def _unread(self) -> Path | None:
+        data = self.target.with_name(_data_name(self.target))
+        if data in self.outputs or not os.path.lexists(data):
+            return None
+        with contextlib.suppress(OnnxPruneError, OSError):  # what is replaced need not be a model
+            return data if data.name in load(self.target).locations else None
+        return None
 
 
 def output_path(path: str | os.PathLike[str]) -> Path:
