@@ -16,6 +16,7 @@ from onnxprune.data import anchored, open_data
 from onnxprune.errors import DataError
 from onnxprune.measure.metric import open_metric
 from onnxprune.model import load
+from onnxprune.results import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "models" / "digits.onnx"
@@ -90,8 +91,14 @@ def test_results_go_where_they_were_asked_for(folder: Path) -> None:
 
 
 def test_a_callable_that_our_guard_cannot_bring_back(folder: Path) -> None:
-    """What is called without our knowing it (here: progress) cannot move the output either."""
-    onnxprune.shrink("in.onnx", "out.onnx", ratio=0.3, repair="none", progress=lambda _: os.chdir("/"))
+    """What runs beside our guard (here: progress, once the model is read) cannot move the output either."""
+
+    def wander(step: Progress) -> None:
+        if step.stage == "trace":
+            os.chdir("/")
+
+    onnxprune.shrink("in.onnx", "out.onnx", ratio=0.3, repair="none", progress=wander)
+    assert Path.cwd() == Path("/")
     os.chdir(folder)
     assert names(folder) == {"out.onnx"}
 
