@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onnxprune.errors import OutputError
+from onnxprune.model.container import shown_path
 
 
 def check_target(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
@@ -31,7 +32,7 @@ def write_text(path: Path, text: str, *, force: bool, inputs: Iterable[Path] = (
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {shown_path(path)!r}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             os.unlink(temporary)

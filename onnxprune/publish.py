@@ -23,7 +23,7 @@ from onnxprune.results import Fidelity, ModelSummary, ProofSummary, RepairSummar
 from onnxprune.sparse_results import SparsitySummary
 from onnxprune.sparsity.publish import publish_sparse
 from onnxprune.sparsity.request import SparseRequest
-from onnxprune.summaries import proof_summary, summary, summary_of
+from onnxprune.summaries import left_over, proof_summary, summary, summary_of
 from onnxprune.trace import Trace
 
 
@@ -38,6 +38,7 @@ class Published:
     after: ModelSummary
     plan: Plan
     sparsity: SparsitySummary | None = None
+    notes: tuple[str, ...] = ()
 
 
 def publish(run: Run, choice: Choice, *, verify: bool = True) -> Published:
@@ -79,7 +80,7 @@ def _committed(run: Run, choice: Choice, model: Model, staged: Staged, facts: Fa
     run.clock.start("write")
     written = staged.commit()
     after = summary(model, build(model), facts, run.place.target.name)
-    return Published(None, None, measured, written, after, choice.plan)
+    return Published(None, None, measured, written, after, choice.plan, notes=left_over(staged.left_over))
 
 
 def _with_zeros(
@@ -104,7 +105,7 @@ def _with_zeros(
         seed=run.request.options.seed,
         threads=run.threads,
     )
-    return Published(None, None, done.fidelity, done.written, done.after, plan, done.sparsity)
+    return Published(None, None, done.fidelity, done.written, done.after, plan, done.sparsity, done.notes)
 
 
 def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, seed: int = 0, threads: int = 0) -> Proof:

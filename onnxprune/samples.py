@@ -131,7 +131,7 @@ def files_of(data: Any) -> tuple[Path, ...]:
         return ()
     texts = [os.fspath(item) for item in data if isinstance(item, (str, os.PathLike))]
     names = [name for text in texts for name in (text, text.partition("=")[2], text.rpartition(":")[0])]
-    return tuple(Path(name) for name in names if name and os.path.isfile(name))
+    return tuple(Path(name).absolute() for name in names if name and os.path.isfile(name))
 
 
 def bytes_per_sample(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int:

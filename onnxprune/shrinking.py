@@ -10,6 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.clock import Clock
+from onnxprune.data import anchored
 from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.gradual import plan_in_steps
 from onnxprune.html.command import shrink_commands
@@ -27,7 +28,7 @@ from onnxprune.results import ProgressCallback, ShrinkResult
 from onnxprune.samples import files_of, open_samples
 from onnxprune.sources import beside, destination, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS, SparseRequest, resolve_stage
-from onnxprune.summaries import with_size
+from onnxprune.summaries import outgrown, with_size
 from onnxprune.trace import trace_model
 
 SUFFIX = ".pruned.onnx"
@@ -106,6 +107,7 @@ def shrink(
     clock = Clock(progress)
     asked = _asked(given)
     source = opened(model)
+    data, metric = anchored(data), anchored(metric)
     protected = (*source.origin, *files_of(data), *files_of(metric))
     place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
     page = shrink_file(given, place)
@@ -133,7 +135,7 @@ def shrink(
         else:
             result = _written(result, publish(run, choice, verify=verify))
         result = replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
-    return result if page is None else _reported(page, result, given)
+    return result if page is None else _reported(page, result, given, source, data)
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,10 @@ def _unwritten(result: ShrinkResult, run: Run, choice: Choice, *, tried: bool) -
 
 def _written(result: ShrinkResult, done: Published) -> ShrinkResult:
     """With what was written, and what was shown of it."""
+    grown = outgrown(result.before, done.after, done.plan) if done.written else ()
     return replace(
         result,
+        notes=(*result.notes, *done.notes, *grown),
         plan=done.plan,
         after=done.after if done.written else None,
         sparsity=done.sparsity,
@@ -190,13 +194,15 @@ def _written(result: ShrinkResult, done: Published) -> ShrinkResult:
     )
 
 
-def _reported(page: ReportFile, result: ShrinkResult, given: Mapping[str, Any]) -> ShrinkResult:
+def _reported(
+    page: ReportFile, result: ShrinkResult, given: Mapping[str, Any], source: Model, data: Any
+) -> ShrinkResult:
     """The result, after it was timed, if asked for, and its report was written."""
     times = None
     if given["bench"] and result.written:
-        how = {key: given[key] for key in ("data", "preprocess", "seed", "progress")}
+        how = {"data": data, **{key: given[key] for key in ("preprocess", "seed", "progress")}}
         try:
-            times = timed(given["model"], result.written[0], threads=given["threads"] or None, profile=True, **how)
+            times = timed(source, result.written[0], threads=given["threads"] or None, profile=True, **how)
         except OnnxPruneError as error:
             notes = (*result.notes, f"the result was not timed: {error.message}")
             result = replace(result, notes=notes, problem=error)

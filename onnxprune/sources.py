@@ -15,7 +15,9 @@ NAMELESS = Path("model.onnx")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a result goes; `protected` files are never replaced."""
+    """Where a result goes, absolute: user code may change the working directory before it is written. `protected` files
+    are never replaced.
+    """
 
     target: Path
     protected: tuple[Path, ...]
@@ -51,7 +53,7 @@ def destination(
     for a file that must stay; in a dry run neither, as nothing is written.
     """
     if out is not None:
-        target = Path(out)
+        target = Path(out).absolute()
     elif source.path is not None:
         target = beside(source.path, suffix)
     elif dry_run:

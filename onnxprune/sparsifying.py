@@ -10,6 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.clock import Clock
+from onnxprune.data import anchored
 from onnxprune.html.command import sparsify_commands
 from onnxprune.html.sparsify import sparsify_page
 from onnxprune.html.write import open_report, with_report
@@ -24,7 +25,7 @@ from onnxprune.sources import destination, opened
 from onnxprune.sparsity.publish import SparsePublished, publish_sparse
 from onnxprune.sparsity.request import OPTIONS, SparseRequest, resolve_sparsity
 from onnxprune.sparsity.stage import Sparsified, sparsified
-from onnxprune.summaries import calibration_summary, summary
+from onnxprune.summaries import calibration_summary, outgrown, summary
 from onnxprune.trace import Trace, trace_model
 
 SUFFIX = ".sparse.onnx"
@@ -74,6 +75,7 @@ def sparsify(
     check_data_options(data is not None, preprocess, samples)
     request = resolve_sparsity(**{name: given[name] for name in OPTIONS}, with_data=data is not None)
     source = opened(model)
+    data = anchored(data)
     protected = (*source.origin, *files_of(data))
     place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
     page = open_report(report, force=force, inputs=protected, outputs=() if dry_run else (place.target,))
@@ -109,4 +111,7 @@ def _outcome(traced: Trace, request: SparseRequest, made: Sparsified, found: Sam
 
 def _written(result: SparsifyResult, done: SparsePublished) -> SparsifyResult:
     """With what was written, and what was shown of it."""
-    return replace(result, after=done.after, sparsity=done.sparsity, fidelity=done.fidelity, written=done.written)
+    notes = (*result.notes, *done.notes, *outgrown(result.before, done.after, result.plan))
+    return replace(
+        result, notes=notes, after=done.after, sparsity=done.sparsity, fidelity=done.fidelity, written=done.written
+    )

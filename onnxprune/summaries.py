@@ -30,7 +30,7 @@ from onnxprune.results import (
 from onnxprune.samples import Samples
 from onnxprune.system import peak_memory_bytes
 from onnxprune.trace import Group, Trace
-from onnxprune.units import plural
+from onnxprune.units import format_bytes, plural
 
 
 def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -> ModelSummary:
@@ -165,6 +165,25 @@ def operators_without_rule(traced: Trace) -> dict[str, int]:
         and not all(key in traced.facts.values for key in node.outputs if key)
     )
     return dict(sorted(missing.items()))
+
+
+def left_over(data: Path | None) -> tuple[str, ...]:
+    """A remark on the data file of a model that was replaced by one without."""
+    if data is None:
+        return ()
+    return (
+        f"{data.name} was read by the model that was replaced, not by the new one; "
+        "it is still there: delete it if no other model reads it",
+    )
+
+
+def outgrown(before: ModelSummary, after: ModelSummary, plan: Plan) -> tuple[str, ...]:
+    """A remark on a result that is larger than its original, which nobody expects of it."""
+    more = after.size_bytes - before.size_bytes
+    if more <= 0:
+        return ()
+    what = "its metadata (the plan) outweighs" if len(plan.dumps()) >= more else "what was added to it outweighs"
+    return (f"the file is {format_bytes(more)} larger than the original: {what} what left",)
 
 
 def refusal_notes(traced: Trace) -> list[str]:

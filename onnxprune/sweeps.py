@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.choose import matching
-from onnxprune.data import Calibration, open_data
+from onnxprune.data import Calibration, anchored, open_data
 from onnxprune.errors import UsageError
 from onnxprune.html.sweep import sweep_commands, sweep_page
 from onnxprune.html.write import open_report
@@ -102,13 +102,15 @@ def sweep(
     timing.request([Path("model")], how or timing.How(), machine, None, seed)
     if out is None and source.path is None:
         raise UsageError("a model that was not read from a file needs a folder for the points: out")
-    target = Path(out) if out is not None else default_folder(source.path)  # type: ignore[arg-type]
+    data, metric = anchored(data), anchored(metric)
+    if out is None:
+        out = default_folder(source.path if isinstance(model, Model) else Path(model))  # type: ignore[arg-type]
     protected = (*source.origin, *files_of(data), *files_of(metric))
     page = open_report(report, force=force, inputs=protected)
     found = _opened(data, source, preprocess, samples, seed)
     for name in ("include", "exclude"):
         matching(build(source), given[name], f"--{name}")
-    request = Request(source, target, points, options, found, metric, how, alone, threads, jobs, scheduler, seed)
+    request = Request(source, Path(out), points, options, found, metric, how, alone, threads, jobs, scheduler, seed)
     result = run(request, machine, progress)
     if page is not None:
         commands = sweep_commands(given, points, sweep.__kwdefaults__ or {})

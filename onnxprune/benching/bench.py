@@ -18,6 +18,7 @@ from onnxprune.benching.results import BenchResult, Gate, Rejected, Setting, Set
 from onnxprune.benching.running import profiled, timed
 from onnxprune.benching.statistics import MARGIN
 from onnxprune.capture.operators import remark
+from onnxprune.data import anchored
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model.load import Model
 from onnxprune.results import ProgressCallback
@@ -90,7 +91,7 @@ def request(
         tuple(found),
         settings(counts, batches, names),
         shapes(shape),
-        data,
+        anchored(data),
         preprocess,
         SECONDS if seconds is None else seconds,
         runs,

@@ -23,6 +23,7 @@ from onnxprune.checking.results import (
     PARAMS,
     SIZE,
 )
+from onnxprune.data import anchored
 from onnxprune.errors import UsageError, did_you_mean
 from onnxprune.units import parse_bytes, parse_count, parse_ratio
 
@@ -66,6 +67,11 @@ class Budget:
 
     def of(self, kinds: Collection[str]) -> tuple[Limit, ...]:
         return tuple(limit for limit in self.limits if limit.kind in kinds)
+
+    def anchored(self) -> Budget:
+        """The same with absolute paths: code of the user may change the working directory before they are read."""
+        baseline = None if self.baseline is None else self.baseline.absolute()
+        return replace(self, path=self.path.absolute(), baseline=baseline, data=anchored(self.data))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from onnxprune.checking.results import AGREEMENT, COSTS, DROP, LATENCY, Check
 from onnxprune.data import open_data
 from onnxprune.errors import DataError
 from onnxprune.measure.fidelity import fidelity
-from onnxprune.measure.files import as_file
 from onnxprune.measure.metric import Metric
 from onnxprune.model.load import Model, load
 from onnxprune.results import ModelSummary
@@ -96,12 +95,10 @@ class Subject:
 
     def scores(self) -> Iterator[Check]:
         assert self.metric is not None
-        with as_file(self.model) as path:
-            after = self.metric(path)
+        after = self.metric(self.model)
         for limit in self.budget.of(SCORED):
             if limit.kind == DROP:
-                with as_file(self.baseline) as path:
-                    yield judge.drop(limit, self.metric(path), after)
+                yield judge.drop(limit, self.metric(self.baseline), after)
             else:
                 yield judge.exact(limit.kind, limit.value, after)
 

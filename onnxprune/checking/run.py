@@ -12,7 +12,7 @@ from onnxprune.checking.budgets import SCORED, Budget
 from onnxprune.checking.measure import How, Subject
 from onnxprune.checking.results import KINDS, CheckedModel, CheckResult
 from onnxprune.errors import OnnxPruneError, UsageError
-from onnxprune.measure.metric import Metric, open_metric
+from onnxprune.measure.metric import open_metric
 from onnxprune.results import Progress, ProgressCallback
 
 
@@ -34,6 +34,7 @@ def run(
         )
     if metric is not None and not needing:
         raise UsageError("--metric has no effect: no budget is for it.", hint="Give --min-metric or --max-drop.")
+    files = [budget.anchored() for budget in budgets]
     with contextlib.ExitStack() as stack:
         opened = None if metric is None else stack.enter_context(open_metric(metric))
         models = []
@@ -43,12 +44,11 @@ def run(
                 if progress is not None:
                     progress(Progress("check", done, len(budgets), f"{name}: {what}"))
 
-            models.append(_checked(budget, how, opened, tell))
+            models.append(_checked(budget, Subject(files[number], how, opened), tell))
     return CheckResult(tuple(models), strict, time.perf_counter() - start)
 
 
-def _checked(budget: Budget, how: How, metric: Metric | None, tell: Callable[[str], None]) -> CheckedModel:
-    subject = Subject(budget, how, metric)
+def _checked(budget: Budget, subject: Subject, tell: Callable[[str], None]) -> CheckedModel:
     error: OnnxPruneError | None = None
     checks = []
     tell("reading")

@@ -110,6 +110,9 @@ def command(
         if path is not None:
             check_target(path, force=force, inputs=protected)
     options["data"] = options["data"] or None
+    # absolute before code of the user runs
+    export_json, export_markdown = (None if p is None else p.absolute() for p in (export_json, export_markdown))
+    protected = tuple(path.absolute() for path in protected)
     exported = [path for path in (export_json, export_markdown) if path is not None]
     open_report(options["report"], force=force, outputs=exported)
     with progress(run) as callback:

@@ -122,6 +122,7 @@ def command(
     protected = [*models, *([] if options["baseline"] is None else [options["baseline"]])]
     if junit is not None:
         check_target(junit, force=force, inputs=protected)
+        junit = junit.absolute()  # before code of the user runs
     with progress(run) as callback:
         result = api.check(*models, progress=callback, **options)
     protected += [model.path for model in result.models]

@@ -260,6 +260,7 @@ def command(
     options["data"] = options["data"] or None
     given = _read_plan(ctx, plan, options)
     protected = _check_save_plan(model, output, plan, save_plan, dry_run=dry_run, force=force)
+    save_plan = None if save_plan is None else save_plan.absolute()  # before code of the user runs
     if options["report"] is not None:
         from onnxprune.html.write import open_report
 
@@ -329,7 +330,7 @@ def _check_save_plan(
     from onnxprune.outputs import check_target
 
     target = output if output is not None else default_output(model)
-    protected = (*load(model).origin, *([] if plan is None else [plan]))
+    protected = (*load(model).origin, *([] if plan is None else [plan.absolute()]))
     if not dry_run and os.path.abspath(save_plan) in (os.path.abspath(target), f"{os.path.abspath(target)}.data"):
         raise UsageError(f"--save-plan names the model that is to be written, {str(save_plan)!r}.")
     check_target(save_plan, force=force, inputs=protected)

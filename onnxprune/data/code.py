@@ -1,18 +1,21 @@
 """The user's own code: `file.py:function`, or a callable.
 
 It runs in this process, only because the command line or the caller named it; what it prints goes to stderr; no
-bytecode is written next to the file; what it raises becomes a DataError with its line.
+bytecode is written next to the file; what it raises becomes a DataError with its line. A working directory that it
+changes is its own: it finds it again when it is called again, and ours is as before in between.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +31,67 @@ def is_function(text: str) -> bool:
     return _FUNCTION.fullmatch(text) is not None
 
 
+@dataclass
+class Code:
+    """A function of the user, and what errors call it. `file`: where its code is; `directory`: the working directory
+    that it has left, None if that is ours.
+    """
+
+    label: str
+    file: str | None
+    function: Callable[..., Any] | None = None
+    directory: str | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function returns. Raises DataError if it raises, or is a coroutine function."""
+        assert self.function is not None
+        with self.running():
+            result = self.function(*arguments)
+        if inspect.iscoroutine(result):
+            result.close()  # or Python warns that nothing has awaited it
+        elif not inspect.isasyncgen(result):
+            return result
+        raise DataError(
+            f"{self.label} is a coroutine function, and nothing here would await it",
+            hint="Write def instead of async def; what has to be awaited goes into asyncio.run(...).",
+        )
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run code of the user: whatever it raises becomes a DataError with its message and line."""
+        ours = _working_directory()
+        _enter(self.directory)
+        with contextlib.redirect_stdout(sys.stderr):
+            try:
+                yield
+            except (Exception, SystemExit) as error:
+                text = f"{type(error).__name__}: {error}"
+                raise DataError(f"{self.label} failed{_line(error, self.file)}: {text}") from error
+            finally:
+                theirs = _working_directory()
+                self.directory = None if theirs == ours else theirs
+                if theirs != ours:
+                    _enter(ours)
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
+def _enter(directory: str | None) -> None:
+    """Change the working directory, if it is still there. Where results go does not depend on it: their paths are
+    absolute.
+    """
+    if directory is not None:
+        with contextlib.suppress(OSError):
+            os.chdir(directory)
+
+
 @contextlib.contextmanager
-def loaded(text: str) -> Iterator[Callable[..., Any]]:
+def loaded(text: str) -> Iterator[Code]:
     """The function of `file.py:function`, while the file's folder is importable.
 
     Raises UsageError if file or function do not exist, DataError if the file cannot be executed.
@@ -38,15 +100,17 @@ def loaded(text: str) -> Iterator[Callable[..., Any]]:
     path = Path(name)
     source = bytes(map_path(path))
     module = types.ModuleType(_MODULE)
-    module.__file__ = str(path)
+    module.__file__ = str(path.absolute())  # it may change the working directory
+    code = Code(path.name, module.__file__)
     before = sys.dont_write_bytecode, sys.modules.get(_MODULE)
     folder = str(path.resolve().parent)
     sys.dont_write_bytecode, sys.modules[_MODULE] = True, module
     sys.path.insert(0, folder)
     try:
-        with guard(path.name, str(path)):
-            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
-        yield _function(module, function, path.name)
+        with code.running():
+            exec(compile(source, module.__file__, "exec", dont_inherit=True), module.__dict__)
+        code.label, code.function = Path(text).name, _function(module, function, path.name)
+        yield code
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(folder)
@@ -68,16 +132,6 @@ def _function(module: types.ModuleType, name: str, file: str) -> Callable[..., A
     )
 
 
-@contextlib.contextmanager
-def guard(label: str, file: str | None) -> Iterator[None]:
-    """Whatever the user's code raises becomes a DataError with its message and line."""
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            yield
-        except (Exception, SystemExit) as error:
-            raise DataError(f"{label} failed{_line(error, file)}: {type(error).__name__}: {error}") from error
-
-
 def _line(error: BaseException, file: str | None) -> str:
     if isinstance(error, SyntaxError) and error.lineno:
         return f" in line {error.lineno}"
@@ -88,8 +142,34 @@ def _line(error: BaseException, file: str | None) -> str:
     return f" in line {frames[-1].lineno}{text}"
 
 
-def label_of(function: Callable[..., Any]) -> tuple[str, str | None]:
-    """A callable's name, and the file that its code is in."""
+def code_of(function: Callable[..., Any]) -> Code:
+    """A callable, with its name and the file that its code is in."""
     code = getattr(function, "__code__", None)
     name = getattr(function, "__name__", type(function).__name__)
-    return str(name), os.fspath(code.co_filename) if code is not None else None
+    return Code(str(name), os.fspath(code.co_filename) if code is not None else None, function)
+
+
+def anchored(source: Any) -> Any:
+    """`source`, which names data or a metric, with absolute paths: other code may change the working directory before
+    it is opened. What does not exist stays as it is written, for the error that follows.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _anchored(os.fspath(source))
+    if isinstance(source, Sequence) and all(isinstance(item, (str, os.PathLike)) for item in source):
+        return [_anchored(os.fspath(item)) for item in source]
+    return source
+
+
+def _anchored(text: str) -> str:
+    """`calib.npz`, `file.py:function`, or `x=a.npy`, where the name before it may hold "=", too."""
+    if text == "random":
+        return text
+    if os.path.lexists(text):
+        return str(Path(text).absolute())
+    file, _, function = text.rpartition(":")
+    if is_function(text) and os.path.lexists(file):
+        return f"{Path(file).absolute()}:{function}"
+    for equals in (match.end() for match in re.finditer("=", text)):
+        if os.path.lexists(text[equals:]):
+            return text[:equals] + str(Path(text[equals:]).absolute())
+    return text

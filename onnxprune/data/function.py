@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.data.code import guard
+from onnxprune.data.code import Code
 from onnxprune.data.folder import DEFAULT_SAMPLES, Spooled, add_piece
 from onnxprune.data.specs import InputSpec, expected
 from onnxprune.data.store import Spool
@@ -24,15 +24,12 @@ from onnxprune.errors import DataError
 _END = object()
 
 
-def collect(
-    function: Callable[[], Any], specs: Sequence[InputSpec], label: str, samples: int | None, file: str | None = None
-) -> Spooled | dict[str, NDArray[Any]]:
+def collect(function: Code, specs: Sequence[InputSpec], samples: int | None) -> Spooled | dict[str, NDArray[Any]]:
     """Call `function`: a dict of whole arrays as it is, or the first `samples` (default 1024) of what it yields.
 
     Raises DataError if it raises, gives nothing, or gives something that is not arrays of the model's inputs.
     """
-    with guard(label, file):
-        result = function()
+    label, result = function.label, function()
     if isinstance(result, Mapping) or hasattr(result, "__array__"):
         return to_arrays(result, specs, label)
     if result is None or isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
@@ -41,10 +38,10 @@ def collect(
         )
     limit = samples or DEFAULT_SAMPLES
     spools = {spec.name: Spool() for spec in specs}
-    with guard(label, file):
+    with function.running():
         iterator = iter(result)
-    more = _consume(iterator, specs, spools, label, file, limit)
-    with contextlib.suppress(Exception):
+    more = _consume(iterator, specs, spools, function, limit)
+    with contextlib.suppress(Exception), function.running():
         getattr(iterator, "close", lambda: None)()
     return Spooled(spools, f"first {limit} samples" if more else "all it gave")
 
@@ -53,17 +50,16 @@ def _consume(
     iterator: Iterator[Any],
     specs: Sequence[InputSpec],
     spools: Mapping[str, Spool],
-    label: str,
-    file: str | None,
+    function: Code,
     limit: int,
 ) -> bool:
     """Fill the spools; whether it was stopped at the limit."""
     for count in itertools.count(1):
-        with guard(label, file):
+        with function.running():
             item = next(iterator, _END)
         if item is _END:
             return False
-        where = f"{label}, item {count}"
+        where = f"{function.label}, item {count}"
         add_piece(spools, specs, to_arrays(item, specs, where), where)
         if all(spools[spec.name].rows >= limit * spec.group for spec in specs):
             return True

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxprune.data import function as functions
 from onnxprune.data.calibration import Calibration, Feed
 from onnxprune.data.check import check_shapes, check_symbols, check_values
-from onnxprune.data.code import is_function, label_of, loaded
+from onnxprune.data.code import Code, code_of, is_function, loaded
 from onnxprune.data.fit import Raw, fit, takes_pixels
 from onnxprune.data.folder import Spooled, choose, read_folder
 from onnxprune.data.npy import read_npy, read_npz
@@ -21,6 +21,7 @@ from onnxprune.data.preprocess import Preprocess, parse
 from onnxprune.data.specs import InputSpec, check_names, expected, input_specs, name_check
 from onnxprune.data.synthetic import DEFAULT_SAMPLES, Random
 from onnxprune.errors import DataError, UsageError
+from onnxprune.model.container import shown_path
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 
@@ -48,8 +49,7 @@ def open_data(
     if isinstance(text, Mapping):
         return opened.arrays(functions.to_arrays(text, specs, "the data"), "arrays")
     if callable(text):
-        name, file = label_of(text)
-        return opened.function(text, name, file)
+        return opened.function(code_of(text))
     if isinstance(text, (str, os.PathLike)):
         return opened.text(os.fspath(text))
     items = [os.fspath(item) for item in text]
@@ -72,9 +72,8 @@ class _Opening:
         path = Path(text)
         if not os.path.lexists(text):
             if is_function(text):
-                label = path.name
                 with loaded(text) as function:
-                    return self.function(function, label, text.rpartition(":")[0])
+                    return self.function(function)
             if "=" in text:
                 return self.named([text])
             raise UsageError(f"no such file or folder: {text!r}", hint=_FORMS)
@@ -85,10 +84,12 @@ class _Opening:
             return self.arrays(read_npz(path, name_check(self.specs, path.name)), path.name)
         if suffix == ".npy":
             if len(self.specs) != 1:
-                raise DataError(f"{path.name} feeds one input, the model has {len(self.specs)}: say which, x={text}")
+                raise DataError(
+                    f"{path.name} feeds one input, the model has {len(self.specs)}: say which, x={shown_path(path)}"
+                )
             return self.arrays({self.specs[0].name: read_npy(path)}, path.name)
         hint = "The function is missing: file.py:function." if suffix == ".py" else _FORMS
-        raise UsageError(f"{text!r} is not a .npz, a .npy or a folder", hint=hint)
+        raise UsageError(f"{shown_path(path)!r} is not a .npz, a .npy or a folder", hint=hint)
 
     def named(self, items: Sequence[str]) -> Calibration:
         """`x=a.npy`, several. A name may itself hold "=" and ":"."""
@@ -116,8 +117,8 @@ class _Opening:
             self.steps = Preprocess()
         return self.spooled(read, f"{label} ({read.note})", label)
 
-    def function(self, function: Callable[[], Any], label: str, file: str | None) -> Calibration:
-        given = functions.collect(function, self.specs, label, self.samples, file)
+    def function(self, function: Code) -> Calibration:
+        given, label = functions.collect(function, self.specs, self.samples), function.label
         if isinstance(given, Spooled):
             return self.spooled(given, f"{label} ({given.note})", label)
         return self.arrays(given, label)

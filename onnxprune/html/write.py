@@ -42,11 +42,11 @@ def open_report(
     if path is None:
         return None
     require()
-    target = Path(path)
+    target = Path(path).absolute()  # user code may change the working directory before it is written
     for other in outputs:
         if os.path.abspath(target) in (os.path.abspath(other), f"{os.path.abspath(other)}.data"):
             raise UsageError(f"--report names another output, {str(path)!r}.", hint="Give it a name of its own.")
-    found = tuple(inputs)
+    found = tuple(item.absolute() for item in inputs)
     check_target(target, force=force, inputs=found)
     return ReportFile(target, force, found)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.errors import GateError, UsageError
-from onnxprune.measure.files import as_file
 from onnxprune.measure.metric import Metric, open_metric
 from onnxprune.model.load import Model
 from onnxprune.results import MetricSummary, MetricTrial
@@ -27,8 +26,7 @@ class Gate:
 
     def drop(self, model: Model | Path) -> float:
         """How much a model loses against the original; becomes `after` of the summary. Raises DataError."""
-        with as_file(model) as path:
-            self.after = self.metric(path)
+        self.after = self.metric(model)
         drop = self.before - self.after
         if self.max_drop is not None and abs(drop - self.max_drop) <= ROUNDING * max(abs(self.before), abs(self.after)):
             return self.max_drop
@@ -80,6 +78,4 @@ def open_gate(
     if max_drop is not None and not max_drop >= 0:
         raise UsageError(f"--max-drop must be at least 0, found {max_drop}")
     with open_metric(metric) as opened:
-        with as_file(original) as path:
-            before = opened(path)
-        yield Gate(opened, max_drop, before)
+        yield Gate(opened, max_drop, opened(original))

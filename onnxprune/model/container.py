@@ -38,12 +38,20 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
 _SNIFF = 512
 
 
+def shown_path(path: Path) -> str:
+    """A path as people gave it: relative where it is below the working directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
 def open_regular(path: Path, *, follow: bool = True, missing: type[ModelError | UsageError] = UsageError) -> int:
     """Open an existing regular file for reading; the file descriptor. Never blocks on a FIFO or a device.
 
     Raises `missing` if there is no such file, ModelError for anything that is not a readable regular file.
     """
-    shown = repr(os.fspath(path))
+    shown = repr(shown_path(path))
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     if not follow:
         flags |= getattr(os, "O_NOFOLLOW", 0)

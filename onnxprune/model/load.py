@@ -17,7 +17,7 @@ from onnx import ModelProto, TensorProto
 
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model import wire
-from onnxprune.model.container import describe_foreign, map_file, open_regular
+from onnxprune.model.container import describe_foreign, map_file, open_regular, shown_path
 from onnxprune.model.encode import INLINE_LIMIT, Encoding
 from onnxprune.model.external import ExternalData
 from onnxprune.model.structure import check_structure
@@ -36,9 +36,10 @@ class Model:
     """A model whose weights stay on disk.
 
     proto: the skeleton: top-level initializers have everything but their payload. tensors: the top-level
-    initializers by name, in file order. path: the file it was read from, as given; kept by `replace`.
-    notes: what a reader of the report should know about reading it. locations: where `external_files` are, as the file
-    says (relative, normalised); empty once `replace` made it another model.
+    initializers by name, in file order. path: the file it was read from, absolute, since code of the user may change
+    the working directory; kept by `replace`. notes: what a reader of the report should know about reading it.
+    locations: where `external_files` are, as the file says (relative, normalised); empty once `replace` made it another
+    model.
     """
 
     proto: ModelProto
@@ -158,9 +159,9 @@ def load(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
     path = Path(text)
     buffer = map_file(open_regular(path))
     try:
-        return _load_buffer(buffer, path)
+        return _load_buffer(buffer, path.absolute())
     except ModelError as error:
-        raise ModelError(f"{path}: {error.message}", hint=error.hint) from error
+        raise ModelError(f"{shown_path(path)}: {error.message}", hint=error.hint) from error
 
 
 def _load_buffer(buffer: memoryview, path: Path | None) -> Model:

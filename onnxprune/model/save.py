@@ -20,9 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from onnxprune.errors import OutputError
+from onnxprune.errors import OnnxPruneError, OutputError
+from onnxprune.model.container import shown_path
 from onnxprune.model.encode import INLINE_LIMIT, Encoding, Place
-from onnxprune.model.load import Model
+from onnxprune.model.load import Model, load
 from onnxprune.model.tensors import LazyTensor
 
 if TYPE_CHECKING:
@@ -142,7 +143,13 @@ class StagedFiles:
 
 
 class Staged(StagedFiles):
-    """A written but not yet published model. `path` can be loaded; `commit` publishes; leaving removes the rest."""
+    """A written but not yet published model. `path` can be loaded; `commit` publishes; leaving removes the rest.
+
+    After it, `left_over` is the data file that the replaced model read and the new one does not, if there is one. It is
+    not deleted: a copy of the replaced model may read it too, nobody here can know, and weights do not come back.
+    """
+
+    left_over: Path | None = None
 
     def __init__(
         self,
@@ -171,6 +178,20 @@ class Staged(StagedFiles):
             self._remove()
             raise
 
+    def commit(self) -> tuple[Path, ...]:
+        left_over = self._unread()
+        written = super().commit()
+        self.left_over = left_over
+        return written
+
+    def _unread(self) -> Path | None:
+        data = self.target.with_name(_data_name(self.target))
+        if data in self.outputs or not os.path.lexists(data):
+            return None
+        with contextlib.suppress(OnnxPruneError, OSError):  # what is replaced need not be a model
+            return data if data.name in load(self.target).locations else None
+        return None
+
 
 def output_path(path: str | os.PathLike[str]) -> Path:
     """Absolute at once: the working directory may change before the commit. Raises OutputError."""
@@ -179,20 +200,23 @@ def output_path(path: str | os.PathLike[str]) -> Path:
 
 def check_output(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
     """Raise OutputError unless `path` may be written: no input, and new or (with `force`) an ordinary file."""
+    shown = shown_path(path)
     for item in inputs:
         with contextlib.suppress(OSError):  # an input that is gone cannot be overwritten
             if os.path.abspath(item) == os.path.abspath(path) or os.path.samefile(item, path):
-                raise OutputError(f"the output {str(path)!r} is an input file ({str(item)!r})", hint="Choose another.")
+                raise OutputError(
+                    f"the output {shown!r} is an input file ({shown_path(item)!r})", hint="Choose another."
+                )
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise OutputError(f"the folder {str(path.parent)!r} does not exist") from None
+            raise OutputError(f"the folder {shown_path(path.parent)!r} does not exist") from None
         return
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-        raise OutputError(f"the output {str(path)!r} exists and is not a regular file")
+        raise OutputError(f"the output {shown!r} exists and is not a regular file")
     if not force:
-        raise OutputError(f"the output {str(path)!r} exists", hint="Use --force to replace it.")
+        raise OutputError(f"the output {shown!r} exists", hint="Use --force to replace it.")
 
 
 def _checked_name(path: str | os.PathLike[str]) -> str:
@@ -304,4 +328,4 @@ def _output_errors(target: Path) -> Iterator[None]:
             errno.EFBIG: "The file would exceed the size limit of the file system or of this process (ulimit -f).",
         }
         hint = hints.get(error.errno or 0)
-        raise OutputError(f"cannot write {str(target)!r}: {error.strerror or error}", hint=hint) from error
+        raise OutputError(f"cannot write {shown_path(target)!r}: {error.strerror or error}", hint=hint) from error

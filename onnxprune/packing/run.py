@@ -13,6 +13,7 @@ from typing import Any
 
 from onnxprune.choose import matching
 from onnxprune.clock import Clock
+from onnxprune.data import anchored, open_data
 from onnxprune.errors import GateError, ModelError, OutputError, UsageError
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate, open_gate
@@ -64,6 +65,7 @@ def pack(
     nothing was written.
     """
     clock = Clock(progress)
+    data, metric = anchored(data), anchored(metric)
     comparison = _Comparison(data, preprocess, samples, seed, threads)
     asked = recipe(weights, bits, clusters, max_error, exclude)
     source = opened(model)
@@ -161,8 +163,6 @@ class _Comparison:
         if self.data is None and gate is None:
             packed.check()
             return None
-        from onnxprune.data import open_data
-
         with _unpacked(packed) as candidate:
             clock.start("measure")
             if gate is not None:

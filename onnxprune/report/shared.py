@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from onnxprune.model.container import shown_path as shown_path
 from onnxprune.report.blocks import Column, Line, Table
 from onnxprune.results import CalibrationSummary, ModelSummary, ProofSummary
 from onnxprune.units import (
@@ -97,14 +97,6 @@ def captured(found: CalibrationSummary) -> str:
     """The samples that were used."""
     text = f"{plural(found.samples, 'sample')} of {found.source}, {found.held_out} held out"
     return text if found.peak_bytes is None else f"{text}, peak {format_bytes(found.peak_bytes)}"
-
-
-def shown_path(path: Path) -> str:
-    """Relative where the file is below the working directory."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
 
 
 def notes(*texts: str) -> tuple[Line, ...]:

@@ -18,7 +18,7 @@ from onnxprune.sources import Place
 from onnxprune.sparse_results import SparsitySummary
 from onnxprune.sparsity.compare import compare_sparse
 from onnxprune.sparsity.stage import Sparsified
-from onnxprune.summaries import proof_summary, summary
+from onnxprune.summaries import left_over, proof_summary, summary
 from onnxprune.trace.groups import Trace
 
 
@@ -30,6 +30,7 @@ class SparsePublished:
     fidelity: Fidelity | None
     written: tuple[Path, ...]
     after: ModelSummary
+    notes: tuple[str, ...] = ()
 
 
 def publish_sparse(
@@ -66,4 +67,4 @@ def publish_sparse(
         written = staged.commit()
     graph = build(recorded)
     after = summary(recorded, graph, infer(graph, traced.facts.symbols), place.target.name)
-    return SparsePublished(outcome, measured, written, after)
+    return SparsePublished(outcome, measured, written, after, left_over(staged.left_over))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.errors import OutputError
+from onnxprune.model.container import shown_path
 from onnxprune.outputs import write_text
 from onnxprune.sweeping.record import outcome_document, outcome_of, point_document
 from onnxprune.sweeping.results import FAILED, FINISHED, Outcome, Point
@@ -41,7 +42,7 @@ class Folder:
         differing = differences(manifest, identity) if there else []
         if differing:
             raise OutputError(
-                f"{str(self.path)!r} holds another sweep: {'; '.join(differing)}.",
+                f"{shown_path(self.path)!r} holds another sweep: {'; '.join(differing)}.",
                 hint="Give another folder with -o, go on with what it was made from, or delete it.",
             )
         if not there:
@@ -106,7 +107,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
             path.mkdir()
         elif not (path / MANIFEST).is_file() and any(one.name != LOCK for one in path.iterdir()):
             raise OutputError(
-                f"{str(path)!r} is not the folder of a sweep, and not empty.",
+                f"{shown_path(path)!r} is not the folder of a sweep, and not empty.",
                 hint="Give a folder that does not exist yet: -o FOLDER.",
             )
     folder = Folder(path)
@@ -187,7 +188,8 @@ def _locked(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OutputError(
-                f"another sweep is writing into {str(path)!r}.", hint="Wait for it, or give another folder with -o."
+                f"another sweep is writing into {shown_path(path)!r}.",
+                hint="Wait for it, or give another folder with -o.",
             ) from error
         except (ImportError, OSError):  # there are no locks here
             pass
@@ -202,4 +204,4 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot use the folder {str(path)!r}: {error.strerror or error}") from error
+        raise OutputError(f"cannot use the folder {shown_path(path)!r}: {error.strerror or error}") from error

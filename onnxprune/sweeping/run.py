@@ -54,11 +54,11 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
         metric = None if asked.metric is None else stack.enter_context(open_metric(asked.metric))
-        folder = stack.enter_context(open_folder(asked.out))
+        folder = stack.enter_context(open_folder(asked.out.absolute()))
         packed = None if asked.data is None else pack(asked.data, folder.work / "samples")
         folder.claim(_identity(asked, packed, machine))
         scores = None if metric is None else Scores(metric, folder, keep=isinstance(asked.metric, str))
-        before = None if scores is None else scores.of_model(asked.model)
+        before = None if scores is None else scores.of(asked.model.sha256, asked.model)
         original = _file_of(asked.model, folder)
         kept = {point: found for point in asked.points if (found := folder.finished(point)) is not None}
         points = [SweptPoint(point, kept[point], reused=True) for point in asked.points if point in kept]
@@ -75,10 +75,11 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
         points = [replace(one, latency=measured.found.get(one.point.name)) for one in points]
         summary = summary_of(asked.model, asked.model.path)
         quality = quality_of(points)
+        points = [replace(one, path=one.path and asked.out / one.path.name) for one in points]
         return SweepResult(
             original=summary,
             points=placed(points, summary, quality, before),
-            folder=folder.path,
+            folder=asked.out,
             source=None if packed is None else packed.source,
             quality=quality,
             metric_name=None if metric is None else metric.label,

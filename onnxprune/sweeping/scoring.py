@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 from onnxprune.errors import DataError
-from onnxprune.measure.files import as_file
 from onnxprune.measure.metric import Metric
 from onnxprune.model.load import Model
 from onnxprune.sweeping.folder import SCORES, Folder
@@ -23,19 +22,14 @@ class Scores:
         if self.digest is not None and (kept.get("metric"), kept.get("sha256")) == (metric.label, self.digest):
             self.values = {key: float(value) for key, value in kept["models"].items()}
 
-    def of(self, sha256: str, path: Path) -> float:
-        """The metric of a model file. Raises DataError."""
+    def of(self, sha256: str, model: Model | Path) -> float:
+        """The metric of a model, wherever it is. Raises DataError."""
         if sha256 not in self.values:
-            self.values[sha256] = self.metric(path)
+            self.values[sha256] = self.metric(model)
             if self.digest is not None:
                 kept = {"metric": self.metric.label, "sha256": self.digest, "models": self.values}
                 self.folder.write(SCORES, kept)
         return self.values[sha256]
-
-    def of_model(self, model: Model) -> float:
-        """The metric of a model, wherever it is. Raises DataError."""
-        with as_file(model) as path:
-            return self.of(model.sha256, path)
 
     def attempt(self, sha256: str, path: Path) -> tuple[float | None, str | None]:
         """(value, None), or (None, why there is none)."""
