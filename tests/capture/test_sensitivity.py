@@ -66,6 +66,14 @@ def test_with_the_shortcut_that_is_added() -> None:
     assert judged(traced(net)) == [total]
 
 
+def test_without_a_constant_that_is_added() -> None:
+    """That is a bias: it widens the spread of the outputs, to which errors are relative."""
+    net = Net()
+    product = net.matmul(net.relu(net.tokens()), 4)
+    net.output(net.add(product, net.normal(4)))
+    assert judged(traced(net)) == [product]
+
+
 def test_every_output_counts_and_a_layer_only_once() -> None:
     net = Net()
     h = net.relu(net.stem())
@@ -157,3 +165,9 @@ def test_measurements_that_fall_do_not_make_the_curve_fall(
 def test_what_costs_the_layer_nothing_costs_the_outputs_nothing() -> None:
     found = rescaled(np.array([0, 0, 0, 0.5, 1.0]), [3], [0.2])
     assert found.tolist() == pytest.approx([0, 0, 0, 0.2, 0.4])
+
+
+def test_beyond_the_last_trial_the_curve_goes_on_from_the_largest_error() -> None:
+    """Measurements that fall: what comes later is no better than what came before."""
+    found = rescaled(np.array([0, 0.1, 0.2, 0.4]), [1, 2], [0.3, 0.1])
+    assert found.tolist() == pytest.approx([0, 0.3, 0.3, 0.6])
