@@ -171,3 +171,13 @@ def test_beyond_the_last_trial_the_curve_goes_on_from_the_largest_error() -> Non
     """Measurements that fall: what comes later is no better than what came before."""
     found = rescaled(np.array([0, 0.1, 0.2, 0.4]), [1, 2], [0.3, 0.1])
     assert found.tolist() == pytest.approx([0, 0.3, 0.3, 0.6])
+
+
+def test_rounding_does_not_make_the_curve_fall() -> None:
+    """Errors a few units in the last place below a trial: without care some come out above it."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        low, at, high = np.sort(rng.uniform(0.01, 1, 3))
+        near = at * (1 - np.arange(10, 0, -1) * 2.0**-53)
+        found = rescaled(np.array([0, low, *near, at, high]), [1, 12, 13], np.cumsum(rng.random(3)).tolist())
+        assert all(a <= b for a, b in pairwise(found))
