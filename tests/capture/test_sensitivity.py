@@ -66,6 +66,14 @@ def test_with_the_shortcut_that_is_added() -> None:
     assert judged(traced(net)) == [total]
 
 
+def test_without_a_constant_that_is_added() -> None:
+    """That is a bias: it widens the spread of the outputs, to which errors are relative."""
+    net = Net()
+    product = net.matmul(net.relu(net.tokens()), 4)
+    net.output(net.add(product, net.normal(4)))
+    assert judged(traced(net)) == [product]
+
+
 def test_every_output_counts_and_a_layer_only_once() -> None:
     net = Net()
     h = net.relu(net.stem())
@@ -157,3 +165,17 @@ def test_measurements_that_fall_do_not_make_the_curve_fall(
 def test_what_costs_the_layer_nothing_costs_the_outputs_nothing() -> None:
     found = rescaled(np.array([0, 0, 0, 0.5, 1.0]), [3], [0.2])
     assert found.tolist() == pytest.approx([0, 0, 0, 0.2, 0.4])
+
+
+def test_beyond_the_last_trial_the_curve_goes_on_from_the_largest_error() -> None:
+    """Measurements that fall: what comes later is no better than what came before."""
+    found = rescaled(np.array([0, 0.1, 0.2, 0.4]), [1, 2], [0.3, 0.1])
+    assert found.tolist() == pytest.approx([0, 0.3, 0.3, 0.6])
+
+
+def test_rounding_does_not_make_the_curve_fall() -> None:
+    """Errors that differ in the last place: without care the one below a trial comes out above it."""
+    near = [0.09568219960135825, 0.09568219960135833, 0.09568219960135838, 0.09568219960135838, 0.0956821996013584]
+    errors = np.array([0.0, 1.320156067225494e-17, 5.495223826752603e-17, 8.478712140911219e-17, *near])
+    found = rescaled(errors, [1, 5, 6], [0.0642637309748122, 0.745576404283461, 0.767283584447606])
+    assert all(a <= b for a, b in pairwise(found))

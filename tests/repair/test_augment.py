@@ -64,6 +64,52 @@ def test_a_variation_is_a_window_of_the_image_or_of_its_mirrored_surroundings(ax
     assert min(steps) >= 0.98 * math.exp(-ZOOM) and max(steps) <= 1.02 * math.exp(ZOOM), "as the resizing rounds"
 
 
+def windows(count: int) -> tuple[Array, list[tuple[Array, Array, float]]]:
+    """Of variations of a picture of its own coordinates: (count, 4) zoom, where its window lies from left to right and
+    from top to bottom, as shares of the way it could go, and whether it is mirrored; and (found, wanted, zoom) lines.
+    """
+    side = 48
+    across = np.broadcast_to(np.arange(side, dtype=np.float32), (side, side))
+    told, lines = [], []
+    middle, at = slice(2 * side // 5, 3 * side // 5), np.arange(side) + 0.5
+    for found in variations(np.stack([across, across.T])[None], count):
+        row, column = found[0, 0, side // 2], found[0, 1, :, side // 2]
+        mirrored = row[side // 2 + 1] < row[side // 2 - 1]
+        ways = []
+        for line in (row[::-1] if mirrored else row, column):
+            slope, start = np.polyfit(at[middle], line[middle] + 0.5, 1)
+            ways.append(start / (side - side * slope))
+            position = start + slope * at - 0.5
+            lines.append((line, side - 1 - np.abs(side - 1 - np.abs(position)), 1 / slope))
+        told.append([1 / slope, *ways, mirrored])
+    return np.array(told), lines
+
+
+def test_windows_lie_everywhere_and_half_of_them_are_mirrored() -> None:
+    told, _ = windows(400)
+    zoom, across, down, mirrored = told.T
+    assert abs(mirrored.mean() - 0.5) < 0.08
+    for some in (zoom > 1.1, zoom < 1 / 1.1):
+        for way in (across[some], down[some]):
+            shares = np.histogram(way, [-0.1, 0.25, 0.5, 0.75, 1.1])[0] / some.sum()
+            assert shares.sum() == pytest.approx(1) and shares.min() > 0.15
+    clear = np.abs(np.log(zoom)) > 0.05
+    assert abs(np.corrcoef(across[clear], down[clear])[0, 1]) < 0.2, "each direction for itself"
+
+
+def test_beyond_its_border_an_image_goes_on_mirrored() -> None:
+    _, lines = windows(60)
+    assert min(zoom for *_, zoom in lines) < 1 / 1.3
+    for found, wanted, _ in lines:
+        assert np.abs(found - wanted).max() < 0.8, "as the resizing smooths"
+
+
+def test_images_of_a_batch_are_varied_each_in_its_own_way() -> None:
+    array = np.repeat(pictures(1, 3, 24, 32), 4, axis=0)
+    for found in variations(array):
+        assert len({image.tobytes() for image in found}) == 4
+
+
 def test_images_of_half_precision_stay_so() -> None:
     array = pictures(2, 3, 16, 24).astype(np.float16)
     for found, wide in zip(variations(array), variations(array.astype(np.float32)), strict=True):

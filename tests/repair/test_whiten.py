@@ -13,7 +13,7 @@ from onnxprune.model.load import load
 from onnxprune.repair import whiten
 from onnxprune.repair.adam import Adam
 from onnxprune.repair.reconstruct import _weights as trainable
-from onnxprune.repair.whiten import Metric, Own, Whitened, coordinates, whitening
+from onnxprune.repair.whiten import Metric, Own, Whitened, _inputs, _layers, coordinates, whitening
 from tests.builders import Net
 
 Array = NDArray[Any]
@@ -63,6 +63,16 @@ def test_beyond_its_rank_all_directions_count_as_their_mean(
     np.testing.assert_allclose(found, root((vectors * values) @ vectors.T, -0.5), rtol=2e-3, atol=2e-3)
 
 
+def test_beyond_its_rank_every_group_keeps_its_strongest_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.stack([rows(40, 5, seed) for seed in range(3)])
+    monkeypatch.setattr(whiten, "RANK", 2)
+    found = whitening(x, RIDGE).times(np.broadcast_to(np.eye(5, dtype=np.float32), (3, 5, 5)))
+    for one, part in zip(found, x.astype(np.float64), strict=True):
+        values, vectors = np.linalg.eigh(part.T @ part / 40)
+        values[:-2] = values[:-2].mean()
+        np.testing.assert_allclose(one, root((vectors * values) @ vectors.T, -0.5), rtol=2e-3, atol=2e-3)
+
+
 def test_inputs_that_are_all_zero() -> None:
     metric = whitening(np.zeros((5, 3), np.float32), RIDGE)
     assert np.isfinite(dense(metric, 3)).all() and np.isfinite(dense(metric.inverse(), 3)).all()
@@ -102,6 +112,40 @@ def test_they_cover_every_tensor_once_and_lead_back() -> None:
         for name, array in tensors.items():
             assert array.shape == weights[name].shape and array.dtype == np.float32
             np.testing.assert_allclose(array, weights[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_coordinates_are_the_weights_by_the_root_of_what_the_feeds_measure(bias: bool) -> None:
+    """V = P^-1 W by the formula, from all positions of all feeds; the bias is the row of a constant feature."""
+    net = Net()
+    x = net.input(6)
+    net.output(net.op("Gemm", x, net.normal(6, 3), *[net.normal(3)] * bias))
+    graph = build(load(net.model()))
+    whole = rows(45, 6)
+    (one,) = coordinates(graph, trainable(graph), [{x: whole[k : k + 15]} for k in (0, 15, 30)])
+    weight, *rest = weights_of(graph).values()
+    seen = whole.astype(np.float64)
+    if bias:
+        constant = np.sqrt(np.mean(seen**2))
+        seen = np.concatenate([seen, np.full((45, 1), constant)], axis=1)
+        weight = np.concatenate([weight, rest[0][None] / constant])
+    wanted = root(seen.T @ seen / 45, 0.5, 0.05 + 6 / 45) @ weight
+    np.testing.assert_allclose(one.read(weights_of(graph)), wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_sampled_positions_are_many_and_spread_over_the_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net()
+    x = net.input(50, 2)
+    net.output(net.matmul(x, 3))
+    graph = build(load(net.model()))
+    numbers = np.arange(4 * 100 * 2, dtype=np.float32).reshape(4, 2, 50, 2)
+    monkeypatch.setattr(whiten, "ROWS", 120)
+    layers = _layers(graph, set(trainable(graph)))
+    ((found, count),) = _inputs(graph, layers, [{x: part} for part in numbers])
+    feed, position = np.divmod(found[:, 0] / 2, 100)
+    assert count == 400 and np.unique(found[:, 0]).size == 120, "no position twice"
+    assert np.bincount(feed.astype(int)).tolist() == [30] * 4
+    assert position.min() < 20 and position.max() >= 80
 
 
 def test_the_chain_rule() -> None:
