@@ -97,7 +97,8 @@ def operators() -> str:
     parts = [
         "# Operators with a rule",
         "",
-        f"Made by `make operators` from the registry; do not edit. {count} operators. Around any other, all stays whole.",
+        f"Made by `make operators` from the registry; do not edit. {count} operators. Around any other, "
+        "all stays whole.",
     ]
     order = [*FAMILIES, *sorted(set(families) - set(FAMILIES))]
     for family in (f for f in order if f in families):

@@ -192,7 +192,7 @@ def _solved(consumer: Consumer, ridge: float) -> tuple[FloatArray, FloatArray]:
 def _root(block: FloatArray) -> FloatArray:
     """L with L L' = block (b, b), also where rounding has made it lose its definiteness."""
     try:
-        return np.linalg.cholesky(block)
+        return np.asarray(np.linalg.cholesky(block), np.float64)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(block)
         least = 1e-12 * max(float(np.abs(values).max()), 1e-300)
