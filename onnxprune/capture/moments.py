@@ -60,16 +60,6 @@ class Moments:
         self.positions += x.shape[-2]
         return x
 
-    def __add__(self, other: Moments) -> Moments:
-        """Over the positions of both."""
-        return Moments(
-            self.gram + other.gram,
-            self.cross + other.cross,
-            self.target + other.target,
-            self.target_sum + other.target_sum,
-            self.positions + other.positions,
-        )
-
     def require_finite(self, layer: str) -> None:
         """Raises ModelError, naming the `layer`, if something has overflowed."""
         if not all(np.isfinite(part).all() for part in (self.gram, self.cross, self.target)):
@@ -137,8 +127,14 @@ class Split:
 
     def scale(self, weight: FloatArray) -> float:
         """What errors of the layer are relative to, more than 0. `weight` (..., d + 1, o) is its own, as it is."""
-        both = self.fit + self.held_out
-        return meaningful(self.held_out.power, both.power, both.square, both.terms(weight))
+        parts = self.fit, self.held_out
+        share = [part.positions / max(sum(p.positions for p in parts), 1) for part in parts]
+        square, terms = (
+            sum(own * value for own, value in zip(share, values, strict=True))
+            for values in ([part.square for part in parts], [part.terms(weight) for part in parts])
+        )
+        mean = sum(part.target_sum for part in parts) / max(sum(part.positions for part in parts), 1)
+        return meaningful(self.held_out.power, square - float(np.sum(np.square(mean))), square, terms)
 
 
 def meaningful(held_out: float, both: float, square: float, terms: float) -> float:

@@ -83,9 +83,13 @@ def test_a_layer_with_a_variance_of_its_own_is_measured_by_it() -> None:
     assert split.scale(solution) == pytest.approx(
         float((x[400:] @ weight).var(axis=0, dtype=np.float64).sum()), rel=1e-4
     )
-    both = split.fit + split.held_out
-    assert both.positions == 500 and both.square == pytest.approx(float(((x @ weight) ** 2).sum() / 500), rel=1e-5)
-    assert both.terms(solution) == pytest.approx(float((x**2 @ weight**2).sum() / 500), rel=1e-5)
+    one = Moments.zero(4, 3)
+    one.add(x[:1], x[:1] @ weight)
+    everything = np.concatenate([x[:400], x[:1]]) @ weight
+    assert Split(parts[0], one).scale(solution) == pytest.approx(
+        float(everything.var(axis=0, dtype=np.float64).sum()), rel=1e-4
+    )
+    assert parts[0].terms(solution) == pytest.approx(float((x[:400] ** 2 @ weight**2).sum() / 400), rel=1e-5)
 
 
 @pytest.mark.parametrize("repair", [least_squares])
