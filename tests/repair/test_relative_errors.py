@@ -41,8 +41,8 @@ def repaired(repair: Any, x: Array) -> Refit:
     net.output(net.gemm(net.op("Flatten", net.op("GlobalAveragePool", value)), 5))
     trace = trace_model(load(net.model()))
     keep = np.ones(trace.unit_count, bool)
-    for group in trace.groups:
-        keep[group.units[::2]] = group.pin is not None
+    for group in trace.prunable:
+        keep[group.units[::2]] = False
     assert not keep.all()
     feeds = [{"x": x[:-1]}, {"x": x[-1:]}]
     found: Refit = repair(trace, keep, cut(trace, keep), feeds, 1, threads=1)
@@ -56,7 +56,7 @@ def test_errors_stay_in_sight_with_samples_that_hardly_vary(repair: Any, name: s
     assert found.layers
     for layer in found.layers:
         assert math.isfinite(layer.before) and 0 <= layer.after <= layer.before
-        assert layer.after < 10, layer
+        assert layer.after < 1e3, layer  # it was 1e20 and more
 
 
 def test_the_scale_is_the_first_that_says_something() -> None:
