@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.batches import affordable
 from onnxprune.capture.features import linear_layer
+from onnxprune.measure.fidelity import fidelity
 from onnxprune.model.cost import total
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, settable
@@ -27,7 +28,7 @@ from onnxprune.samples import Samples
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
-UNKNOWN_MEANS = "its channel means are unknown"
+UNKNOWN_MEANS, WORSE = "its channel means are unknown", "with all of them held-out samples became worse"
 RECONSTRUCT = "reconstruct"
 FROM_MEANS: Mapping[str, tuple[Callable[..., Corrections | Merged], str]] = {
     "bias": (correct_biases, "bias correction"),
@@ -82,7 +83,7 @@ def mend(
     bare, cut = cut, hoisted(cut)
     if method in FROM_MEANS:
         model, summary = _from_means(trace, keep, cut, method, samples, threads)
-        return (declared(lowered(bare, model)) if summary.corrected_layers else bare), summary
+        return (bare if model is cut else declared(lowered(bare, model))), summary
     if samples is None:
         raise ValueError(f"repair {method!r} takes samples")
     model, summary = _layer_by_layer(trace, keep, cut, method, samples, threads, progress)
@@ -97,10 +98,24 @@ def mend(
 def _from_means(
     trace: Trace, keep: Bools, cut: Model, method: str, samples: Samples | None, threads: int
 ) -> tuple[Model, RepairSummary]:
+    """With samples the held-out ones judge: `cut` itself if they got worse, or if no layer could be corrected."""
     repair, name = FROM_MEANS[method]
     found = repair(trace, keep, cut, known=_means(trace, keep, samples, threads))
-    unknown = tuple(SkippedLayer(name, UNKNOWN_MEANS) for name in found.unknown)
-    return found.model, RepairSummary(name, found.corrected, unknown)
+    skipped = [SkippedLayer(layer, UNKNOWN_MEANS) for layer in found.unknown]
+    if found.layers and samples is not None and _worse(trace.graph.model, cut, found.model, samples, threads):
+        skipped += [SkippedLayer(layer, WORSE) for layer in found.layers]
+        return cut, RepairSummary(name, 0, tuple(skipped))
+    return found.model if found.layers else cut, RepairSummary(name, found.corrected, tuple(skipped))
+
+
+def _worse(original: Model, before: Model, after: Model, samples: Samples, threads: int) -> bool:
+    """Whether the outputs are further off on held-out samples, each relative to itself."""
+    batches = samples.batches[-samples.held_out :]
+    errors = [
+        sum(one.relative_error or 0.0 for one in fidelity(original, model, batches, threads=threads).outputs)
+        for model in (before, after)
+    ]
+    return errors[1] > errors[0]
 
 
 def _means(

@@ -22,7 +22,7 @@ from onnxprune.model.folding import folded
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import plain_path, settable
-from onnxprune.repair.bias import correct_biases
+from onnxprune.repair.bias import correct_biases, losers
 from onnxprune.repair.moments import Moments, moments
 from onnxprune.trace.groups import Trace
 
@@ -35,11 +35,15 @@ MOST_STEPS = 8
 
 @dataclass(frozen=True)
 class Merged:
-    """The repaired model, how many layers changed, and those that lost channels of which nothing is known."""
+    """The repaired model, the layers that changed, and those that lost channels of which nothing is known, by name."""
 
     model: Model
-    corrected: int
+    layers: tuple[str, ...]
     unknown: tuple[str, ...]
+
+    @property
+    def corrected(self) -> int:
+        return len(self.layers)
 
 
 def merge(trace: Trace, keep: Bools, cut: Model, *, known: Mapping[str, Moments] | None = None) -> Merged:
@@ -74,7 +78,10 @@ def merge(trace: Trace, keep: Bools, cut: Model, *, known: Mapping[str, Moments]
         changed.add(node.label)
     found = correct_biases(trace, keep, cut.replace(cut.proto, tensors), known=known, stand_ins=stand_ins)
     unknown = tuple(name for name in found.unknown if name not in changed)
-    return Merged(found.model, len(changed | set(found.layers)), unknown)
+    layers = tuple(
+        dict.fromkeys(node.label for node, _ in losers(trace, keep) if node.label in changed | {*found.layers})
+    )
+    return Merged(found.model, layers, unknown)
 
 
 def _moved(trace: Trace, keep: Bools, node: Node, gone: Bools, weights: FloatArray) -> FloatArray | None:
