@@ -12,9 +12,9 @@ _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 
 
 def local(groups: Sequence[GroupScores], ratio: float) -> list[Mask]:
-    """Keep masks (n,) bool, one per group: floor(ratio * n) units leave, before rounding to an allowed width."""
+    """Keep masks (n,) bool, one per group: floor(ratio * whole) units left, before rounding to an allowed width."""
     check_ratio(ratio)
     return [
-        keep_mask(group, nearest_width(group, group.size - math.floor(ratio * group.size + _ROUNDING)))
+        keep_mask(group, nearest_width(group, group.whole - math.floor(ratio * group.whole + _ROUNDING)))
         for group in groups
     ]
