@@ -55,14 +55,17 @@ class Counted:
 
 
 class OutOfReach(UsageError):
-    """Not even the removal of everything that may go meets the target: that leaves `least`."""
+    """Not even the removal of everything that may go meets the target: that leaves `least`.
 
-    def __init__(self, budget: Budget, least: float) -> None:
+    `instead` is what to try first.
+    """
+
+    def __init__(self, budget: Budget, least: float, instead: str = "") -> None:
         shown = {"size": lambda n: format_bytes(round(n)), "latency": format_latency}.get(budget.kind, "{:.4g}".format)
         super().__init__(
             f"the target {budget.kind} <= {shown(budget.limit)} is out of reach: "
             f"removing all that may go leaves {shown(least)}",
-            hint="Raise the target, or lower --min-keep or --multiple-of.",
+            hint=f"{instead}{'Or raise' if instead else 'Raise'} the target, or lower --min-keep or --multiple-of.",
         )
         self.least = least
 

@@ -96,26 +96,29 @@ def ranked(trace: Trace, options: Options, score: Callable[[list[Group]], Sequen
     pairs = list(zip(groups, score(groups), strict=True))
     reasons.update((group.name, NO_SCORE) for group, found in pairs if found is None)
     scored = [(group, found) for group, found in pairs if found is not None]
-    return Ranking([g for g, _ in scored], [entry(g, found, options) for g, found in scored], reasons)
+    return Ranking([g for g, _ in scored], [entry(trace, g, found, options) for g, found in scored], reasons)
 
 
-def entry(group: Group, scores: FloatArray, options: Options) -> GroupScores:
-    """A group as an allocator sees it."""
-    floor = parse_min_keep(options.min_keep, group.size)
-    multiple = multiple_for(group) if options.multiple_of is None else options.multiple_of
-    return GroupScores(group.name, scores, min_keep=floor, multiple_of=multiple, blocks=group.blocks)
+def entry(trace: Trace, group: Group, scores: FloatArray, options: Options) -> GroupScores:
+    """A group as an allocator sees it. In a later step of a removal, its limits are those of the group as it was."""
+    whole = max(trace.width_before(group), group.size)
+    floor = parse_min_keep(options.min_keep, whole)
+    multiple = multiple_for(group, whole) if options.multiple_of is None else options.multiple_of
+    gone = whole - group.size
+    return GroupScores(group.name, scores, min_keep=floor, multiple_of=multiple, blocks=group.blocks, gone=gone)
 
 
-def multiple_for(group: Group) -> int:
+def multiple_for(group: Group, units: int | None = None) -> int:
     """The number of which a group keeps a multiple if none is asked for: its layers keep a multiple of 4 channels if
     they have 16 or more, of 8 from 64 on, of 16 from 128 on (docs/channels.md says what others would cost).
+    `units`: how many the group has, or had.
 
     A unit may be many channels (a head); groups with blocks have a step of their own.
     """
     if group.blocks is not None or not group.members:
         return 1
     per_unit = max(int(np.isin(m.labels, group.units).sum()) for m in group.members) // group.size
-    wanted = aligned(per_unit * group.size)
+    wanted = aligned(per_unit * (group.size if units is None else units))
     return wanted // math.gcd(wanted, max(per_unit, 1))
 
 
@@ -128,7 +131,7 @@ def allocate(trace: Trace, options: Options, ranking: Ranking) -> Selection:
         keep = allocator(entries, options.ratio)
     keep = even_blocks(trace, ranking.groups, keep, reasons)
     for group, given, mask in zip(ranking.groups, entries, keep, strict=True):
-        if mask.all() and options.ratio * group.size >= 1:
+        if mask.all() and options.ratio * given.whole >= 1:
             reasons.setdefault(group.name, f"too narrow for a multiple of {given.multiple_of} or its minimum")
     return Selection(tuple(ranking.groups), tuple(keep), reasons)
 

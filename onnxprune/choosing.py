@@ -11,7 +11,6 @@ With a target, local is the smallest share that meets it, and least error is lea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,11 +20,11 @@ from numpy.typing import NDArray
 from onnxprune.allocate import widths
 from onnxprune.allocate.by_cost import Curve as Priced
 from onnxprune.allocate.by_cost import by_cost
-from onnxprune.allocate.groups import check_ratio
+from onnxprune.allocate.groups import check_ratio, removed_count
 from onnxprune.allocate.widths import keep_mask, removal_order
 from onnxprune.budget import Budget, OutOfReach
 from onnxprune.capture.batches import affordable, first_samples, sample_count
-from onnxprune.choose import Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
+from onnxprune.choose import NO_SCORE, Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
 from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
 from onnxprune.curves import Curve, by_criterion, by_order, judged_curves
 from onnxprune.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
@@ -34,7 +33,9 @@ from onnxprune.reselect import reselect
 from onnxprune.score.registry import FloatArray
 from onnxprune.sensitivity import output_errors, rescaled
 from onnxprune.trace.groups import Group, Trace
+from onnxprune.units import plural
 
+BY_WEIGHTS = "l1"  # judges every group that has weights; with --scope local, no reader has to be known
 NO_READER = "no layer with a plain weight reads it, so nothing could make up for it"
 TRIALS = (0.25, 0.5)  # shares of a group at which the effect on the outputs is measured
 JUDGED = 64  # samples on which it is
@@ -102,7 +103,7 @@ def _smallest(
         return wider
     found = allocate(trace, replace(options, ratio=high), ranking)
     if cost(found) > limit:
-        raise OutOfReach(budget, cost(found))
+        raise OutOfReach(budget, cost(found), _instead(ranking, options))
     while high - low > PRECISION:
         middle = (low + high) / 2
         attempt = allocate(trace, replace(options, ratio=middle), ranking)
@@ -155,7 +156,7 @@ def _by_error(
     entries, removals = ranking.entries, [c.removal for c in curves]
     if options.scope == "global":
         felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
-        counts = _least_error(trace, ranking, felt, options.ratio, budget)
+        counts = _least_error(trace, ranking, felt, options, budget)
         masks = tuple(keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True))
     elif budget is not None:
         masks = _to_target(trace, options, ranking, budget).keep
@@ -199,7 +200,7 @@ def _judged(
     curves = judged_curves(trace, groups, judge, fit, shares=shares, threads=threads, progress=progress)
     reasons.update((g.name, NO_READER) for g, c in zip(groups, curves, strict=True) if c is None)
     pairs = [(g, c) for g, c in zip(groups, curves, strict=True) if c is not None]
-    entries = [entry(g, c.removal.scores(), options) for g, c in pairs]
+    entries = [entry(trace, g, c.removal.scores(), options) for g, c in pairs]
     return Ranking([g for g, _ in pairs], entries, reasons), [c for _, c in pairs]
 
 
@@ -229,9 +230,9 @@ def _felt(
 
 
 def _least_error(
-    trace: Trace, ranking: Ranking, errors: Sequence[FloatArray], ratio: float, budget: Budget | None
+    trace: Trace, ranking: Ranking, errors: Sequence[FloatArray], options: Options, budget: Budget | None
 ) -> list[int]:
-    """How many units each group loses: at least cost for the target, or the share `ratio` of all units together."""
+    """How many units each group loses: at least cost for the target, or a share of all units together."""
     entries = ranking.entries
     curves = [
         Priced(e.name, error, np.unique(e.size - np.array([e.size, *widths(e)], np.int64)))
@@ -239,8 +240,8 @@ def _least_error(
     ]
     most = [int(c.allowed.max()) for c in curves]
     if budget is None:
-        units = sum(e.size for e in entries)
-        left = float(units - math.floor(ratio * units + 1e-9))
+        units, whole = sum(e.size for e in entries), sum(e.whole for e in entries)
+        left = float(whole - removed_count(options.ratio, whole))
         found = by_cost(curves, lambda counts: float(units - sum(counts)), left)
         return most if found is None else found
 
@@ -253,12 +254,21 @@ def _least_error(
     def within(limit: float) -> list[int]:
         found = by_cost(curves, cost, limit, stepped=budget.stepped)
         if found is None:
-            raise OutOfReach(budget, cost(most))
+            raise OutOfReach(budget, cost(most), _instead(ranking, options))
         return found
 
     return budget.settle(
         within, lambda counts: _keep(trace, ranking.groups, even_blocks(trace, ranking.groups, masks(counts), {}))
     )
+
+
+def _instead(ranking: Ranking, options: Options) -> str:
+    """What judges the groups that stay only because this criterion, or a choice by error, cannot judge them."""
+    count = sum(reason in (NO_READER, NO_SCORE) for reason in ranking.reasons.values())
+    if not count:
+        return ""
+    other = f"--criterion {BY_WEIGHTS} --scope local"
+    return f"{plural(count, 'group')} cannot be judged by criterion {options.criterion!r}: try {other}. "
 
 
 def _keep(trace: Trace, groups: Sequence[Group], masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:

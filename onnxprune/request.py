@@ -96,6 +96,8 @@ def resolve(
         )
     if scope is None:
         scope = "global" if with_data and target is not None else "local"
+    if not blocks:
+        _check_normalise(normalise, scope, with_data)
     options = Options(
         DEFAULT_RATIO if ratio is None else ratio,
         (BLOCK_ERROR if with_data else BLOCK_ENERGY) if blocks else name,
@@ -112,6 +114,22 @@ def resolve(
     schedule, steps = _schedule(schedule, steps, blocks, wanted, min_keep)
     fix = _repair(repair, with_data, blocks)
     return Request(options, fix, wanted, target, multiple_of == AUTO, schedule, steps, with_data)
+
+
+def _check_normalise(normalise: Any, scope: str, with_data: bool) -> None:
+    """Scores of different groups are compared by a global ranking only; with samples, errors are."""
+    if normalise == "mean" or (scope == "global" and not with_data):
+        return
+    why = (
+        "with --data groups are compared by errors"
+        if scope == "global"
+        else "with --scope local groups are not compared"
+    )
+    raise UsageError(
+        f"--normalise {normalise} has no effect: {why}.",
+        hint="Leave out --normalise"
+        + (", or --data." if scope == "global" else ", or rank all channels: --scope global."),
+    )
 
 
 def check_data_options(with_data: bool, preprocess: str | None, samples: int | None) -> None:

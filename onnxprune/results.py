@@ -113,6 +113,7 @@ class GroupChange:
     removed: int
     layers: tuple[str, ...]
     reason: str | None = None
+    pinned: bool = False  # the reason is the model's, and `inspect` knows it; else it is of this run
 
 
 @dataclass(frozen=True)

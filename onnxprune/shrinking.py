@@ -119,6 +119,11 @@ def shrink(
         traced = trace_model(source, units=asked.units)
         if asked.plan is not None:
             check_source(asked.plan, traced)
+        elif asked.units == "heads" and not traced.has_heads:
+            raise UsageError(
+                "--units heads has no effect: no axis of this model is split into heads.",
+                hint="Leave out --units, to remove channels.",
+            )
         found = None
         if data is not None:
             clock.start("capture")

@@ -97,9 +97,10 @@ def layer_costs(traced: Trace) -> list[LayerCost]:
     for group in traced.groups:
         for member in group.members:
             by_node.setdefault(member.node, []).append(group)
+    stored = {**traced.graph.constants, **traced.graph.overridable}
     result = []
     for node in traced.graph.nodes:
-        held = [c.size for k in node.inputs if (c := traced.graph.constants.get(k)) is not None]
+        held = [c.size for k in node.inputs if (c := stored.get(k)) is not None]
         macs = cost.macs_of(node, traced.facts)
         groups = by_node.get(node.index, [])
         if not macs and not groups:
@@ -120,7 +121,9 @@ def changes(traced: Trace, selection: Selection | None, planned: Plan) -> tuple[
             continue
         reason = group.pin.reason if group.pin else reasons.get(group.name)
         lost = 0 if group.pin else removed.get(group.name, 0)
-        result.append(GroupChange(group.name, group.size, lost, _layer_names(traced, group), reason))
+        result.append(
+            GroupChange(group.name, group.size, lost, _layer_names(traced, group), reason, group.pin is not None)
+        )
     return tuple(result)
 
 

@@ -2,7 +2,8 @@
 
 Each group shrinks along its allowed widths; the step from one width to the next costs the mean of the normalised scores
 that it removes, divided by `weight`. Steps are taken in ascending order of cost until floor(ratio * all units) have
-left. Of equal costs, the group that would lose the smaller share goes first, then the later group.
+left, those of earlier steps among them. Of equal costs, the group that would lose the smaller share goes first, then
+the later group.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ class _Step:
 
 
 def global_(groups: Sequence[GroupScores], ratio: float, normalise: Normalise = "mean") -> list[Mask]:
-    """Keep masks (n,) bool, one per group, with floor(ratio * total units) removed, as close as the widths allow.
+    """Keep masks (n,) bool, one per group, until floor(ratio * total units) have left, as close as the widths allow.
 
     A step that would remove too many ends its group and leaves the rest to the others; at the end the cheapest such
     step is taken after all if that comes closer.
     """
     check_ratio(ratio)
     kept = [group.size for group in groups]
-    missing = removed_count(ratio, sum(kept))
+    wanted = removed_count(ratio, sum(group.whole for group in groups))
+    missing = max(wanted - sum(group.gone for group in groups), 0)
     too_large: dict[int, _Step] = {}
     steps = sorted(step for at, group in enumerate(groups) for step in _steps(at, group, normalise))
     for step in steps:

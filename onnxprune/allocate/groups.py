@@ -26,6 +26,7 @@ class GroupScores:
     multiple_of:  the number of kept units is a multiple of this, or the group stays whole.
     blocks:       (n,) block of every unit: equal numbers are kept in every block. The blocks are of equal size.
     weight:       cost (parameters or MACs) that the removal of one unit saves, for a ranking by score per cost.
+    gone:         units that left in earlier steps. A ratio is a share of these and the n that are here.
     """
 
     name: str
@@ -34,6 +35,7 @@ class GroupScores:
     multiple_of: int = 1
     blocks: NDArray[np.int64] | None = None
     weight: float = 1.0
+    gone: int = 0
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or not np.isfinite(self.scores).all():
@@ -51,6 +53,11 @@ class GroupScores:
     @property
     def size(self) -> int:
         return len(self.scores)
+
+    @property
+    def whole(self) -> int:
+        """What the group had before the first step."""
+        return self.size + self.gone
 
     @property
     def n_blocks(self) -> int:

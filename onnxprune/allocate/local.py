@@ -9,6 +9,6 @@ from onnxprune.allocate.widths import keep_mask, nearest_width
 
 
 def local(groups: Sequence[GroupScores], ratio: float) -> list[Mask]:
-    """Keep masks (n,) bool, one per group: floor(ratio * n) units leave, before rounding to an allowed width."""
+    """Keep masks (n,) bool, one per group: floor(ratio * whole) units left, before rounding to an allowed width."""
     check_ratio(ratio)
-    return [keep_mask(group, nearest_width(group, group.size - removed_count(ratio, group.size))) for group in groups]
+    return [keep_mask(group, nearest_width(group, group.whole - removed_count(ratio, group.whole))) for group in groups]

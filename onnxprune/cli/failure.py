@@ -65,7 +65,22 @@ def _failure(run: Run, error: BaseException) -> Failure:
 
 def _usage_hint(error: click.ClickException) -> str | None:
     context = getattr(error, "ctx", None)
-    return None if context is None else f"Try '{context.command_path} --help'."
+    if context is None:
+        return None
+    return _misplaced(error, context) or f"Try '{context.command_path} --help'."
+
+
+def _misplaced(error: click.ClickException, context: click.Context) -> str | None:
+    """Where an option belongs that the program has, and its command has not."""
+    if not isinstance(error, click.NoSuchOption) or context.parent is None:
+        return None
+    options = [param for param in context.parent.command.params if isinstance(param, click.Option)]
+    found = next((param for param in options if error.option_name in param.opts), None)
+    if found is None:
+        return None
+    takes = "" if found.is_flag or found.count else f" {found.metavar or 'VALUE'}"
+    before = f"{context.parent.command_path} {error.option_name}{takes} {context.info_name}"
+    return f"{error.option_name} comes before the command: {before} ..."
 
 
 def _bug(run: Run, error: BaseException) -> Failure:

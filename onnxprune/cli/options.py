@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from onnxprune.cli.run import FORMATS, Run
 from onnxprune.errors import UsageError
@@ -155,6 +156,15 @@ def _fits(option: click.Option, value: Any) -> bool:
     return isinstance(value, (int, float, str)) and not isinstance(value, bool)
 
 
+def check_limit(ctx: click.Context, data: Any) -> None:
+    """--max-memory without samples is a mistake on the command line; in a file it is for runs that have some."""
+    if not data and ctx.get_parameter_source("max_memory") == ParameterSource.COMMANDLINE:
+        raise UsageError(
+            "--max-memory has no effect without --data: it limits what samples take.",
+            hint="Give samples with --data, or leave out --max-memory.",
+        )
+
+
 def combined(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     """Several options as one decorator, shown in this order."""
 
@@ -256,7 +266,8 @@ units_option: Callable[[F], F] = click.option(
     type=click.Choice(("channels", "heads", "blocks")),
     default="channels",
     show_default=True,
-    help="What is removed: single channels, whole attention heads, or whole residual blocks.",
+    help="What is removed: channels (within attention, of every head alike); channels, but where an axis is split "
+    "into heads, whole heads; or whole residual blocks.",
 )
 run_options: Callable[[F], F] = combined(
     (

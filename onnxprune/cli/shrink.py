@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from onnxprune.cli.options import (
     Command,
     FilePath,
+    check_limit,
     combined,
     data_options,
     metric_option,
@@ -258,6 +259,7 @@ def command(
 
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
+    check_limit(ctx, options["data"])
     given = _read_plan(ctx, plan, options)
     protected = _check_save_plan(model, output, plan, save_plan, dry_run=dry_run, force=force)
     save_plan = None if save_plan is None else save_plan.absolute()  # before code of the user runs
@@ -316,6 +318,7 @@ def _read_plan(ctx: click.Context, path: Path | None, options: dict[str, Any]) -
     options["units"] = plan.units
     options["include"] = options["exclude"] = ()
     options["ratio"] = options["target"] = None
+    options["normalise"] = "mean"
     return plan
 
 

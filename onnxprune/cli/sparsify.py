@@ -10,6 +10,7 @@ import click
 from onnxprune.cli.options import (
     Command,
     FilePath,
+    check_limit,
     combined,
     data_options,
     model_argument,
@@ -92,6 +93,7 @@ def command(
 
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
+    check_limit(ctx, options["data"])
     with progress(run) as callback:
         result = api.sparsify(model, output, dry_run=dry_run, threads=jobs, progress=callback, **options)
 

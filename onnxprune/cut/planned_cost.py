@@ -48,11 +48,13 @@ class PlannedCost:
 
     def parameters(self, keep: Bools) -> int:
         """Elements of all constants; one that several layers share counts once, as its first layer cuts it."""
-        return sum(math.prod(shape) for _, shape in self._constants(keep))
+        stay = sum(constant.size for constant in self._trace.graph.overridable.values())
+        return stay + sum(math.prod(shape) for _, shape in self._constants(keep))
 
     def weight_bytes(self, keep: Bools) -> int:
         """Bytes of their values."""
-        return sum(payload_bytes(constant.dtype, shape) for constant, shape in self._constants(keep))
+        stay = sum(payload_bytes(c.dtype, c.shape) for c in self._trace.graph.overridable.values())
+        return stay + sum(payload_bytes(constant.dtype, shape) for constant, shape in self._constants(keep))
 
     def _constants(self, keep: Bools) -> Iterator[tuple[Constant, tuple[int, ...]]]:
         """What stays, and in which shape."""

@@ -38,7 +38,8 @@ def parameters(graph: Graph) -> int:
         if node.domain == DOMAIN and (slot := _STORED.get(_family(node), -2) + 1) > 0 and slot < len(node.inputs)
     }
     stored: int = sum(math.prod(sparse.values.dims) for sparse in graph.model.proto.graph.sparse_initializer)
-    return stored + sum(constant.size for key, constant in graph.constants.items() if key not in places)
+    overridable = sum(constant.size for constant in graph.overridable.values())
+    return stored + overridable + sum(c.size for key, c in graph.constants.items() if key not in places)
 
 
 class _Unknown(Exception):

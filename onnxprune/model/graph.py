@@ -99,6 +99,8 @@ class Graph:
     model: Model
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Constant] = field(default_factory=dict)
+    overridable: dict[str, Constant] = field(default_factory=dict)
+    """Initializers that are graph inputs, too: what the file holds is only a default, and nothing may rely on it."""
     producer: dict[str, int] = field(default_factory=dict)
     fixed: dict[str, str] = field(default_factory=dict)
     """Keys whose every axis stays, with the reason: graph inputs and outputs, body inputs and outputs, ..."""
@@ -135,10 +137,12 @@ class _Builder:
         overridable = {i.name for i in proto.input} if model.proto.ir_version >= 4 else set()
         for name, tensor in model.tensors.items():
             top[name] = name
+            constant = Constant(name, name, tuple(tensor.shape), tensor.dtype, tensor.array)
             if name in overridable:
                 self.graph.fixed[name] = "an initializer that callers may override (it is also a graph input)"
+                self.graph.overridable[name] = constant
             else:
-                self.graph.constants[name] = Constant(name, name, tuple(tensor.shape), tensor.dtype, tensor.array)
+                self.graph.constants[name] = constant
         for value in proto.input:
             top[value.name] = value.name
             if value.name not in self.graph.constants:

@@ -21,6 +21,8 @@ def per_head(op: Op, labels: Labels, heads: int) -> Labels:
         return None
     if labels.size % heads:
         raise NotUnderstood("its heads do not divide its width")
+    if heads > 1:
+        op.state.split.add(op.node.index)
     blocks = labels.reshape(heads, -1)
     if op.state.prefer_outer:
         blocks = np.ascontiguousarray(blocks.T)

@@ -22,6 +22,11 @@ from onnxprune.model.infer import Facts, Shape, value_of
 from onnxprune.model.statics import Statics
 from onnxprune.ops.atoms import STAYS, Atoms, IntArray, Labels
 
+OVERRIDABLE = (
+    "its weight is a graph input, too, which a caller may override; to free it, take it out of the inputs "
+    "(export with keep_initializers_as_inputs=False)"
+)
+
 
 class NotUnderstood(Exception):
     """A rule gives up on a node: the message is the reason that people read."""
@@ -146,6 +151,8 @@ class State:
     refusals: dict[int, str] = field(default_factory=dict)
     """Nodes that no rule understood, with the reason."""
     shared: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
+    split: set[int] = field(default_factory=set)
+    """Fused nodes that split an axis into heads; those that a Reshape makes are in `taken`."""
     made_up: set[int] = field(default_factory=set)
     """First atoms of indices that no weight produces (Expand): the first to be given up."""
     shared_keys: set[str] = field(default_factory=set)
@@ -233,8 +240,9 @@ class Op:
             raise NotUnderstood(f"its input {slot} has rank {rank}")
         axis %= rank
         key = self.node.inputs[slot]
-        constant = self.state.graph.constants.get(key)
-        if constant is None:
+        graph = self.state.graph
+        constant = graph.constants.get(key) or graph.overridable.get(key)
+        if constant is None or len(constant.shape) != rank:
             axes = self.state.axes.get(key)
             return axes[axis] if axes is not None and len(axes) == rank else None
         if constant.dtype not in WEIGHT_TYPES or constant.shape[axis] <= 1:
@@ -246,8 +254,10 @@ class Op:
         if found is None:
             found = use[axis] = self.state.atoms.fresh(constant.shape[axis])
             self._tie_repeated(key, slot, axis, found)
-            if key in self.state.graph.fixed:
-                self.pin(found, f"it belongs to {self.state.graph.fixed[key]}")
+            if key in graph.overridable:
+                self.pin(found, OVERRIDABLE)
+            elif key in graph.fixed:
+                self.pin(found, f"it belongs to {graph.fixed[key]}")
         return found
 
     def axes(self, slot: int) -> list[Labels]:
@@ -285,7 +295,7 @@ class Op:
         for axis in range(rank):
             if axis in keep:
                 continue
-            if self.constant(slot) is None:
+            if self.constant(slot) is None and self.node.inputs[slot] not in self.state.graph.overridable:
                 self.pin(self.label(slot, axis), reason)
                 continue
             self.state.whole.add((self.node.index, slot, axis))
@@ -309,7 +319,8 @@ class Op:
     def member(self, slot: int, axis: int) -> None:
         """Along `axis`, this input holds the weights that produce the indices: criteria score them."""
         labels = self.label(slot, axis)
-        if labels is not None and source(self.state.graph, self.node.inputs[slot]) is not None:
+        graph, key = self.state.graph, self.node.inputs[slot]
+        if labels is not None and (key in graph.overridable or source(graph, key) is not None):
             self.state.members.append(Member(self.node.index, slot, axis % len(self.shape(slot)), labels))
 
     def equal_per_block(self, labels: Labels, blocks: int) -> None:

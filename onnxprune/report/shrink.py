@@ -53,6 +53,7 @@ _BLOCKS = (
     Column("parameters", right=True),
     Column("nodes", code=True),
 )
+_STAY = ("stays", "stay")
 _KINDS = {"macs": "MACs", "params": "parameters"}
 
 
@@ -131,6 +132,7 @@ def stays(groups: tuple[GroupChange, ...]) -> str:
 
 def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     rows = [("traced", _traced(result), stage_time(result.seconds, "load", "trace"))]
+    rows += [("", line, "") for line in _reasons_of_this_run(result.groups)]
     if result.calibration is not None:
         rows.append(("captured", captured(result.calibration), stage_time(result.seconds, "capture")))
     if result.plan.removed_count:
@@ -158,7 +160,16 @@ def _traced(result: ShrinkResult) -> str:
         return f"{plural(total, 'residual block')}: {leaving} leave, {total - leaving} stay"
     shrinking = sum(1 for group in groups if group.removed)
     text = f"{plural(len(groups), 'group')}: {shrinking} shrink, {len(groups) - shrinking} stay"
-    return text if shrinking == len(groups) else f"{text} (inspect --why)"
+    return f"{text} (inspect --why)" if any(group.pinned for group in groups) else text
+
+
+def _reasons_of_this_run(groups: tuple[GroupChange, ...]) -> list[str]:
+    """Why groups lost nothing that the model would let go: `inspect` calls them removable."""
+    by_reason: dict[str, list[str]] = {}
+    for group in groups:
+        if group.reason is not None and not group.pinned and not group.removed:
+            by_reason.setdefault(group.reason, []).append(group.name)
+    return [f"{names(tuple(found))} {_STAY[len(found) > 1]}: {reason}" for reason, found in by_reason.items()]
 
 
 def _planned(result: ShrinkResult) -> str:

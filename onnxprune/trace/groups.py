@@ -59,6 +59,13 @@ class Trace:
     units_mode: str = "channels"
     branches: tuple[Branch, ...] = ()
     """residual branches, if they are what leaves: those without a pin are the last units, in their order"""
+    stands_for: NDArray[np.float64] | None = None
+    """of every atom: how many units of the original its unit is of, where earlier steps have left (gradual.py)"""
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether some axis is split, so that it matters which part of it carries the indices."""
+        return bool(self.state.taken or self.state.split)
 
     @property
     def removable_branches(self) -> list[tuple[int, Branch]]:
@@ -125,6 +132,13 @@ class Trace:
     @property
     def prunable(self) -> list[Group]:
         return [g for g in self.groups if g.pin is None]
+
+    def width_before(self, group: Group) -> int:
+        """How many units the group had before any step of a removal."""
+        if self.stands_for is None:
+            return group.size
+        _, atoms = np.unique(self.table, return_index=True)  # one of every unit, unit 0 first
+        return round(float(self.stands_for[atoms[group.units]].sum()))
 
     @property
     def closings(self) -> list[Closing]:

@@ -75,6 +75,29 @@ def test_steps_end_where_they_should(tmp_path: Path, options: dict[str, Any]) ->
     assert onnxprune.verify(DIGITS, out).proof.worst_relative < 1e-4
 
 
+def _widths(result: Any) -> dict[str, int]:
+    return {group.name: group.size - group.removed for group in result.groups}
+
+
+@pytest.mark.parametrize("steps", [2, 10])
+@pytest.mark.parametrize("options", [{}, {"multiple_of": 1}, {"include": ["stage1*"]}], ids=["default", "free", "some"])
+def test_many_small_steps_end_where_one_does(steps: int, options: dict[str, Any]) -> None:
+    """What a step rounds away, since it is less than a multiple, is asked again in the next one."""
+    once = onnxprune.shrink(DIGITS, dry_run=True, ratio=0.3, **options)
+    stepped = onnxprune.shrink(DIGITS, dry_run=True, ratio=0.3, steps=steps, repair="none", **options)
+    assert _widths(stepped) == _widths(once)
+    assert {g.name: g.reason for g in stepped.groups} == {g.name: g.reason for g in once.groups}
+
+
+@pytest.mark.parametrize("multiple_of", [None, 1])
+def test_steps_of_a_global_ranking_take_as_much_as_one(multiple_of: int | None) -> None:
+    asked: dict[str, Any] = {"ratio": 0.6, "scope": "global", "multiple_of": multiple_of, "dry_run": True}
+    once = onnxprune.shrink(DIGITS, **asked)
+    stepped = onnxprune.shrink(DIGITS, steps=5, repair="none", **asked)
+    assert stepped.reached_ratio == pytest.approx(once.reached_ratio, abs=0.01)
+    assert all(group.reason is None for group in stepped.groups if group.removed)
+
+
 def test_steps_without_repair_are_the_plan_alone(tmp_path: Path) -> None:
     """A file made in steps and one made from its plan are the same network."""
     stepped, planned = tmp_path / "stepped.onnx", tmp_path / "planned.onnx"

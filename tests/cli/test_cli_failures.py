@@ -39,6 +39,14 @@ def test_exit_codes(call: Call, monkeypatch: pytest.MonkeyPatch, error: BaseExce
     assert found["error"]["exit_code"] == code
 
 
+@pytest.mark.parametrize("option", ["-q", "-vv", "--log-level=debug"])
+def test_options_of_the_program_come_before_the_command(call: Call, option: str) -> None:
+    error = call("shrink", option, "digits.onnx", code=2).stderr
+    name = option[:2] if option[1] != "-" else "--log-level"
+    assert f"{name} comes before the command: onnxprune {name}" in error and " shrink ..." in error
+    assert "--help" in call("shrink", "--no-such", "digits.onnx", code=2).stderr
+
+
 def test_a_bug_leaves_a_log(call: Call, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """One line on the screen; operators, shapes, options and traceback in the file; no weights and no folders."""
     monkeypatch.setattr("tempfile.tempdir", str(folder))

@@ -37,7 +37,7 @@ CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--exclude": ((), ("--exclude", "stem.*", "--exclude", "pointwise.conv")),
     "--multiple-of": ((), ("--multiple-of", "32")),
     "--min-keep": ((), ("--min-keep", "75%")),
-    "--units": ((), ("--units", "heads")),
+    "--units": ((), ("--units", "blocks")),
     "--seed": (("--criterion", "random"), ("--criterion", "random", "--seed", "1")),
 }
 # Option -> the test that shows its effect.
@@ -73,8 +73,8 @@ ELSEWHERE = {
 @pytest.mark.parametrize("option", CHOICES)
 def test_options_that_choose(document: Document, option: str) -> None:
     before, after = CHOICES[option]
-    if option == "--units":  # there is no attention in this model; which units are meant is in the plan
-        assert document("shrink", "digits.onnx", "--dry-run", *after)["plan"]["units"] == "heads"
+    if option == "--units":  # which units are meant is in the plan
+        assert document("shrink", "digits.onnx", "--dry-run", *after)["plan"]["units"] == "blocks"
         return
     assert _removed(document, *before) != _removed(document, *after)
 

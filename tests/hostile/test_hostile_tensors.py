@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxprune.api import inspect, shrink, why
 from onnxprune.errors import ModelError, OnnxPruneError
 from onnxprune.model.load import load
+from onnxprune.ops.context import OVERRIDABLE
 from onnxprune.score import criteria
 from onnxprune.score.registry import Needs
 from tests.hostile.support import Array, cnn, info, listing, mlp, model_of, save, shrunk, weights
@@ -155,8 +156,11 @@ def test_initializers_as_inputs_may_be_overridden(tmp_path: Path) -> None:
     proto = cnn()
     proto.graph.input.append(info("w1", [8, 3, 3, 3]))
     assert inspect(save(tmp_path, proto)).removable == 0
-    reasons = [g.pinned for g in why(save(tmp_path, proto), "last")]
-    assert "Conv sums over it together with an axis that cannot shrink" in reasons
+    found = inspect(save(tmp_path, proto))
+    assert {g.name for g in found.groups if g.pinned == OVERRIDABLE} == {"first"}
+    assert found.model.parameters == inspect(save(tmp_path, cnn())).model.parameters  # stored all the same
+    said = {g.name: g.pinned for g in why(save(tmp_path, proto), "first")}
+    assert "keep_initializers_as_inputs=False" in (said["first"] or "")
 
 
 def test_old_files_list_all_weights_as_inputs(tmp_path: Path) -> None:
