@@ -185,8 +185,9 @@ def outgrown(before: ModelSummary, after: ModelSummary, plan: Plan) -> tuple[str
     more = after.size_bytes - before.size_bytes
     if more <= 0:
         return ()
-    what = "its metadata (the plan) outweighs" if len(plan.dumps()) >= more else "what was added to it outweighs"
-    return (f"the file is {format_bytes(more)} larger than the original: {what} what left",)
+    plan_bytes = format_bytes(len(plan.dumps()))
+    what = f"the plan in its metadata ({plan_bytes}), and what else was added, outweigh what left"
+    return (f"the file is {format_bytes(more)} larger than the original: {what}",)
 
 
 def refusal_notes(traced: Trace) -> list[str]:
