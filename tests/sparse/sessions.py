@@ -19,6 +19,7 @@ def session(model: ModelProto, *, library: bool, threads: int = 1) -> onnxruntim
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if library:
         assert native.register(options)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
