@@ -86,7 +86,7 @@ def _number(text: str) -> float:
     value = float(top) / divisor if divisor else math.inf
     if not math.isfinite(value):
         raise ValueError("a finite number")
-    if abs(value) > _SINGLE.max:
+    if abs(value) > float(_SINGLE.max):
         raise ValueError(f"a number that float32 holds: at most {_SINGLE.max:.3g}")
     return value
 
@@ -95,7 +95,7 @@ def _nonzero(text: str) -> float:
     value = _number(text)
     if not value:
         raise ValueError("a number other than 0")
-    if abs(value) < _SINGLE.tiny:
+    if abs(value) < float(_SINGLE.tiny):
         raise ValueError(f"a number that float32 tells from 0: at least {_SINGLE.tiny:.3g}")
     return value
 

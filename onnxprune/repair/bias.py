@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxprune.model.folding import folded, source
-from onnxprune.model.graph import Node
+from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.moments import Moments, moments
@@ -56,6 +56,7 @@ def correct_biases(
     how much of each channel stands in for each that is removed (`merge.py`).
     """
     known = moments(trace) if known is None else known
+    graph = build(cut)
     proto = onnx.ModelProto()
     proto.CopyFrom(cut.proto)
     tensors = dict(cut.tensors)
@@ -69,7 +70,7 @@ def correct_biases(
         delta = _delta(trace, keep, node, labels, known.get(node.inputs[0]), covered)
         if delta is None or target is None:
             unknown.append(node.label)
-        elif np.abs(delta).max() > 0 and _add(node, target, delta, trace, keep, tensors):
+        elif np.abs(delta).max() > 0 and _add(node, target, delta, trace, keep, graph, tensors):
             corrected.append(node.label)
     return Corrections(cut.replace(proto, tensors), tuple(corrected), tuple(unknown))
 
@@ -117,22 +118,27 @@ def _add(
     delta: FloatArray,
     trace: Trace,
     keep: Bools,
+    graph: Graph,
     tensors: dict[str, LazyTensor],
 ) -> bool:
-    """Put the correction into the bias of the cut node: a tensor of its own, for no other layer may change."""
+    """Put the correction into the bias of the cut node: a tensor of its own, for no other layer may change.
+
+    `graph` and `tensors` are those of the cut network, where an earlier repair may have given the node a bias.
+    """
     axes = trace.axes(node.outputs[0])
     labels = axes[1] if len(axes) > 1 else None
     delta = delta if labels is None else delta[keep[labels]]
     has_bias = len(target.input) > 2 and bool(target.input[2])
     weight = tensors.get(target.input[1])
-    if weight is None or (has_bias and (target.input[2] not in tensors or node.inputs[2] in trace.graph.fixed)):
+    fixed = len(node.inputs) > 2 and node.inputs[2] in trace.graph.fixed
+    if weight is None or (has_bias and (target.input[2] not in tensors or fixed)):
         return False
     old = tensors[target.input[2]] if has_bias else None
     bias = delta if old is None else old.array().astype(np.float64) + delta  # Gemm: per column, whatever its shape
     name = f"{target.output[0]}.bias.corrected"
     while name in tensors:
         name += "_"
-    if old is not None and old.shape == bias.shape and _only_use(trace, node, target.input[2]):
+    if old is not None and old.shape == bias.shape and _only_use(graph, target.input[2]):
         name = target.input[2]
     elif len(target.input) > 2:
         target.input[2] = name
@@ -143,5 +149,6 @@ def _add(
     return True
 
 
-def _only_use(trace: Trace, node: Node, name: str) -> bool:
-    return node.inputs[2] == name and len(trace.graph.consumers.get(name, ())) == 1
+def _only_use(graph: Graph, name: str) -> bool:
+    outputs = {value.name for value in graph.model.proto.graph.output}
+    return len(graph.consumers.get(name, ())) == 1 and name not in outputs

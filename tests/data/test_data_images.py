@@ -312,5 +312,5 @@ def test_pixels_that_would_overflow(tmp_path: Path, text: str, dtype: int) -> No
     target = one("N", 3, 8, 8, dtype=dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        said = fails("a pixel of 255 becomes inf for input 'x'", tmp_path, target, text, UsageError)
+        said = fails("a pixel of 255 becomes inf for input x", tmp_path, target, text, UsageError)
     assert "smaller scale" in said

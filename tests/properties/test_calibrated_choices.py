@@ -43,7 +43,8 @@ def test_every_choice_with_samples_is_written_and_proven(
         try:
             result = onnxprune.shrink(load(proto), out, data="random", samples=6, **amount, **wanted)
         except UsageError as error:
-            assert "out of reach" in error.message
+            no_heads = wanted["units"] == "heads" and "no axis of this model is split into heads" in error.message
+            assert "out of reach" in error.message or no_heads
             assert list(Path(folder).iterdir()) == []
             return
         except DataError as error:
