@@ -18,7 +18,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, settable
 from onnxprune.repair import correct_biases
 from onnxprune.repair.bias import Corrections, losers
-from onnxprune.repair.least_squares import least_squares
+from onnxprune.repair.least_squares import least_squares, unfittable
 from onnxprune.repair.merge import Merged, merge
 from onnxprune.repair.moments import Moments, measured, moments
 from onnxprune.repair.reconstruct import reconstruct
@@ -139,21 +139,27 @@ def _layer_by_layer(
     threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Model, RepairSummary]:
-    """The layers that read what left are refitted, one after the other; where none can be, biases are corrected."""
+    """The layers that read what left are refitted, one after the other. Those that cannot be have their biases
+    corrected: before, so that layers behind them are fitted to that, if it is known which they are.
+    """
     repair, name = FROM_SAMPLES[method]
     batches = samples.batches
     if method == RECONSTRUCT:  # which sees them all
         batches = affordable(cut, total(trace.graph, trace.facts)[0], batches, samples.held_out)
-    refit = repair(trace, keep, cut, batches, samples.held_out, threads=threads, progress=progress)
-    model, corrected = refit.model, 0
-    if refit.skipped:
-        known = _means(trace, keep, samples, threads, refit.skipped)
-        corrections = correct_biases(trace, keep, model, only=frozenset(refit.skipped), known=known)
-        model, corrected = corrections.model, corrections.corrected
+
+    def corrected(model: Model, layers: Collection[str]) -> Corrections:
+        known = _means(trace, keep, samples, threads, layers)
+        return correct_biases(trace, keep, model, only=layers, known=known)
+
+    early = unfittable(trace, keep, cut) if repair is least_squares else ()
+    first = corrected(cut, early) if early else Corrections(cut, (), ())
+    refit = repair(trace, keep, first.model, batches, samples.held_out, threads=threads, progress=progress)
+    late = frozenset(refit.skipped) - set(early)
+    last = corrected(refit.model, late) if late else Corrections(refit.model, (), ())
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
     skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
     refitted = sum(1 for layer in layers if not layer.kept)
-    return model, RepairSummary(name, refitted, skipped, layers, corrected)
+    return last.model, RepairSummary(name, refitted, skipped, layers, first.corrected + last.corrected)
 
 
 def _together(

@@ -101,7 +101,7 @@ def least_squares(
 ) -> Refit:
     """Refit the layers of `cut` that lost inputs, on batches of samples of which the last `held_out` are held out."""
     losers = _losers(trace, keep)
-    bare, cut = cut, with_biases(hoisted(cut), {trace.graph.nodes[i].proto.output[0] for i in losers})
+    bare, cut = cut, _prepared(trace, losers, cut)
     original = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
     current = Walker(cut, batches, trace.facts.dtypes, threads, as_it_is=True)
     by_output = {n.proto.output[0]: n for n in current.graph.nodes if n.scope == 0 and n.proto.output}
@@ -131,6 +131,19 @@ def least_squares(
     tensors = {name: current.tensors[name] for name in cut.tensors}
     model = lowered(bare, cut.replace(cut.proto, tensors))
     return Refit(model, tuple(fits), tuple(skipped))
+
+
+def _prepared(trace: Trace, losers: list[int], cut: Model) -> Model:
+    return with_biases(hoisted(cut), {trace.graph.nodes[i].proto.output[0] for i in losers})
+
+
+def unfittable(trace: Trace, keep: Bools, cut: Model) -> tuple[str, ...]:
+    """The layers that `least_squares` will skip, by name."""
+    losers = _losers(trace, keep)
+    graph = build(_prepared(trace, losers, cut))
+    by_output = {n.proto.output[0]: n for n in graph.nodes if n.scope == 0 and n.proto.output}
+    nodes = [trace.graph.nodes[index] for index in losers]
+    return tuple(node.label for node in nodes if fittable(graph, by_output.get(node.proto.output[0])) is None)
 
 
 def _losers(trace: Trace, keep: Bools) -> list[int]:

@@ -54,3 +54,25 @@ def test_zeros_in_layers_that_share_a_bias(tmp_path: Path) -> None:
     found = onnxprune.sparsify(tmp_path / "m.onnx", tmp_path / "out.onnx", sparsity=0.5, data=data, pattern="2:4")
     onnx.checker.check_model(str(tmp_path / "out.onnx"))
     assert found.after is not None
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("repair", ["least-squares", "bias"])
+def test_layers_of_one_weight_get_the_mean_of_what_left(tmp_path: Path, bias: bool, repair: str) -> None:
+    """They are not refitted, since the weight is the other's, too; biases are their own, and `verify` knows them."""
+    net = Net()
+    h = net.relu(net.conv(net.input(3, 6, 6), 12, name="a"))
+    weight = net.constant(net.normal(12, 12, 1, 1), "weight")
+    shared = [net.constant(net.normal(12), "bias")] if bias else []
+    for number in range(2):
+        h = net.relu(net.op("Conv", h, weight, *shared, name=f"c{number}"))
+    net.output(net.conv(h, 4, name="z"))
+    model = net.model()
+    onnx.save(model, tmp_path / "m.onnx")
+    data = {model.graph.input[0].name: np.random.default_rng(0).standard_normal((60, 3, 6, 6)).astype(np.float32)}
+    out = tmp_path / "out.onnx"
+    found = onnxprune.shrink(tmp_path / "m.onnx", out, ratio=0.4, data=data, repair=repair)
+    assert found.plan.removed_count and found.repair is not None
+    bare = onnxprune.shrink(tmp_path / "m.onnx", tmp_path / "bare.onnx", plan=found.plan, repair="none", data=data)
+    assert error(found) < error(bare)
+    assert onnxprune.verify(tmp_path / "m.onnx", out).plan_digest == found.plan.digest
