@@ -134,16 +134,18 @@ class Split:
             for values in ([part.square for part in parts], [part.terms(weight) for part in parts])
         )
         mean = sum(part.target_sum for part in parts) / max(sum(part.positions for part in parts), 1)
-        return meaningful(self.held_out.power, square - float(np.sum(np.square(mean))), square, terms)
+        both = square - float(np.sum(np.square(mean)))
+        return meaningful(self.held_out.power, both, square, terms, self.held_out.positions)
 
 
-def meaningful(held_out: float, both: float, square: float, terms: float) -> float:
+def meaningful(held_out: float, both: float, square: float, terms: float, positions: int) -> float:
     """Of the powers of a target the first that says something: its variance on held-out samples; on all; its mean
-    square if it is constant up to rounding; that of what is summed up in it, if it is zero up to rounding.
+    square if it is constant up to rounding, or if there is a single held-out position; that of what is summed up in it,
+    if it is zero up to rounding. `positions`: that are held out.
     """
     rounding = ROUNDING * max(square, terms)
     varies = held_out if held_out > OWN * both else both
-    found = varies if varies > rounding else square if square > rounding else terms
+    found = varies if positions > 1 and varies > rounding else square if square > rounding else terms
     return max(found, TINY)
 
 

@@ -76,7 +76,8 @@ class Spread:
         both = within + own * (1 - own) * float(np.sum((self.t_mean - fit.t_mean) ** 2))
         mean = own * self.t_mean + (1 - own) * fit.t_mean
         found = own * (self.y_dev**2 + self.y_mean**2) + (1 - own) * (fit.y_dev**2 + fit.y_mean**2)
-        return meaningful(self.power, both, both + float(np.sum(mean**2)), float(found.sum()))
+        square = both + float(np.sum(mean**2))
+        return meaningful(self.power, both, square, float(found.sum()), self.positions)
 
     def errors(self, scale: FloatArray, shift: FloatArray) -> FloatArray:
         """(c,) the distance of scale y + shift from t."""
