@@ -74,7 +74,7 @@ def measured(
     for key in [*inputs, *order]:
         walker.reach([key])
         values = [value.astype(np.float64) for value in walker.values(key) if value.ndim > 1]
-        if values and values[0].dtype.kind == "f":
+        if values:
             rows = [np.moveaxis(value, 1, -1).reshape(-1, value.shape[1]) for value in values]
             count = sum(len(part) for part in rows)
             mean = np.sum([part.sum(axis=0) for part in rows], axis=0) / count
