@@ -230,6 +230,9 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
     if node.domain:
         _contrib_shape(facts, node)
         return
+    if node.op_type in WITHOUT_INFERENCE:
+        _like_first(facts, node)
+        return
     version = graph.model.opset()
     try:
         schema = onnx.defs.get_schema(node.op_type, version, "")
@@ -270,6 +273,19 @@ def _expand_like(graph: Graph, facts: Facts, node: Node) -> None:
     like = facts.shapes.get(maker.inputs[0])
     if like is not None and len(like) == len(data):
         facts.shapes[node.outputs[0]] = tuple(b if a == 1 else a for a, b in zip(data, like, strict=True))
+
+
+# Standard operators for which onnx has no inference function (nor one for their function bodies).
+WITHOUT_INFERENCE = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+
+
+def _like_first(facts: Facts, node: Node) -> None:
+    """The output has the shape and the type of the first input, as far as they are known."""
+    source, target = node.inputs[0], node.outputs[0]
+    if source in facts.shapes:
+        facts.shapes[target] = facts.shapes[source]
+    if source in facts.dtypes:
+        facts.dtypes.setdefault(target, facts.dtypes[source])
 
 
 SAME_AS_FIRST = frozenset(

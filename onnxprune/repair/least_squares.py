@@ -155,8 +155,8 @@ def _losers(trace: Trace, keep: Bools) -> list[int]:
     }
     for node in trace.graph.nodes:
         if node.op_type in ("Conv", "ConvTranspose") and not node.domain and node.attribute("group", 1) > 1:
-            labels = trace.axes(node.outputs[0])[1]
-            if labels is not None and not keep[labels].all():
+            # A value that was never traced has no axes.
+            if any(labels is not None and not keep[labels].all() for labels in trace.axes(node.outputs[0])[1:2]):
                 found.add(node.index)
     return [n.index for n in trace.graph.nodes if n.index in found and n.scope == 0]
 

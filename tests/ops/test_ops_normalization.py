@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from onnxprune.model.load import Model, load
 from onnxprune.trace import Trace, trace_model
@@ -159,6 +160,18 @@ def normalization_by_the_norm(net: Net) -> None:
 @case.parametrize()
 def test_rule(case: Case) -> None:
     case.run()
+
+
+@pytest.mark.parametrize("op_type", ["GroupNormalization", "MeanVarianceNormalization"])
+def test_shapes_go_on_behind_operators_that_onnx_does_not_infer(op_type: str) -> None:
+    net = Net(21)
+    grouped = op_type == "GroupNormalization"
+    h = net.op(op_type, net.stem(), *[net.positive(8)] * (2 * grouped), **({"num_groups": 2} if grouped else {}))
+    net.head(net.conv(net.hint(h, 8, 6, 6), 5, 3, name="b"))
+    net.hints.clear()
+    trace = trace_model(load(net.model()))
+    assert trace.facts.shapes[h] == (1, 8, 6, 6)
+    assert {group.name: group.size for group in trace.prunable}["b"] == 5
 
 
 def test_old_group_normalization_stays() -> None:

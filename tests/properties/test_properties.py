@@ -17,6 +17,8 @@ from onnx import ModelProto
 from onnxprune.choose import Options
 from onnxprune.choosing import select
 from onnxprune.cut import CutError, cut
+from onnxprune.model import graph
+from onnxprune.model.infer import infer
 from onnxprune.model.load import load
 from onnxprune.plan import keep_of, of_masks, parse
 from onnxprune.provenance import record
@@ -48,6 +50,15 @@ def test_every_group_is_masked_equivalent(network: Network, seed: int) -> None:
     inputs = feed(proto, seed)
     for names in [None, *([group.name] for group in trace.prunable)]:
         assert_equivalent(trace, names, inputs, rng)
+
+
+@fewer
+@given(networks())
+def test_every_shape_is_inferred(network: Network) -> None:
+    """The builder knows them all; so must inference, without recorded shapes."""
+    proto, net = network
+    shapes = infer(graph.build(load(proto)), {"N": 2}).shapes
+    assert {v.name: shapes.get(v.name) for v in net.values} == {v.name: (2, *v.shape) for v in net.values}
 
 
 @fewer

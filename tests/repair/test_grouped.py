@@ -189,3 +189,20 @@ def test_a_depthwise_layer_is_solved_for_what_it_sees() -> None:
             better += gain > 0
             np.testing.assert_allclose(found[g], wanted if gain > 0 else start[g], rtol=2e-3, atol=2e-3)
     assert better >= 4
+
+
+def test_what_was_never_traced_is_left_alone() -> None:
+    """Behind an operator of unknown output, a grouped convolution has no axes; the layers before it are refitted."""
+    net = Net(seed=2)
+    h = net.relu(net.conv(net.input(2, 6, 6, name="x"), 12, 3, pads=[1, 1, 1, 1], name="wide"))
+    h = net.relu(net.conv(h, 4, name="narrow"))
+    hidden = net.hint(net.op("Trilu", h, domain="com.microsoft"), 4, 6, 6)
+    net.output(net.conv(hidden, 4, 3, group=4, name="untraced"), rank=4)
+    net.hints.clear()
+    trace = trace_model(load(net.model()))
+    grouped = trace.graph.nodes[-1]
+    assert grouped.label == "untraced" and not trace.axes(grouped.outputs[0])
+    keep = some(trace)
+    assert not keep.all()
+    refit = least_squares(trace, keep, cut(trace, keep), feeds(), 2)
+    assert [fit.node for fit in refit.layers] == ["narrow"] and not refit.skipped
