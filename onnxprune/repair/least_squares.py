@@ -154,10 +154,10 @@ def _losers(trace: Trace, keep: Bools) -> list[int]:
         if closing.kind == "sum" and closing.slot == 0 and not keep[closing.labels].all()
     }
     for node in trace.graph.nodes:
-        if node.op_type in ("Conv", "ConvTranspose") and not node.domain and node.attribute("group", 1) > 1:
-            # A value that was never traced has no axes.
-            if any(labels is not None and not keep[labels].all() for labels in trace.axes(node.outputs[0])[1:2]):
-                found.add(node.index)
+        grouped = node.op_type in ("Conv", "ConvTranspose") and not node.domain and node.attribute("group", 1) > 1
+        outputs = trace.axes(node.outputs[0])[1:2] if grouped else []  # none either if it was never traced
+        if any(labels is not None and not keep[labels].all() for labels in outputs):
+            found.add(node.index)
     return [n.index for n in trace.graph.nodes if n.index in found and n.scope == 0]
 
 
