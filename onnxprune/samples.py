@@ -29,6 +29,7 @@ from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model
 from onnxprune.model.plain import shape_of
+from onnxprune.model.sizes import size_name
 from onnxprune.trace.groups import Trace
 from onnxprune.units import format_bytes, parse_bytes, plural
 
@@ -84,7 +85,7 @@ def open_samples(
     if limit <= 0:
         raise UsageError(f"--max-memory must be more than nothing, found {max_memory!r}")
     model = trace.graph.model
-    found = _opened(data, model, preprocess, samples, seed)
+    found = opened_data(data, model, preprocess, samples, seed)
     per_sample = bytes_per_sample(trace, _largest(found))
     size = int(max(1, min(MOST_PER_BATCH, BATCH_BYTES // max(per_sample, 1))))
     fixed = model.size_bytes + _moments(trace.graph) + size * per_sample // 2
@@ -155,7 +156,8 @@ def _moments(graph: Graph) -> int:
     return MOMENTS * 8 * max(numbers, default=0)
 
 
-def _opened(data: Any, model: Model, preprocess: str | None, samples: int | None, seed: int) -> Calibration:
+def opened_data(data: Any, model: Model, preprocess: str | None, samples: int | None, seed: int) -> Calibration:
+    """Samples of any form that `open_data` knows, or opened before for this model; `samples` of them at most."""
     if not isinstance(data, Calibration):
         return open_data(data, model, preprocess=preprocess, samples=samples, seed=seed)
     if preprocess is not None:
@@ -188,7 +190,7 @@ def facts_for(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> Facts:
         for axis, size in enumerate(shapes.get(value.name, ())):
             dim = value.type.tensor_type.shape.dim[axis]
             if not (dim.HasField("dim_value") and dim.dim_value > 0):
-                sizes[dim.dim_param or f"{value.name}[{axis}]"] = size
+                sizes[size_name(value.name, axis, dim)] = size
     return infer(trace.graph, sizes)
 
 

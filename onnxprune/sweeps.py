@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.choose import matching
-from onnxprune.data import Calibration, anchored, open_data
+from onnxprune.data import anchored
 from onnxprune.errors import UsageError
 from onnxprune.html.sweep import sweep_commands, sweep_page
 from onnxprune.html.write import open_report
@@ -16,7 +16,7 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.request import OPTIONS
 from onnxprune.results import ProgressCallback
-from onnxprune.samples import files_of
+from onnxprune.samples import files_of, opened_data
 from onnxprune.sources import beside, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS
 from onnxprune.sweeping.results import SweepResult
@@ -107,7 +107,7 @@ def sweep(
         out = default_folder(source.path if isinstance(model, Model) else Path(model))  # type: ignore[arg-type]
     protected = (*source.origin, *files_of(data), *files_of(metric))
     page = open_report(report, force=force, inputs=protected)
-    found = _opened(data, source, preprocess, samples, seed)
+    found = None if data is None else opened_data(data, source, preprocess, samples, seed)
     for name in ("include", "exclude"):
         matching(build(source), given[name], f"--{name}")
     request = Request(source, Path(out), points, options, found, metric, how, alone, threads, jobs, scheduler, seed)
@@ -134,13 +134,3 @@ def _check(given: dict[str, Any], alone: bool) -> None:
     names = [f"--{name}" for name in ("threads", "batch", "seconds", "runs") if given[name] is not None]
     if not given["bench"] and names and not (alone and names == ["--threads"]):
         raise UsageError(f"{names[0]} has no effect with --no-bench.", hint="It says how latency is measured.")
-
-
-def _opened(data: Any, model: Model, preprocess: str | None, samples: int | None, seed: int) -> Calibration | None:
-    if data is None or not isinstance(data, Calibration):
-        return None if data is None else open_data(data, model, preprocess=preprocess, samples=samples, seed=seed)
-    if preprocess is not None:
-        raise UsageError("--preprocess has nothing to apply to: the samples are prepared already")
-    if samples is not None and samples < 1:
-        raise UsageError(f"--samples must be at least 1, not {samples}")
-    return data if samples is None else data.take(samples)

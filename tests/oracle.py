@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxprune.cut import CutError, cut, planned_shapes
-from onnxprune.model.infer import input_shapes
 from onnxprune.model.load import Model, load
+from onnxprune.model.sizes import input_shapes
 from onnxprune.proof.inputs import feed
 from onnxprune.proof.masked import check_shapes, mutated
 from onnxprune.proof.tolerance import tolerance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from onnxprune.data import Calibration, InputSpec, input_specs
 from onnxprune.data.specs import type_name
 from onnxprune.errors import DataError, UsageError, did_you_mean
 from onnxprune.model.graph import build
-from onnxprune.model.infer import default_size
+from onnxprune.model.infer import infer
 from onnxprune.model.load import Model
+from onnxprune.model.sizes import default_size
 from onnxprune.proof.inputs import LARGER, feed
 
 Feed = dict[str, NDArray[Any]]
@@ -59,9 +60,12 @@ def noise(model: Model, given: Sizes, batch: int | None, seed: int, *, larger: b
     specs = input_specs(model)
     sizes = _sizes(specs, given, batch)
 
-    taken = dict(sizes)
-    shapes = {spec.name: tuple(_size(spec, axis, taken, larger) for axis in range(len(spec.shape))) for spec in specs}
-    one = feed(build(model), shapes, seed, 1.0)
+    graph, taken = build(model), dict(sizes)
+    fitting = {} if larger else infer(graph).symbols
+    shapes = {
+        spec.name: tuple(_size(spec, axis, taken, fitting, larger) for axis in range(len(spec.shape))) for spec in specs
+    }
+    one = feed(graph, shapes, seed, 1.0)
     used = tuple(
         InputUsed(spec.name, type_name(spec), shapes[spec.name], tuple(_chosen(spec, shapes[spec.name], sizes)))
         for spec in specs
@@ -69,13 +73,15 @@ def noise(model: Model, given: Sizes, batch: int | None, seed: int, *, larger: b
     return Fed((one,), _samples(specs, one, batch), used, f"noise, seed {seed}")
 
 
-def _size(spec: InputSpec, axis: int, taken: dict[str, int], larger: bool) -> int:
-    """The size of an axis: the model's, the one that is known, or a choice, which then holds for its symbol."""
+def _size(spec: InputSpec, axis: int, taken: dict[str, int], fitting: Mapping[str, int], larger: bool) -> int:
+    """The size of an axis: the model's, the one that is known, or a choice, which then holds for its symbol: one
+    `fitting` the model, or the usual one, or a `larger` one.
+    """
     declared, rank = spec.shape[axis], len(spec.shape)
     if isinstance(declared, int):
         return declared
-    choice = LARGER.get(rank, 64) if larger and axis else default_size(rank, axis)
-    return taken.setdefault(_key(spec, axis), choice)
+    key, usual = _key(spec, axis), default_size(rank, axis, spec.dtype)
+    return taken.setdefault(key, LARGER.get(rank, 64) if larger and axis else fitting.get(key, usual))
 
 
 def _key(spec: InputSpec, axis: int) -> str:

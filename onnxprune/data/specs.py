@@ -11,8 +11,7 @@ from onnx import TensorProto, helper
 
 from onnxprune.errors import DataError, did_you_mean
 from onnxprune.model.load import Model
-
-_ANONYMOUS = frozenset({"?", "-1", "None", "unk"})
+from onnxprune.model.sizes import ANONYMOUS
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 shape.append(dim.dim_value)
             else:
-                shape.append(dim.dim_param if dim.dim_param and dim.dim_param not in _ANONYMOUS else None)
+                shape.append(None if dim.dim_param in ANONYMOUS else dim.dim_param)
         found.append(InputSpec(value.name, tensor.elem_type, tuple(shape)))
     return tuple(found)
 

@@ -15,7 +15,7 @@ from onnxprune.data.column import Positions, Shape
 from onnxprune.data.convert import family
 from onnxprune.data.specs import InputSpec
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.infer import input_shapes
+from onnxprune.model.infer import infer
 from onnxprune.model.lookup import compared_with, table_size
 
 DEFAULT_SAMPLES = 256
@@ -28,7 +28,7 @@ class Random:
     def __init__(self, graph: Graph, spec: InputSpec, number: int, samples: int, seed: int) -> None:
         self.rows = samples * spec.group
         self._spec, self._seed = spec, (seed, number)
-        shapes, _ = input_shapes(graph.model)
+        shapes = infer(graph).inputs
         self._item = shapes[spec.name][1:]
         self._kind = family(spec.numpy)
         self.note = ""

@@ -6,7 +6,7 @@ arithmetic on shapes (values.py) has found by then. com.microsoft operators have
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from onnxprune.model.graph import Constant, Graph, Node
-from onnxprune.model.load import Model
+from onnxprune.model.sizes import input_shapes, other_sides
 from onnxprune.model.structure import graphs_of
 from onnxprune.model.values import MAX_ELEMENTS, evaluate
 
@@ -30,6 +30,7 @@ class Facts:
     """What is known of each key: `shapes` (None for an unknown dimension), `dtypes`, and `values` derived from shapes.
 
     `symbols` are the sizes chosen for the symbolic dimensions, `inputs` the resulting shapes of the graph's inputs.
+    `refused`: labels of nodes whose operators these shapes contradict.
     """
 
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -37,39 +38,22 @@ class Facts:
     values: dict[str, NDArray[Any]] = field(default_factory=dict)
     inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     symbols: dict[str, int] = field(default_factory=dict)
-
-
-def default_size(rank: int, axis: int) -> int:
-    """Size of a symbolic dimension: batch 1, 224 pixels, 32 tokens, 256 steps, 16 x 112 x 112 frames."""
-    if axis == 0:
-        return 1
-    return {2: 32, 3: 256, 4: 224, 5: 16 if axis <= 2 else 112}.get(rank, 16)
-
-
-def input_shapes(
-    model: Model, sizes: Mapping[str, int] | None = None, default: Callable[[int, int], int] = default_size
-) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Concrete shapes of the graph's inputs (initializers left out) and the sizes that the symbols took."""
-    symbols = dict(sizes or {})
-    shapes: dict[str, tuple[int, ...]] = {}
-    for value in model.proto.graph.input:
-        if value.name in model.tensors or not value.type.HasField("tensor_type"):
-            continue
-        dims = value.type.tensor_type.shape.dim
-        shape = []
-        for axis, dim in enumerate(dims):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
-                shape.append(dim.dim_value)
-            elif dim.dim_param:
-                shape.append(symbols.setdefault(dim.dim_param, default(len(dims), axis)))
-            else:
-                shape.append(symbols.get(f"{value.name}[{axis}]", default(len(dims), axis)))
-        shapes[value.name] = tuple(shape)
-    return shapes, symbols
+    refused: list[str] = field(default_factory=list)
 
 
 def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
-    """Facts for symbolic dimensions of the given `sizes` (symbol -> size), defaults for the others."""
+    """Facts for symbolic dimensions of the given `sizes` (symbol -> size), defaults for the others.
+
+    Without `sizes`, where operators refuse the defaults, for the first other ones that none refuses, if there are any.
+    """
+    facts = _infer(graph, sizes or {})
+    if sizes is None and facts.refused:
+        found = (_infer(graph, other) for other in other_sides(graph.model))
+        facts = next((other for other in found if not other.refused), facts)
+    return facts
+
+
+def _infer(graph: Graph, sizes: Mapping[str, int]) -> Facts:
     facts = Facts()
     facts.inputs, facts.symbols = input_shapes(graph.model, sizes)
     _bulk(graph, facts)
@@ -250,7 +234,11 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
         found = onnx.shape_inference.infer_node_outputs(
             schema, node.proto, types, data, opset_imports=list(graph.model.proto.opset_import), ir_version=10
         )
-    except Exception:  # unknown operator, or an inference function that gives up: the shape stays unknown
+    except onnx.shape_inference.InferenceError:  # the inference function gives up: the shape stays unknown
+        if all(_complete(facts.shapes.get(key)) for key in node.inputs if key):
+            facts.refused.append(node.label)
+        return
+    except Exception:  # an unknown operator, mostly
         return
     if node.op_type == "Expand" and not _complete(facts.shapes.get(node.outputs[0])):
         _expand_like(graph, facts, node)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, infer, value_of
 from onnxprune.model.load import Model
+from onnxprune.model.sizes import size_name
 
 
 def free_sizes(model: Model, facts: Facts) -> dict[str, int]:
@@ -18,8 +19,8 @@ def free_sizes(model: Model, facts: Facts) -> dict[str, int]:
     for value in model.proto.graph.input:
         dims = value.type.tensor_type.shape.dim if value.name in facts.inputs else ()
         for axis, (dim, size) in enumerate(zip(dims, facts.inputs.get(value.name, ()), strict=True)):
-            if dim.dim_value <= 0 and not dim.dim_param:
-                sizes[f"{value.name}[{axis}]"] = size
+            if dim.dim_value <= 0:
+                sizes.setdefault(size_name(value.name, axis, dim), size)
     return sizes
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnxprune.model.graph import Graph
-from onnxprune.model.infer import Facts, default_size, input_shapes
+from onnxprune.model.infer import Facts
 from onnxprune.model.lookup import compared_with, table_size
+from onnxprune.model.sizes import default_size, input_shapes
 from onnxprune.model.statics import free_sizes
 
 
@@ -34,10 +35,10 @@ def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False, ba
     """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any."""
     base, shapes = dict(facts.symbols), facts.inputs
     if larger:
-        shapes, base = input_shapes(graph.model, None, lambda rank, axis: 1 if axis == 0 else LARGER.get(rank, 64))
+        shapes, base = input_shapes(graph.model, None, lambda rank, axis, _: LARGER.get(rank, 64) if axis else 1)
     elif batch is not None:
         base.update(dict.fromkeys(_batch_symbols(graph), batch))
-        shapes, _ = input_shapes(graph.model, base, lambda rank, axis: default_size(rank, axis) if axis else batch)
+        shapes, _ = input_shapes(graph.model, base, lambda *of: default_size(*of) if of[1] else batch)
     result = [
         Case("seed 0", feed(graph, shapes, seed, 1.0), False),
         Case("seed 1", feed(graph, shapes, seed + 1, 0.5), False),
@@ -60,8 +61,8 @@ def literal_batches(graph: Graph) -> list[int]:
     return sorted(size for size in found if size > 1)[:MAX_BATCHES]
 
 
-def _unnamed(rank: int, axis: int) -> int:
-    return 2 if axis == 0 else default_size(rank, axis)
+def _unnamed(rank: int, axis: int, dtype: int) -> int:
+    return 2 if axis == 0 else default_size(rank, axis, dtype)
 
 
 def _other_sizes(graph: Graph, base: dict[str, int]) -> Iterator[dict[str, int]]:

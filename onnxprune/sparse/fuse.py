@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.infer import Facts, infer, input_shapes
+from onnxprune.model.infer import Facts, infer
 from onnxprune.sparse.layers import Layer, row_of
 
 
@@ -22,8 +22,9 @@ class Shapes:
     @classmethod
     def of(cls, graph: Graph) -> Shapes:
         first = infer(graph)
-        _, symbols = input_shapes(graph.model)
-        return cls((first, infer(graph, {name: size + 1 if size == 1 else size for name, size in symbols.items()})))
+        return cls(
+            (first, infer(graph, {name: size + 1 if size == 1 else size for name, size in first.symbols.items()}))
+        )
 
     def equal(self, one: str, other: str) -> bool:
         """Whether two values surely have the same shape."""

@@ -1,0 +1,76 @@
+"""Sizes for the dimensions that a model's inputs leave open: what such inputs usually have, or else what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from onnx import TensorProto, TensorShapeProto, TypeProto
+
+from onnxprune.model.load import Model
+
+Default = Callable[[int, int, int], int]
+"""The size of an axis: of (rank of the input, axis, its TensorProto type)."""
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+ANONYMOUS = frozenset({"", "?", "-1", "None", "unk"})
+"""What exporters write as the symbol of a dimension that has none; twice the same says nothing."""
+SIDES = (64, 48, 32, 96, 128, 256, 320, 512)
+"""What the sides of images are if they cannot be the default: lines of text have few pixels."""
+
+
+def size_name(name: str, axis: int, dim: TensorShapeProto.Dimension) -> str:
+    """What an open size of the input `name` is called: its symbol, or input[axis] where it has none."""
+    return f"{name}[{axis}]" if dim.dim_param in ANONYMOUS else dim.dim_param
+
+
+def default_size(rank: int, axis: int, dtype: int) -> int:
+    """Size of a symbolic dimension: batch 1, 224 pixels, 32 tokens, 512 values of a signal, 256 steps, 16 x 112 x 112
+    frames.
+    """
+    if axis == 0:
+        return 1
+    if rank == 2:
+        return 512 if dtype in FLOATS else 32
+    return {3: 256, 4: 224, 5: 16 if axis <= 2 else 112}.get(rank, 16)
+
+
+def input_shapes(
+    model: Model, sizes: Mapping[str, int] | None = None, default: Default = default_size
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Concrete shapes of the graph's inputs (initializers left out) and the sizes that the symbols took.
+
+    `sizes`: of symbols, and of dimensions without a name as input[axis].
+    """
+    symbols = dict(sizes or {})
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, kind in _open_inputs(model):
+        dims = kind.shape.dim
+        shape = []
+        for axis, dim in enumerate(dims):
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                shape.append(dim.dim_value)
+                continue
+            symbol, usual = size_name(name, axis, dim), default(len(dims), axis, kind.elem_type)
+            named = dim.dim_param == symbol
+            shape.append(symbols.setdefault(symbol, usual) if named else symbols.get(symbol, usual))
+        shapes[name] = tuple(shape)
+    return shapes, symbols
+
+
+def other_sides(model: Model) -> Iterator[dict[str, int]]:
+    """Other sizes for the sides of images (axes from 2 on, of inputs of rank 4 and 5) that the model leaves open."""
+    free = [
+        size_name(name, axis, dim)
+        for name, kind in _open_inputs(model)
+        if len(kind.shape.dim) in (4, 5)
+        for axis, dim in enumerate(kind.shape.dim)
+        if axis >= 2 and dim.dim_value <= 0
+    ]
+    if free:
+        for side in SIDES:
+            yield dict.fromkeys(free, side)
+
+
+def _open_inputs(model: Model) -> Iterator[tuple[str, TypeProto.Tensor]]:
+    for value in model.proto.graph.input:
+        if value.name not in model.tensors and value.type.HasField("tensor_type"):
+            yield value.name, value.type.tensor_type
