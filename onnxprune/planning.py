@@ -210,6 +210,13 @@ def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
     return chooser(traced, request.options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
 
 
+def _removable(traced: Trace, planned: Plan) -> int:
+    """Units that could leave, and that weights produce: nothing else is chosen, though a plan given may say so."""
+    named = {group.name for group in planned.groups}
+    units = sum(g.size for g in traced.prunable if g.members or g.name in named)
+    return units + len(traced.removable_branches)
+
+
 def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
     """What is known before anything is written."""
     traced, planned, samples = choice.traced, choice.plan, run.samples
@@ -221,7 +228,7 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         planned,
         changes(traced, choice.selection, planned),
         request.options.ratio if request is not None and by_ratio else None,
-        planned.removed_count / max(sum(g.size for g in traced.prunable) + len(traced.removable_branches), 1),
+        planned.removed_count / max(_removable(traced, planned), 1),
         None,
         None,
         (),

@@ -17,7 +17,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.save import Staged
 from onnxprune.plan import Plan
 from onnxprune.planning import Choice, Run, mended_cut, sparsified_cut
-from onnxprune.proof.masked import Proof, check_runs, check_shapes, prove
+from onnxprune.proof.masked import Feed, Proof, check_runs, check_shapes, prove
 from onnxprune.provenance import record
 from onnxprune.results import Fidelity, ModelSummary, ProofSummary, RepairSummary
 from onnxprune.sparse_results import SparsitySummary
@@ -47,12 +47,12 @@ def publish(run: Run, choice: Choice, *, verify: bool = True) -> Published:
     facts = check_shapes(traced, choice.smaller, planned_shapes(traced, keep))
     recorded = record(choice.smaller, traced.graph.model, choice.plan)
     proof, zeros = None, None
+    seed, samples = run.request.options.seed, None if run.samples is None else run.samples.few(traced.graph.model)
     if verify and not keep.all():
         clock.start("write")
         with run.place.staged(recorded) as staged:
             clock.start("verify")
-            seed = run.request.options.seed
-            proof = proof_summary(prove(traced, keep, staged.path, seed=seed, threads=run.threads))
+            proof = proof_summary(prove(traced, keep, staged.path, samples=samples, seed=seed, threads=run.threads))
             repaired, fixed = mended_cut(run, choice, recorded)
             if repaired is recorded and run.sparse is None:
                 return replace(_committed(run, choice, recorded, staged, facts), proof=proof, repair=fixed)
@@ -67,8 +67,8 @@ def publish(run: Run, choice: Choice, *, verify: bool = True) -> Published:
     with run.place.staged(repaired) as staged:
         if proof is not None:
             clock.start("verify")
-            seed = run.request.options.seed
-            check_runs(traced, staged.path, checker=proof.checker_ok, seed=seed, threads=run.threads)
+            checker = proof.checker_ok
+            check_runs(traced, staged.path, checker=checker, samples=samples, seed=seed, threads=run.threads)
         done = _committed(run, choice, repaired, staged, facts)
     return replace(done, proof=proof, repair=fixed, sparsity=zeros)
 
@@ -108,10 +108,18 @@ def _with_zeros(
     return Published(None, None, done.fidelity, done.written, done.after, plan, done.sparsity, done.notes)
 
 
-def prove_in_memory(traced: Trace, keep: NDArray[np.bool_], model: Model, *, seed: int = 0, threads: int = 0) -> Proof:
+def prove_in_memory(
+    traced: Trace,
+    keep: NDArray[np.bool_],
+    model: Model,
+    *,
+    samples: Feed | None = None,
+    seed: int = 0,
+    threads: int = 0,
+) -> Proof:
     """The proof for a model that is not on disk."""
     with (
         tempfile.TemporaryDirectory(prefix="onnxprune-") as folder,
         Staged(model, Path(folder) / "candidate.onnx") as staged,
     ):
-        return prove(traced, keep, staged.path, seed=seed, threads=threads)
+        return prove(traced, keep, staged.path, samples=samples, seed=seed, threads=threads)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from onnxprune.capture.batches import first_samples
 from onnxprune.capture.features import linear_layer
 from onnxprune.data import Calibration, open_data
 from onnxprune.data.specs import expected, input_specs
@@ -37,6 +38,7 @@ Array = NDArray[Any]
 HELD_OUT = 0.2
 BATCH_BYTES, MOST_PER_BATCH = 64 << 20, 64
 LEAST = 2
+COMPARED = 2  # samples of a proof
 DEPENDENT = (
     "the model does not treat rows of its inputs one by one (the first axis may be time): they are run as a whole, the "
     "last ones held out"
@@ -61,6 +63,10 @@ class Samples:
     memory_bytes: int
     notes: tuple[str, ...] = ()
     independent: bool = True
+
+    def few(self, model: Model) -> dict[str, Array]:
+        """A feed of the `model` with a few samples, of those that are held out."""
+        return first_samples(model, self.batches[-self.held_out :], COMPARED)[0]
 
     @property
     def count(self) -> int:

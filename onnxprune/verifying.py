@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
-from onnxprune.errors import VerificationError
+from onnxprune.errors import UsageError, VerificationError
 from onnxprune.measure.files import as_file
 from onnxprune.model.load import Model
 from onnxprune.plan import SparsePlan, check_source, keep_of
 from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
 from onnxprune.provenance import plan_of, record
 from onnxprune.publish import prove_in_memory
 from onnxprune.results import ProgressCallback, ProofSummary, VerifyResult
+from onnxprune.samples import COMPARED, opened_data
 from onnxprune.sources import opened
 from onnxprune.sparse_results import SparseWeights
 from onnxprune.sparsity.compare import Compared, compare_sparse
@@ -27,16 +30,19 @@ def verify(
     original: str | Path | Model,
     pruned: str | Path | Model,
     *,
+    data: Any = None,
+    preprocess: str | None = None,
     seed: int = 0,
     threads: int = 0,
     progress: ProgressCallback | None = None,
 ) -> VerifyResult:
-    """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it. Raises
-    VerificationError.
+    """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
+    on the first samples of `data` (as `shrink` takes it). Raises VerificationError.
     """
     clock = Clock(progress)
     a, b = opened(original), opened(pruned)
     planned = plan_of(b)
+    samples = _few(data, a, preprocess, seed)
     clock.start("trace")
     traced = trace_model(a, units=planned.units)
     check_source(planned, traced)
@@ -55,10 +61,10 @@ def verify(
     clock.start("verify")
     proof = None
     if compared is None or planned.removed_count:
-        proof = proof_summary(prove_in_memory(traced, keep, expected, seed=seed, threads=threads))
+        proof = proof_summary(prove_in_memory(traced, keep, expected, samples=samples, seed=seed, threads=threads))
     weights = shown = None
     if compared is not None and planned.sparsity is not None:
-        weights, shown = _sparse(traced, compared, planned.sparsity, b, seed, threads)
+        weights, shown = _sparse(traced, compared, planned.sparsity, b, samples, seed, threads)
     clock.finish()
     return VerifyResult(
         summary(a, traced.graph, traced.facts),
@@ -72,13 +78,24 @@ def verify(
     )
 
 
+def _few(data: Any, model: Model, preprocess: str | None, seed: int) -> Feed | None:
+    """Raises UsageError, DataError."""
+    if data is None:
+        if preprocess is not None:
+            raise UsageError("--preprocess has nothing to apply to: it says how the samples of --data become inputs")
+        return None
+    return next(opened_data(data, model, preprocess, None, seed).batches(COMPARED))
+
+
 def _sparse(
-    traced: Trace, compared: Compared, plan: SparsePlan, found: Model, seed: int, threads: int
+    traced: Trace, compared: Compared, plan: SparsePlan, found: Model, samples: Feed | None, seed: int, threads: int
 ) -> tuple[SparseWeights, ProofSummary]:
     """What the file has, and the proof that it computes what a dense model with the same zeros does."""
     named = [one.weight for one in plan.weights]
     with as_file(found) as path:
-        shown = prove_sparse(traced, named, compared.twin, compared.weights, path, seed=seed, threads=threads)
+        shown = prove_sparse(
+            traced, named, compared.twin, compared.weights, path, samples=samples, seed=seed, threads=threads
+        )
     size = sum(one.size for one in plan.weights)
     weights = SparseWeights(plan.emit, len(plan.weights), size, compared.nonzero, shown.runs)
     return weights, proof_summary(shown.proof)

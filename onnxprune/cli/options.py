@@ -217,20 +217,23 @@ metric_option: Callable[[F], F] = click.option(
 samples_option: Callable[[F], F] = click.option(
     "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
 )
+preprocess_option: Callable[[F], F] = click.option(
+    "--preprocess",
+    metavar="STEPS",
+    help='How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".',
+)
+SOURCES = "a .npz, x=a.npy (one per input), a folder, file.py:function, or random."
+
+
+def data_option(purpose: str) -> Callable[[F], F]:
+    """`--data`, for a `purpose`."""
+    return click.option("--data", metavar="SOURCE", multiple=True, type=DataSource(), help=f"{purpose}: {SOURCES}")
+
+
 data_options: Callable[[F], F] = combined(
     (
-        click.option(
-            "--data",
-            metavar="SOURCE",
-            multiple=True,
-            type=DataSource(),
-            help="Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.",
-        ),
-        click.option(
-            "--preprocess",
-            metavar="STEPS",
-            help='How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".',
-        ),
+        data_option("Calibration samples"),
+        preprocess_option,
         samples_option,
         click.option(
             "--max-memory",

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, model_argument, output_format, run_options
+from onnxprune.cli.options import Command, data_option, model_argument, output_format, preprocess_option, run_options
 from onnxprune.cli.run import Run
 
 
 @click.command("verify", cls=Command, short_help="Repeat the proof of a pruned model.")
 @model_argument("original")
 @model_argument("pruned")
+@data_option("Samples to compare on, besides random inputs")
+@preprocess_option
 @run_options
 @output_format
 @click.pass_context
-def command(ctx: click.Context, /, original: Path, pruned: Path, seed: int, jobs: int, format_: str) -> None:
+def command(ctx: click.Context, /, original: Path, pruned: Path, jobs: int, format_: str, **options: Any) -> None:
     """Prove again that PRUNED is ORIGINAL minus what the plan stored in PRUNED removes, and with the zeros it names."""
     from onnxprune import api
     from onnxprune.cli.progress import progress
@@ -24,6 +27,7 @@ def command(ctx: click.Context, /, original: Path, pruned: Path, seed: int, jobs
     from onnxprune.report.others import verify_report
 
     run = ctx.ensure_object(Run)
+    options["data"] = options["data"] or None
     with progress(run) as callback:
-        result = api.verify(original, pruned, seed=seed, threads=jobs, progress=callback)
+        result = api.verify(original, pruned, threads=jobs, progress=callback, **options)
     run.show(lambda: verify_report(result), lambda: documents.verify(result))

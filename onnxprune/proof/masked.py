@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,25 @@ from onnxprune.trace.groups import Trace
 __all__ = ["Proof", "check_runs", "check_shapes", "mutated", "prove"]
 
 Bools = NDArray[np.bool_]
+Feed = Mapping[str, NDArray[Any]]
 INNER_VALUES = 6
 LARGE_BYTES = 256 << 20
 FUSED = "equal without the runtime's graph optimisations only; with them, "
 
 
-def prove(trace: Trace, keep: Bools, candidate: Path, *, seed: int = 0, threads: int = 0) -> Proof:
-    """Compare the model at `candidate` with the masked original. Raises VerificationError, ModelError."""
+def prove(
+    trace: Trace, keep: Bools, candidate: Path, *, samples: Feed | None = None, seed: int = 0, threads: int = 0
+) -> Proof:
+    """Compare the model at `candidate` with the masked original on random inputs, and on `samples` if there are any.
+
+    Raises VerificationError, ModelError.
+    """
     same_signature(trace.graph.model.proto, candidate)
     lost = trace.lost_values(keep)
     extra = [key for key in before_discontinuities(trace) if key not in lost]
-    proof = _attempt(trace, keep, candidate, extra, seed, threads)
+    proof = _attempt(trace, keep, candidate, extra, samples, seed, threads)
     if not proof.sensitive and not keep.all():  # outputs that are constant by themselves prove nothing: look inside
-        proof = _attempt(trace, keep, candidate, [*extra, *_inner_values(trace, lost)], seed, threads)
+        proof = _attempt(trace, keep, candidate, [*extra, *_inner_values(trace, lost)], samples, seed, threads)
     note = missing("the model", trace.graph.model.proto)
     return replace(proof, notes=(*proof.notes, note)) if note else proof
 
@@ -74,21 +80,26 @@ def _inner_values(trace: Trace, lost: Container[str]) -> list[str]:
     return list(keys)[:INNER_VALUES]
 
 
-def on_cases(trace: Trace, seed: int, run: Callable[[Sequence[Case]], Proof]) -> Proof:
-    """A proof on the default sizes; where the original does not run with them, on larger or hard-coded ones."""
+def on_cases(trace: Trace, seed: int, samples: Feed | None, run: Callable[[Sequence[Case]], Proof]) -> Proof:
+    """A proof on the default sizes and on samples; where the original does not run with these sizes, on larger or
+    hard-coded ones; where it runs with none, on samples alone.
+    """
+    given = () if samples is None else (Case("samples", dict(samples), False),)
     attempts: list[dict[str, Any]] = [{}, {"larger": True}, *({"batch": n} for n in literal_batches(trace.graph))]
     first: ModelError | None = None
     for options in attempts:
         try:
-            return run(cases(trace.graph, trace.facts, seed, **options))
+            return run([*cases(trace.graph, trace.facts, seed, **options), *given])
         except ModelError as error:
             if isinstance(error, Unloadable):
                 raise
-            if not trace.facts.symbols and all(None not in s for s in trace.facts.shapes.values()):
-                raise
             first = first or error
+            if not trace.facts.symbols and all(None not in s for s in trace.facts.shapes.values()):
+                break
     assert first is not None
-    raise first
+    if given:
+        return run(given)
+    raise ModelError(first.message, hint="Where it takes other sizes or values, say which: --data with samples.")
 
 
 def tolerant(run: Callable[[bool], Proof]) -> Proof:
@@ -100,11 +111,13 @@ def tolerant(run: Callable[[bool], Proof]) -> Proof:
         return replace(proof, notes=(*proof.notes, f"{FUSED}{difference.message}"))
 
 
-def _attempt(trace: Trace, keep: Bools, candidate: Path, extra: list[str], seed: int, threads: int) -> Proof:
+def _attempt(
+    trace: Trace, keep: Bools, candidate: Path, extra: list[str], samples: Feed | None, seed: int, threads: int
+) -> Proof:
     def run(feeds: Sequence[Case]) -> Proof:
         return tolerant(lambda optimise: _run_once(trace, keep, candidate, extra, feeds, threads, optimise=optimise))
 
-    return on_cases(trace, seed, run)
+    return on_cases(trace, seed, samples, run)
 
 
 def _run_once(
@@ -146,21 +159,25 @@ def _run_once(
         return judge(trace, keep, feeds, original, result, behind)
 
 
-def check_runs(trace: Trace, candidate: Path, *, checker: bool, seed: int = 0, threads: int = 0) -> None:
-    """A repaired model must load and run: with the default sizes, or where it does not take them, with larger ones.
-    `checker`: onnx.checker must accept it as well, as it accepted the bare cut.
+def check_runs(
+    trace: Trace, candidate: Path, *, checker: bool, samples: Feed | None = None, seed: int = 0, threads: int = 0
+) -> None:
+    """A repaired model must load and run: on samples, if there are any; otherwise with the default sizes, or where it
+    does not take them, with larger ones. `checker`: onnx.checker must accept it as well, as it accepted the bare cut.
     """
-    result = _run_alone(candidate, cases(trace.graph, trace.facts, seed)[0], threads)
+    first = cases(trace.graph, trace.facts, seed)[0].feed if samples is None else samples
+    result = _run_alone(candidate, first, threads)
     if checker and "checker" in result:
         raise VerificationError(f"onnx.checker refuses the repaired model: {result['checker']}")
     failure = _failure(result)
-    if failure and _failure(_run_alone(candidate, cases(trace.graph, trace.facts, seed, larger=True)[0], threads)):
+    larger = cases(trace.graph, trace.facts, seed, larger=True)[0].feed
+    if failure and (samples is not None or _failure(_run_alone(candidate, larger, threads))):
         raise VerificationError(f"ONNX Runtime cannot run the repaired model: {failure}")
 
 
-def _run_alone(candidate: Path, case: Case, threads: int) -> dict[str, Any]:
+def _run_alone(candidate: Path, feed: Feed, threads: int) -> dict[str, Any]:
     with scratch() as here:
-        feeds = [save(here / "feed.npz", case.feed)]
+        feeds = [save(here / "feed.npz", feed)]
         task = {"name": "repaired", "model": str(candidate), "feeds": feeds, "check": str(candidate)}
         return run_tasks(here, [{**task, "out": str(here / "out")}], threads)[0]
 
@@ -202,8 +219,9 @@ def with_outputs(trace: Trace, candidate: Path, names: Sequence[str], target: Pa
     return target
 
 
-def save(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
+def save(path: Path, arrays: Feed) -> str:
     buffer = io.BytesIO()  # a full disk then fails in one write, not in the middle of an archive
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    texts = {name: array.astype(str) if array.dtype == object else array for name, array in arrays.items()}
+    np.savez(buffer, **texts)  # type: ignore[arg-type]
     path.write_bytes(buffer.getbuffer())
     return str(path)

@@ -24,7 +24,7 @@ from onnxprune.native.marks import DOMAIN
 from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
 from onnxprune.proof.inputs import Case
 from onnxprune.proof.judge import Proof, judge
-from onnxprune.proof.masked import LARGE_BYTES, on_cases, save, scratch, tolerant, with_outputs
+from onnxprune.proof.masked import LARGE_BYTES, Feed, on_cases, save, scratch, tolerant, with_outputs
 from onnxprune.proof.signature import same_signature
 from onnxprune.proof.tasks import run_tasks
 from onnxprune.trace.groups import Trace
@@ -47,12 +47,14 @@ def prove_sparse(
     weights: Collection[str],
     candidate: Path,
     *,
+    samples: Feed | None = None,
     seed: int = 0,
     threads: int = 0,
 ) -> SparseProof:
     """Compare the file at `candidate` with `twin`, the dense model that has the same zeros in its `weights`.
 
     `trace` is that of the original, which has the same inputs and outputs; there these weights are `named` so.
+    `samples`: what to compare on besides random inputs.
     Raises VerificationError, ModelError.
     """
     candidate = Path(os.path.abspath(candidate))  # the models run elsewhere
@@ -66,7 +68,7 @@ def prove_sparse(
     behind = behind_discontinuities(trace, changed) if extra else set()
     runs = [False, True] if kind is Operators.LIBRARY else [False]
     work = _Work(trace, twin, _misplaced(twin, weights), candidate, extra, behind, runs, threads)
-    proof = on_cases(trace, seed, lambda feeds: tolerant(lambda optimise: work.run(feeds, optimise)))
+    proof = on_cases(trace, seed, samples, lambda feeds: tolerant(lambda optimise: work.run(feeds, optimise)))
     return SparseProof(proof, tuple(_words(kind, library) for library in runs))
 
 

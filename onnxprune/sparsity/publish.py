@@ -60,7 +60,8 @@ def publish_sparse(
             clock.start("verify")
             compare_sparse(bare, load(staged.path), made.plan)
             names = made.weights
-            shown = prove_sparse(traced, names, made.twin, names, staged.path, seed=seed, threads=threads)
+            few = None if samples is None else samples.few(traced.graph.model)
+            shown = prove_sparse(traced, names, made.twin, names, staged.path, samples=few, seed=seed, threads=threads)
             outcome = replace(outcome, proof=proof_summary(shown.proof), runs=shown.runs)
         measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
         clock.start("write")
