@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError, VerificationError
 from onnxprune.proof.inputs import Case
-from onnxprune.proof.tolerance import Tolerance, tolerance
+from onnxprune.proof.tolerance import Tolerance, step_of, tolerance
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
+STEPS = "a few of the steps in which so small a {!r} is computed"
 
 
 class Unloadable(ModelError):
@@ -27,13 +28,16 @@ class Differs(VerificationError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One value on one case: `difference` is max |a-b| relative to max |a|; `mutated` the same for a wrong plan."""
+    """One value on one case: `difference` is max |a-b| relative to max |a|, of which so much is `allowed`; `mutated` is
+    the same for a wrong plan.
+    """
 
     case: str
     output: str
     elements: int
     difference: float
     absolute: float
+    allowed: float
     mutated: float | None
 
 
@@ -80,7 +84,7 @@ def judge(
         raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
     if "checker" in result and "checker" not in original:
         raise VerificationError(f"onnx.checker refuses the result: {result['checker']}")
-    allowed = tolerance(trace)
+    policy = tolerance(trace)
     comparisons: list[Comparison] = []
     done, skipped = [], []
     wrong = original["cases"][len(feeds)]
@@ -94,21 +98,23 @@ def judge(
         if "error" in b:
             raise VerificationError(f"the result does not run where the original does ({case.name}): {b['error']}")
         done.append(case.name)
-        found = _compare(trace, keep, case.name, a, b, wrong if number == 0 else None, behind)
+        found = _compare(trace, keep, case.name, a, b, wrong if number == 0 else None, policy, behind)
         comparisons.extend(found)
         for item in found:
-            if not item.difference <= allowed.relative:
+            if not item.difference <= item.allowed:
                 raise Differs(
                     f"output {item.output!r} differs by {item.difference:.3g} of its largest value from {reference} "
-                    f"({case.name}); {allowed.relative:.1g} is allowed"
+                    f"({case.name}); {item.allowed:.1g} is allowed"
                 )
-    sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
+    sensitive = any(c.mutated is not None and not c.mutated <= c.allowed for c in comparisons)
     if not any(c.elements for c in comparisons):
         raise VerificationError(
             "nothing could be compared: the outputs are empty or not finite",
             hint="Run the original on inputs of yours: if it gives no numbers there either, it holds NaN or infinity.",
         )
     notes = () if "checker" not in result else (f"onnx.checker: {result['checker'].splitlines()[0]}",)
+    beyond = max((c for c in comparisons if c.difference > policy.relative), key=lambda c: c.allowed, default=None)
+    allowed = policy if beyond is None else Tolerance(beyond.allowed, STEPS.format(beyond.output))
     return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, not notes)
 
 
@@ -119,6 +125,7 @@ def _compare(
     a: dict[str, Any],
     b: dict[str, Any],
     wrong: dict[str, Any] | None,
+    policy: Tolerance,
     behind: Collection[str],
 ) -> list[Comparison]:
     result = []
@@ -134,7 +141,8 @@ def _compare(
         if wrong is not None and "error" not in wrong:
             z = trace.kept_part(name, keep, np.load(wrong["files"][position], allow_pickle=False))
             mutated_difference = _difference(z, y)[0] if z.shape == y.shape else np.inf
-        result.append(Comparison(case, name, count, relative, absolute, mutated_difference))
+        allowed = policy.where(step_of(x, y), absolute / relative if relative else 0.0)
+        result.append(Comparison(case, name, count, relative, absolute, allowed, mutated_difference))
     return result
 
 

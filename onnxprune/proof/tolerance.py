@@ -4,14 +4,17 @@ Rounding in a sum of K terms grows like sqrt(K) * eps, over a chain of L sums li
 
     tolerance = SAFETY * eps(type) * sqrt(K) * L,   at least FLOOR, at most CEILING.
 
-Quantised networks differ by whole steps of their coarsest quantiser instead.
+Quantised networks differ by whole steps of their coarsest quantiser instead. And a small output may have few digits:
+the runtime's sigmoid of 1e-5 is a multiple of 2^-25. Then SAFETY of these steps are allowed, at most CEILING.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxprune.trace.groups import Trace
@@ -28,6 +31,29 @@ class Tolerance:
 
     relative: float
     policy: str
+
+    def where(self, step: float, largest: float) -> float:
+        """For an output that goes in steps of this size, and has this largest absolute value."""
+        return max(self.relative, min(SAFETY * step / largest, CEILING)) if largest else self.relative
+
+
+def step_of(*arrays: NDArray[Any]) -> float:
+    """The power of two of which all these floating-point numbers are multiples, as far as that is the last place of
+    numbers about 1 (2 eps, at most); 0 for other types.
+
+    A sum that cancels, or 1/2 plus something in (-1/2, 1/2), keeps the last place of what was added.
+    """
+    if any(array.dtype.kind != "f" for array in arrays):
+        return 0.0
+    values = np.concatenate([array.ravel().astype(np.float64) for array in arrays])
+    values = values[np.isfinite(values) & (values != 0)]
+    if not values.size:
+        return 0.0
+    fraction, exponent = np.frexp(values)
+    digits = (np.abs(fraction) * 2.0**53).astype(np.int64)
+    last = np.frexp((digits & -digits).astype(np.float64))[1] - 54  # places of the last digit behind the first
+    most = 2 * max(float(np.finfo(array.dtype).eps) for array in arrays)
+    return float(min(2.0 ** int((exponent + last).min()), most))
 
 
 def tolerance(trace: Trace) -> Tolerance:
