@@ -37,6 +37,10 @@ from onnxprune.units import plural
 
 BY_WEIGHTS = "l1"  # judges every group that has weights; with --scope local, no reader has to be known
 NO_READER = "no layer with a plain weight reads it, so nothing could make up for it"
+INSIDE = (
+    f"what reads it is inside of a branch or a loop, where samples do not show values: --criterion {BY_WEIGHTS} can "
+    "judge it by its weights"
+)
 TRIALS = (0.25, 0.5)  # shares of a group at which the effect on the outputs is measured
 JUDGED = 64  # samples on which it is
 SHARES = 128  # that are tried one after the other
@@ -198,7 +202,7 @@ def _judged(
     fit = batches[: len(batches) - held_out] or batches
     shares = TRIALS if options.scope == "global" else ()
     curves = judged_curves(trace, groups, judge, fit, shares=shares, threads=threads, progress=progress)
-    reasons.update((g.name, NO_READER) for g, c in zip(groups, curves, strict=True) if c is None)
+    reasons.update((g.name, _unread(trace, g)) for g, c in zip(groups, curves, strict=True) if c is None)
     pairs = [(g, c) for g, c in zip(groups, curves, strict=True) if c is not None]
     entries = [entry(trace, g, c.removal.scores(), options) for g, c in pairs]
     return Ranking([g for g, _ in pairs], entries, reasons), [c for _, c in pairs]
@@ -264,11 +268,17 @@ def _least_error(
 
 def _instead(ranking: Ranking, options: Options) -> str:
     """What judges the groups that stay only because this criterion, or a choice by error, cannot judge them."""
-    count = sum(reason in (NO_READER, NO_SCORE) for reason in ranking.reasons.values())
+    count = sum(reason in (NO_READER, INSIDE, NO_SCORE) for reason in ranking.reasons.values())
     if not count:
         return ""
     other = f"--criterion {BY_WEIGHTS} --scope local"
     return f"{plural(count, 'group')} cannot be judged by criterion {options.criterion!r}: try {other}. "
+
+
+def _unread(trace: Trace, group: Group) -> str:
+    """Why no layer is known that could make up for what leaves."""
+    readers = (c.node for c in trace.closings if np.isin(c.labels, group.units).any())
+    return INSIDE if any(trace.graph.nodes[index].scope for index in readers) else NO_READER
 
 
 def _keep(trace: Trace, groups: Sequence[Group], masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:

@@ -95,7 +95,7 @@ def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
     for closing in trace.closings:
         node = trace.graph.nodes[closing.node]
         plain = closing.kind == "sum" and closing.slot == 0 and node.scope == 0
-        layer = linear_layer(trace.graph, node) if plain else None
+        layer = linear_layer(trace.graph, node, shared_bias=True) if plain else None
         if layer is not None and layer.groups == 1:
             for number in np.unique(owner[closing.labels]).tolist():
                 if number >= 0:
@@ -121,12 +121,13 @@ def _trial(trace: Trace, parts: Sequence[Consumer], layers: Sequence[Linear], go
     for part, layer in zip(parts, layers, strict=True):
         rows = np.flatnonzero(~np.isin(part.unit, gone))
         moments = Moments(part.gram[np.ix_(rows, rows)], part.cross[rows], np.zeros(0), np.zeros(0), 1)
-        found = solve(moments, part.weight[rows], RIDGE, layer.bias is not None)
+        fits_bias = layer.bias is not None and layer.own_bias
+        found = solve(moments, part.weight[rows], RIDGE, fits_bias)
         whole = np.zeros_like(part.weight)
         whole[rows] = part.weight[rows] if found is None else found
         old = folded(trace.graph, layer.weight)
         weights[layer.weight] = layer.unmatrix(whole[:-1], old.shape).astype(old.dtype)
-        if layer.bias is not None:
+        if fits_bias and layer.bias is not None:
             old = folded(trace.graph, layer.bias)
             weights[layer.bias] = whole[-1].reshape(old.shape).astype(old.dtype)
     return Trial(len(gone), weights)

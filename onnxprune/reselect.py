@@ -20,6 +20,7 @@ from onnxprune.capture.moments import Moments
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.curves import consumer_of, for_group, readers_of
+from onnxprune.model.folding import folded
 from onnxprune.score.consumers import Removal, get
 from onnxprune.trace.groups import Group, Trace
 
@@ -75,9 +76,12 @@ def _refit(trace: Trace, layer: Linear, moments: Moments, keep: Bools, current: 
         return
     alive = np.repeat(keep[labels], layer.taps)
     rows = np.append(np.flatnonzero(alive), len(alive))
-    fits_bias = layer.bias is not None and len(consumers.get(layer.bias, ())) == 1
+    fits_bias = layer.bias is not None and layer.own_bias
     part = replace(moments, gram=moments.gram[np.ix_(rows, rows)], cross=moments.cross[rows])
-    solution = solve(part, with_bias(layer, current.tensors)[rows], RIDGE, fits_bias)
+    start = with_bias(layer if fits_bias else replace(layer, bias=None), current.tensors)
+    if layer.bias is not None and not fits_bias:
+        start[-1] = folded(trace.graph, layer.bias).ravel()
+    solution = solve(part, start[rows], RIDGE, fits_bias)
     if solution is not None:
         whole = np.zeros((len(alive) + 1, solution.shape[1]))
         whole[rows] = solution

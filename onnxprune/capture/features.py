@@ -17,10 +17,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.plain import settable, shape_of
+from onnxprune.model.plain import copyable, settable, shape_of
 
 Array = NDArray[Any]
 Positions = NDArray[np.int64]
+SAME = frozenset({"SAME_UPPER", "SAME_LOWER"})
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Linear:
     """A layer that can be refitted. `weight` is its initializer's key; `bias` too, or None.
 
     kernel, strides, pads (begin, end per axis), dilations: of a convolution, empty for a product.
+    `own_bias`: no other layer reads the bias.
+    `same`: SAME_UPPER or SAME_LOWER, where pads depend on the size of the input.
     `transposed`: the weight matrix is (outputs, features). `spread`: of a transposed convolution, how far apart its
     inputs are (what the file calls strides), else empty.
     """
@@ -45,6 +48,8 @@ class Linear:
     alpha: float = 1.0
     groups: int = 1
     spread: tuple[int, ...] = ()
+    same: str = ""
+    own_bias: bool = True
 
     @property
     def taps(self) -> int:
@@ -83,15 +88,19 @@ class Linear:
         return np.asarray(rows.reshape(len(rows), self.groups, -1).swapaxes(0, 1))
 
 
-def linear_layer(graph: Graph, node: Node) -> Linear | None:
-    """The linear view of a node, or None: activation-times-activation products have none."""
+def linear_layer(graph: Graph, node: Node, *, shared_bias: bool = False) -> Linear | None:
+    """The linear view of a node, or None: activation-times-activation products have none.
+
+    `shared_bias`: the bias may be one that others read, too, if it can be copied.
+    """
     if node.domain or len(node.inputs) < 2 or not settable(graph, node.inputs[1]):
         return None
     shape = shape_of(graph, node.inputs[1])
     bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
-    if bias is not None and not settable(graph, bias):
+    shared = bias is not None and shared_bias and copyable(graph, bias)
+    if bias is not None and not shared and not settable(graph, bias):
         return None
-    layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False)
+    layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False, own_bias=not shared)
     if node.op_type == "Conv":
         return _convolution(node, layer, shape)
     if node.op_type == "ConvTranspose":
@@ -104,11 +113,10 @@ def linear_layer(graph: Graph, node: Node) -> Linear | None:
     return layer if node.op_type == "MatMul" and len(shape) == 2 else None
 
 
-def _convolution(node: Node, layer: Linear, shape: tuple[int, ...]) -> Linear | None:
+def _convolution(node: Node, layer: Linear, shape: tuple[int, ...]) -> Linear:
     rank = len(shape) - 2
-    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        return None
-    pads = node.attribute("pads") or [0] * (2 * rank)
+    auto = node.attribute("auto_pad", "NOTSET")
+    pads = (node.attribute("pads") if auto == "NOTSET" else None) or [0] * (2 * rank)
     return replace(
         layer,
         transposed=True,
@@ -117,6 +125,7 @@ def _convolution(node: Node, layer: Linear, shape: tuple[int, ...]) -> Linear | 
         pads=tuple((int(pads[a]), int(pads[a + rank])) for a in range(rank)),
         dilations=tuple(node.attribute("dilations") or [1] * rank),
         groups=int(node.attribute("group", 1)),
+        same=auto if auto in SAME else "",
     )
 
 
@@ -125,7 +134,7 @@ def _transposed(node: Node, layer: Linear, shape: tuple[int, ...]) -> Linear | N
     if node.attribute("output_shape") is not None:
         return None
     plain = _convolution(node, layer, shape)
-    if plain is None:
+    if plain.same:  # what the output loses depends on its size
         return None
     extra = node.attribute("output_padding") or [0] * len(plain.kernel)
     reach = [(k - 1) * d for k, d in zip(plain.kernel, plain.dilations, strict=True)]
@@ -166,9 +175,20 @@ def _padded(layer: Linear, x: Array) -> Array:
         wide = np.zeros((*x.shape[:2], *sizes), x.dtype)
         wide[whole + tuple(slice(None, None, s) for s in layer.spread)] = x
         x = wide
-    x = np.pad(x, [(0, 0), (0, 0), *((max(a, 0), max(b, 0)) for a, b in layer.pads)])
-    cut = (slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape[2:], layer.pads, strict=True))
+    pads = _same_pads(layer, x.shape[2:]) if layer.same else layer.pads
+    x = np.pad(x, [(0, 0), (0, 0), *((max(a, 0), max(b, 0)) for a, b in pads)])
+    cut = (slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape[2:], pads, strict=True))
     return x[whole + tuple(cut)]
+
+
+def _same_pads(layer: Linear, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """(begin, end) per axis: as much as ceil(size / stride) windows need; the odd one is at the end (SAME_UPPER)."""
+    result = []
+    for size, kernel, stride, dilation in zip(sizes, layer.kernel, layer.strides, layer.dilations, strict=True):
+        missing = max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        small, large = missing // 2, missing - missing // 2
+        result.append((small, large) if layer.same == "SAME_UPPER" else (large, small))
+    return tuple(result)
 
 
 def positions_of(layer: Linear, y: Array) -> int:

@@ -52,6 +52,13 @@ def settable(graph: Graph, key: str) -> bool:
     return path is not None and _exclusive(graph, key, path)
 
 
+def copyable(graph: Graph, key: str) -> bool:
+    """Whether others read `key` as well, or what it comes from, and a layer may get a copy of its own."""
+    if key in graph.model.tensors:
+        return key not in graph.fixed and len(graph.consumers[key]) > 1
+    return plain_path(graph, key) is not None and origin(graph, key) not in graph.fixed
+
+
 def shape_of(graph: Graph, key: str) -> tuple[int, ...]:
     """The shape of a settable value."""
     if key in graph.constants:

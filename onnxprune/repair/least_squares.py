@@ -29,7 +29,7 @@ from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.folding import folded
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
-from onnxprune.model.plain import hoisted, lowered, origin, outputs_of, plain_path
+from onnxprune.model.plain import copyable, hoisted, lowered, outputs_of
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.rectified import Clipping, clipping_behind, error_behind, rectified
 from onnxprune.trace.groups import Trace
@@ -72,7 +72,7 @@ def with_biases(model: Model, names: set[str]) -> Model:
             continue
         old = node.input[2] if len(node.input) > 2 else ""
         weight = tensors.get(node.input[1])
-        if weight is None or (old and not _shared(graph, old)):
+        if weight is None or (old and not copyable(graph, old)):
             continue
         name = f"{node.output[0]}.bias.fitted"
         bias = folded(graph, old) if old else np.zeros(outputs_of(node, weight.shape), np.float32)
@@ -80,13 +80,6 @@ def with_biases(model: Model, names: set[str]) -> Model:
         del node.input[2:]
         node.input.append(name)
     return model.replace(proto, tensors)
-
-
-def _shared(graph: Graph, bias: str) -> bool:
-    """Whether others read this bias, or what it comes from, and it may be copied. (Callers set what is `fixed`.)"""
-    if bias in graph.model.tensors:
-        return bias not in graph.fixed and len(graph.consumers[bias]) > 1
-    return plain_path(graph, bias) is not None and origin(graph, bias) not in graph.fixed
 
 
 def least_squares(
