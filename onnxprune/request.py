@@ -111,7 +111,7 @@ def resolve(
         seed,
     )
     wanted = None if target is None else parse_target(target)
-    schedule, steps = _schedule(schedule, steps, blocks, wanted, min_keep)
+    schedule, steps = _schedule(schedule, steps, blocks, wanted)
     fix = _repair(repair, with_data, blocks)
     return Request(options, fix, wanted, target, multiple_of == AUTO, schedule, steps, with_data)
 
@@ -139,9 +139,7 @@ def check_data_options(with_data: bool, preprocess: str | None, samples: int | N
         raise UsageError(f"{flag} has no effect without --data.", hint=f"{GIVE_DATA}, or leave out {flag}.")
 
 
-def _schedule(
-    schedule: str | None, steps: int | None, blocks: bool, target: Target | None, min_keep: Any
-) -> tuple[str, int]:
+def _schedule(schedule: str | None, steps: int | None, blocks: bool, target: Target | None) -> tuple[str, int]:
     """The schedule and its number of steps."""
     name, count = resolved(schedule, steps)
     if name == ONE_SHOT:
@@ -152,10 +150,6 @@ def _schedule(
         raise UsageError(
             f"--schedule {name} goes with what is counted before it is cut, not with {target.kind}.",
             hint="Give --target macs=... or params=..., or --ratio.",
-        )
-    if not str(min_keep).isdigit():
-        raise UsageError(
-            f"--min-keep {min_keep} would be a share of what each step finds.", hint="Give a number of channels."
         )
     return name, count
 
