@@ -48,9 +48,9 @@ def signature(graph: Graph, facts: Facts, node: Node) -> Signature | None:
         return None
     x, w, y = (tuple(int(size or 0) for size in shape or ()) for shape in shapes)
     constant = node.inputs[1] in graph.constants
-    kept = [a for a in node.proto.attribute if a.name not in ("group", "transA", "transB", "auto_pad", "output_shape")]
-    if any(a.name in ("auto_pad", "output_shape") and a.s != b"NOTSET" for a in node.proto.attribute):
+    if node.attribute("output_shape") is not None:
         return None
+    kept = [a for a in node.proto.attribute if a.name not in ("group", "transA", "transB") and a.s != b"NOTSET"]
     following, folded = _activation(graph, node)
     bias = folded or (len(node.inputs) > 2 and bool(node.inputs[2]))
     if node.op_type in ("Conv", "ConvTranspose"):

@@ -16,6 +16,8 @@ from onnxprune.model.lookup import compared_with, table_size
 from onnxprune.model.sizes import default_size, input_shapes
 from onnxprune.model.statics import free_sizes
 
+SAMPLES = "samples"  # the name of the case that is not random
+
 
 @dataclass(frozen=True)
 class Case:
@@ -24,6 +26,11 @@ class Case:
     name: str
     feed: dict[str, NDArray[Any]]
     optional: bool
+
+    @property
+    def words(self) -> str:
+        """What is fed, in a sentence."""
+        return f"the {SAMPLES}" if self.name == SAMPLES else f"random inputs ({self.name})"
 
 
 LARGER = {2: 512, 3: 1024, 4: 320}

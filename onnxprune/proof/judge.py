@@ -92,7 +92,7 @@ def judge(
         a, b = original["cases"][number], result["cases"][number]
         if "error" in a:
             if not case.optional:
-                raise ModelError(f"ONNX Runtime cannot run the original on random inputs ({case.name}): {a['error']}")
+                raise ModelError(f"ONNX Runtime cannot run the original on {case.words}: {a['error']}")
             skipped.append(case.name)
             continue
         if "error" in b:

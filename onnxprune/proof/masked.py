@@ -23,7 +23,7 @@ from onnxprune.errors import ModelError, OutputError, VerificationError
 from onnxprune.model.load import load
 from onnxprune.model.save import write
 from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
-from onnxprune.proof.inputs import Case, cases, literal_batches
+from onnxprune.proof.inputs import SAMPLES, Case, cases, literal_batches
 from onnxprune.proof.judge import Differs, Proof, Unloadable, judge
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
@@ -84,7 +84,7 @@ def on_cases(trace: Trace, seed: int, samples: Feed | None, run: Callable[[Seque
     """A proof on the default sizes and on samples; where the original does not run with these sizes, on larger or
     hard-coded ones; where it runs with none, on samples alone.
     """
-    given = () if samples is None else (Case("samples", dict(samples), False),)
+    given = () if samples is None else (Case(SAMPLES, dict(samples), False),)
     attempts: list[dict[str, Any]] = [{}, {"larger": True}, *({"batch": n} for n in literal_batches(trace.graph))]
     first: ModelError | None = None
     for options in attempts:

@@ -17,13 +17,15 @@ from onnxprune.budgets import Timed
 from onnxprune.choose import Options
 from onnxprune.choosing import select
 from onnxprune.cut.planned_cost import PlannedCost
-from onnxprune.latency.layers import Signature, Widths
+from onnxprune.latency.layers import Signature, Widths, signature
 from onnxprune.latency.meter import Meter
 from onnxprune.latency.multiple import CANDIDATES, best_multiple
 from onnxprune.latency.network import Network, Profile
 from onnxprune.latency.runtime import layer_times
 from onnxprune.latency.table import Layer, Table, sampled
 from onnxprune.measure.timing import Floats, interleaved, paired_ratio, undisturbed
+from onnxprune.model.graph import build
+from onnxprune.model.infer import infer
 from onnxprune.model.load import load
 from onnxprune.target import parse_target
 from onnxprune.trace import Trace, trace_model
@@ -95,6 +97,18 @@ def test_a_time_of_another_load_is_no_overhead() -> None:
     assert found.cost(keep) < 0.01
 
 
+def _same() -> bytes:
+    return helper.make_attribute("auto_pad", "SAME_UPPER").SerializeToString(deterministic=True)
+
+
+def test_layers_that_pad_by_the_size_are_timed() -> None:
+    net = Net(17)
+    net.output(net.conv(net.input(3, 9, 9), 8, 3, auto_pad="SAME_UPPER"))
+    graph = build(load(net.model()))
+    found = signature(graph, infer(graph), graph.nodes[-1])
+    assert found == Signature("Conv", (_same(),), (1, 9, 9), (3, 3), True, True, "", FLOAT)
+
+
 def test_times_of_all_kinds_of_layers() -> None:
     """The runtime does each of them alone, at any widths, and its profile says which is which."""
     depthwise: list[Widths] = [(1, 1, 8), (1, 1, 3)]
@@ -103,13 +117,14 @@ def test_times_of_all_kinds_of_layers() -> None:
         (Signature("Conv", (), (1, 8, 8), (3, 3), True, True, "Clip", FLOAT), plain),
         (Signature("Conv", (), (1, 8, 8), (3, 3), False, True, "", FLOAT), [*depthwise, (4, 2, 3)]),
         (Signature("ConvTranspose", (_ints("strides", [2, 2]),), (1, 8, 8), (2, 2), True, True, "Relu", FLOAT), plain),
+        (Signature("Conv", (_same(),), (1, 9, 9), (3, 3), True, True, "", FLOAT), plain),
         (Signature("Gemm", (), (4,), (), True, True, "", FLOAT), plain),
         (Signature("MatMul", (), (4,), (), False, True, "", FLOAT), plain),
         (Signature("MatMul", (), (4,), (), False, False, "", FLOAT), [(8, 4, 2), (8, 4, 1)]),
     ]
-    for signature, points in kinds:
-        times = layer_times(signature, points, 1)
-        assert times.shape == (len(points),) and (times > 0).all(), signature
+    for kind, points in kinds:
+        times = layer_times(kind, points, 1)
+        assert times.shape == (len(points),) and (times > 0).all(), kind
 
 
 def _ints(name: str, values: list[int]) -> bytes:
