@@ -15,7 +15,6 @@ from onnxprune.proof.tolerance import Tolerance, step_of, tolerance
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
-STEPS = "a few of the steps in which so small a {!r} is computed"
 
 
 class Unloadable(ModelError):
@@ -28,8 +27,8 @@ class Differs(VerificationError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One value on one case: `difference` is max |a-b| relative to max |a|, of which so much is `allowed`; `mutated` is
-    the same for a wrong plan.
+    """One value on one case: `difference` is max |a-b| relative to max |a| (or to the least that can be told apart, see
+    `tolerance`); `mutated` the same for a wrong plan.
     """
 
     case: str
@@ -37,7 +36,6 @@ class Comparison:
     elements: int
     difference: float
     absolute: float
-    allowed: float
     mutated: float | None
 
 
@@ -84,7 +82,7 @@ def judge(
         raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
     if "checker" in result and "checker" not in original:
         raise VerificationError(f"onnx.checker refuses the result: {result['checker']}")
-    policy = tolerance(trace)
+    allowed = tolerance(trace)
     comparisons: list[Comparison] = []
     done, skipped = [], []
     wrong = original["cases"][len(feeds)]
@@ -98,23 +96,21 @@ def judge(
         if "error" in b:
             raise VerificationError(f"the result does not run where the original does ({case.name}): {b['error']}")
         done.append(case.name)
-        found = _compare(trace, keep, case.name, a, b, wrong if number == 0 else None, policy, behind)
+        found = _compare(trace, keep, case.name, a, b, wrong if number == 0 else None, allowed, behind)
         comparisons.extend(found)
         for item in found:
-            if not item.difference <= item.allowed:
+            if not item.difference <= allowed.relative:
                 raise Differs(
                     f"output {item.output!r} differs by {item.difference:.3g} of its largest value from {reference} "
-                    f"({case.name}); {item.allowed:.1g} is allowed"
+                    f"({case.name}); {allowed.relative:.1g} is allowed"
                 )
-    sensitive = any(c.mutated is not None and not c.mutated <= c.allowed for c in comparisons)
+    sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
     if not any(c.elements for c in comparisons):
         raise VerificationError(
             "nothing could be compared: the outputs are empty or not finite",
             hint="Run the original on inputs of yours: if it gives no numbers there either, it holds NaN or infinity.",
         )
     notes = () if "checker" not in result else (f"onnx.checker: {result['checker'].splitlines()[0]}",)
-    beyond = max((c for c in comparisons if c.difference > policy.relative), key=lambda c: c.allowed, default=None)
-    allowed = policy if beyond is None else Tolerance(beyond.allowed, STEPS.format(beyond.output))
     return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, not notes)
 
 
@@ -125,7 +121,7 @@ def _compare(
     a: dict[str, Any],
     b: dict[str, Any],
     wrong: dict[str, Any] | None,
-    policy: Tolerance,
+    allowed: Tolerance,
     behind: Collection[str],
 ) -> list[Comparison]:
     result = []
@@ -136,18 +132,18 @@ def _compare(
         x, y = trace.kept_part(name, keep, np.load(path, allow_pickle=False)), np.load(other, allow_pickle=False)
         if x.shape != y.shape or x.dtype != y.dtype:
             raise VerificationError(f"output {name!r} is {y.dtype} {y.shape}, the original's is {x.dtype} {x.shape}")
-        relative, absolute, count = _difference(x, y)
+        least = allowed.least(step_of(x, y))
+        relative, absolute, count = _difference(x, y, least)
         mutated_difference = None
         if wrong is not None and "error" not in wrong:
             z = trace.kept_part(name, keep, np.load(wrong["files"][position], allow_pickle=False))
-            mutated_difference = _difference(z, y)[0] if z.shape == y.shape else np.inf
-        allowed = policy.where(step_of(x, y), absolute / relative if relative else 0.0)
-        result.append(Comparison(case, name, count, relative, absolute, allowed, mutated_difference))
+            mutated_difference = _difference(z, y, least)[0] if z.shape == y.shape else np.inf
+        result.append(Comparison(case, name, count, relative, absolute, mutated_difference))
     return result
 
 
-def _difference(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, float, int]:
-    """(max |x-y| / max |x|, max |x-y|, finite elements); infinities and NaN must be at the same places."""
+def _difference(x: NDArray[Any], y: NDArray[Any], least: float) -> tuple[float, float, int]:
+    """(max |x-y| / max(|x|, least), max |x-y|, finite elements); infinities and NaN must be at the same places."""
     if x.size == 0:
         return 0.0, 0.0, 0
     x, y = x.astype(np.float64), y.astype(np.float64)
@@ -157,5 +153,5 @@ def _difference(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, float, int]:
     if not finite.any():
         return 0.0, 0.0, 0
     absolute = float(np.abs(x[finite] - y[finite]).max())
-    scale = float(np.abs(x[finite]).max())
+    scale = max(float(np.abs(x[finite]).max()), least)
     return (absolute / scale if scale else (0.0 if absolute == 0 else np.inf)), absolute, int(finite.sum())
