@@ -6,7 +6,9 @@ a is an output of the original, b the candidate's, over all samples:
 - cosine: of the flattened values of one sample, mean over the samples (two zero vectors: 1; one: 0);
 - agreement of class scores: the share of samples whose largest entry is at the same index (top-1; ties go to the
   lowest index). Class scores are floats of shape (N, C) or (N, C, 1, .., 1) with C >= 2. Nothing in a model tells
-  scores from other vectors; for any other shape there is no agreement, with a reason;
+  scores from other vectors. Of another shape, an output that a softmax gives has its classes on the axis of that: then
+  the share of the places with the same top class is taken, the mean over the samples. For what is left there is no
+  agreement, with a reason;
 - agreement of integers, booleans and strings: the share of equal elements.
 
 The samples are axis 0 of an output if it is as long as the longest axis 0 among the inputs; otherwise what one feed
@@ -27,9 +29,10 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.session import open_session
 from onnxprune.errors import DataError, ModelError
+from onnxprune.measure.classes import class_axes
 from onnxprune.measure.files import as_file
 from onnxprune.measure.tally import Tally, tally
-from onnxprune.model.load import Model
+from onnxprune.model.load import Model, load
 from onnxprune.results import Fidelity, OutputFidelity
 
 Array = NDArray[Any]
@@ -62,6 +65,7 @@ def fidelity(
         if missing:
             raise ModelError(f"the candidate has no output {missing[0]!r}")
         names = [name for name, kind in kinds.items() if kind in _TYPES]
+        classes = class_axes(original if isinstance(original, Model) else load(original))
         tallies: dict[str, Tally] = {}
         samples = 0
         for number, feed in enumerate(batches):
@@ -69,7 +73,7 @@ def fidelity(
             first, second = _run(a, names, feed, "the original"), _run(b, names, feed, "the candidate")
             for name, x, y in zip(names, first, second, strict=True):
                 if name not in tallies:
-                    tallies[name] = tally(x)
+                    tallies[name] = tally(x, classes.get(name))
                 tallies[name].add(x, y, rows)
             samples += rows
             if progress is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.measure.classes import ClassAxis
 from onnxprune.measure.wilson import wilson
 from onnxprune.results import Agreement, OutputFidelity
 
@@ -58,27 +59,24 @@ class Tally(ABC):
     def _result(self, name: str) -> OutputFidelity: ...
 
 
-def tally(value: Array) -> Tally:
-    """For an output that looks like `value`."""
-    return Reals() if value.dtype.kind == "f" else Symbols()
+def tally(value: Array, classes: ClassAxis | None = None) -> Tally:
+    """For an output that looks like `value`, and counts `classes` on this axis, if that is known."""
+    return Reals(classes) if value.dtype.kind == "f" else Symbols()
 
 
 class Reals(Tally):
     """Floating-point values."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: ClassAxis | None) -> None:
         super().__init__()
-        self.difference = self.norm = self.largest = self.cosines = 0.0
-        self.not_finite = self.clashes = self.same_top = 0
+        self.classes = classes
+        self.difference = self.norm = self.largest = self.cosines = self.same_top = 0.0
+        self.not_finite = self.clashes = 0
         self.reason: str | None = None
 
     def _add(self, a: Array, b: Array, own: bool) -> None:
         a, b = a.astype(np.float64), b.astype(np.float64)
-        reason = _no_classes(a, own)
-        self.reason = self.reason or reason
-        if reason is None:
-            flat = a.reshape(len(a), -1), b.reshape(len(b), -1)
-            self.same_top += int((np.argmax(flat[0], axis=1) == np.argmax(flat[1], axis=1)).sum())
+        self._add_top(a, b, own)
         odd = ~(np.isfinite(a) & np.isfinite(b))
         if odd.any():
             self.not_finite += int(odd.sum())
@@ -92,6 +90,19 @@ class Reals(Tally):
         self.norm += float(np.einsum("ij,ij->", x, x))
         self.largest = max(self.largest, float(np.abs(d).max(initial=0.0)))
         self.cosines += float(_cosines(x, y).sum())
+
+    def _add_top(self, a: Array, b: Array, own: bool) -> None:
+        """The samples, or the shares of their places, at which the largest of the classes is the same."""
+        axis = None if self.classes is None else self.classes.of(a.shape)
+        if axis is not None and not (own and axis == 0):
+            same = np.argmax(a, axis=axis) == np.argmax(b, axis=axis)
+            self.same_top += float(same.mean()) * (len(a) if own else 1)
+            return
+        reason = _no_classes(a, own)
+        self.reason = self.reason or reason
+        if reason is None:
+            flat = a.reshape(len(a), -1), b.reshape(len(b), -1)
+            self.same_top += int((np.argmax(flat[0], axis=1) == np.argmax(flat[1], axis=1)).sum())
 
     def _result(self, name: str) -> OutputFidelity:
         reason = self.reason
