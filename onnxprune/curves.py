@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
+from onnxprune.capture.layers import products
 from onnxprune.capture.moments import Moments, accumulate
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
@@ -96,7 +97,7 @@ def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
     for closing in trace.closings:
         node = trace.graph.nodes[closing.node]
         plain = closing.kind == "sum" and closing.slot == 0 and node.scope == 0
-        layer = linear_layer(trace.graph, node, shared_bias=True) if plain else None
+        layer = linear_layer(trace.graph, node, shared_bias=True, implied=True) if plain else None
         if layer is not None and closing.labels.size > layer.groups:
             for number in np.unique(owner[closing.labels]).tolist():
                 if number >= 0:
@@ -105,6 +106,12 @@ def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
 
 
 def _consumers(trace: Trace, walker: Walker, layer: Linear) -> list[Consumer]:
+    if layer.implied:
+        walker.reach([layer.x])
+        xs = walker.values(layer.x)
+        found = accumulate(layer, xs, products(layer, xs, folded(trace.graph, layer.weight)), 0, layer.node).fit
+        walker.drop_dead()
+        return consumers_of(trace, layer, found, found.power)
     partner = residual_partner(trace.graph, layer.y)
     goal = partner[0] if partner else layer.y
     walker.reach([layer.x, layer.y, goal])
