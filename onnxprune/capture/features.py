@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.plain import copyable, settable, shape_of
+from onnxprune.model.plain import copyable, owned, settable, shape_of
 
 Array = NDArray[Any]
 Positions = NDArray[np.int64]
@@ -106,10 +106,10 @@ def linear_layer(graph: Graph, node: Node, *, shared_bias: bool = False, implied
         product = Linear(node.index, node.inputs[0], "", node.inputs[1], None, True, implied=True)
         return product if implied and len(shape) == 3 else None
     bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
-    shared = bias is not None and shared_bias and copyable(graph, bias)
-    if bias is not None and not shared and not settable(graph, bias):
+    if bias is not None and not settable(graph, bias) and not (shared_bias and copyable(graph, bias)):
         return None
-    layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False, own_bias=not shared)
+    own = bias is None or owned(graph, bias)
+    layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False, own_bias=own)
     if node.op_type == "Conv":
         return _convolution(node, layer, shape)
     if node.op_type == "ConvTranspose":

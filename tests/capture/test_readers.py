@@ -154,3 +154,14 @@ def test_depthwise_layers_make_up_for_nothing() -> None:
     trace = trace_model(load(net.model()))
     (found,) = readers_of(trace, trace.prunable)
     assert [trace.graph.nodes[layer.node].label for layer in found] == ["z"]
+
+
+@pytest.mark.parametrize("weights", ["initializer", "constant", "identity"])
+def test_a_bias_that_one_layer_reads_is_its_own(weights: str) -> None:
+    net = Net(17, seed=1, weights=weights)
+    net.head(net.relu(net.stem(8)))
+    trace = trace_model(load(net.model()))
+    (found,) = readers_of(trace, trace.prunable)
+    assert [layer.own_bias for layer in found] == [True]
+    (found,) = readers_of(second := trace_model(load(shared(weights).model())), second.prunable[:1])
+    assert [layer.own_bias for layer in found] == [False]

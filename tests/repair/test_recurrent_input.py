@@ -14,6 +14,7 @@ from onnxprune.capture.features import linear_layer
 from onnxprune.capture.walker import Walker
 from onnxprune.curves import by_criterion, judged_curves, readers_of
 from onnxprune.cut import cut
+from onnxprune.mend import _why
 from onnxprune.model.load import load
 from onnxprune.repair.least_squares import least_squares
 from onnxprune.trace import Trace, trace_model
@@ -126,3 +127,18 @@ def test_elsewhere_a_recurrent_layer_is_no_matrix_product() -> None:
     trace = lines("LSTM", 1)
     node = next(n for n in trace.graph.nodes if n.op_type == "LSTM")
     assert linear_layer(trace.graph, node) is None
+
+
+def test_layers_that_share_a_weight_say_so() -> None:
+    net = Net(17, seed=1)
+    h = net.transpose(net.relu(net.matmul(net.input(5, 6, name="x"), 12)), 1, 0, 2)
+    weight = net.constant(net.normal(1, 32, 12), "W")
+    parts = [net.op("LSTM", h, weight, net.normal(1, 32, 8), hidden_size=8, name=name) for name in ("p", "q")]
+    net.output(net.matmul(net.squeeze(net.add(*parts), 1), 4), rank=3)
+    data = {"x": np.random.default_rng(0).standard_normal((40, 5, 6)).astype(np.float32)}
+    trace = trace_model(load(net.model()))
+    keep = np.ones(trace.unit_count, bool)
+    keep[trace.prunable[0].units[:4]] = False
+    refit = least_squares(trace, keep, cut(trace, keep), [data], 0)
+    assert set(refit.skipped) == {"p", "q"}
+    assert _why(trace, "p") == "it shares its weight or bias with another layer"
