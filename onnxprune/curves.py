@@ -9,17 +9,19 @@ forgotten. The readers as they would be after some of these prefixes are kept as
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
+from onnxprune.capture.layers import products
 from onnxprune.capture.moments import Moments, accumulate
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.folding import folded
 from onnxprune.score.consumers import Consumer, Removal, get, refit_errors
+from onnxprune.score.consumers.moments import NO_UNIT
 from onnxprune.trace.groups import Group, Trace
 
 MOST_SHRINKAGE = 10.0
@@ -68,14 +70,14 @@ def judged_curves(
     readers = readers_of(trace, groups)
     layers = sorted({layer.node: layer for found in readers for layer in found}.items())
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
-    known: dict[int, Consumer] = {}
+    known: dict[int, list[Consumer]] = {}
     result: list[Curve | None] = [None] * len(groups)
     for number, (index, layer) in enumerate(layers):
-        known[index] = _consumer(trace, walker, layer)
+        known[index] = _consumers(trace, walker, layer)
         for g, found in enumerate(readers):
             if found and max(one.node for one in found) == index:
                 parts = [for_group(trace, groups[g], known[one.node], one) for one in found]
-                removal = judge(g, parts)
+                removal = judge(g, [part for layer_parts in parts for part in layer_parts])
                 counts = sorted({max(1, round(share * groups[g].size)) for share in shares})
                 trials = tuple(_trial(trace, parts, found, removal.order[:k]) for k in counts)
                 result[g] = Curve(removal, trials)
@@ -95,15 +97,21 @@ def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
     for closing in trace.closings:
         node = trace.graph.nodes[closing.node]
         plain = closing.kind == "sum" and closing.slot == 0 and node.scope == 0
-        layer = linear_layer(trace.graph, node, shared_bias=True) if plain else None
-        if layer is not None and layer.groups == 1:
+        layer = linear_layer(trace.graph, node, shared_bias=True, implied=True) if plain else None
+        if layer is not None and closing.labels.size > layer.groups:
             for number in np.unique(owner[closing.labels]).tolist():
                 if number >= 0:
                     result[number].append(layer)
     return result
 
 
-def _consumer(trace: Trace, walker: Walker, layer: Linear) -> Consumer:
+def _consumers(trace: Trace, walker: Walker, layer: Linear) -> list[Consumer]:
+    if layer.implied:
+        walker.reach([layer.x])
+        xs = walker.values(layer.x)
+        found = accumulate(layer, xs, products(layer, xs, folded(trace.graph, layer.weight)), 0, layer.node).fit
+        walker.drop_dead()
+        return consumers_of(trace, layer, found, found.power)
     partner = residual_partner(trace.graph, layer.y)
     goal = partner[0] if partner else layer.y
     walker.reach([layer.x, layer.y, goal])
@@ -112,61 +120,75 @@ def _consumer(trace: Trace, walker: Walker, layer: Linear) -> Consumer:
     if partner:
         power = accumulate(layer, walker.values(layer.x)[:1], walker.values(goal)[:1], 0, layer.node).fit.power
     walker.drop_dead()
-    return consumer_of(trace, layer, found, power)
+    return consumers_of(trace, layer, found, power)
 
 
-def _trial(trace: Trace, parts: Sequence[Consumer], layers: Sequence[Linear], gone: NDArray[np.int64]) -> Trial:
-    """The readers of a group with the rows of some units zero and the others refitted."""
+def _trial(
+    trace: Trace, parts: Sequence[Sequence[Consumer]], layers: Sequence[Linear], gone: NDArray[np.int64]
+) -> Trial:
+    """The readers of a group with the rows of some units zero and the others refitted. `parts`: see `for_group`."""
     weights: dict[str, Array] = {}
-    for part, layer in zip(parts, layers, strict=True):
-        rows = np.flatnonzero(~np.isin(part.unit, gone))
-        moments = Moments(part.gram[np.ix_(rows, rows)], part.cross[rows], np.zeros(0), np.zeros(0), 1)
+    for found, layer in zip(parts, layers, strict=True):
         fits_bias = layer.bias is not None and layer.own_bias
-        found = solve(moments, part.weight[rows], RIDGE, fits_bias)
-        whole = np.zeros_like(part.weight)
-        whole[rows] = part.weight[rows] if found is None else found
+        solved = np.stack([_without(part, gone, fits_bias) for part in found])
+        whole = solved[0] if layer.groups == 1 else solved
         old = folded(trace.graph, layer.weight)
-        weights[layer.weight] = layer.unmatrix(whole[:-1], old.shape).astype(old.dtype)
+        weights[layer.weight] = layer.unmatrix(whole[..., :-1, :], old.shape).astype(old.dtype)
         if fits_bias and layer.bias is not None:
             old = folded(trace.graph, layer.bias)
-            weights[layer.bias] = whole[-1].reshape(old.shape).astype(old.dtype)
+            weights[layer.bias] = whole[..., -1, :].reshape(old.shape).astype(old.dtype)
     return Trial(len(gone), weights)
 
 
-def consumer_of(trace: Trace, layer: Linear, moments: Moments, power: float) -> Consumer:
-    """Moments as a criterion sees them; no feature belongs to a unit yet (`for_group`).
+def _without(part: Consumer, gone: NDArray[np.int64], fits_bias: bool) -> NDArray[np.float64]:
+    """(d + 1, o): the weights with the rows of the units that are `gone` zero, and the others refitted."""
+    rows = np.flatnonzero(~np.isin(part.unit, gone))
+    moments = Moments(part.gram[np.ix_(rows, rows)], part.cross[rows], np.zeros(0), np.zeros(0), 1)
+    found = solve(moments, part.weight[rows], RIDGE, fits_bias)
+    whole = np.zeros_like(part.weight)
+    whole[rows] = part.weight[rows] if found is None else found
+    return whole
+
+
+def consumers_of(trace: Trace, layer: Linear, moments: Moments, power: float) -> list[Consumer]:
+    """Moments as a criterion sees them, a consumer for every group of the layer; no feature belongs to a unit yet
+    (`for_group`). Errors are relative to the `power` of the whole layer.
 
     With fewer positions than features some features look redundant that are not; the second moments are shrunk
     towards a multiple of the identity, the more the fewer positions there are. Raises ModelError if they overflowed.
     """
-    moments.require_finite(trace.graph.nodes[layer.node].label)
+    name = trace.graph.nodes[layer.node].label
+    moments.require_finite(name)
+    start = _with_bias(trace, layer)
+    gram, cross = (part if layer.groups > 1 else part[None] for part in (moments.gram, moments.cross))
+    count, inner = max(moments.positions, 1), start.shape[1] - 1
+    unit = np.full(inner + 1, NO_UNIT, np.int64)
+    result = []
+    for g, r, w in zip(gram / count, cross / count, start, strict=True):
+        pull = float(np.trace(g[:inner, :inner])) / max(inner, 1) * min((inner / count) ** 2, MOST_SHRINKAGE)
+        g[np.arange(inner), np.arange(inner)] += pull
+        r[:inner] += pull * w[:inner]
+        result.append(Consumer(name, g, r, w, unit, max(power, 1e-30)))
+    return result
+
+
+def _with_bias(trace: Trace, layer: Linear) -> NDArray[np.float64]:
+    """(groups, d + 1, o): the weight, and the bias or zeros as the last row."""
     weight = layer.matrix(folded(trace.graph, layer.weight))
-    bias = np.zeros((1, weight.shape[1]))
+    weight = weight if layer.groups > 1 else weight[None]
+    bias = np.zeros((layer.groups, 1, weight.shape[2]))
     if layer.bias is not None:
-        bias[0] = folded(trace.graph, layer.bias).astype(np.float64).ravel()
-    count = max(moments.positions, 1)
-    gram, cross, start = moments.gram / count, moments.cross / count, np.concatenate([weight, bias])
-    inner = len(gram) - 1
-    pull = float(np.trace(gram[:inner, :inner])) / max(inner, 1) * min((inner / count) ** 2, MOST_SHRINKAGE)
-    gram[np.arange(inner), np.arange(inner)] += pull
-    cross[:inner] += pull * start[:inner]
-    return Consumer(
-        trace.graph.nodes[layer.node].label,
-        gram,
-        cross,
-        start,
-        np.full(len(weight) + 1, -1, np.int64),
-        max(power, 1e-30),
-    )
+        bias += folded(trace.graph, layer.bias).astype(np.float64).reshape(bias.shape)
+    return np.concatenate([weight, bias], axis=1)
 
 
-def for_group(trace: Trace, group: Group, consumer: Consumer, layer: Linear) -> Consumer:
-    """The consumer with its features labelled by the units of one group."""
+def for_group(trace: Trace, group: Group, consumers: Sequence[Consumer], layer: Linear) -> list[Consumer]:
+    """The consumers of a layer, one for each of its groups, with their features labelled by the units of `group`."""
     axis = 1 if layer.kernel else -1
     labels = trace.axes(layer.x)[axis]
     assert labels is not None
-    position = np.full(trace.unit_count, -1, np.int64)
+    position = np.full(trace.unit_count, NO_UNIT, np.int64)
     position[group.units] = np.arange(group.size)
-    position[0] = -1
-    unit = np.append(np.repeat(position[labels], layer.taps), -1)
-    return Consumer(consumer.name, consumer.gram, consumer.cross, consumer.weight, unit, consumer.power)
+    position[0] = NO_UNIT
+    owners = np.repeat(position[labels], layer.taps).reshape(len(consumers), -1)
+    return [replace(one, unit=np.append(own, NO_UNIT)) for one, own in zip(consumers, owners, strict=True)]

@@ -35,14 +35,14 @@ def rows_are_samples(trace: Trace, feed: Mapping[str, Array]) -> bool:
     picked = range(min(rows.pop(), ROWS))
     together = {name: array[: len(picked)] for name, array in feed.items()}
     keys = judged(trace)
-    first, again = (_values(trace, [together], keys) for _ in range(2))
-    if not all(_near(a, b) for a, b in zip(first[0], again[0], strict=True)):
-        return True
     try:
+        first, again = (_values(trace, [together], keys) for _ in range(2))
+        if not all(_near(a, b) for a, b in zip(first[0], again[0], strict=True)):
+            return True
         alone = _values(
             trace, [{name: array[k : k + 1] for name, array in together.items()} for k in range(len(picked))], keys
         )
-    except DataError:  # as a whole they run
+    except DataError:  # as a whole they may run
         return False
     return all(_joined(value, [one[k] for one in alone]) for k, value in enumerate(first[0]))
 

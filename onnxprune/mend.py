@@ -218,6 +218,6 @@ def _why(trace: Trace, name: str) -> str:
     node = next(n for n in trace.graph.nodes if n.label == name)
     if len(node.inputs) < 2 or not settable(trace.graph, node.inputs[1]):
         return "its weight is not a constant that only this layer reads"
-    if linear_layer(trace.graph, node) is None:
+    if linear_layer(trace.graph, node, shared_bias=True, implied=True) is None:
         return f"this form of {node.op_type} is not seen as a matrix product"
     return "it shares its weight or bias with another layer"

@@ -91,8 +91,9 @@ def add_outputs(proto: onnx.ModelProto, trace: Trace, names: Sequence[str]) -> N
     for name in names:
         if name not in known:
             dtype = trace.facts.dtypes.get(name, TensorProto.FLOAT)
-            rank = len(trace.facts.shapes.get(name, ()))
-            proto.graph.output.append(helper.make_tensor_value_info(name, dtype, [None] * rank))
+            shape = trace.facts.shapes.get(name)
+            dims = None if shape is None else [None] * len(shape)
+            proto.graph.output.append(helper.make_tensor_value_info(name, dtype, dims))
 
 
 class _Builder:

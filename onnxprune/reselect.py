@@ -19,12 +19,13 @@ from onnxprune.capture.layers import matched, with_bias, write
 from onnxprune.capture.moments import Moments
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
-from onnxprune.curves import consumer_of, for_group, readers_of
+from onnxprune.curves import consumers_of, for_group, readers_of
 from onnxprune.model.folding import folded
 from onnxprune.score.consumers import Removal, get
 from onnxprune.trace.groups import Group, Trace
 
 Bools = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
 RIDGE = 1e-4
 
 
@@ -55,9 +56,9 @@ def reselect(
             moments = matched(trace.graph, layer, original, current, 0, index).fit
             for g in mine:
                 if len(readers[g]) == 1:
-                    consumer = consumer_of(trace, layer, moments, moments.power)
+                    consumers = consumers_of(trace, layer, moments, moments.power)
                     order = score(
-                        [for_group(trace, groups[g], consumer, layer)], groups[g].size, blocks=groups[g].blocks
+                        for_group(trace, groups[g], consumers, layer), groups[g].size, blocks=groups[g].blocks
                     )
                     keep[groups[g].units] = True
                     gone[g] = order.order[: counts[g]]
@@ -74,15 +75,28 @@ def _refit(trace: Trace, layer: Linear, moments: Moments, keep: Bools, current: 
     labels = trace.axes(layer.x)[1 if layer.kernel else -1]
     if labels is None or layer.weight not in current.tensors or len(consumers.get(layer.weight, ())) != 1:
         return
-    alive = np.repeat(keep[labels], layer.taps)
-    rows = np.append(np.flatnonzero(alive), len(alive))
     fits_bias = layer.bias is not None and layer.own_bias
-    part = replace(moments, gram=moments.gram[np.ix_(rows, rows)], cross=moments.cross[rows])
     start = with_bias(layer if fits_bias else replace(layer, bias=None), current.tensors)
     if layer.bias is not None and not fits_bias:
-        start[-1] = folded(trace.graph, layer.bias).ravel()
+        start[..., -1, :] = folded(trace.graph, layer.bias).reshape(start[..., -1, :].shape)
+    stack = start if layer.groups > 1 else start[None]
+    alive = np.repeat(keep[labels], layer.taps).reshape(len(stack), -1)
+    solved = [_on(moments, b, stack[b], alive[b], fits_bias, layer.groups > 1) for b in range(len(stack))]
+    if all(one is not None for one in solved):
+        whole = np.stack([one for one in solved if one is not None])
+        write(layer, whole if layer.groups > 1 else whole[0], current, bias=fits_bias)
+
+
+def _on(
+    moments: Moments, block: int, start: FloatArray, alive: Bools, fits_bias: bool, stacked: bool
+) -> FloatArray | None:
+    """(d + 1, o): one group of the layer on the features that are `alive`; zeros in the rows of the others."""
+    gram, cross = (moments.gram[block], moments.cross[block]) if stacked else (moments.gram, moments.cross)
+    rows = np.append(np.flatnonzero(alive), len(alive))
+    part = replace(moments, gram=gram[np.ix_(rows, rows)], cross=cross[rows])
     solution = solve(part, start[rows], RIDGE, fits_bias)
-    if solution is not None:
-        whole = np.zeros((len(alive) + 1, solution.shape[1]))
-        whole[rows] = solution
-        write(layer, whole, current, bias=fits_bias)
+    if solution is None:
+        return None
+    whole = np.zeros_like(start)
+    whole[rows] = solution
+    return whole

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnxprune.capture.batches import first_samples
-from onnxprune.capture.features import linear_layer
+from onnxprune.capture.features import Linear, linear_layer
 from onnxprune.data import Calibration, open_data
 from onnxprune.data.specs import expected, input_specs
 from onnxprune.errors import DataError, UsageError
@@ -65,8 +65,9 @@ class Samples:
     independent: bool = True
 
     def few(self, model: Model) -> dict[str, Array]:
-        """A feed of the `model` with a few samples, of those that are held out."""
-        return first_samples(model, self.batches[-self.held_out :], COMPARED)[0]
+        """A feed of the `model` with a few samples, of those that are held out; all of them if they belong together."""
+        held_out = self.batches[-self.held_out :]
+        return first_samples(model, held_out, COMPARED)[0] if self.independent else held_out[0]
 
     @property
     def count(self) -> int:
@@ -150,14 +151,20 @@ def bytes_per_sample(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int
     )
 
 
+def _features(layer: Linear, shape: tuple[int, ...]) -> int:
+    """Of one group, by the shape of the weight."""
+    if layer.implied:
+        return shape[-1]
+    if layer.transposed and not layer.spread:
+        return math.prod(shape[1:])
+    return math.prod(shape) // shape[1] // layer.groups
+
+
 def _moments(graph: Graph) -> int:
     """Bytes of the second moments of the layer with the most features, with what is solved from them."""
-    layers = [layer for node in graph.nodes if (layer := linear_layer(graph, node)) is not None]
+    layers = [layer for node in graph.nodes if (layer := linear_layer(graph, node, implied=True)) is not None]
     sizes = [shape_of(graph, layer.weight) for layer in layers]
-    features = [
-        math.prod(s[1:]) if layer.transposed and not layer.spread else math.prod(s) // s[1] // layer.groups
-        for s, layer in zip(sizes, layers, strict=True)
-    ]
+    features = [_features(layer, shape) for layer, shape in zip(layers, sizes, strict=True)]
     numbers = (layer.groups * (d + 1) ** 2 for layer, d in zip(layers, features, strict=True))
     return MOMENTS * 8 * max(numbers, default=0)
 
@@ -180,6 +187,13 @@ def _largest(data: Calibration) -> dict[str, tuple[int, ...]]:
     """The shapes of the sample with the most elements."""
     numbers: Sequence[int] = range(1 if data.uniform else data.samples)
     return max((data.shapes(k) for k in numbers), key=lambda s: sum(math.prod(shape) for shape in s.values()))
+
+
+def few_samples(data: Any, trace: Trace, preprocess: str | None, seed: int) -> dict[str, Array]:
+    """A feed with the first samples of `data`, as `opened_data` takes it; with all of them if they belong together."""
+    found = opened_data(data, trace.graph.model, preprocess, None, seed)
+    independent = found.fixed_batch or rows_are_samples(trace, _some_rows(found))
+    return next(found.batches(COMPARED if independent else found.samples))
 
 
 def _some_rows(data: Calibration) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from onnxprune.proof.sparse import prove_sparse
 from onnxprune.provenance import plan_of, record
 from onnxprune.publish import prove_in_memory
 from onnxprune.results import ProgressCallback, ProofSummary, VerifyResult
-from onnxprune.samples import COMPARED, opened_data
+from onnxprune.samples import few_samples
 from onnxprune.sources import opened
 from onnxprune.sparse_results import SparseWeights
 from onnxprune.sparsity.compare import Compared, compare_sparse
@@ -39,13 +39,15 @@ def verify(
     """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
     on the first samples of `data` (as `shrink` takes it). Raises VerificationError.
     """
+    if data is None and preprocess is not None:
+        raise UsageError("--preprocess has nothing to apply to: it says how the samples of --data become inputs")
     clock = Clock(progress)
     a, b = opened(original), opened(pruned)
     planned = plan_of(b)
-    samples = _few(data, a, preprocess, seed)
     clock.start("trace")
     traced = trace_model(a, units=planned.units)
     check_source(planned, traced)
+    samples = None if data is None else few_samples(data, traced, preprocess, seed)
     keep = keep_of(planned, traced)
     clock.start("cut")
     try:
@@ -76,15 +78,6 @@ def verify(
         weights,
         shown,
     )
-
-
-def _few(data: Any, model: Model, preprocess: str | None, seed: int) -> Feed | None:
-    """Raises UsageError, DataError."""
-    if data is None:
-        if preprocess is not None:
-            raise UsageError("--preprocess has nothing to apply to: it says how the samples of --data become inputs")
-        return None
-    return next(opened_data(data, model, preprocess, None, seed).batches(COMPARED))
 
 
 def _sparse(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from onnxprune.errors import DataError, UsageError, did_you_mean
 from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import Model
-from onnxprune.model.sizes import default_size
-from onnxprune.proof.inputs import LARGER, feed
+from onnxprune.model.sizes import input_shapes
+from onnxprune.proof.inputs import feed, larger_size
 
 Feed = dict[str, NDArray[Any]]
 MOST_FEEDS = 16
@@ -61,9 +61,10 @@ def noise(model: Model, given: Sizes, batch: int | None, seed: int, *, larger: b
     sizes = _sizes(specs, given, batch)
 
     graph, taken = build(model), dict(sizes)
-    fitting = {} if larger else infer(graph).symbols
+    chosen = input_shapes(model, None, larger_size)[0] if larger else infer(graph).inputs
     shapes = {
-        spec.name: tuple(_size(spec, axis, taken, fitting, larger) for axis in range(len(spec.shape))) for spec in specs
+        spec.name: tuple(_size(spec, axis, taken, chosen[spec.name]) for axis in range(len(spec.shape)))
+        for spec in specs
     }
     one = feed(graph, shapes, seed, 1.0)
     used = tuple(
@@ -73,15 +74,10 @@ def noise(model: Model, given: Sizes, batch: int | None, seed: int, *, larger: b
     return Fed((one,), _samples(specs, one, batch), used, f"noise, seed {seed}")
 
 
-def _size(spec: InputSpec, axis: int, taken: dict[str, int], fitting: Mapping[str, int], larger: bool) -> int:
-    """The size of an axis: the model's, the one that is known, or a choice, which then holds for its symbol: one
-    `fitting` the model, or the usual one, or a `larger` one.
-    """
-    declared, rank = spec.shape[axis], len(spec.shape)
-    if isinstance(declared, int):
-        return declared
-    key, usual = _key(spec, axis), default_size(rank, axis, spec.dtype)
-    return taken.setdefault(key, LARGER.get(rank, 64) if larger and axis else fitting.get(key, usual))
+def _size(spec: InputSpec, axis: int, taken: dict[str, int], chosen: tuple[int, ...]) -> int:
+    """The size of an axis: the model's, the one that is known, or the one chosen, which then holds for its symbol."""
+    declared = spec.shape[axis]
+    return declared if isinstance(declared, int) else taken.setdefault(_key(spec, axis), chosen[axis])
 
 
 def _key(spec: InputSpec, axis: int) -> str:

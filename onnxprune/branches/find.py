@@ -20,6 +20,7 @@ from onnxprune.model.cost import macs_of
 from onnxprune.model.folding import source
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts, infer
+from onnxprune.model.statics import free_sizes
 from onnxprune.model.structure import graphs_of
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
@@ -95,9 +96,10 @@ class _Finder:
     @cached_property
     def _other_shapes(self) -> Mapping[str, Sequence[int | None]]:
         """Shapes for other symbolic sizes: what is equal for one choice may not be for all."""
-        if not self._facts.symbols:
+        sizes = free_sizes(self._graph.model, self._facts)
+        if not sizes:
             return self._facts.shapes
-        return infer(self._graph, {name: size + 1 for name, size in self._facts.symbols.items()}).shapes
+        return infer(self._graph, {name: size + 1 for name, size in sizes.items()}).shapes
 
     def _activation(self, key: str) -> bool:
         known = key in self._facts.values or source(self._graph, key) is not None

@@ -17,10 +17,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.plain import copyable, settable, shape_of
+from onnxprune.model.plain import copyable, owned, settable, shape_of
 
 Array = NDArray[Any]
 Positions = NDArray[np.int64]
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 SAME = frozenset({"SAME_UPPER", "SAME_LOWER"})
 
 
@@ -29,6 +30,7 @@ class Linear:
     """A layer that can be refitted. `weight` is its initializer's key; `bias` too, or None.
 
     kernel, strides, pads (begin, end per axis), dilations: of a convolution, empty for a product.
+    `implied`: the product is a part of what the node does (a recurrent layer's input): `y` is no value of its own.
     `own_bias`: no other layer reads the bias.
     `same`: SAME_UPPER or SAME_LOWER, where pads depend on the size of the input.
     `transposed`: the weight matrix is (outputs, features). `spread`: of a transposed convolution, how far apart its
@@ -50,6 +52,7 @@ class Linear:
     spread: tuple[int, ...] = ()
     same: str = ""
     own_bias: bool = True
+    implied: bool = False
 
     @property
     def taps(self) -> int:
@@ -59,6 +62,8 @@ class Linear:
     def matrix(self, weight: Array, dtype: Any = np.float64) -> Array:
         """(features, outputs), or (groups, features, outputs), of the element type `dtype`."""
         whole = self._turned(weight) if self.spread else weight
+        if self.implied:  # of all directions
+            whole = whole.reshape(-1, whole.shape[-1])
         flat = whole.astype(dtype).reshape(whole.shape[0], -1)
         if self.groups > 1:
             flat = flat.reshape(self.groups, -1, flat.shape[1]).swapaxes(1, 2)
@@ -88,19 +93,23 @@ class Linear:
         return np.asarray(rows.reshape(len(rows), self.groups, -1).swapaxes(0, 1))
 
 
-def linear_layer(graph: Graph, node: Node, *, shared_bias: bool = False) -> Linear | None:
+def linear_layer(graph: Graph, node: Node, *, shared_bias: bool = False, implied: bool = False) -> Linear | None:
     """The linear view of a node, or None: activation-times-activation products have none.
 
-    `shared_bias`: the bias may be one that others read, too, if it can be copied.
+    `shared_bias`: the bias may be one that others read, too, if it can be copied. `implied`: recurrent layers count,
+    as what they make of their input in every step: X W'.
     """
     if node.domain or len(node.inputs) < 2 or not settable(graph, node.inputs[1]):
         return None
     shape = shape_of(graph, node.inputs[1])
+    if node.op_type in RECURRENT:
+        product = Linear(node.index, node.inputs[0], "", node.inputs[1], None, True, implied=True)
+        return product if implied and len(shape) == 3 else None
     bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
-    shared = bias is not None and shared_bias and copyable(graph, bias)
-    if bias is not None and not shared and not settable(graph, bias):
+    if bias is not None and not settable(graph, bias) and not (shared_bias and copyable(graph, bias)):
         return None
-    layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False, own_bias=not shared)
+    own = bias is None or owned(graph, bias)
+    layer = Linear(node.index, node.inputs[0], node.outputs[0], node.inputs[1], bias, False, own_bias=own)
     if node.op_type == "Conv":
         return _convolution(node, layer, shape)
     if node.op_type == "ConvTranspose":

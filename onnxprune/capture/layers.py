@@ -34,6 +34,12 @@ def write(layer: Linear, solution: FloatArray, walker: Walker, *, bias: bool) ->
         walker.replace(layer.bias, solution[..., -1, :].reshape(old.shape).astype(old.dtype))
 
 
+def products(layer: Linear, xs: list[Array], weight: Array) -> list[Array]:
+    """What an implied product gives: (..., d) by the weight."""
+    matrix = layer.matrix(weight, np.float32)
+    return [np.asarray(x, np.float32) @ matrix for x in xs]
+
+
 @np.errstate(over="ignore", invalid="ignore")  # `Moments.require_finite` tells
 def matched(
     graph: Graph,
@@ -49,8 +55,18 @@ def matched(
     """Moments of the layer's inputs in `current` against what `original` gives there.
 
     Where the output meets another value in an Add, the target is the original sum minus that value as it is now.
-    `kept` gives the part of an original value that `current` has. Both walkers forget what nobody reads any more.
+    `kept` gives the part of an original value that `current` has (for a product that is implied, by the key of the
+    weight). Both walkers forget what nobody reads any more.
     """
+    if layer.implied:
+        original.reach([layer.x])
+        current.reach([layer.x])
+        whole = original.tensors[layer.weight].array()
+        targets = [kept(layer.weight, value) for value in products(layer, original.values(layer.x), whole)]
+        split = accumulate(layer, current.values(layer.x), targets, held_out, seed, keep_rows=keep_rows)
+        original.drop_dead()
+        current.drop_dead()
+        return split
     partner = residual_partner(graph, layer.y)
     goal = partner[0] if partner else layer.y
     original.reach([goal])

@@ -23,6 +23,7 @@ from onnxprune.data.synthetic import DEFAULT_SAMPLES, Random
 from onnxprune.errors import DataError, UsageError
 from onnxprune.model.container import shown_path
 from onnxprune.model.graph import build
+from onnxprune.model.infer import infer
 from onnxprune.model.load import Model
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -127,7 +128,8 @@ class _Opening:
         if self.steps is not None:
             raise UsageError("--preprocess has nothing to apply to: the data is random")
         graph, samples = build(self.model), self.samples or DEFAULT_SAMPLES
-        columns = [Random(graph, spec, i, samples, self.seed) for i, spec in enumerate(self.specs)]
+        shapes = infer(graph).inputs
+        columns = [Random(graph, spec, shapes[spec.name], i, samples, self.seed) for i, spec in enumerate(self.specs)]
         notes = [f"{s.name!r} as {c.note!r} expects" for s, c in zip(self.specs, columns, strict=True) if c.note]
         feeds = [Feed(spec, column) for spec, column in zip(self.specs, columns, strict=True)]
         return Calibration(feeds, np.arange(samples), "random" + (f" ({'; '.join(notes)})" if notes else ""))

@@ -15,7 +15,6 @@ from onnxprune.data.column import Positions, Shape
 from onnxprune.data.convert import family
 from onnxprune.data.specs import InputSpec
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.infer import infer
 from onnxprune.model.lookup import compared_with, table_size
 
 DEFAULT_SAMPLES = 256
@@ -25,11 +24,12 @@ _STEPS = 8
 class Random:
     """Rows of one input. Floats: mean + deviation * normal; integers: within their table; see `_integers`."""
 
-    def __init__(self, graph: Graph, spec: InputSpec, number: int, samples: int, seed: int) -> None:
+    def __init__(
+        self, graph: Graph, spec: InputSpec, shape: tuple[int, ...], number: int, samples: int, seed: int
+    ) -> None:
         self.rows = samples * spec.group
         self._spec, self._seed = spec, (seed, number)
-        shapes = infer(graph).inputs
-        self._item = shapes[spec.name][1:]
+        self._item = shape[1:]
         self._kind = family(spec.numpy)
         self.note = ""
         self._mean, self._std = np.zeros(1), np.ones(1)
@@ -38,7 +38,7 @@ class Random:
             if found is not None:
                 self._mean, self._std, self.note = found
         self._table = table_size(graph, spec.name) if self._kind == "integer" else None
-        single = int(np.prod(shapes[spec.name])) == 1
+        single = int(np.prod(shape)) == 1
         self._switch = compared_with(graph, spec.name) if single and self._kind == "integer" else []
 
     def shapes(self) -> set[Shape]:

@@ -16,6 +16,7 @@ from onnxprune.results import Agreement, OutputFidelity
 Array = NDArray[Any]
 NO_SAMPLES = "its first axis does not count samples"
 ONE_CLASS = "it holds one number per sample, which has no top class"
+OVER_SAMPLES = "its softmax is over the samples"
 NOT_SCORES = "its samples have {rank} axes, and which of them counts classes is not known"
 CHUNK = 1 << 22  # elements that are compared at once, in samples as a whole
 RESHAPED = "its shape depends on the values, and differs between the models on {count} of {total} feeds"
@@ -94,7 +95,10 @@ class Reals(Tally):
     def _add_top(self, a: Array, b: Array, own: bool) -> None:
         """The samples, or the shares of their places, at which the largest of the classes is the same."""
         axis = None if self.classes is None else self.classes.of(a.shape)
-        if axis is not None and not (own and axis == 0):
+        if axis == 0 and own:
+            self.reason = OVER_SAMPLES
+            return
+        if axis is not None:
             same = np.argmax(a, axis=axis) == np.argmax(b, axis=axis)
             self.same_top += float(same.mean()) * (len(a) if own else 1)
             return

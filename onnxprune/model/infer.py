@@ -30,7 +30,7 @@ class Facts:
     """What is known of each key: `shapes` (None for an unknown dimension), `dtypes`, and `values` derived from shapes.
 
     `symbols` are the sizes chosen for the symbolic dimensions, `inputs` the resulting shapes of the graph's inputs.
-    `refused`: labels of nodes whose operators these shapes contradict.
+    `refused`: labels of nodes at the top level whose operators these shapes contradict.
     """
 
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -235,7 +235,8 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
             schema, node.proto, types, data, opset_imports=list(graph.model.proto.opset_import), ir_version=10
         )
     except onnx.shape_inference.InferenceError:  # the inference function gives up: the shape stays unknown
-        if all(_complete(facts.shapes.get(key)) for key in node.inputs if key):
+        # (in a branch that is not taken, it is none of our business)
+        if node.scope == 0 and all(_complete(facts.shapes.get(key)) for key in node.inputs if key):
             facts.refused.append(node.label)
         return
     except Exception:  # an unknown operator, mostly

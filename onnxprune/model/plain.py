@@ -52,8 +52,15 @@ def settable(graph: Graph, key: str) -> bool:
     return path is not None and _exclusive(graph, key, path)
 
 
+def owned(graph: Graph, key: str) -> bool:
+    """Whether `key` is settable, and has one reader."""
+    return settable(graph, key) and len(graph.consumers.get(key, ())) == 1
+
+
 def copyable(graph: Graph, key: str) -> bool:
-    """Whether others read `key` as well, or what it comes from, and a layer may get a copy of its own."""
+    """Whether a layer may get a copy of `key` of its own: of an initializer that others read as well, or of a constant
+    on whatever way.
+    """
     if key in graph.model.tensors:
         return key not in graph.fixed and len(graph.consumers[key]) > 1
     return plain_path(graph, key) is not None and origin(graph, key) not in graph.fixed

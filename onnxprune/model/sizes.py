@@ -9,7 +9,7 @@ from onnx import TensorProto, TensorShapeProto, TypeProto
 from onnxprune.model.load import Model
 
 Default = Callable[[int, int, int], int]
-"""The size of an axis: of (rank of the input, axis, its TensorProto type)."""
+"""The size of an axis: of (rank of the input, axis, its TensorProto type, or INT64 for what comes with texts)."""
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 ANONYMOUS = frozenset({"", "?", "-1", "None", "unk"})
 """What exporters write as the symbol of a dimension that has none; twice the same says nothing."""
@@ -23,8 +23,8 @@ def size_name(name: str, axis: int, dim: TensorShapeProto.Dimension) -> str:
 
 
 def default_size(rank: int, axis: int, dtype: int) -> int:
-    """Size of a symbolic dimension: batch 1, 224 pixels, 32 tokens, 512 values of a signal, 256 steps, 16 x 112 x 112
-    frames.
+    """Size of a symbolic dimension: batch 1, 224 pixels, 32 tokens (integers, and what comes with them), 512 values of
+    a signal, 256 steps, 16 x 112 x 112 frames.
     """
     if axis == 0:
         return 1
@@ -42,14 +42,15 @@ def input_shapes(
     """
     symbols = dict(sizes or {})
     shapes: dict[str, tuple[int, ...]] = {}
+    texts = _texts(model)
     for name, kind in _open_inputs(model):
-        dims = kind.shape.dim
+        dims, dtype = kind.shape.dim, TensorProto.INT64 if texts else kind.elem_type
         shape = []
         for axis, dim in enumerate(dims):
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 shape.append(dim.dim_value)
                 continue
-            symbol, usual = size_name(name, axis, dim), default(len(dims), axis, kind.elem_type)
+            symbol, usual = size_name(name, axis, dim), default(len(dims), axis, dtype)
             named = dim.dim_param == symbol
             shape.append(symbols.setdefault(symbol, usual) if named else symbols.get(symbol, usual))
         shapes[name] = tuple(shape)
@@ -68,6 +69,11 @@ def other_sides(model: Model) -> Iterator[dict[str, int]]:
     if free:
         for side in SIDES:
             yield dict.fromkeys(free, side)
+
+
+def _texts(model: Model) -> bool:
+    """Whether integers come in rows: then what else comes in rows, such as a mask, belongs to them."""
+    return any(len(kind.shape.dim) == 2 and kind.elem_type not in FLOATS for _, kind in _open_inputs(model))
 
 
 def _open_inputs(model: Model) -> Iterator[tuple[str, TypeProto.Tensor]]:

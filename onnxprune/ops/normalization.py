@@ -58,6 +58,16 @@ def group_normalization(op: Op) -> None:
     op.set(0, axes)
 
 
+@rule("MeanVarianceNormalization")
+def mean_variance_normalization(op: Op) -> None:
+    """Axes that it does not normalise over pass: the channels, as a rule."""
+    axes = op.axes(0)
+    for axis in op.attribute("axes") or (0, 2, 3):
+        op.pin(axes[axis], "MeanVarianceNormalization normalises over it")
+        axes[axis] = None
+    op.set(0, axes)
+
+
 @rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 @rule("SimplifiedLayerNormalization", domain=MICROSOFT)
 def layer_normalization(op: Op) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxprune.capture.features import RECURRENT
 from onnxprune.errors import VerificationError
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
@@ -32,6 +33,7 @@ _SLOTS = {
     "InstanceNormalization": (1, 2),
     "GroupNormalization": (1, 2),
     "Add": (0, 1),
+    **dict.fromkeys(RECURRENT, (1,)),
 }
 _SPARSE_BIAS = {"SparseConv": 3, "SparseMatMul": 3, "DepthwiseConv": 2}
 """By what the operator's name begins with."""

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts
 from onnxprune.model.lookup import compared_with, table_size
-from onnxprune.model.sizes import default_size, input_shapes
+from onnxprune.model.sizes import FLOATS, default_size, input_shapes
 from onnxprune.model.statics import free_sizes
 
 SAMPLES = "samples"  # the name of the case that is not random
@@ -35,14 +35,22 @@ class Case:
 
 LARGER = {2: 512, 3: 1024, 4: 320}
 """Sizes of symbolic dimensions (by rank of the input) for models that do not run with the default ones."""
+SIGNAL = 16_000
 MAX_BATCHES = 4
+
+
+def larger_size(rank: int, axis: int, dtype: int) -> int:
+    """Size of a symbolic dimension: see LARGER; a second of a signal, batch 1."""
+    if rank == 2 and dtype in FLOATS:
+        return SIGNAL if axis else 1
+    return LARGER.get(rank, 64) if axis else 1
 
 
 def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False, batch: int | None = None) -> list[Case]:
     """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any."""
     base, shapes = dict(facts.symbols), facts.inputs
     if larger:
-        shapes, base = input_shapes(graph.model, None, lambda rank, axis, _: LARGER.get(rank, 64) if axis else 1)
+        shapes, base = input_shapes(graph.model, None, larger_size)
     elif batch is not None:
         base.update(dict.fromkeys(_batch_symbols(graph), batch))
         shapes, _ = input_shapes(graph.model, base, lambda *of: default_size(*of) if of[1] else batch)

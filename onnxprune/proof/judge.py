@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError, VerificationError
-from onnxprune.proof.inputs import Case
-from onnxprune.proof.tolerance import Tolerance, step_of, tolerance
+from onnxprune.proof.inputs import SAMPLES, Case
+from onnxprune.proof.tolerance import Tolerance, tolerance
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -21,14 +21,19 @@ class Unloadable(ModelError):
     """ONNX Runtime refuses the original itself, whatever its inputs."""
 
 
+class SamplesFail(ModelError):
+    """The original does not run on the samples."""
+
+
 class Differs(VerificationError):
     """The outputs are further apart than rounding explains."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One value on one case: `difference` is max |a-b| relative to max |a| (or to the least that can be told apart, see
-    `tolerance`); `mutated` the same for a wrong plan.
+    """One value on one case: `difference` is max |a-b| relative to max |a|; `mutated` the same for a wrong plan.
+
+    Not `shown`: max |a| is too small for the tolerance, and both are relative to what is large enough for it.
     """
 
     case: str
@@ -37,6 +42,12 @@ class Comparison:
     difference: float
     absolute: float
     mutated: float | None
+    shown: bool = True
+
+    @property
+    def scale(self) -> str:
+        """What differences are relative to, in words."""
+        return "its largest value" if self.shown else "the least value that can be compared"
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,12 @@ class Proof:
     notes: tuple[str, ...] = ()
     checker_ok: bool = True
     """False where onnx.checker refuses the original as well: the note has its words."""
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The values that were too small in all cases."""
+        shown = {c.output for c in self.comparisons if c.shown}
+        return tuple(dict.fromkeys(c.output for c in self.comparisons if c.output not in shown))
 
     @property
     def worst(self) -> float:
@@ -90,7 +107,8 @@ def judge(
         a, b = original["cases"][number], result["cases"][number]
         if "error" in a:
             if not case.optional:
-                raise ModelError(f"ONNX Runtime cannot run the original on {case.words}: {a['error']}")
+                kind = SamplesFail if case.name == SAMPLES else ModelError
+                raise kind(f"ONNX Runtime cannot run the original on {case.words}: {a['error']}")
             skipped.append(case.name)
             continue
         if "error" in b:
@@ -101,7 +119,7 @@ def judge(
         for item in found:
             if not item.difference <= allowed.relative:
                 raise Differs(
-                    f"output {item.output!r} differs by {item.difference:.3g} of its largest value from {reference} "
+                    f"output {item.output!r} differs by {item.difference:.3g} of {item.scale} from {reference} "
                     f"({case.name}); {allowed.relative:.1g} is allowed"
                 )
     sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
@@ -132,26 +150,30 @@ def _compare(
         x, y = trace.kept_part(name, keep, np.load(path, allow_pickle=False)), np.load(other, allow_pickle=False)
         if x.shape != y.shape or x.dtype != y.dtype:
             raise VerificationError(f"output {name!r} is {y.dtype} {y.shape}, the original's is {x.dtype} {x.shape}")
-        least = allowed.least(step_of(x, y))
-        relative, absolute, count = _difference(x, y, least)
+        least = allowed.least(x, y)
+        relative, absolute, count, largest = _difference(x, y, least)
         mutated_difference = None
         if wrong is not None and "error" not in wrong:
             z = trace.kept_part(name, keep, np.load(wrong["files"][position], allow_pickle=False))
             mutated_difference = _difference(z, y, least)[0] if z.shape == y.shape else np.inf
-        result.append(Comparison(case, name, count, relative, absolute, mutated_difference))
+        result.append(Comparison(case, name, count, relative, absolute, mutated_difference, largest >= least))
     return result
 
 
-def _difference(x: NDArray[Any], y: NDArray[Any], least: float) -> tuple[float, float, int]:
-    """(max |x-y| / max(|x|, least), max |x-y|, finite elements); infinities and NaN must be at the same places."""
+def _difference(x: NDArray[Any], y: NDArray[Any], least: float) -> tuple[float, float, int, float]:
+    """(max |x-y| / max(|x|, least), max |x-y|, finite elements, max |x|); infinities and NaN must be at the same
+    places.
+    """
     if x.size == 0:
-        return 0.0, 0.0, 0
+        return 0.0, 0.0, 0, least
     x, y = x.astype(np.float64), y.astype(np.float64)
     finite = np.isfinite(x)
     if not np.array_equal(finite, np.isfinite(y)):
-        return np.inf, np.inf, int(finite.sum())
+        return np.inf, np.inf, int(finite.sum()), least
     if not finite.any():
-        return 0.0, 0.0, 0
+        return 0.0, 0.0, 0, least
     absolute = float(np.abs(x[finite] - y[finite]).max())
-    scale = max(float(np.abs(x[finite]).max()), least)
-    return (absolute / scale if scale else (0.0 if absolute == 0 else np.inf)), absolute, int(finite.sum())
+    largest = float(np.abs(x[finite]).max())
+    scale = max(largest, least)
+    relative = absolute / scale if scale else (0.0 if absolute == 0 else np.inf)
+    return relative, absolute, int(finite.sum()), largest

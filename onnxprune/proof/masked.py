@@ -22,9 +22,11 @@ from onnxprune.capture.operators import missing
 from onnxprune.errors import ModelError, OutputError, VerificationError
 from onnxprune.model.load import load
 from onnxprune.model.save import write
+from onnxprune.model.sizes import FLOATS
+from onnxprune.model.statics import free_sizes
 from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
 from onnxprune.proof.inputs import SAMPLES, Case, cases, literal_batches
-from onnxprune.proof.judge import Differs, Proof, Unloadable, judge
+from onnxprune.proof.judge import Differs, Proof, SamplesFail, Unloadable, judge
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
 from onnxprune.reference import add_outputs, build_reference
@@ -35,6 +37,7 @@ __all__ = ["Proof", "check_runs", "check_shapes", "mutated", "prove"]
 Bools = NDArray[np.bool_]
 Feed = Mapping[str, NDArray[Any]]
 INNER_VALUES = 6
+CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
 LARGE_BYTES = 256 << 20
 FUSED = "equal without the runtime's graph optimisations only; with them, "
 
@@ -50,8 +53,11 @@ def prove(
     lost = trace.lost_values(keep)
     extra = [key for key in before_discontinuities(trace) if key not in lost]
     proof = _attempt(trace, keep, candidate, extra, samples, seed, threads)
+    more = [key for name in proof.unseen for key in leading_to(trace, name) if key not in lost]
     if not proof.sensitive and not keep.all():  # outputs that are constant by themselves prove nothing: look inside
-        proof = _attempt(trace, keep, candidate, [*extra, *_inner_values(trace, lost)], samples, seed, threads)
+        more += _inner_values(trace, lost)
+    if more:
+        proof = _attempt(trace, keep, candidate, list(dict.fromkeys([*extra, *more])), samples, seed, threads)
     note = missing("the model", trace.graph.model.proto)
     return replace(proof, notes=(*proof.notes, note)) if note else proof
 
@@ -67,6 +73,21 @@ def scratch() -> Iterator[Path]:
             f"the proof cannot use the temporary folder {tempfile.gettempdir()!r}: {error.strerror or error}",
             hint="Set TMPDIR to a folder with room for twice the model.",
         ) from error
+
+
+def leading_to(trace: Trace, key: str) -> list[str]:
+    """The values (top level) from which an output comes, back to what the nearest layers give."""
+    graph, found, waiting = trace.graph, dict[str, None](), [key]
+    while waiting and len(found) < INNER_VALUES:
+        node = graph.nodes[graph.producer[waiting[0]]] if waiting[0] in graph.producer else None
+        waiting.pop(0)
+        if node is None or node.scope or node.op_type in CONTRACTIONS:
+            continue
+        fresh = [k for k in node.inputs if k in graph.producer and k not in graph.constants and k not in found]
+        fresh = [k for k in fresh if graph.nodes[graph.producer[k]].scope == 0 and trace.facts.dtypes.get(k) in FLOATS]
+        found.update(dict.fromkeys(fresh))
+        waiting += fresh
+    return list(found)
 
 
 def _inner_values(trace: Trace, lost: Container[str]) -> list[str]:
@@ -86,15 +107,16 @@ def on_cases(trace: Trace, seed: int, samples: Feed | None, run: Callable[[Seque
     """
     given = () if samples is None else (Case(SAMPLES, dict(samples), False),)
     attempts: list[dict[str, Any]] = [{}, {"larger": True}, *({"batch": n} for n in literal_batches(trace.graph))]
+    free = free_sizes(trace.graph.model, trace.facts)
     first: ModelError | None = None
     for options in attempts:
         try:
             return run([*cases(trace.graph, trace.facts, seed, **options), *given])
         except ModelError as error:
-            if isinstance(error, Unloadable):
+            if isinstance(error, (Unloadable, SamplesFail)):
                 raise
             first = first or error
-            if not trace.facts.symbols and all(None not in s for s in trace.facts.shapes.values()):
+            if not free and all(None not in s for s in trace.facts.shapes.values()):
                 break
     assert first is not None
     if given:
@@ -170,8 +192,10 @@ def check_runs(
     if checker and "checker" in result:
         raise VerificationError(f"onnx.checker refuses the repaired model: {result['checker']}")
     failure = _failure(result)
-    larger = cases(trace.graph, trace.facts, seed, larger=True)[0].feed
-    if failure and (samples is not None or _failure(_run_alone(candidate, larger, threads))):
+    if failure and samples is None:
+        larger = cases(trace.graph, trace.facts, seed, larger=True)[0].feed
+        failure = _failure(_run_alone(candidate, larger, threads)) and failure
+    if failure:
         raise VerificationError(f"ONNX Runtime cannot run the repaired model: {failure}")
 
 

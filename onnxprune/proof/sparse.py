@@ -24,7 +24,7 @@ from onnxprune.native.marks import DOMAIN
 from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
 from onnxprune.proof.inputs import Case
 from onnxprune.proof.judge import Proof, judge
-from onnxprune.proof.masked import LARGE_BYTES, Feed, on_cases, save, scratch, tolerant, with_outputs
+from onnxprune.proof.masked import LARGE_BYTES, Feed, leading_to, on_cases, save, scratch, tolerant, with_outputs
 from onnxprune.proof.signature import same_signature
 from onnxprune.proof.tasks import run_tasks
 from onnxprune.trace.groups import Trace
@@ -65,10 +65,17 @@ def prove_sparse(
     changed = {node.index for node in trace.graph.nodes if set(node.inputs) & set(named)}
     both = _values(twin.proto) & _values(load(candidate).proto)
     extra = [key for key in before_discontinuities(trace, changed) if key in both]
-    behind = behind_discontinuities(trace, changed) if extra else set()
     runs = [False, True] if kind is Operators.LIBRARY else [False]
-    work = _Work(trace, twin, _misplaced(twin, weights), candidate, extra, behind, runs, threads)
-    proof = on_cases(trace, seed, samples, lambda feeds: tolerant(lambda optimise: work.run(feeds, optimise)))
+    wrong = _misplaced(twin, weights)
+
+    def proven(extra: list[str]) -> Proof:
+        behind = behind_discontinuities(trace, changed) if extra else set()
+        work = _Work(trace, twin, wrong, candidate, extra, behind, runs, threads)
+        return on_cases(trace, seed, samples, lambda feeds: tolerant(lambda optimise: work.run(feeds, optimise)))
+
+    proof = proven(extra)
+    if more := [key for name in proof.unseen for key in leading_to(trace, name) if key in both]:
+        proof = proven(list(dict.fromkeys([*extra, *more])))
     return SparseProof(proof, tuple(_words(kind, library) for library in runs))
 
 

@@ -6,7 +6,7 @@ Rounding in a sum of K terms grows like sqrt(K) * eps, over a chain of L sums li
 
 Quantised networks differ by whole steps of their coarsest quantiser instead. And a small output may have few digits:
 the runtime's sigmoid of 1e-5 is a multiple of 2^-25, and off by four of these at times. SAFETY times as much is no
-difference. (An output of no more than that says nothing; a proof in which no wrong plan shows looks at values inside.)
+difference. What such an output comes from is compared as well then, up to the layer that gives it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from onnxprune.trace.groups import Trace
 
 SAFETY, FLOOR, CEILING = 4.0, 3e-5, 5e-2
 STEPS = 4
+MOST = 2  # eps: the largest step
+CHUNK = 1 << 20
 QUANTISED = 5e-2
 EPSILON: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
@@ -34,35 +36,47 @@ class Tolerance:
     relative: float
     policy: str
 
-    def least(self, step: float) -> float:
-        """The largest value that an output in steps of this size must have for `relative` to be more than a few."""
-        return SAFETY * STEPS * step / self.relative
+    def least(self, x: NDArray[Any], y: NDArray[Any]) -> float:
+        """What two outputs are relative to if their largest value is less: they have too few digits for `relative`."""
+        if any(array.dtype.kind != "f" for array in (x, y)):
+            return 0.0
+        few = SAFETY * STEPS / self.relative
+        largest = np.abs(x, where=np.isfinite(x), out=np.zeros_like(x)).max(initial=0.0)
+        return few * step_of(x, y) if largest < few * MOST * np.finfo(x.dtype).eps else 0.0
 
 
 def step_of(*arrays: NDArray[Any]) -> float:
     """The power of two of which all these floating-point numbers are multiples, as far as that is the last place of
-    numbers about 1 (2 eps, at most); 0 for other types.
+    numbers about 1 (2 eps, at most); 0 if there are none but zeros.
 
     A sum that cancels, or 1/2 plus something in (-1/2, 1/2), keeps the last place of what was added.
     """
-    if any(array.dtype.kind != "f" for array in arrays):
-        return 0.0
-    values = np.concatenate([array.ravel().astype(np.float64) for array in arrays])
-    values = values[np.isfinite(values) & (values != 0)]
+    place: float = np.inf
+    for array in arrays:
+        flat = array.ravel()
+        for start in range(0, flat.size, CHUNK):
+            part = flat[start : start + CHUNK].astype(np.float64)
+            place = min(place, _last_place(part[np.isfinite(part) & (part != 0)]))
+    most = MOST * max(float(np.finfo(array.dtype).eps) for array in arrays)
+    return float(min(2.0**place, most)) if np.isfinite(place) else 0.0
+
+
+def _last_place(values: NDArray[np.float64]) -> float:
+    """The exponent of the power of two of which all these numbers, none of them zero, are multiples."""
     if not values.size:
-        return 0.0
+        return np.inf
     fraction, exponent = np.frexp(values)
     digits = (np.abs(fraction) * 2.0**53).astype(np.int64)
     last = np.frexp((digits & -digits).astype(np.float64))[1] - 54  # places of the last digit behind the first
-    most = 2 * max(float(np.finfo(array.dtype).eps) for array in arrays)
-    return float(min(2.0 ** int((exponent + last).min()), most))
+    return float((exponent + last).min())
 
 
 def tolerance(trace: Trace) -> Tolerance:
     """The policy for this network."""
     if any(node.op_type in QUANTISERS for node in trace.graph.nodes):
         return Tolerance(QUANTISED, "quantised network: 5 % of the largest output")
-    length, depth, epsilon = 1, 0, 2.0**-23
+    outputs = (trace.facts.dtypes.get(value.name, 0) for value in trace.graph.model.proto.graph.output)
+    length, depth, epsilon = 1, 0, max([2.0**-23, *(EPSILON.get(dtype, 0.0) for dtype in outputs)])
     for node in trace.graph.nodes:
         for key in node.inputs:
             constant = trace.graph.constants.get(key)

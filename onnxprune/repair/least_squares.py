@@ -97,17 +97,17 @@ def least_squares(
     bare, cut = cut, _prepared(trace, losers, cut)
     original = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
     current = Walker(cut, batches, trace.facts.dtypes, threads, as_it_is=True)
-    by_output = {n.proto.output[0]: n for n in current.graph.nodes if n.scope == 0 and n.proto.output}
+    by_output = _by_output(current.graph)
     fits: list[LayerFit] = []
     skipped: list[str] = []
     for number, index in enumerate(losers):
         node = trace.graph.nodes[index]
-        layer = fittable(current.graph, by_output.get(node.proto.output[0]))
+        layer = fittable(current.graph, by_output.get(_first_output(node)), implied=True)
         if layer is None:
             skipped.append(node.label)
             continue
         partner = residual_partner(trace.graph, layer.y)
-        phi = clipping_behind(current.graph, partner[0] if partner else layer.y)
+        phi = None if layer.implied else clipping_behind(current.graph, partner[0] if partner else layer.y)
         split = matched(
             trace.graph,
             layer,
@@ -115,7 +115,7 @@ def least_squares(
             current,
             held_out,
             index,
-            lambda key, value: trace.kept_part(key, keep, value),
+            _kept(trace, node, layer, keep),
             keep_rows=phi is not None,
         )
         fits.append(fit_layer(node.label, layer, split, current, phi))
@@ -134,9 +134,30 @@ def unfittable(trace: Trace, keep: Bools, cut: Model) -> tuple[str, ...]:
     """The layers that `least_squares` will skip, by name."""
     losers = _losers(trace, keep)
     graph = build(_prepared(trace, losers, cut))
-    by_output = {n.proto.output[0]: n for n in graph.nodes if n.scope == 0 and n.proto.output}
+    by_output = _by_output(graph)
     nodes = [trace.graph.nodes[index] for index in losers]
-    return tuple(node.label for node in nodes if fittable(graph, by_output.get(node.proto.output[0])) is None)
+    found = [fittable(graph, by_output.get(_first_output(node)), implied=True) for node in nodes]
+    return tuple(node.label for node, layer in zip(nodes, found, strict=True) if layer is None)
+
+
+def _by_output(graph: Graph) -> dict[str, Node]:
+    """The nodes at the top level by their first output that has a name."""
+    return {_first_output(n): n for n in graph.nodes if n.scope == 0 and _first_output(n)}
+
+
+def _first_output(node: Node) -> str:
+    return next((name for name in node.proto.output if name), "")
+
+
+def _kept(trace: Trace, node: Node, layer: Linear, keep: Bools) -> Callable[[str, Array], Array]:
+    """What the cut network has of a value of the original; of a product that is implied, by the rows of its weight."""
+    if not layer.implied:
+        return lambda key, value: trace.kept_part(key, keep, value)
+    rows = trace.state.uses[node.index, 1][1]
+    if rows is None:
+        return lambda key, value: value
+    mask = keep[trace.table[rows]]
+    return lambda key, value: value[..., np.tile(mask, value.shape[-1] // mask.size)]
 
 
 def _losers(trace: Trace, keep: Bools) -> list[int]:
@@ -154,9 +175,9 @@ def _losers(trace: Trace, keep: Bools) -> list[int]:
     return [n.index for n in trace.graph.nodes if n.index in found and n.scope == 0]
 
 
-def fittable(graph: Graph, node: Node | None) -> Linear | None:
+def fittable(graph: Graph, node: Node | None, *, implied: bool = False) -> Linear | None:
     """The linear view, if the weight (and bias) belong to this layer alone and live in an initializer."""
-    layer = None if node is None else linear_layer(graph, node)
+    layer = None if node is None else linear_layer(graph, node, implied=implied)
     if layer is None:
         return None
     for key in (layer.weight, layer.bias):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts, infer
+from onnxprune.model.statics import free_sizes
 from onnxprune.sparse.layers import Layer, row_of
 
 
@@ -22,9 +23,8 @@ class Shapes:
     @classmethod
     def of(cls, graph: Graph) -> Shapes:
         first = infer(graph)
-        return cls(
-            (first, infer(graph, {name: size + 1 if size == 1 else size for name, size in first.symbols.items()}))
-        )
+        sizes = free_sizes(graph.model, first)
+        return cls((first, infer(graph, {name: size + 1 if size == 1 else size for name, size in sizes.items()})))
 
     def equal(self, one: str, other: str) -> bool:
         """Whether two values surely have the same shape."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxprune.measure.classes import ClassAxis, class_axes
 from onnxprune.measure.fidelity import fidelity
+from onnxprune.measure.tally import OVER_SAMPLES
 from onnxprune.model.load import Model, load
 from tests.builders import Net
 
@@ -67,3 +68,11 @@ def test_axes_of_shapes() -> None:
     assert ClassAxis(3).of((2, 3)) is None
     assert ClassAxis(1, together=True).of((2, 3)) == 1
     assert ClassAxis(1, together=True).of((2, 3, 4)) is None
+
+
+def test_a_softmax_over_the_samples_gives_no_classes() -> None:
+    net = Net(17)
+    net.output(net.softmax(net.gemm(net.input(6, name="x"), 10), axis=0))
+    model = load(net.model())
+    (found,) = fidelity(model, model, [{"x": np.ones((4, 6), np.float32)}]).outputs
+    assert found.agreement is None and found.reason == OVER_SAMPLES

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 import onnxprune
@@ -11,7 +13,8 @@ from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import load
 from onnxprune.model.sizes import SIDES, default_size, input_shapes
-from tests.builders import Net
+from onnxprune.sparse.fuse import Shapes
+from tests.builders import Net, ints
 
 
 def lines_of_text(height: int | str, width: int | str) -> Net:
@@ -72,3 +75,49 @@ def test_signals_are_longer_than_texts() -> None:
 
     assert default_size(2, 1, TensorProto.FLOAT) == 512
     assert default_size(2, 1, TensorProto.INT64) == 32
+
+
+@pytest.mark.parametrize("symbol", ["?", "", "seq"])
+@pytest.mark.parametrize("order", [("ids", "mask"), ("mask", "ids")])
+def test_masks_are_as_long_as_the_texts_that_they_belong_to(
+    symbol: str, order: tuple[str, str], tmp_path: Path
+) -> None:
+    """Positions are looked up in a table of 128."""
+    net = Net(17, seed=1)
+    for name in order:
+        net.declare(name, ["N", symbol or "L"], np.int64 if name == "ids" else np.float32)
+    position = net.op("Slice", net.normal(128, 16), ints(0), net.size_of("ids", 1), ints(0))
+    h = net.op("Mul", net.add(net.op("Gather", net.normal(50, 16), "ids"), position), net.unsqueeze("mask", 2))
+    net.output(net.matmul(net.relu(net.matmul(h, 32)), 8), rank=3)
+    proto = net.model()
+    if not symbol:
+        for value in proto.graph.input:
+            value.type.tensor_type.shape.dim[1].ClearField("dim_param")
+    assert infer(build(load(proto))).inputs == {"ids": (1, 32), "mask": (1, 32)}
+    result = onnxprune.shrink(load(proto), tmp_path / "out.onnx", ratio=0.4)
+    assert result.proof is not None and "seed 0" in result.proof.cases
+
+
+def test_a_branch_that_is_not_taken_refuses_nothing() -> None:
+    """As PyTorch exports squeeze: where the axis is not 1, its branch contradicts the shapes."""
+    bodies = {}
+    for name, op_type in (("then_branch", "Squeeze"), ("else_branch", "Identity")):
+        inner = Net(17)
+        inputs = [inner.constant(ints(2), f"{name}.axes")] if op_type == "Squeeze" else []
+        bodies[name] = inner.body(name, [inner.op(op_type, "h", *inputs)])
+    net = Net(17, seed=1)
+    h = net.relu(net.conv(net.input(3, "H", "W", name="x"), 8, 3, name="a", strides=[32, 32]))
+    net.nodes[-1].output[0] = "h"
+    flag = net.op("Equal", net.size_of("h", 2), ints(1))
+    net.nodes.append(onnx.helper.make_node("If", [flag], ["y"], name="If", **bodies))
+    net.outputs.append(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None))
+    facts = infer(build(load(net.model())))
+    assert h and facts.inputs == {"x": (1, 3, 224, 224)} and not facts.refused
+
+
+def test_what_may_broadcast_in_another_batch_is_not_equal() -> None:
+    net = Net(17, seed=1, batch="?")
+    one = net.conv(net.input(3, 6, 6, name="a"), 8, 3)
+    other = net.conv(net.declare("b", [1, 3, 6, 6]), 8, 3)
+    net.output(net.add(one, other))
+    assert not Shapes.of(build(load(net.model()))).equal(one, other)

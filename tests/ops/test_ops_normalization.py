@@ -35,6 +35,18 @@ def instance_normalization(net: Net) -> None:
     net.head(net.relu(net.op("InstanceNormalization", net.stem(), net.positive(8), net.normal(8))))
 
 
+@case(FREE, opsets=(9, 17))
+def mean_variance_normalization(net: Net) -> None:
+    h = net.op("MeanVarianceNormalization", net.stem())
+    net.head(net.relu(net.hint(h, 8, 6, 6)))
+
+
+@case({}, {"a": "MeanVarianceNormalization normalises over it"}, opsets=(17,))
+def mean_variance_over_channels(net: Net) -> None:
+    h = net.op("MeanVarianceNormalization", net.stem(), axes=[-3, 2, 3])
+    net.head(net.relu(net.hint(h, 8, 6, 6)))
+
+
 # ---- groups ----------------------------------------------------------------------------------------------------
 @case(FREE, opsets=(21, 23), each={"1": (1,), "2": (2,), "4": (4,)})
 def group_normalization(net: Net, groups: int) -> None:

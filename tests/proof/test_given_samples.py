@@ -93,3 +93,32 @@ def test_samples_that_do_not_fit_are_refused(model: Path) -> None:
         onnxprune.verify(model, out, data={"x": images()[:, :2]})
     with pytest.raises(UsageError, match="--preprocess has nothing to apply to"):
         onnxprune.verify(model, out, preprocess="imagenet")
+
+
+def test_samples_that_belong_together_stay_together(tmp_path: Path) -> None:
+    """Along time two of them are too few for a kernel of three."""
+    net = Net(17, seed=3)
+    h = net.unsqueeze(net.transpose(net.declare("x", ["T", 6]), 1, 0), 0)
+    h = net.relu(net.op("Conv", h, net.normal(16, 6, 3), net.normal(16), name="a"))
+    h = net.op("Conv", net.relu(h), net.normal(4, 16, 3), net.normal(4), name="z")
+    net.output(net.op("ReduceMean", h, axes=[2], keepdims=0), rank=2)
+    data = {"x": np.random.default_rng(0).standard_normal((60, 6)).astype(np.float32)}
+    out = tmp_path / "out.onnx"
+    result = onnxprune.shrink(load(net.model()), out, ratio=0.4, data=data)
+    assert result.proof is not None and "samples" in result.proof.cases
+    again = onnxprune.verify(load(net.model()), out, data=data).proof
+    assert again is not None and "samples" in again.cases
+
+
+@pytest.mark.parametrize("symbol", ["?", "N", None])
+def test_batches_that_are_hard_coded_are_tried_whatever_the_symbol(symbol: str | None, tmp_path: Path) -> None:
+    net = Net(17, seed=2, batch=4)
+    h = net.relu(net.conv(net.input(3, 6, 6, name="x"), 12, 3, name="a"))
+    net.output(net.gemm(net.op("Reshape", net.conv(h, 8, 3), ints(4, -1)), 5), rank=2)
+    proto = net.model()
+    dim = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    dim.ClearField("dim_value")
+    if symbol:
+        dim.dim_param = symbol
+    result = onnxprune.shrink(load(proto), tmp_path / "out.onnx", ratio=0.4)
+    assert result.proof is not None and result.proof.cases
