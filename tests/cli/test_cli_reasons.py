@@ -15,20 +15,24 @@ HIDDEN = 16
 
 @pytest.fixture
 def recurrent(folder: Path) -> Path:
-    """x (T, N, 4) -> LSTM "first" -> LSTM "second" -> its last state, MatMul "last": only an LSTM reads "first"."""
+    """x (T, N, 4) -> LSTM "first" -> LSTM "second" -> its last state, MatMul "last": what reads "first" has a weight that
+    is computed.
+    """
     rng = np.random.default_rng(0)
 
     def weight(name: str, *shape: int) -> TensorProto:
         return numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float32), name)
 
     tensors = [weight("l", HIDDEN, 3), numpy_helper.from_array(np.array([1], np.int64), "one")]
+    tensors.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
     for name, inputs in (("a", 4), ("b", HIDDEN)):
         tensors += [weight(f"{name}.w", 1, 4 * HIDDEN, inputs), weight(f"{name}.r", 1, 4 * HIDDEN, HIDDEN)]
     first = helper.make_node("LSTM", ["x", "a.w", "a.r"], ["h"], name="first", hidden_size=HIDDEN)
-    second = helper.make_node("LSTM", ["s", "b.w", "b.r"], ["", "k"], name="second", hidden_size=HIDDEN)
+    second = helper.make_node("LSTM", ["s", "b.half", "b.r"], ["", "k"], name="second", hidden_size=HIDDEN)
     nodes = [
         first,
         helper.make_node("Squeeze", ["h", "one"], ["s"]),
+        helper.make_node("Mul", ["b.w", "half"], ["b.half"]),
         second,
         helper.make_node("MatMul", ["k", "l"], ["y"], name="last"),
     ]
