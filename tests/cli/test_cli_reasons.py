@@ -15,9 +15,7 @@ HIDDEN = 16
 
 @pytest.fixture
 def recurrent(folder: Path) -> Path:
-    """x (T, N, 4) -> LSTM "first" -> LSTM "second" -> its last state, MatMul "last": what reads "first" has a weight that
-    is computed.
-    """
+    """x (T, N, 4) -> LSTM "first" -> LSTM "second" -> its last state, MatMul "last": "second" has a computed weight."""
     rng = np.random.default_rng(0)
 
     def weight(name: str, *shape: int) -> TensorProto:
