@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
-from onnxprune.errors import UsageError, VerificationError
+from onnxprune.errors import VerificationError
 from onnxprune.measure.files import as_file
 from onnxprune.model.load import Model
 from onnxprune.plan import SparsePlan, check_source, keep_of
@@ -16,6 +16,7 @@ from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
 from onnxprune.provenance import plan_of, record
 from onnxprune.publish import prove_in_memory
+from onnxprune.request import check_data_options
 from onnxprune.results import ProgressCallback, ProofSummary, VerifyResult
 from onnxprune.samples import few_samples
 from onnxprune.sources import opened
@@ -39,8 +40,7 @@ def verify(
     """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
     on the first samples of `data` (as `shrink` takes it). Raises VerificationError.
     """
-    if data is None and preprocess is not None:
-        raise UsageError("--preprocess has nothing to apply to: it says how the samples of --data become inputs")
+    check_data_options(data is not None, preprocess, None)
     clock = Clock(progress)
     a, b = opened(original), opened(pruned)
     planned = plan_of(b)

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from onnx import TensorProto
-
 from onnxprune.branches.branch import Branch
 from onnxprune.model.cost import macs_of
 from onnxprune.model.folding import source
@@ -22,8 +20,8 @@ from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.statics import free_sizes
 from onnxprune.model.structure import graphs_of
+from onnxprune.model.tensors import FLOATS
 
-FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 SUMS = frozenset({"Add", "Sum"})
 SAME = frozenset({"Identity", "Dropout"})
 KNOWN_DOMAINS = frozenset({"", "com.microsoft"})

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, NodeProto, helper
 
 from onnxprune.model.folding import folded, source
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.splice import splice
-from onnxprune.model.tensors import LazyTensor
+from onnxprune.model.tensors import FLOATS, LazyTensor
 
 Array = NDArray[Any]
-FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 PASSED = frozenset({"Identity", "Transpose", "Cast"})
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from onnx import TensorProto, TensorShapeProto, TypeProto
 
 from onnxprune.model.load import Model
+from onnxprune.model.tensors import FLOATS
 
 Default = Callable[[int, int, int], int]
 """The size of an axis: of (rank of the input, axis, its TensorProto type, or INT64 for what comes with texts)."""
-FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 ANONYMOUS = frozenset({"", "?", "-1", "None", "unk"})
 """What exporters write as the symbol of a dimension that has none; twice the same says nothing."""
 SIDES = (64, 48, 32, 96, 128, 256, 320, 512)

@@ -14,6 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxprune.errors import ModelError
 from onnxprune.model import wire
 
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+"""The floating-point element types."""
+
 Array = npt.NDArray[Any]
 
 MAX_RANK = 64  # numpy's limit

@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts
 from onnxprune.model.lookup import compared_with, table_size
-from onnxprune.model.sizes import FLOATS, default_size, input_shapes
+from onnxprune.model.sizes import ANONYMOUS, default_size, input_shapes
 from onnxprune.model.statics import free_sizes
+from onnxprune.model.tensors import FLOATS
 
 SAMPLES = "samples"  # the name of the case that is not random
 
@@ -100,7 +101,7 @@ def _batch_symbols(graph: Graph) -> set[str]:
     found = set()
     for value in graph.model.proto.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if len(dims) and dims[0].dim_param:
+        if len(dims) and dims[0].dim_param not in ANONYMOUS:
             found.add(dims[0].dim_param)
     return found
 

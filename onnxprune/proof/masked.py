@@ -22,8 +22,8 @@ from onnxprune.capture.operators import missing
 from onnxprune.errors import ModelError, OutputError, VerificationError
 from onnxprune.model.load import load
 from onnxprune.model.save import write
-from onnxprune.model.sizes import FLOATS
 from onnxprune.model.statics import free_sizes
+from onnxprune.model.tensors import FLOATS
 from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
 from onnxprune.proof.inputs import SAMPLES, Case, cases, literal_batches
 from onnxprune.proof.judge import Differs, Proof, SamplesFail, Unloadable, judge
