@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from onnxprune.report.blocks import Heading, Line, Report, Table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _GAP = "  "
+WIDEST = 100  # of the cells that set the width of a column
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#])")
 
 
@@ -36,7 +38,7 @@ def _plain_table(table: Table) -> list[str]:
     rows = [tuple(printable(cell) for cell in row) for row in table.rows]
     if not table.bare:
         rows.insert(0, tuple(column.title for column in table.columns))
-    widths = [max((len(row[k]) for row in rows), default=0) for k in range(len(table.columns))]
+    widths = [_width(rows, k) for k in range(len(table.columns))]
     lines = []
     for row in rows:
         cells = [
@@ -45,6 +47,12 @@ def _plain_table(table: Table) -> list[str]:
         ]
         lines.append((" " * table.indent + _GAP.join(cells)).rstrip())
     return lines
+
+
+def _width(rows: Sequence[tuple[str, ...]], k: int) -> int:
+    """Of column k. Sentences push no other cell away: a long cell does not count, nor one with none behind it."""
+    last = all(len(row) == k + 1 for row in rows)
+    return max((len(row[k]) for row in rows if last or (any(row[k + 1 :]) and len(row[k]) <= WIDEST)), default=0)
 
 
 def terminal(report: Report, width: int) -> str:
