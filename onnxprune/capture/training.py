@@ -1,15 +1,16 @@
 """A network as a training step: samples and targets in, loss and gradients of the weights out.
 
-    L = 1/K sum_k |y_k - t_k|^2 / v_k   (means over all elements),
+    L = 1/K sum_k w_k |y_k - t_k|^2 / v_k   (means over all elements),
 
-with y_k values of the network, t_k what another network gives there, v_k their variance. Forward and backward pass are
+with y_k values of the network, t_k what another network gives there, v_k their variance, w_k 1 or a weight of each
+position. Forward and backward pass are
 one ONNX model; ONNX Runtime computes both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,14 @@ LARGEST_CONSTANT = 4096  # elements of the constants that rules of the backward 
 
 
 @dataclass(frozen=True)
+class Goals:
+    """t_k and, by k, those w_k that are not 1: of as many axes as t_k, and its size or 1 on each."""
+
+    targets: Sequence[Array]
+    weights: Mapping[int, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Step:
     """`weights` are the names that `run` wants values of, and gives gradients of; `frozen` says why others are not."""
 
@@ -40,23 +49,24 @@ class Step:
     _forward: Any
 
     def run(
-        self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights
+        self, feeds: Mapping[str, Array], goals: Goals, weights: Weights
     ) -> tuple[float, list[NDArray[np.float32]]]:
         """(loss, gradients in the order of `weights`)."""
-        inputs = _inputs(self._session, feeds, targets, weights)
+        inputs = _inputs(self._session, feeds, goals, weights)
         loss, *gradients = self._session.run([LOSS, *self._gradients], inputs)
         return float(loss), gradients
 
-    def loss(self, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights) -> float:
+    def loss(self, feeds: Mapping[str, Array], goals: Goals, weights: Weights) -> float:
         """The loss alone."""
-        return float(self._forward.run([LOSS], _inputs(self._forward, feeds, targets, weights))[0])
+        return float(self._forward.run([LOSS], _inputs(self._forward, feeds, goals, weights))[0])
 
 
-def _inputs(session: Any, feeds: Mapping[str, Array], targets: Sequence[Array], weights: Weights) -> dict[str, Array]:
+def _inputs(session: Any, feeds: Mapping[str, Array], goals: Goals, weights: Weights) -> dict[str, Array]:
     """What the session reads of these."""
     read = {value.name for value in session.get_inputs()}
-    goals = {f"{GOAL}{k}": target for k, target in enumerate(targets)}
-    return {name: array for name, array in {**feeds, **goals, **weights}.items() if name in read}
+    wanted = {f"{GOAL}{k}": target for k, target in enumerate(goals.targets)}
+    wanted |= {f"{GOAL}{k}.weight": weight for k, weight in goals.weights.items()}
+    return {name: array for name, array in {**feeds, **wanted, **weights}.items() if name in read}
 
 
 def training_step(
@@ -66,13 +76,17 @@ def training_step(
     targets: Sequence[str],
     variances: Sequence[float],
     threads: int = 0,
+    *,
+    weighted: Mapping[int, tuple[int, ...]] | None = None,
 ) -> Step:
-    """For feeds of the shapes of `feeds`. `wanted` are float32 initializers, `targets` are float32 values."""
+    """For feeds of the shapes of `feeds`. `wanted` are float32 initializers, `targets` are float32 values. `weighted`:
+    the shapes of the weights that `Goals` will have.
+    """
     model = graph.model
     nodes = [node.proto for node in graph.nodes if node.scope == 0]
     shapes, types = concrete_shapes(model.complete_proto(), dict(feeds))
     shapes, types = dict(shapes), dict(types)
-    loss, scales = _loss(targets, variances, shapes)
+    loss, scales = _loss(targets, variances, shapes, weighted or {})
     opset = next((o.version for o in model.proto.opset_import if o.domain in ("", "ai.onnx")), 1)
     small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
     gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types)
@@ -80,15 +94,16 @@ def training_step(
     slopes = tuple(gradient.names[name] for name in names)
     floats = {name: model.tensors[name].shape for name in names}
     floats |= {f"{GOAL}{k}": shapes[key] for k, key in enumerate(targets)}
+    floats |= {f"{GOAL}{k}.weight": shape for k, shape in (weighted or {}).items()}
     constants = [*scales, *gradient.constants]
     both, forward = (
-        open_session(_part(model, [*nodes, *loss, *behind], outputs, floats, constants), threads)
+        open_session(part_of(model, [*nodes, *loss, *behind], outputs, floats, constants), threads)
         for behind, outputs in ((gradient.nodes, [LOSS, *slopes]), ([], [LOSS]))
     )
     return Step(names, gradient.frozen, slopes, both, forward)
 
 
-def _part(
+def part_of(
     model: Model,
     nodes: Sequence[onnx.NodeProto],
     outputs: Sequence[str],
@@ -122,7 +137,10 @@ def observer(model: Model, keys: Sequence[str], threads: int = 0) -> Any:
 
 
 def _loss(
-    targets: Sequence[str], variances: Sequence[float], shapes: dict[str, tuple[int, ...]]
+    targets: Sequence[str],
+    variances: Sequence[float],
+    shapes: dict[str, tuple[int, ...]],
+    weighted: Mapping[int, tuple[int, ...]],
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Nodes of the loss and their constants; the shapes of the new values are added to `shapes`."""
     nodes, constants, parts = [], [], []
@@ -134,7 +152,13 @@ def _loss(
         nodes += [
             helper.make_node("Sub", [key, goal], [difference]),
             helper.make_node("Mul", [difference, difference], [square]),
-            helper.make_node("ReduceMean", [square], [mean], keepdims=0),
+        ]
+        if k in weighted:
+            weight, counted = f"{goal}.weight", f"{goal}.counted"
+            nodes.append(helper.make_node("Mul", [square, weight], [counted]))
+            shapes |= {weight: weighted[k], counted: shapes[key]}
+        nodes += [
+            helper.make_node("ReduceMean", [counted if k in weighted else square], [mean], keepdims=0),
             helper.make_node("Mul", [mean, scale], [part]),
         ]
         constants.append(helper.make_tensor(scale, TensorProto.FLOAT, (), [1.0 / (len(targets) * variance)]))

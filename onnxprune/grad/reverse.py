@@ -42,15 +42,18 @@ def differentiate(
     constants: Mapping[str, NDArray[Any]],
     opset: int,
     types: Mapping[str, int] | None = None,
+    *,
+    taken: Sequence[NodeProto] = (),
 ) -> Gradient:
     """Gradients of the scalar `loss` with respect to the values `wrt`.
 
     `nodes` are in topological order. `shapes` holds the concrete shape of every value on the way, `constants` the small
     ones that rules need to know (axes, pads, bounds, exponents), `types` the element types of values that are not
-    float32. A call without a rule freezes everything that reaches the loss through it.
+    float32. A call without a rule freezes everything that reaches the loss through it. `taken` are other nodes of the
+    model, whose names the backward pass must not use.
     """
     known = Known(shapes, types or {}, constants, opset)
-    sweep = _Sweep(known, Builder(opset, _prefix(nodes, wrt)))
+    sweep = _Sweep(known, Builder(opset, _prefix([*nodes, *taken], wrt)))
     active = _active(nodes, wrt, known)
     sweep.run(nodes, loss, active)
     names, frozen = {}, {}

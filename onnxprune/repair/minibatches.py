@@ -85,9 +85,15 @@ class Minibatches:
                 if len(shards) == self.count:
                     yield shards
 
+    def fitted(self) -> list[Feeds]:
+        """The samples that are fitted, as they are, as many as fill shards."""
+        return self._shards(np.arange(self.fit))
+
     def judged(self) -> list[Feeds]:
         """The samples that judge, as many as fill shards."""
-        rows = np.arange(self.fit, len(_first(self.arrays)))
+        return self._shards(np.arange(self.fit, len(_first(self.arrays))))
+
+    def _shards(self, rows: NDArray[np.int64]) -> list[Feeds]:
         return [self.take(rows[k : k + self.size]) for k in range(0, len(rows) - self.size + 1, self.size)]
 
     def take(self, samples: NDArray[np.int64]) -> Feeds:

@@ -3,12 +3,13 @@
 Least squares solves one layer at a time; what a layer cannot make up for is passed on. Here the loss is the mean, over
 the outputs y_k of all layers with weights, of their squared error relative to the variance v_k in the original,
 
-    L = 1/K sum_k |y_k - t_k|^2 / v_k,
+    L = 1/K sum_k w_k |y_k - t_k|^2 / v_k,
 
 on unlabelled samples, minimised by Adam in whitened coordinates (`whiten`), with longer steps for layers that the
-samples say more of (`pace`). Images are varied, the more the more often they come (`augment`). Matching what is inside,
-not only the outputs, is what lets a hundred samples suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge
-Distillation, CVPR 2020; MiR, ECCV 2022). The gradients are ONNX nodes that ONNX Runtime runs.
+samples say more of (`pace`). Positions count as much as the outputs depend on them: w_k (`importance`). Images are
+varied, the more the more often they come (`augment`). Matching what is inside, not only the outputs, is what lets a
+hundred samples suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge Distillation, CVPR 2020; MiR, ECCV 2022).
+The gradients are ONNX nodes that ONNX Runtime runs.
 
 On held-out samples the loss and the outputs must have become better, by all of the change or a part of it, or the
 weights stay as they were. What it may cost is a number of multiply-accumulates, not a time, so that the result does not
@@ -30,13 +31,14 @@ from onnx import TensorProto
 
 from onnxprune.capture.features import residual_partner
 from onnxprune.capture.shapes import concrete_shapes
-from onnxprune.capture.training import Step, Weights, observer, training_step
+from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
 from onnxprune.data.specs import input_specs
 from onnxprune.model.cost import total
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.repair.adam import Adam
+from onnxprune.repair.importance import Importance
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.places import judged_places, target_places
 from onnxprune.repair.whiten import Coordinates, coordinates
@@ -106,12 +108,15 @@ def reconstruct(
     if steps < LEAST_STEPS:
         reason = f"it would take more than {allowed:.1e} multiply-accumulates"
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
-    teacher = _Teacher(trace, keep, list(places.values()))
-    variances = [max(float(np.var(value)), 1e-12) for value in teacher(example)]
-    step = training_step(graph, example, names, targets, variances, threads=1)
+    importance = Importance.measured(trace, samples.fitted(), threads=1)
+    teacher = _Teacher(trace, keep, list(places.values()), importance)
+    goals = teacher(example)
+    variances = [max(float(np.var(value)), 1e-12) for value in goals.targets]
+    weighted = {k: weight.shape for k, weight in goals.weights.items()}
+    step = training_step(graph, example, names, targets, variances, threads=1, weighted=weighted)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
     run = _Run(samples, teacher, step, graph, masks or {})
-    judge = _Judge(cut, run, _Outputs(trace, keep, samples))
+    judge = _Judge(cut, run, _Outputs(trace, keep, samples, importance))
     before = judge.of(weights)
     start = {name: array.copy() for name, array in weights.items()}
     run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
@@ -154,7 +159,10 @@ def _untrainable(graph: Graph) -> str:
 
 
 def _cost(samples: Minibatches, original: Model, cut: Model, example: Feeds) -> int:
-    """Multiply-accumulates of a step: one pass of the original, and a forward and a backward pass of the cut one."""
+    """Multiply-accumulates of a step: one pass of the original, and a forward and a backward pass of the cut one.
+
+    What weights of positions take comes on top: steps are not worth less for it.
+    """
     passes = []
     for model in (original, cut):
         shapes, types = concrete_shapes(model.complete_proto(), example)
@@ -188,24 +196,26 @@ def _weights(graph: Graph) -> list[str]:
 
 
 class _Teacher:
-    """What the original gives at some values, as far as the cut network has them."""
+    """What the original gives at some values, as far as the cut network has them, and what its positions count."""
 
-    def __init__(self, trace: Trace, keep: Bools, keys: Sequence[str]) -> None:
-        self._trace, self._keep, self._keys = trace, keep, keys
+    def __init__(self, trace: Trace, keep: Bools, keys: Sequence[str], importance: Importance | None) -> None:
+        self._trace, self._keep, self._keys, self._importance = trace, keep, keys, importance
         self._session = observer(trace.graph.model, keys, threads=1)
 
-    def __call__(self, feeds: Feeds) -> list[Array]:
+    def __call__(self, feeds: Feeds) -> Goals:
         values = self._session.run(None, feeds)
-        return [self._trace.kept_part(key, self._keep, v) for key, v in zip(self._keys, values, strict=True)]
+        targets = [self._trace.kept_part(key, self._keep, v) for key, v in zip(self._keys, values, strict=True)]
+        weights = self._importance.of(feeds) if self._importance else {}
+        return Goals(targets, {k: weights[key] for k, key in enumerate(self._keys) if key in weights})
 
 
 class _Outputs:
     """Relative error of the outputs (see `sensitivity.judged`) on the held-out samples."""
 
-    def __init__(self, trace: Trace, keep: Bools, samples: Minibatches) -> None:
+    def __init__(self, trace: Trace, keep: Bools, samples: Minibatches, importance: Importance | None) -> None:
         places = judged_places(trace, keep)
         self._keys = list(places)
-        teacher = _Teacher(trace, keep, list(places.values()))
+        teacher = _Teacher(trace, keep, list(places.values()), importance)
         self._feeds = samples.judged()
         self._wanted = [teacher(feeds) for feeds in self._feeds]
 
@@ -214,9 +224,13 @@ class _Outputs:
         found = [session.run(None, feeds) for feeds in self._feeds]
         worst = 0.0
         for k in range(len(self._keys)):
-            wanted = np.concatenate([w[k].ravel() for w in self._wanted]).astype(np.float64)
+            wanted = np.concatenate([goals.targets[k].ravel() for goals in self._wanted]).astype(np.float64)
             got = np.concatenate([f[k].ravel() for f in found]).astype(np.float64)
-            worst += float(np.mean((got - wanted) ** 2) / max(np.var(wanted), 1e-12)) / len(self._keys)
+            square = (got - wanted) ** 2
+            if k in self._wanted[0].weights:
+                counts = [np.broadcast_to(g.weights[k], g.targets[k].shape).ravel() for g in self._wanted]
+                square *= np.concatenate(counts)
+            worst += float(np.mean(square) / max(np.var(wanted), 1e-12)) / len(self._keys)
         return worst
 
 
@@ -262,7 +276,7 @@ class _Run:
     ) -> None:
         """`steps` steps, in place."""
         names = self.step.weights
-        parts = [self._part(c, weights, steps) for c in coordinates(self.graph, names, self._fitted())]
+        parts = [self._part(c, weights, steps) for c in coordinates(self.graph, names, self.samples.fitted())]
 
         def gradients(feeds: Feeds) -> list[NDArray[np.float32]]:
             return self.step.run(feeds, self.teacher(feeds), weights)[1]
@@ -282,10 +296,6 @@ class _Run:
         share = sum(int(m.sum()) for m in masks) / max(sum(m.size for m in masks), 1) if masks else 1.0
         rate = RATE * pace(coordinates.evidence) * self.samples.batch / LARGEST / math.sqrt(max(share, LEAST_SHARE))
         return _Part(coordinates, weights, rate, steps)
-
-    def _fitted(self) -> list[Feeds]:
-        rows, size = np.arange(self.samples.fit), self.samples.size
-        return [self.samples.take(rows[k : k + size]) for k in range(0, len(rows) - size + 1, size)]
 
     def _masked(self, tensors: Weights) -> Weights:
         return {name: array * self.masks[name] if name in self.masks else array for name, array in tensors.items()}

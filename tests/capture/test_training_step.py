@@ -9,7 +9,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from onnxprune.capture.training import Step, Weights, observer, training_step
+from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
 from tests.builders import Net
@@ -43,14 +43,14 @@ def floats(model: Model) -> list[str]:
     return [name for name, tensor in model.tensors.items() if tensor.dtype == onnx.TensorProto.FLOAT]
 
 
-def prepared(made: Made, wanted: list[str] | None = None) -> tuple[Step, Weights, list[Array]]:
+def prepared(made: Made, wanted: list[str] | None = None) -> tuple[Step, Weights, Goals]:
     model, feeds, targets = made
     rng = np.random.default_rng(1)
     values = observer(model, targets).run(None, feeds)
     goals = [v + rng.standard_normal(v.shape).astype(np.float32) for v in values]
     names = floats(model) if wanted is None else wanted
     step = training_step(build(model), feeds, names, targets, [0.5, 2.0], threads=1)
-    return step, {name: model.tensors[name].array().copy() for name in step.weights}, goals
+    return step, {name: model.tensors[name].array().copy() for name in step.weights}, Goals(goals)
 
 
 @pytest.mark.parametrize("make", [picture, sequence])
@@ -58,11 +58,42 @@ def test_the_loss_is_the_mean_of_relative_squared_errors(make: Any) -> None:
     made = make()
     step, weights, goals = prepared(made)
     values = observer(made[0], made[2]).run(None, made[1])
-    parts = [((v - g) ** 2).mean() / s for v, g, s in zip(values, goals, (0.5, 2.0), strict=True)]
+    parts = [((v - g) ** 2).mean() / s for v, g, s in zip(values, goals.targets, (0.5, 2.0), strict=True)]
     loss, gradients = step.run(made[1], goals, weights)
     assert loss == pytest.approx(np.mean(parts), rel=1e-5) == pytest.approx(step.loss(made[1], goals, weights))
     assert [g.shape for g in gradients] == [weights[name].shape for name in step.weights]
-    assert step.loss(made[1], values, weights) == pytest.approx(0, abs=1e-10)
+    assert step.loss(made[1], Goals(values), weights) == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("make", [picture, sequence])
+def test_positions_count_by_their_weights(make: Any) -> None:
+    """The first target has weights of its positions, the second one none."""
+    made = make()
+    model, feeds, targets = made
+    names = floats(model)
+    values = observer(model, targets).run(None, feeds)
+    rng = np.random.default_rng(3)
+    goals = [v + rng.standard_normal(v.shape).astype(np.float32) for v in values]
+    shape = list(values[0].shape)
+    shape[1 if values[0].ndim == 4 else -1] = 1
+    counts = rng.uniform(0, 4, shape).astype(np.float32)
+    step = training_step(build(model), feeds, names, targets, [0.5, 2.0], threads=1, weighted={0: counts.shape})
+    weights = {name: model.tensors[name].array().copy() for name in step.weights}
+    weighed = Goals(goals, {0: counts})
+    parts = [
+        (count * (v - g) ** 2).mean() / s
+        for v, g, s, count in zip(values, goals, (0.5, 2.0), (counts, np.float32(1)), strict=True)
+    ]
+    loss, gradients = step.run(feeds, weighed, weights)
+    assert loss == pytest.approx(np.mean(parts), rel=1e-5) == pytest.approx(step.loss(feeds, weighed, weights))
+    even = Goals(goals, {0: np.ones_like(counts)})
+    plain = training_step(build(model), feeds, names, targets, [0.5, 2.0], threads=1)
+    for a, b in zip(step.run(feeds, even, weights)[1], plain.run(feeds, Goals(goals), weights)[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    name, gradient = next((n, g) for n, g in zip(step.weights, gradients, strict=True) if weights[n].ndim > 1)
+    h = np.float32(1e-2 / np.linalg.norm(gradient))
+    ends = [step.loss(feeds, weighed, weights | {name: weights[name] + s * h * gradient}) for s in (1, -1)]
+    assert (ends[0] - ends[1]) / (2 * float(h)) == pytest.approx(float((gradient**2).sum()), rel=2e-2)
 
 
 @pytest.mark.parametrize("make", [picture, sequence])

@@ -110,7 +110,7 @@ def test_a_step_goes_down_the_mean_gradient_of_its_shards(sparse: bool) -> None:
     samples = Minibatches.of(feeds, 1, fixed=False)
     assert isinstance(samples, Minibatches) and samples.batch == LARGEST / 4 and samples.count == 2
     targets = _targets(trace, graph)
-    teacher = _Teacher(trace, keep, targets)
+    teacher = _Teacher(trace, keep, targets, None)
     example = samples.take(np.arange(samples.size))
     step = training_step(graph, example, _weights(graph), targets, [1.0] * len(targets), threads=1)
     start: Weights = {name: model.tensors[name].array() for name in step.weights}

@@ -1,0 +1,165 @@
+"""What a position inside of a network counts: errors of layers are weighted by what the outputs would show of them.
+
+Most of the map of a detector is background, where the outputs say nothing whatever is a little off; what it finds
+stands at a few positions, whose errors a plain mean hardly sees. The weight of a position is
+
+    w = UNIFORM + (1 - UNIFORM) min(f / mean f, MOST),
+
+f the information that the outputs have of it (`capture.fisher`). An output that is the same open everywhere, such as a
+box, counts where those do that say something at the same positions. Where all information is spread evenly (a
+classifier's logits, an image) there are no weights, and nothing to pay for them.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnxprune.capture.batches import first_samples
+from onnxprune.capture.features import residual_partner
+from onnxprune.capture.fisher import Information, information, of_channels
+from onnxprune.data.specs import input_specs
+from onnxprune.model.graph import Graph
+from onnxprune.sensitivity import judged
+from onnxprune.trace.groups import Trace
+
+Array = NDArray[Any]
+Floats = NDArray[np.float32]
+Feeds = dict[str, Array]
+CHANNELS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
+UNIFORM, MOST = 0.1, 100.0
+EVEN = (
+    0.5  # of positions that as much information as there is would take, if all had the same: from there on it is even
+)
+MEASURED = 32  # samples that scales and means are measured on
+LEAST = 1e-30
+LARGEST_MODEL = 1 << 30
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Weights of the positions of `values`, whose mean is about 1. `divisible`: samples can be run one by one."""
+
+    values: tuple[str, ...]
+    _information: Information
+    _scales: Mapping[str, Floats]
+    _shares: Mapping[str, Sequence[float]]
+    _means: Mapping[str, float]
+    _divisible: bool
+
+    @staticmethod
+    def measured(trace: Trace, batches: Sequence[Feeds], threads: int = 0) -> Importance | None:
+        """From samples; None where all positions count the same, or where samples differ in shape."""
+        model = trace.graph.model
+        if all(len(trace.axes(key)) <= 2 for key in judged(trace)):
+            return None
+        divisible = all(spec.batched for spec in input_specs(model))
+        some = [one for batch in first_samples(model, list(batches), MEASURED) for one in _parts(batch, divisible)]
+        if len({_shapes(one) for one in some}) != 1 or model.size_bytes > LARGEST_MODEL:
+            return None
+        values = channel_axes(trace.graph)
+        logits = {key: values.get(key, -1) for key in judged(trace)}
+        values = {k: a for k, a in {**values, **logits}.items() if trace.facts.dtypes.get(k) == TensorProto.FLOAT}
+        if not logits.keys() <= values.keys():
+            return None
+        found = information(trace.graph, some[0], logits, values, threads)
+        scales, uneven = _scales(found, logits, some)
+        if not uneven:
+            return None
+        shares = _shares(found, scales, uneven)
+        sums: dict[str, float] = dict.fromkeys(found.values, 0.0)
+        for feeds in some:
+            for key, weights in found.weights(feeds, scales, shares, _signs(feeds)).items():
+                sums[key] += float(weights.mean()) / len(some)
+        return Importance(found.values, found, scales, shares, sums, divisible)
+
+    def of(self, feeds: Feeds) -> dict[str, Floats]:
+        """The weights for a batch; the same sample always gets the same."""
+        parts = [self._of(one) for one in _parts(feeds, self._divisible)]
+        return {key: np.concatenate([part[key] for part in parts]) for key in self.values}
+
+    def _of(self, feeds: Feeds) -> dict[str, Floats]:
+        found = self._information.weights(feeds, self._scales, self._shares, _signs(feeds))
+        return {
+            key: UNIFORM + (1 - UNIFORM) * np.minimum(w / np.float32(max(self._means[key], LEAST)), np.float32(MOST))
+            for key, w in found.items()
+        }
+
+
+def channel_axes(graph: Graph) -> dict[str, int]:
+    """The outputs of the layers with weights, and the residual sums behind them, with their axis of channels."""
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.scope == 0 and not node.domain and node.op_type in CHANNELS and node.inputs[1] in graph.constants:
+            partner = residual_partner(graph, node.outputs[0])
+            found |= dict.fromkeys([node.outputs[0], *(partner[:1] if partner else ())], CHANNELS[node.op_type])
+    return found
+
+
+def _scales(
+    found: Information, logits: Mapping[str, int], some: Sequence[Feeds]
+) -> tuple[dict[str, Floats], frozenset[str]]:
+    """Factors of the channels with which all of them are as sensitive on average, and all of the logits together; and
+    the logits whose positions are unlike each other.
+    """
+    means: dict[str, Floats] = {}
+    for feeds in some:
+        for key, slopes in found.sensitivity(feeds, _signs(feeds)).items():
+            axis = logits[key] % slopes.ndim
+            others = tuple(i for i in range(slopes.ndim) if i != axis)
+            mean = slopes.mean(axis=others, keepdims=True).reshape(of_channels(slopes.shape, axis))
+            means[key] = means.get(key, np.float32(0)) + np.maximum(mean, LEAST) / len(some)
+    counts: dict[str, int] = {}
+    maps: dict[str, list[Floats]] = {key: [] for key in logits}
+    for feeds in some:
+        for key, slopes in found.sensitivity(feeds, _signs(feeds)).items():
+            maps[key].append((slopes / means[key]).mean(axis=logits[key]))
+            counts[key] = slopes.size
+    uneven = frozenset(key for key, parts in maps.items() if not _even(np.stack(parts)))
+    return {key: np.asarray(1 / (mean * counts[key]), np.float32) for key, mean in means.items()}, uneven
+
+
+def _shares(found: Information, scales: Mapping[str, Floats], uneven: frozenset[str]) -> dict[str, list[float]]:
+    """What logits that are even take over of those beside them that are not: the mean, UNIFORM of 1 mixed in."""
+    shares: dict[str, list[float]] = {}
+    for key, others in found.beside.items():
+        telling = [other for other in others if other in uneven]
+        if key not in uneven and telling:
+            share = (1 - UNIFORM) / len(telling)
+            # the channel sums are 1 / positions on average
+            shares[key] = [UNIFORM, *(share * found.positions[other] if other in telling else 0.0 for other in others)]
+    return shares
+
+
+def _even(sensitivities: Floats) -> bool:
+    """(feeds, rows, ...) of a logit: whether there are no places, or all of them have about the same."""
+    whole = sensitivities.astype(np.float64)
+    if math.prod(whole.shape[2:]) == 1:
+        return True
+    return float(whole.sum()) ** 2 >= EVEN * whole.size * float(np.sum(whole**2))
+
+
+def _parts(batch: Feeds, divisible: bool) -> list[Feeds]:
+    if not divisible:
+        return [batch]
+    rows = max(len(array) for array in batch.values())
+    return [{name: array[k : k + 1] for name, array in batch.items()} for k in range(rows)]
+
+
+def _shapes(feeds: Feeds) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, array.shape) for name, array in sorted(feeds.items()))
+
+
+def _signs(feeds: Feeds) -> np.random.Generator:
+    """Random signs that depend on the samples alone, not on what came before."""
+    seed = 0
+    for _, array in sorted(feeds.items()):
+        seed = zlib.crc32(np.ascontiguousarray(array).tobytes(), seed)
+    return np.random.default_rng(seed)
