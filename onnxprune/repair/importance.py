@@ -3,7 +3,7 @@
 Most of the map of a detector is background, where the outputs say nothing whatever is a little off; what it finds
 stands at a few positions, whose errors a plain mean hardly sees. The weight of a position is
 
-    w = UNIFORM + (1 - UNIFORM) min(f / mean f, MOST),
+    w = UNIFORM + (1 - UNIFORM) f' / mean f',   f' = min(f, MOST mean f),
 
 f the information that the outputs have of it (`capture.fisher`). An output that is the same open everywhere, such as a
 box, counts where those do that say something at the same positions. Where all information is spread evenly (a
@@ -51,7 +51,7 @@ class Importance:
     _information: Information
     _scales: Mapping[str, Floats]
     _shares: Mapping[str, Sequence[float]]
-    _means: Mapping[str, float]
+    _units: Mapping[str, tuple[float, float]]
     _divisible: bool
 
     @staticmethod
@@ -74,11 +74,9 @@ class Importance:
         if not uneven:
             return None
         shares = _shares(found, scales, uneven)
-        sums: dict[str, float] = dict.fromkeys(found.values, 0.0)
-        for feeds in some:
-            for key, weights in found.weights(feeds, scales, shares, _signs(feeds)).items():
-                sums[key] += float(weights.mean()) / len(some)
-        return Importance(found.values, found, scales, shares, sums, divisible)
+        weights = [found.weights(feeds, scales, shares, _signs(feeds)) for feeds in some]
+        units = {key: _unit(np.stack([one[key] for one in weights])) for key in found.values}
+        return Importance(found.values, found, scales, shares, units, divisible)
 
     def of(self, feeds: Feeds) -> dict[str, Floats]:
         """The weights for a batch; the same sample always gets the same."""
@@ -87,10 +85,11 @@ class Importance:
 
     def _of(self, feeds: Feeds) -> dict[str, Floats]:
         found = self._information.weights(feeds, self._scales, self._shares, _signs(feeds))
-        return {
-            key: UNIFORM + (1 - UNIFORM) * np.minimum(w / np.float32(max(self._means[key], LEAST)), np.float32(MOST))
-            for key, w in found.items()
-        }
+        result: dict[str, Floats] = {}
+        for key, told in found.items():
+            most, mean = self._units[key]
+            result[key] = UNIFORM + (1 - UNIFORM) * np.minimum(told, np.float32(most)) / np.float32(mean)
+        return result
 
 
 def channel_axes(graph: Graph) -> dict[str, int]:
@@ -106,8 +105,11 @@ def channel_axes(graph: Graph) -> dict[str, int]:
 def _scales(
     found: Information, logits: Mapping[str, int], some: Sequence[Feeds]
 ) -> tuple[dict[str, Floats], frozenset[str]]:
-    """Factors of the channels with which all of them are as sensitive on average, and all of the logits together; and
-    the logits whose positions are unlike each other.
+    """Factors of the channels, with which their sum is 1 over all positions, and the logits whose positions differ.
+
+    Channels may have other units than those beside them (a box in pixels, a probability), or say nothing on these
+    samples (a class that is not there). Dividing each by its mean would count the latter as much as any other, leaving
+    all as they are would let units decide: they are divided by the square root of it.
     """
     means: dict[str, Floats] = {}
     for feeds in some:
@@ -116,14 +118,15 @@ def _scales(
             others = tuple(i for i in range(slopes.ndim) if i != axis)
             mean = slopes.mean(axis=others, keepdims=True).reshape(of_channels(slopes.shape, axis))
             means[key] = means.get(key, np.float32(0)) + np.maximum(mean, LEAST) / len(some)
-    counts: dict[str, int] = {}
+    scales: dict[str, Floats] = {}
     maps: dict[str, list[Floats]] = {key: [] for key in logits}
     for feeds in some:
         for key, slopes in found.sensitivity(feeds, _signs(feeds)).items():
-            maps[key].append((slopes / means[key]).mean(axis=logits[key]))
-            counts[key] = slopes.size
+            roots = np.sqrt(means[key])
+            scales[key] = np.asarray(1 / (roots * roots.sum() * found.positions[key]), np.float32)
+            maps[key].append((slopes * scales[key]).sum(axis=logits[key]))
     uneven = frozenset(key for key, parts in maps.items() if not _even(np.stack(parts)))
-    return {key: np.asarray(1 / (mean * counts[key]), np.float32) for key, mean in means.items()}, uneven
+    return scales, uneven
 
 
 def _shares(found: Information, scales: Mapping[str, Floats], uneven: frozenset[str]) -> dict[str, list[float]]:
@@ -136,6 +139,12 @@ def _shares(found: Information, scales: Mapping[str, Floats], uneven: frozenset[
             # the channel sums are 1 / positions on average
             shares[key] = [UNIFORM, *(share * found.positions[other] if other in telling else 0.0 for other in others)]
     return shares
+
+
+def _unit(information: Floats) -> tuple[float, float]:
+    """The most that counts of it, and the mean of what counts."""
+    most = max(MOST * float(information.mean(dtype=np.float64)), LEAST)
+    return most, max(float(np.minimum(information, most).mean(dtype=np.float64)), LEAST)
 
 
 def _even(sensitivities: Floats) -> bool:

@@ -85,8 +85,8 @@ def test_positions_of_things_weigh_more() -> None:
     assert set(weights) == set(found.values) and len(found.values) == 4
     for key in found.values:
         whole = np.concatenate(weights[key])
-        assert whole.shape == (16, 1, SIDE, SIDE) and whole.min() >= UNIFORM and whole.max() <= MOST + 1
-        assert 0.3 < whole.mean() < 1.5, key
+        assert whole.shape == (16, 1, SIDE, SIDE) and whole.min() >= UNIFORM and whole.max() <= 2 * MOST
+        assert whole.mean() == pytest.approx(1, rel=1e-3), key
     narrow = [key for key in found.values if np.concatenate(weights[key])[there[:, None]].mean() > 20]
     assert trace.graph.nodes[trace.graph.producer[boxes]].outputs[0] in narrow, "boxes count where things are"
     assert all(np.median(np.concatenate(weights[key])) < 0.5 for key in narrow) and len(narrow) >= 2
