@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
-from onnxprune.capture.layers import products
+from onnxprune.capture.layers import joined, products
 from onnxprune.capture.moments import Moments, accumulate
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
@@ -159,7 +159,9 @@ def consumers_of(trace: Trace, layer: Linear, moments: Moments, power: float) ->
     """
     name = trace.graph.nodes[layer.node].label
     moments.require_finite(name)
-    start = _with_bias(trace, layer)
+    bias = None if layer.bias is None else folded(trace.graph, layer.bias)
+    start = joined(layer, folded(trace.graph, layer.weight), bias)
+    start = start if layer.groups > 1 else start[None]
     gram, cross = (part if layer.groups > 1 else part[None] for part in (moments.gram, moments.cross))
     count, inner = max(moments.positions, 1), start.shape[1] - 1
     unit = np.full(inner + 1, NO_UNIT, np.int64)
@@ -170,16 +172,6 @@ def consumers_of(trace: Trace, layer: Linear, moments: Moments, power: float) ->
         r[:inner] += pull * w[:inner]
         result.append(Consumer(name, g, r, w, unit, max(power, 1e-30)))
     return result
-
-
-def _with_bias(trace: Trace, layer: Linear) -> NDArray[np.float64]:
-    """(groups, d + 1, o): the weight, and the bias or zeros as the last row."""
-    weight = layer.matrix(folded(trace.graph, layer.weight))
-    weight = weight if layer.groups > 1 else weight[None]
-    bias = np.zeros((layer.groups, 1, weight.shape[2]))
-    if layer.bias is not None:
-        bias += folded(trace.graph, layer.bias).astype(np.float64).reshape(bias.shape)
-    return np.concatenate([weight, bias], axis=1)
 
 
 def for_group(trace: Trace, group: Group, consumers: Sequence[Consumer], layer: Linear) -> list[Consumer]:

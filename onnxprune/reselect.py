@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear
-from onnxprune.capture.layers import matched, with_bias, write
+from onnxprune.capture.layers import joined, matched, write
 from onnxprune.capture.moments import Moments
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
@@ -76,9 +76,10 @@ def _refit(trace: Trace, layer: Linear, moments: Moments, keep: Bools, current: 
     if labels is None or layer.weight not in current.tensors or len(consumers.get(layer.weight, ())) != 1:
         return
     fits_bias = layer.bias is not None and layer.own_bias
-    start = with_bias(layer if fits_bias else replace(layer, bias=None), current.tensors)
-    if layer.bias is not None and not fits_bias:
-        start[..., -1, :] = folded(trace.graph, layer.bias).reshape(start[..., -1, :].shape)
+    bias = None
+    if layer.bias is not None:  # one that others read is left as it is
+        bias = current.tensors[layer.bias].array() if fits_bias else folded(trace.graph, layer.bias)
+    start = joined(layer, current.tensors[layer.weight].array(), bias)
     stack = start if layer.groups > 1 else start[None]
     alive = np.repeat(keep[labels], layer.taps).reshape(len(stack), -1)
     solved = [_on(moments, b, stack[b], alive[b], fits_bias, layer.groups > 1) for b in range(len(stack))]

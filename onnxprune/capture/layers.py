@@ -17,12 +17,17 @@ FloatArray = NDArray[np.float64]
 
 
 def with_bias(layer: Linear, tensors: Mapping[str, LazyTensor]) -> FloatArray:
+    """The layer as `joined`, from what `tensors` hold."""
+    return joined(layer, tensors[layer.weight].array(), None if layer.bias is None else tensors[layer.bias].array())
+
+
+def joined(layer: Linear, weight: Array, bias: Array | None) -> FloatArray:
     """(d + 1, o), or a stack of these: the weight as a matrix, and the bias (or zeros) as its last row."""
-    matrix = layer.matrix(tensors[layer.weight].array())
-    bias = np.zeros((*matrix.shape[:-2], 1, matrix.shape[-1]))
-    if layer.bias is not None:
-        bias += tensors[layer.bias].array().astype(np.float64).reshape(bias.shape)
-    return np.concatenate([matrix, bias], axis=-2)
+    matrix = layer.matrix(weight)
+    row = np.zeros((*matrix.shape[:-2], 1, matrix.shape[-1]))
+    if bias is not None:
+        row += bias.astype(np.float64).reshape(row.shape)
+    return np.concatenate([matrix, row], axis=-2)
 
 
 def write(layer: Linear, solution: FloatArray, walker: Walker, *, bias: bool) -> None:
