@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.plain import copyable, owned, settable, shape_of
+from onnxprune.ops.recurrent import GATES
 
 Array = NDArray[Any]
 Positions = NDArray[np.int64]
-RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+RECURRENT = frozenset(GATES)
 SAME = frozenset({"SAME_UPPER", "SAME_LOWER"})
 
 

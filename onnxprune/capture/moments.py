@@ -62,11 +62,7 @@ class Moments:
 
     def require_finite(self, layer: str) -> None:
         """Raises ModelError, naming the `layer`, if something has overflowed."""
-        if not all(np.isfinite(part).all() for part in (self.gram, self.cross, self.target)):
-            raise ModelError(
-                f"the inputs or outputs of {layer!r} hold NaN or infinity on the samples, or their squares do",
-                hint="the network overflows on the calibration samples: check them, and how they are normalised",
-            )
+        require_finite(layer, self.gram, self.cross, self.target)
 
     @property
     def power(self) -> float:
@@ -92,6 +88,15 @@ class Moments:
         """(...) the same for every group."""
         fit = np.einsum("...do,...do->...", weight, self.gram @ weight - 2 * self.cross)
         return np.asarray(fit + self.target.sum(axis=-1), np.float64) / max(self.positions, 1)
+
+
+def require_finite(layer: str, *sums: FloatArray) -> None:
+    """Raises ModelError, naming the `layer`, if one of the sums over its values is not finite."""
+    if not all(np.isfinite(part).all() for part in sums):
+        raise ModelError(
+            f"the inputs or outputs of {layer!r} hold NaN or infinity on the samples, or their squares do",
+            hint="the network overflows on the calibration samples: check them, and how they are normalised",
+        )
 
 
 @dataclass

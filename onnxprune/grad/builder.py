@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 Shape = tuple[int, ...]
-FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _END = 2**31 - 1
 SMALL = 2**18
 """Entries up to which the matrix of a linear map is written down."""

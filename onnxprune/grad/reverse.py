@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from onnxprune.grad import registry
-from onnxprune.grad.builder import FLOATS, Builder, Shape, Value
+from onnxprune.grad.builder import Builder, Shape, Value
 from onnxprune.grad.call import Call, Known, NoRule
 from onnxprune.model.structure import graphs_of
+from onnxprune.model.tensors import FLOATS
 
 
 @dataclass(frozen=True)

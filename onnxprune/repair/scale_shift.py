@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
-from onnxprune.capture.moments import meaningful
+from onnxprune.capture.moments import meaningful, require_finite
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.load import Model
@@ -222,6 +222,8 @@ def _spreads(
 
 
 def _fit(name: str, affine: Affine, fit: Spread, judge: Spread, current: Walker) -> LayerFit:
+    for part in (fit, judge):
+        require_finite(name, part.y_mean, part.y_dev, part.t_mean, part.t_dev)
     one, zero = np.ones_like(fit.y_mean), np.zeros_like(fit.y_mean)
     kept, power = judge.errors(one, zero), judge.scale(fit)
     before = best = float(kept.sum())
@@ -270,6 +272,7 @@ def _rows(value: Array, axis: int) -> FloatArray:
     return np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis]).astype(np.float64)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # `require_finite` tells
 def _spread(rows: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
     """Mean and deviation of the columns, over all batches."""
     count = max(sum(len(part) for part in rows), 1)
