@@ -73,11 +73,14 @@ def judged(trace: Trace) -> list[str]:
     Before the final activation and before parts of unlike scale (boxes and classes) are joined; with a shortcut that
     is added. An output without such a layer counts itself.
     """
+    return list(dict.fromkeys(k for output, found in last_layers(trace).items() for k in found or [output]))
+
+
+def last_layers(trace: Trace) -> dict[str, list[str]]:
+    """By graph output: the outputs of the last layers with weights that it comes from."""
     layers = {c.node for c in trace.state.closings if c.kind == "sum" and c.slot == 0}
-    found: dict[str, None] = {}
-    for output in trace.graph.model.proto.graph.output:
-        found |= dict.fromkeys(_last_layers(trace.graph, output.name, layers) or [output.name])
-    return list(found)
+    names = [value.name for value in trace.graph.model.proto.graph.output]
+    return {name: _last_layers(trace.graph, name, layers) for name in names}
 
 
 def _last_layers(graph: Graph, output: str, layers: set[int]) -> list[str]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnxprune.capture.session import open_session
-from onnxprune.capture.shapes import concrete_shapes
+from onnxprune.capture.shapes import inferred_shapes
 from onnxprune.capture.training import LARGEST_CONSTANT, part_of
 from onnxprune.grad import Gradient, differentiate
 from onnxprune.grad.builder import Builder, Shape, Value
@@ -87,12 +87,17 @@ class Information:
         return found
 
 
-def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, threads: int = 0) -> Information:
+def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, threads: int = 0) -> Information | None:
     """For feeds of the shapes of `example`. `logits` and `values` are float32 values at the top level of `graph`, with
     their axes of channels. Logits that no output has a gradient of count the same everywhere.
+
+    What depends on the content of the feeds for its shape has no gradient; None if that leaves no output or not all
+    logits.
     """
     network = _Network.of(graph, example)
-    outputs = [o.name for o in graph.model.proto.graph.output if network.types.get(o.name) == TensorProto.FLOAT]
+    outputs = [o.name for o in graph.model.proto.graph.output if network.is_float(o.name)]
+    if not outputs or not all(network.is_float(key) for key in logits):
+        return None
     felt, back = network.slopes("felt", {key: f"{SIGN}{key}" for key in outputs}, list(logits))
     at = Builder(network.opset, f"{PREFIX}step")
     shapes = {key: network.shapes[key] for key in logits}
@@ -105,7 +110,7 @@ def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, thread
     scaled = {key: steep[key] * given[f"{SCALE}{key}"] for key in logits}
     pulls = {key: _pull(key, scaled, beside[key], logits, given) for key in logits}
     before = [*back.nodes, *at.nodes]
-    pulled, forth = network.slopes("pulled", pulls, list(values), before)
+    pulled, forth = network.slopes("pulled", pulls, [key for key in values if network.is_float(key)], before)
     after = Builder(network.opset, f"{PREFIX}end")
     reached = tuple(key for key in values if key in forth.names)
     squares = []
@@ -163,10 +168,14 @@ class _Network:
     @staticmethod
     def of(graph: Graph, example: Feeds) -> _Network:
         proto = graph.model.proto
-        shapes, types = concrete_shapes(graph.model.complete_proto(), dict(example))
+        shapes, types = inferred_shapes(graph.model.complete_proto(), example)
         opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
         small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
         return _Network([n.proto for n in graph.nodes if n.scope == 0], shapes, types, small, opset)
+
+    def is_float(self, key: str) -> bool:
+        """Whether it is a float32 value of known shape."""
+        return key in self.shapes and self.types.get(key) == TensorProto.FLOAT
 
     def slopes(
         self, name: str, factors: Mapping[str, str], wanted: Sequence[str], taken: Sequence[onnx.NodeProto] = ()

@@ -23,6 +23,24 @@ def concrete_shapes(
     Shape inference with the sizes of the feeds gives most of them without running anything; what it leaves open is
     read off one run that returns those values only. Values that are not tensors are left out.
     """
+    fixed, shapes, types = _inferred(proto, feeds)
+    names = {name for node in fixed.graph.node for name in node.output if name}
+    _measure(fixed, feeds, sorted(name for name in names if name not in shapes), shapes, types)
+    return shapes, types
+
+
+def inferred_shapes(
+    proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, Shape], dict[str, int]]:
+    """Those of `concrete_shapes` that follow from the sizes of the feeds alone, whatever is in them."""
+    _, shapes, types = _inferred(proto, feeds)
+    return shapes, types
+
+
+def _inferred(
+    proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]
+) -> tuple[onnx.ModelProto, dict[str, Shape], dict[str, int]]:
+    """The model with the sizes of the feeds, and what follows from them."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(proto)
     del fixed.graph.value_info[:]
@@ -37,9 +55,7 @@ def concrete_shapes(
     types = {tensor.name: tensor.data_type for tensor in fixed.graph.initializer}
     for value in [*inferred.input, *inferred.value_info, *inferred.output]:
         _read(value.name, value.type, shapes, types)
-    names = {name for node in fixed.graph.node for name in node.output if name}
-    _measure(fixed, feeds, sorted(name for name in names if name not in shapes), shapes, types)
-    return shapes, types
+    return fixed, shapes, types
 
 
 def _read(name: str, kind: TypeProto, shapes: dict[str, Shape], types: dict[str, int]) -> None:

@@ -3,8 +3,7 @@
     L = 1/K sum_k w_k |y_k - t_k|^2 / v_k   (means over all elements),
 
 with y_k values of the network, t_k what another network gives there, v_k their variance, w_k 1 or a weight of each
-position. Forward and backward pass are
-one ONNX model; ONNX Runtime computes both.
+position. Forward and backward pass are one ONNX model; ONNX Runtime computes both.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Most of the map of a detector is background, where the outputs say nothing whatever is a little off; what it finds
 stands at a few positions, whose errors a plain mean hardly sees. The weight of a position is
 
-    w = UNIFORM + (1 - UNIFORM) f' / mean f',   f' = min(f, MOST mean f),
+    w = UNIFORM + (1 - UNIFORM) min(f / mean f, MOST),
 
 f the information that the outputs have of it (`capture.fisher`). An output that is the same open everywhere, such as a
 box, counts where those do that say something at the same positions. Where all information is spread evenly (a
@@ -25,9 +25,10 @@ from onnx import TensorProto
 from onnxprune.capture.batches import first_samples
 from onnxprune.capture.features import residual_partner
 from onnxprune.capture.fisher import Information, information, of_channels
+from onnxprune.capture.shapes import inferred_shapes
 from onnxprune.data.specs import input_specs
 from onnxprune.model.graph import Graph
-from onnxprune.sensitivity import judged
+from onnxprune.sensitivity import judged, last_layers
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -39,44 +40,51 @@ EVEN = (
     0.5  # of positions that as much information as there is would take, if all had the same: from there on it is even
 )
 MEASURED = 32  # samples that scales and means are measured on
+SILENT = 1e-3  # of the sensitivity of the most sensitive channel: what is below counts as if it were as much
 LEAST = 1e-30
 LARGEST_MODEL = 1 << 30
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Weights of the positions of `values`, whose mean is about 1. `divisible`: samples can be run one by one."""
+    """Weights of the positions of `values`, whose mean is 1 or less. `divisible`: samples can be run one by one."""
 
     values: tuple[str, ...]
     _information: Information
     _scales: Mapping[str, Floats]
     _shares: Mapping[str, Sequence[float]]
-    _units: Mapping[str, tuple[float, float]]
+    _means: Mapping[str, float]
     _divisible: bool
 
     @staticmethod
     def measured(trace: Trace, batches: Sequence[Feeds], threads: int = 0) -> Importance | None:
-        """From samples; None where all positions count the same, or where samples differ in shape."""
+        """From samples. None where all positions count the same, where samples differ in shape, or where it is unknown
+        for a logit which of its axes are positions of one sample.
+        """
         model = trace.graph.model
-        if all(len(trace.axes(key)) <= 2 for key in judged(trace)):
+        if model.size_bytes > LARGEST_MODEL or all(len(trace.axes(key)) <= 2 for key in judged(trace)):
             return None
         divisible = all(spec.batched for spec in input_specs(model))
         some = [one for batch in first_samples(model, list(batches), MEASURED) for one in _parts(batch, divisible)]
-        if len({_shapes(one) for one in some}) != 1 or model.size_bytes > LARGEST_MODEL:
+        if len({_shapes(one) for one in some}) != 1:
             return None
-        values = channel_axes(trace.graph)
-        logits = {key: values.get(key, -1) for key in judged(trace)}
-        values = {k: a for k, a in {**values, **logits}.items() if trace.facts.dtypes.get(k) == TensorProto.FLOAT}
-        if not logits.keys() <= values.keys():
+        values = _plain_values(trace, some[0], divisible)
+        logits = {key: values.get(key) for found in last_layers(trace).values() for key in found}
+        known = {key: axis for key, axis in logits.items() if axis is not None}
+        found = information(trace.graph, some[0], known, values, threads) if len(known) == len(logits) else None
+        if found is None:
             return None
-        found = information(trace.graph, some[0], logits, values, threads)
-        scales, uneven = _scales(found, logits, some)
+        scales, uneven = _scales(found, known, some)
         if not uneven:
             return None
         shares = _shares(found, scales, uneven)
-        weights = [found.weights(feeds, scales, shares, _signs(feeds)) for feeds in some]
-        units = {key: _unit(np.stack([one[key] for one in weights])) for key in found.values}
-        return Importance(found.values, found, scales, shares, units, divisible)
+        means: dict[str, float] = dict.fromkeys(found.values, 0.0)
+        for feeds in some:
+            for key, told in found.weights(feeds, scales, shares, _signs(feeds)).items():
+                means[key] += float(told.mean(dtype=np.float64)) / len(some)
+        if not all(math.isfinite(mean) for mean in means.values()):
+            return None
+        return Importance(found.values, found, scales, shares, means, divisible)
 
     def of(self, feeds: Feeds) -> dict[str, Floats]:
         """The weights for a batch; the same sample always gets the same."""
@@ -85,11 +93,30 @@ class Importance:
 
     def _of(self, feeds: Feeds) -> dict[str, Floats]:
         found = self._information.weights(feeds, self._scales, self._shares, _signs(feeds))
-        result: dict[str, Floats] = {}
-        for key, told in found.items():
-            most, mean = self._units[key]
-            result[key] = UNIFORM + (1 - UNIFORM) * np.minimum(told, np.float32(most)) / np.float32(mean)
-        return result
+        return {key: _weights(told, max(self._means[key], LEAST)) for key, told in found.items()}
+
+
+def _weights(told: Floats, mean: float) -> Floats:
+    """Where it is no number, as much as on average."""
+    share = np.nan_to_num(told / np.float32(mean), nan=1.0, posinf=MOST)
+    return np.asarray(UNIFORM + (1 - UNIFORM) * np.minimum(share, MOST), np.float32)
+
+
+def _plain_values(trace: Trace, one: Feeds, divisible: bool) -> dict[str, int]:
+    """The float32 values of `channel_axes` that have a row for every sample, and lose nothing but channels."""
+    proto = trace.graph.model.complete_proto()
+    first, _ = inferred_shapes(proto, one)
+    twice, _ = inferred_shapes(proto, {k: np.concatenate([v, v]) for k, v in one.items()}) if divisible else (first, {})
+    found: dict[str, int] = {}
+    for key, axis in channel_axes(trace.graph).items():
+        shape = first.get(key, ())
+        rows = divisible and (shape[:1] != (1,) or twice.get(key) != (2, *shape[1:]))
+        if len(shape) < 2 or rows or trace.facts.dtypes.get(key) != TensorProto.FLOAT:
+            continue
+        labelled = {k for k, labels in enumerate(trace.axes(key)) if labels is not None and labels.any()}
+        if labelled <= {axis % len(shape)}:
+            found[key] = axis
+    return found
 
 
 def channel_axes(graph: Graph) -> dict[str, int]:
@@ -122,7 +149,7 @@ def _scales(
     maps: dict[str, list[Floats]] = {key: [] for key in logits}
     for feeds in some:
         for key, slopes in found.sensitivity(feeds, _signs(feeds)).items():
-            roots = np.sqrt(means[key])
+            roots = np.sqrt(np.maximum(means[key], SILENT * means[key].max()))
             scales[key] = np.asarray(1 / (roots * roots.sum() * found.positions[key]), np.float32)
             maps[key].append((slopes * scales[key]).sum(axis=logits[key]))
     uneven = frozenset(key for key, parts in maps.items() if not _even(np.stack(parts)))
@@ -139,12 +166,6 @@ def _shares(found: Information, scales: Mapping[str, Floats], uneven: frozenset[
             # the channel sums are 1 / positions on average
             shares[key] = [UNIFORM, *(share * found.positions[other] if other in telling else 0.0 for other in others)]
     return shares
-
-
-def _unit(information: Floats) -> tuple[float, float]:
-    """The most that counts of it, and the mean of what counts."""
-    most = max(MOST * float(information.mean(dtype=np.float64)), LEAST)
-    return most, max(float(np.minimum(information, most).mean(dtype=np.float64)), LEAST)
 
 
 def _even(sensitivities: Floats) -> bool:
@@ -170,5 +191,6 @@ def _signs(feeds: Feeds) -> np.random.Generator:
     """Random signs that depend on the samples alone, not on what came before."""
     seed = 0
     for _, array in sorted(feeds.items()):
-        seed = zlib.crc32(np.ascontiguousarray(array).tobytes(), seed)
+        content = repr(array.tolist()).encode() if array.dtype.kind == "O" else np.ascontiguousarray(array).tobytes()
+        seed = zlib.crc32(content, seed)
     return np.random.default_rng(seed)

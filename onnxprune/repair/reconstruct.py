@@ -109,6 +109,8 @@ def reconstruct(
         reason = f"it would take more than {allowed:.1e} multiply-accumulates"
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
     importance = Importance.measured(trace, samples.fitted(), threads=1)
+    places = _alike(trace, keep, graph, places, example)
+    targets = list(places)
     teacher = _Teacher(trace, keep, list(places.values()), importance)
     goals = teacher(example)
     variances = [max(float(np.var(value)), 1e-12) for value in goals.targets]
@@ -116,7 +118,7 @@ def reconstruct(
     step = training_step(graph, example, names, targets, variances, threads=1, weighted=weighted)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
     run = _Run(samples, teacher, step, graph, masks or {})
-    judge = _Judge(cut, run, _Outputs(trace, keep, samples, importance))
+    judge = _Judge(cut, run, _Outputs(trace, keep, samples))
     before = judge.of(weights)
     start = {name: array.copy() for name, array in weights.items()}
     run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
@@ -182,6 +184,14 @@ def _targets(trace: Trace, graph: Graph) -> list[str]:
     return list(found)
 
 
+def _alike(trace: Trace, keep: Bools, graph: Graph, places: Mapping[str, str], example: Feeds) -> dict[str, str]:
+    """The places at which both networks have values of one shape: not where a rank depends on the number of samples."""
+    found = observer(graph.model, list(places), threads=1).run(None, example)
+    wanted = _Teacher(trace, keep, list(places.values()))(example).targets
+    pairs = zip(places.items(), found, wanted, strict=True)
+    return {key: goal for (key, goal), value, target in pairs if value.shape == target.shape}
+
+
 def _weights(graph: Graph) -> list[str]:
     """Float32 initializers that are weights, biases, or scales of normalisations."""
     found: dict[str, None] = {}
@@ -198,7 +208,7 @@ def _weights(graph: Graph) -> list[str]:
 class _Teacher:
     """What the original gives at some values, as far as the cut network has them, and what its positions count."""
 
-    def __init__(self, trace: Trace, keep: Bools, keys: Sequence[str], importance: Importance | None) -> None:
+    def __init__(self, trace: Trace, keep: Bools, keys: Sequence[str], importance: Importance | None = None) -> None:
         self._trace, self._keep, self._keys, self._importance = trace, keep, keys, importance
         self._session = observer(trace.graph.model, keys, threads=1)
 
@@ -210,27 +220,23 @@ class _Teacher:
 
 
 class _Outputs:
-    """Relative error of the outputs (see `sensitivity.judged`) on the held-out samples."""
+    """Relative error of the outputs (see `sensitivity.judged`) on the held-out samples, all positions alike."""
 
-    def __init__(self, trace: Trace, keep: Bools, samples: Minibatches, importance: Importance | None) -> None:
+    def __init__(self, trace: Trace, keep: Bools, samples: Minibatches) -> None:
         places = judged_places(trace, keep)
         self._keys = list(places)
-        teacher = _Teacher(trace, keep, list(places.values()), importance)
+        teacher = _Teacher(trace, keep, list(places.values()))
         self._feeds = samples.judged()
-        self._wanted = [teacher(feeds) for feeds in self._feeds]
+        self._wanted = [teacher(feeds).targets for feeds in self._feeds]
 
     def error(self, model: Model) -> float:
         session = observer(model, self._keys)
         found = [session.run(None, feeds) for feeds in self._feeds]
         worst = 0.0
         for k in range(len(self._keys)):
-            wanted = np.concatenate([goals.targets[k].ravel() for goals in self._wanted]).astype(np.float64)
+            wanted = np.concatenate([w[k].ravel() for w in self._wanted]).astype(np.float64)
             got = np.concatenate([f[k].ravel() for f in found]).astype(np.float64)
-            square = (got - wanted) ** 2
-            if k in self._wanted[0].weights:
-                counts = [np.broadcast_to(g.weights[k], g.targets[k].shape).ravel() for g in self._wanted]
-                square *= np.concatenate(counts)
-            worst += float(np.mean(square) / max(np.var(wanted), 1e-12)) / len(self._keys)
+            worst += float(np.mean((got - wanted) ** 2) / max(np.var(wanted), 1e-12)) / len(self._keys)
         return worst
 
 
