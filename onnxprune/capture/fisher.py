@@ -91,11 +91,11 @@ def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, thread
     """For feeds of the shapes of `example`. `logits` and `values` are float32 values at the top level of `graph`, with
     their axes of channels. Logits that no output has a gradient of count the same everywhere.
 
-    What depends on the content of the feeds for its shape has no gradient; None if that leaves no output or not all
-    logits.
+    What depends on the content of the feeds for its shape has no gradient: in place of such an output stand the values
+    that it is chosen from. None if a logit is one of them, or there is nothing else.
     """
     network = _Network.of(graph, example)
-    outputs = [o.name for o in graph.model.proto.graph.output if network.is_float(o.name)]
+    outputs = _last_floats(graph, network)
     if not outputs or not all(network.is_float(key) for key in logits):
         return None
     felt, back = network.slopes("felt", {key: f"{SIGN}{key}" for key in outputs}, list(logits))
@@ -131,6 +131,23 @@ def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, thread
 def of_channels(shape: Sequence[int], axis: int) -> Shape:
     """`shape` with 1 for all but the axis of channels."""
     return tuple(size if i == axis % len(shape) else 1 for i, size in enumerate(shape))
+
+
+def _last_floats(graph: Graph, network: _Network) -> list[str]:
+    """The graph's outputs or, on the way back from what is no float32 value of known shape, the nearest that are."""
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    todo = [value.name for value in graph.model.proto.graph.output]
+    while todo:
+        key = todo.pop()
+        if key in seen or key not in graph.producer or key in graph.constants:
+            continue
+        seen.add(key)
+        if network.is_float(key):
+            found[key] = None
+        else:
+            todo.extend(k for k in graph.nodes[graph.producer[key]].inputs if k)
+    return sorted(found)
 
 
 def _beside(shapes: Mapping[str, Shape], axes: Axes) -> dict[str, tuple[str, ...]]:

@@ -111,6 +111,24 @@ def test_logits_beside_others_can_share_their_positions() -> None:
     np.testing.assert_allclose(alone[box], np.ones((2, 1, 4, 4)), rtol=1e-4)
 
 
+def test_what_is_chosen_by_content_is_followed_back() -> None:
+    """How many rows leave a NonMaxSuppression is not known before: what it chooses from stands for it."""
+    net = Net()
+    h = net.relu(net.conv(net.input(2, 4, 4), 5))
+    z = net.conv(h, 1)
+    scores = net.reshape(net.op("Sigmoid", z), 0, 1, -1)
+    boxes = net.transpose(net.reshape(net.conv(h, 4), 0, 4, -1), 0, 2, 1)
+    limits = (np.array([5], np.int64), np.array([0.5], np.float32), np.array([0.1], np.float32))
+    net.output(net.op("NonMaxSuppression", boxes, scores, *map(net.constant, limits)), dtype=np.int64, rank=2)
+    model = load(net.model())
+    feeds = {"x1": net.normal(1, 2, 4, 4, scale=1)}
+    found = information(build(model), feeds, {z: 1}, {z: 1, h: 1})
+    assert found is not None and set(found.values) == {z, h}
+    (logits,) = observer(model, [z]).run(None, feeds)
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    np.testing.assert_allclose(found.sensitivity(feeds, np.random.default_rng(0))[z], p * (1 - p), rtol=1e-4)
+
+
 def test_what_no_gradient_reaches_is_not_among_the_values() -> None:
     """In front of an operator without a derivative; and logits behind which there is one count the same everywhere."""
     net = Net()
