@@ -35,7 +35,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Feeds = dict[str, Array]
 CHANNELS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
-UNIFORM, MOST = 0.1, 100.0
+UNIFORM, MOST = 0.5, 100.0
 EVEN = (
     0.5  # of positions that as much information as there is would take, if all had the same: from there on it is even
 )
