@@ -5,8 +5,8 @@ stands at a few positions, whose errors a plain mean hardly sees. The weight of 
 
     w = UNIFORM + (1 - UNIFORM) min(f / mean f, MOST),
 
-f the information that the outputs have of it (`capture.fisher`). An output that is the same open everywhere, such as a
-box, counts where those do that say something at the same positions. Where all information is spread evenly (a
+f the information that the outputs have of it (`capture.fisher`). An output that is as sensitive everywhere, such as a
+box, counts where the uneven ones at the same positions say something. Where all information is spread evenly (a
 classifier's logits, an image) there are no weights, and nothing to pay for them.
 """
 
@@ -36,9 +36,7 @@ Floats = NDArray[np.float32]
 Feeds = dict[str, Array]
 CHANNELS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
 UNIFORM, MOST = 0.5, 100.0
-EVEN = (
-    0.5  # of positions that as much information as there is would take, if all had the same: from there on it is even
-)
+EVEN = 0.5  # (sum f)^2 / (n sum f^2) from which on information f of n positions is called even
 MEASURED = 32  # samples that scales and means are measured on
 SILENT = 1e-3  # of the sensitivity of the most sensitive channel: what is below counts as if it were as much
 LEAST = 1e-30
