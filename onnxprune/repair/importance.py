@@ -69,7 +69,9 @@ class Importance:
         values = _plain_values(trace, some[0], divisible)
         logits = {key: values.get(key) for found in last_layers(trace).values() for key in found}
         known = {key: axis for key, axis in logits.items() if axis is not None}
-        found = information(trace.graph, some[0], known, values, threads) if len(known) == len(logits) else None
+        if not known or len(known) < len(logits):
+            return None
+        found = information(trace.graph, some[0], known, values, threads)
         if found is None:
             return None
         scales, uneven = _scales(found, known, some)

@@ -68,15 +68,17 @@ def test_channel_axes() -> None:
     assert found[a] == found[total] == 1 and found[y] == -1 and flat not in found
 
 
-@pytest.mark.parametrize("head", ["image", "classes", "shares"])
+@pytest.mark.parametrize("head", ["image", "classes", "shares", "no layer"])
 def test_where_positions_count_the_same_there_are_no_weights(head: str) -> None:
-    """An image whose every pixel is wanted; classes of a whole sample; shares that are open everywhere."""
+    """An image whose every pixel is wanted; classes of a whole sample; shares that are open everywhere; no weights."""
     net = Net()
     x = net.input(2, 8, 8)
     h = net.relu(net.conv(x, 6, 3, pads=[1, 1, 1, 1]))
     if head == "classes":
         h = net.op("Flatten", net.op("GlobalAveragePool", h))
         net.output(net.op("Sigmoid", net.gemm(h, 4)))
+    elif head == "no layer":
+        net.output(net.op("Sigmoid", x))
     else:
         y = net.conv(h, 3)
         net.output(y if head == "image" else net.op("Sigmoid", y))
