@@ -7,7 +7,7 @@ With o the network's outputs, z_j the values that outputs are judged at (logits,
 l_j says where a change of z_j shows at all: behind a sigmoid it is p (1 - p), its Fisher information. The scales s_j of
 the channels make up for their units (boxes and classes). m_j is 1, or a mixture of the l of other logits at the same
 position: a box says nothing where nothing was found. The square of g_k is an unbiased estimate of the diagonal of
-J' diag(l) J with J = dz/dy_k (Hutchinson, 1990): of the information that the outputs have of y_k. BRECQ (Li et al.,
+J' diag(l m) J with J = dz/dy_k (Hutchinson, 1990): of the information that the outputs have of y_k. BRECQ (Li et al.,
 ICLR 2021) weighs single elements by such squares; here it is positions, with all of their channels.
 """
 
@@ -92,7 +92,7 @@ def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, thread
     their axes of channels. Logits that no output has a gradient of count the same everywhere.
 
     What depends on the content of the feeds for its shape has no gradient: in place of such an output stand the values
-    that it is chosen from. None if a logit is one of them, or there is nothing else.
+    that it is chosen from. None if the shape of a logit is not known, or no such value.
     """
     network = _Network.of(graph, example)
     outputs = _last_floats(graph, network)
@@ -184,9 +184,8 @@ class _Network:
 
     @staticmethod
     def of(graph: Graph, example: Feeds) -> _Network:
-        proto = graph.model.proto
         shapes, types = inferred_shapes(graph.model.complete_proto(), example)
-        opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+        opset = graph.model.opset() or 1
         small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
         return _Network([n.proto for n in graph.nodes if n.scope == 0], shapes, types, small, opset)
 

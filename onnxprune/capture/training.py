@@ -86,7 +86,7 @@ def training_step(
     shapes, types = concrete_shapes(model.complete_proto(), dict(feeds))
     shapes, types = dict(shapes), dict(types)
     loss, scales = _loss(targets, variances, shapes, weighted or {})
-    opset = next((o.version for o in model.proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+    opset = model.opset() or 1
     small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
     gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types)
     names = tuple(name for name in wanted if name in gradient.names)

@@ -38,7 +38,7 @@ from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.repair.adam import Adam
-from onnxprune.repair.importance import Importance
+from onnxprune.repair.importance import CHANNELS, LARGEST_MODEL, Importance
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.places import judged_places, target_places
 from onnxprune.repair.whiten import Coordinates, coordinates
@@ -46,7 +46,7 @@ from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+LAYERS = frozenset(CHANNELS)
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
 BUDGET, MOST = 1e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
 ENOUGH = 3200  # samples that are seen, each as often as it comes
@@ -55,7 +55,6 @@ RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whos
 USUAL, SLOWEST, FASTEST = 100.0, 0.15, 3.0  # positions for each feature; factors of the rate
 LEAST_SHARE = 0.01  # of weights that are not zero
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
-LARGEST_MODEL = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,9 @@ def reconstruct(
         reason = f"it would take more than {allowed:.1e} multiply-accumulates"
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
     importance = Importance.measured(trace, samples.fitted(), threads=1)
-    places = _alike(trace, keep, graph, places, example)
-    targets = list(places)
-    teacher = _Teacher(trace, keep, list(places.values()), importance)
+    targets, teacher = _taught(trace, keep, graph, places, importance, example)
+    if not targets:
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
     goals = teacher(example)
     variances = [max(float(np.var(value)), 1e-12) for value in goals.targets]
     weighted = {k: weight.shape for k, weight in goals.weights.items()}
@@ -184,12 +183,19 @@ def _targets(trace: Trace, graph: Graph) -> list[str]:
     return list(found)
 
 
-def _alike(trace: Trace, keep: Bools, graph: Graph, places: Mapping[str, str], example: Feeds) -> dict[str, str]:
-    """The places at which both networks have values of one shape: not where a rank depends on the number of samples."""
-    found = observer(graph.model, list(places), threads=1).run(None, example)
-    wanted = _Teacher(trace, keep, list(places.values()))(example).targets
-    pairs = zip(places.items(), found, wanted, strict=True)
-    return {key: goal for (key, goal), value, target in pairs if value.shape == target.shape}
+def _taught(
+    trace: Trace, keep: Bools, graph: Graph, places: Mapping[str, str], importance: Importance | None, example: Feeds
+) -> tuple[list[str], _Teacher]:
+    """The targets that both networks have in one shape, and their teacher: a rank may depend on how many samples there
+    are.
+    """
+    teacher = _Teacher(trace, keep, list(places.values()), importance)
+    values = observer(graph.model, list(places), threads=1).run(None, example)
+    pairs = zip(places, values, teacher(example).targets, strict=True)
+    targets = [key for key, value, goal in pairs if value.shape == goal.shape]
+    if 0 < len(targets) < len(places):
+        teacher = _Teacher(trace, keep, [places[key] for key in targets], importance)
+    return targets, teacher
 
 
 def _weights(graph: Graph) -> list[str]:
