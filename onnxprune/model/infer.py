@@ -242,7 +242,7 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
     except Exception:  # an unknown operator, mostly
         return
     if node.op_type == "Expand" and not _complete(facts.shapes.get(node.outputs[0])):
-        _expand_like(graph, facts, node)
+        _expand_to(graph, facts, node, inputs[1])
         return
     for name, key in zip(node.proto.output, node.outputs, strict=True):
         if name in found and found[name].HasField("tensor_type"):
@@ -252,16 +252,25 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
                 facts.shapes[key] = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
 
 
-def _expand_like(graph: Graph, facts: Facts, node: Node) -> None:
-    """Expand to the shape of another value, of which not all sizes are known: the known ones are worth having."""
+def _expand_to(graph: Graph, facts: Facts, node: Node, target: NDArray[Any] | None) -> None:
+    """Expand to sizes that are known or, where not all are, to the shape of another value: what is known is worth
+    having.
+    """
+    data = facts.shapes.get(node.inputs[0])
     index = graph.producer.get(node.inputs[1])
     maker = None if index is None else graph.nodes[index]
-    data = facts.shapes.get(node.inputs[0])
-    if maker is None or maker.op_type != "Shape" or maker.attributes or data is None:
+    like: Shape | None = None
+    if target is not None:
+        like = tuple(int(size) for size in target)
+    elif maker is not None and maker.op_type == "Shape" and not maker.attributes:
+        like = facts.shapes.get(maker.inputs[0])
+    if data is None or like is None:
         return
-    like = facts.shapes.get(maker.inputs[0])
-    if like is not None and len(like) == len(data):
-        facts.shapes[node.outputs[0]] = tuple(b if a == 1 else a for a, b in zip(data, like, strict=True))
+    rank = max(len(data), len(like))
+    pairs = zip((1,) * (rank - len(data)) + data, (1,) * (rank - len(like)) + like, strict=True)
+    facts.shapes[node.outputs[0]] = tuple(b if a == 1 else a for a, b in pairs)
+    if node.inputs[0] in facts.dtypes:
+        facts.dtypes.setdefault(node.outputs[0], facts.dtypes[node.inputs[0]])
 
 
 # Standard operators for which onnx has no inference function (nor one for their function bodies).

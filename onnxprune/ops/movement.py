@@ -324,8 +324,8 @@ def expand(op: Op) -> None:
     """Axes that are there already pass; the target's sizes follow the cut."""
     axes, before, after = op.axes(0), op.shape(0), op.output_shape()
     lead = len(after) - len(before)
-    result: list[Labels] = [None] * lead
-    for labels, size, new in zip(axes, before, after[lead:], strict=True):
+    result: list[Labels] = []
+    for labels, size, new in zip([None] * lead + axes, [1] * lead + list(before), after, strict=True):
         if size == 1 and new not in (1, None):
             result.append(op.fresh(int(new or 1)))  # equal values along an axis: any part of them is as good
         else:

@@ -304,6 +304,12 @@ def expand_of_one_channel(net: Net) -> None:
     net.head(net.op("Mul", net.stem(), gate))
 
 
+@case(FREE, each={"scalar": ((),), "row": ((6,),), "column": ((6, 1),)})
+def expand_with_new_axes(net: Net, shape: tuple[int, ...]) -> None:
+    """Axes that Expand puts in front hold equal values: channels among them follow what they meet."""
+    net.head(net.op("Mul", net.stem(), net.op("Expand", net.normal(*shape), ints(1, 8, 6, 6))))
+
+
 @case(FREE)
 def expand_to_the_shape_of_another(net: Net) -> None:
     h = net.relu(net.stem())

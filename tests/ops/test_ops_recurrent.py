@@ -77,6 +77,18 @@ def constant_initial_states(net: Net) -> None:
     net.project(net.hint(net.transpose(net.squeeze(y, 1), 1, 0, 2), 5, 6))
 
 
+@case({"a": 8, "r": 6}, opsets=(8, 13), each=EVERY)
+def initial_states_of_a_scalar(net: Net, op_type: str) -> None:
+    """Zeros of (D, N, H) as tf2onnx spells those of Keras: a scalar is expanded, the directions share it."""
+    x, gates = sequence(net), GATES[op_type]
+    zeros = net.op("Expand", np.float32(0.0), net.concat(net.size_of(x, 1), ints(6), axis=0))
+    start = net.concat(*[net.unsqueeze(net.hint(zeros, 6), 0)] * 2, axis=0)
+    weights = net.normal(2, gates * 6, 8), net.normal(2, gates * 6, 6, scale=0.4)
+    states = [start] * (2 if op_type == "LSTM" else 1)
+    y = net.many(op_type, 1, x, *weights, None, None, *states, name="r", hidden_size=6, direction="bidirectional")[0]
+    net.project(net.hint(joined(net, y, "bidirectional"), 5, 12))
+
+
 @case({"a": 8, "r": 6}, each={"forward": ("forward",), "bidirectional": ("bidirectional",)})
 def peepholes(net: Net, direction: str) -> None:
     ways = DIRECTIONS[direction]
