@@ -86,9 +86,11 @@ def judge(
     result: dict[str, Any],
     behind: Collection[str],
     reference: str = "the original without the removed channels",
+    *,
+    rounded: bool = True,
 ) -> Proof:
     """`original` has one case more than `feeds`: what a wrong plan gives on the first one. Outputs `behind`
-    discontinuities are not compared.
+    discontinuities are not compared. `rounded`: see `tolerance`.
     """
     if "load" in original:
         raise Unloadable(
@@ -99,7 +101,7 @@ def judge(
         raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
     if "checker" in result and "checker" not in original:
         raise VerificationError(f"onnx.checker refuses the result: {result['checker']}")
-    allowed = tolerance(trace)
+    allowed = tolerance(trace, rounded=rounded)
     comparisons: list[Comparison] = []
     done, skipped = [], []
     wrong = original["cases"][len(feeds)]

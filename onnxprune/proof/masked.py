@@ -2,6 +2,7 @@
 
 Compared are all outputs. Where outputs lie behind discontinuous operators (sorting, rounding, comparisons), a
 difference in the last bit may change them at will, so the values before the first such operator are compared as well.
+Where a quantised network rounds so that single steps become many, both are compared once more without that rounding.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from onnxprune.proof.inputs import SAMPLES, Case, cases, literal_batches
 from onnxprune.proof.judge import Differs, Proof, SamplesFail, Unloadable, judge
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
+from onnxprune.proof.unrounded import AlwaysRounds, unrounded
 from onnxprune.reference import add_outputs, build_reference
 from onnxprune.trace.groups import Trace
 
@@ -40,6 +42,7 @@ INNER_VALUES = 6
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
 LARGE_BYTES = 256 << 20
 FUSED = "equal without the runtime's graph optimisations only; with them, "
+ROUNDED = "equal without the rounding of quantisers only; with it, "
 
 
 def prove(
@@ -136,8 +139,18 @@ def tolerant(run: Callable[[bool], Proof]) -> Proof:
 def _attempt(
     trace: Trace, keep: Bools, candidate: Path, extra: list[str], samples: Feed | None, seed: int, threads: int
 ) -> Proof:
+    def once(feeds: Sequence[Case], optimise: bool, rounded: bool = True) -> Proof:
+        return _run_once(trace, keep, candidate, extra, feeds, threads, optimise=optimise, rounded=rounded)
+
     def run(feeds: Sequence[Case]) -> Proof:
-        return tolerant(lambda optimise: _run_once(trace, keep, candidate, extra, feeds, threads, optimise=optimise))
+        try:
+            return tolerant(lambda optimise: once(feeds, optimise))
+        except Differs as difference:
+            try:
+                proof = once(feeds, optimise=False, rounded=False)
+            except AlwaysRounds:
+                raise difference from None
+            return replace(proof, notes=(*proof.notes, f"{ROUNDED}{difference.message}"))
 
     return on_cases(trace, seed, samples, run)
 
@@ -151,14 +164,21 @@ def _run_once(
     threads: int,
     *,
     optimise: bool,
+    rounded: bool,
 ) -> Proof:
+    """Raises AlwaysRounds if it is to be not `rounded` and cannot be."""
     with scratch() as here:
         reference = build_reference(trace, extra)
+        original = reference.model if rounded else unrounded(reference.model, trace.facts)
         # weights in a file of their own are mapped by the runtime, not copied into its protobuf first
-        write(reference.model, here / "reference.onnx", external_data="always")
+        write(original, here / "reference.onnx", external_data="always")
         compared = candidate
         if extra:
             compared = with_outputs(trace, candidate, extra, here / "candidate.onnx")
+        if not rounded:
+            smooth = unrounded(load(compared), trace.facts)
+            compared = here / "unrounded.onnx"
+            write(smooth, compared, external_data="always")
         masks = [save(here / "keep.npz", reference.feed(keep))] * len(feeds)
         masks.append(save(here / "mutated.npz", reference.feed(mutated(trace, keep))))
         files = [save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
@@ -176,9 +196,9 @@ def _run_once(
         for task in tasks:
             task["out"], task["optimise"] = str(here / str(task["name"])), optimise
         trace.graph.model.release_pages()
-        original, result = run_tasks(here, tasks, threads)
+        masked, result = run_tasks(here, tasks, threads)
         behind = behind_discontinuities(trace) if extra else set()
-        return judge(trace, keep, feeds, original, result, behind)
+        return judge(trace, keep, feeds, masked, result, behind, rounded=rounded)
 
 
 def check_runs(

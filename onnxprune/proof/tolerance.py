@@ -4,9 +4,10 @@ Rounding in a sum of K terms grows like sqrt(K) * eps, over a chain of L sums li
 
     tolerance = SAFETY * eps(type) * sqrt(K) * L,   at least FLOOR, at most CEILING.
 
-Quantised networks differ by whole steps of their coarsest quantiser instead. And a small output may have few digits:
-the runtime's sigmoid of 1e-5 is a multiple of 2^-25, and off by four of these at times. SAFETY times as much is no
-difference. What such an output comes from is compared as well then, up to the layer that gives it.
+Quantised networks differ by whole steps of their coarsest quantiser instead, as long as they round (`unrounded`). And a
+output may have few digits: the runtime's sigmoid of 1e-5 is a multiple of 2^-25, and off by four of these at times.
+SAFETY times as much is no difference. What such an output comes from is compared as well then, up to the layer that
+gives it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from onnxprune.model.folding import source
 from onnxprune.trace.groups import Trace
 
 SAFETY, FLOOR, CEILING = 4.0, 3e-5, 5e-2
@@ -71,16 +73,17 @@ def _last_place(values: NDArray[np.float64]) -> float:
     return float((exponent + last).min())
 
 
-def tolerance(trace: Trace) -> Tolerance:
-    """The policy for this network."""
-    if any(node.op_type in QUANTISERS for node in trace.graph.nodes):
+def tolerance(trace: Trace, *, rounded: bool = True) -> Tolerance:
+    """The policy for this network; not `rounded`: its quantisers do not round what it computes."""
+    if rounded and any(node.op_type in QUANTISERS for node in trace.graph.nodes):
         return Tolerance(QUANTISED, "quantised network: 5 % of the largest output")
     outputs = (trace.facts.dtypes.get(value.name, 0) for value in trace.graph.model.proto.graph.output)
     length, depth, epsilon = 1, 0, max([2.0**-23, *(EPSILON.get(dtype, 0.0) for dtype in outputs)])
     for node in trace.graph.nodes:
         for key in node.inputs:
-            constant = trace.graph.constants.get(key)
-            if constant is not None and len(constant.shape) >= 2 and node.op_type in ("Conv", "MatMul", "Gemm"):
+            path = source(trace.graph, key) if node.op_type in ("Conv", "MatMul", "Gemm") else None
+            constant = None if path is None else trace.graph.constants[path[0].inputs[0] if path else key]
+            if constant is not None and len(constant.shape) >= 2:
                 length = max(length, constant.size // max(constant.shape[0], 1))
             epsilon = max(epsilon, EPSILON.get(trace.facts.dtypes.get(key, 0), 0.0))
         depth += node.op_type in ("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "LSTM", "GRU")

@@ -1,0 +1,102 @@
+"""Quantised networks without the rounding of what they compute: continuous, so that two can be compared closely.
+
+    DequantizeLinear(QuantizeLinear(x)) = s (clip(round(x / s) + z, low, high) - z)
+                                       -> clip(x, s (low - z), s (high - z))
+
+Which way a value falls may depend on the last bit of a sum, and one step of a quantiser may become many behind it.
+Weights stay as they are stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, helper
+
+from onnxprune.model.graph import Graph, Node, build
+from onnxprune.model.infer import Facts
+from onnxprune.model.load import Model
+from onnxprune.model.splice import splice
+from onnxprune.model.tensors import LazyTensor
+
+PREFIX = "onnxprune.unrounded."
+ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"})
+Limits = tuple[NDArray[Any], NDArray[Any]]
+
+
+class AlwaysRounds(Exception):
+    """There is no such pair, or something else rounds."""
+
+
+def unrounded(model: Model, facts: Facts) -> Model:
+    """The model with every such pair replaced. `facts`: of the network it comes from, where values have the same rank.
+
+    Raises AlwaysRounds.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    graph = build(Model(proto, model.tensors, model.path, model.external_files))
+    given = {value.name for value in proto.graph.output}
+    before: dict[int, list[NodeProto]] = {}
+    dropped: set[int] = set()
+    tensors = dict(model.tensors)
+    for node in graph.nodes:
+        if node.op_type not in ROUNDING or node.inputs[0] in graph.constants:
+            continue
+        readers = [graph.nodes[index] for index, _ in graph.consumers.get(node.outputs[0], ())]
+        shown = node.scope or node.outputs[0] in given
+        if shown or not readers or not all(_undoes(graph, reader, node) for reader in readers):
+            raise AlwaysRounds
+        names = [f"{PREFIX}{node.index}.{end}" for end in ("low", "high")]
+        for name, limit in zip(names, _limits(graph, node, facts), strict=True):
+            tensors[name] = LazyTensor.from_array(name, limit)
+        for reader in readers:
+            above, source, target = f"{PREFIX}{reader.index}", node.proto.input[0], reader.proto.output[0]
+            before[reader.index] = [
+                helper.make_node("Max", [source, names[0]], [above], name=above),
+                helper.make_node("Min", [above, names[1]], [target], name=f"{above}.clipped"),
+            ]
+        dropped |= {node.index, *(reader.index for reader in readers)}
+    if not dropped:
+        raise AlwaysRounds
+    splice(graph, before, dropped)
+    return model.replace(proto, tensors)
+
+
+def _undoes(graph: Graph, reader: Node, quantiser: Node) -> bool:
+    """Whether a node takes back what the quantiser did, to the same type."""
+    return (
+        reader.op_type == "DequantizeLinear"
+        and reader.scope == 0
+        and len(reader.inputs) == len(quantiser.inputs)
+        and all(_same(graph, a, b) for a, b in zip(reader.inputs[1:], quantiser.inputs[1:], strict=True))
+        and reader.attribute("axis", 1) == quantiser.attribute("axis", 1)
+    )
+
+
+def _same(graph: Graph, a: str, b: str) -> bool:
+    first, second = graph.constants.get(a), graph.constants.get(b)
+    return a == b or (first is not None and second is not None and bool(np.array_equal(first.array(), second.array())))
+
+
+def _limits(graph: Graph, node: Node, facts: Facts) -> Limits:
+    """The least and the largest value that a QuantizeLinear can say, in a shape that broadcasts."""
+    keys = [key for key in node.inputs[1:] if key]
+    if node.op_type != "QuantizeLinear" or len(keys) != 2 or any(key not in graph.constants for key in keys):
+        raise AlwaysRounds
+    scale, zero = (graph.constants[key].array() for key in keys)
+    shape = facts.shapes.get(node.inputs[0])
+    if "int" not in zero.dtype.name or scale.ndim > 1 or (scale.size > 1 and shape is None):
+        raise AlwaysRounds
+    if scale.size > 1 and shape is not None:
+        sizes = [1] * len(shape)
+        sizes[node.attribute("axis", 1)] = scale.size
+        scale, zero = scale.reshape(sizes), zero.reshape(sizes)
+    bounds = ml_dtypes.iinfo(zero.dtype)  # type: ignore[no-untyped-call]
+    wide = zero.astype(np.float64)
+    low, high = ((float(bound) - wide) * scale.astype(np.float64) for bound in (bounds.min, bounds.max))
+    return low.astype(scale.dtype), high.astype(scale.dtype)
