@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onnxprune.grad.builder import SMALL
+from onnxprune.grad.builder import SMALL, Value
 from onnxprune.grad.call import Call, NoRule
 from onnxprune.grad.registry import gradient
+
+IntArray = NDArray[np.int64]
 
 
 @gradient("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -77,11 +80,23 @@ def pad(op: Call) -> None:
     if mode not in ("reflect", "edge", "wrap") or min(pads) < 0:
         raise NoRule(f"mode {mode} with pads {pads} has no gradient rule")
     value = op.dy
-    for axis, amount in amounts.items():
-        if any(amount):
-            places = np.pad(np.arange(op.x.shape[axis]), amount, mode=mode)
-            value = value.along(np.eye(op.x.shape[axis])[places], axis)
+    for axis, (before, after) in amounts.items():
+        places = np.pad(np.arange(op.x.shape[axis]), (before, after), mode=mode)
+        value = _added_back(value, places, axis, before, after)
     op.give(0, value)
+
+
+def _added_back(dy: Value, places: IntArray, axis: int, before: int, after: int) -> Value:
+    """What was copied to the front and to the back of an axis, from these `places` of it, is added there."""
+    size = places.size - before - after
+    value = dy.slice({axis: (before, before + size, 1)})
+    for start, end in ((0, before), (before + size, places.size)):
+        if start < end:  # the copies come from a window of the axis, which may be much shorter
+            source = places[start:end]
+            first, width = int(source.min()), int(np.ptp(source)) + 1
+            border = dy.slice({axis: (start, end, 1)}).along(np.eye(width)[source - first], axis)
+            value = value + border.pad({axis: (first, size - first - width)})
+    return value
 
 
 @gradient("Gather")
