@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,23 +22,30 @@ VARIED_FROM = 20  # times that a sample comes: from then on it is varied as much
 @dataclass(frozen=True)
 class Minibatches:
     """A step has `count` shards of `size` samples. `arrays` are (samples, rows, *item): the first `fit` samples are
-    fitted, the others judge. Only a model of fixed batch size has more than one row a sample."""
+    fitted, the others judge. Only a model of fixed batch size has more than one row a sample. `shared` are inputs that
+    every feed has: what is the same for all samples."""
 
     arrays: Feeds
     fit: int
     size: int
     count: int
+    shared: Feeds = field(default_factory=dict)
 
     @staticmethod
-    def of(batches: Sequence[Feeds], held_out: int, *, fixed: bool) -> Minibatches | str:
+    def of(batches: Sequence[Feeds], held_out: int, *, fixed: bool, whole: Collection[str] = ()) -> Minibatches | str:
         """From batches of which the last `held_out` judge; `fixed` if the model takes batches of this size only.
+        `whole`: inputs whose first axis does not count samples, such as a threshold or a first state.
 
         Why not, if samples differ in shape, or are too few for two steps.
         """
         if len({tuple((k, v.shape[1:], v.ndim) for k, v in batch.items()) for batch in batches}) != 1:
             return "the samples differ in shape"
+        shared = {k: v for k, v in batches[0].items() if k in whole and _equal([batch[k] for batch in batches])}
+        batches = [{k: v for k, v in batch.items() if k not in shared} for batch in batches]
+        if not batches[0]:
+            return "all samples are the same"
         if any(array.ndim == 0 for array in batches[0].values()):
-            return "an input is a single number, of which no batch can be made"
+            return "an input is a single number that differs from sample to sample, of which no batch can be made"
         rows = [{len(array) for array in batch.values()} for batch in batches]
         if any(len(found) != 1 for found in rows):
             return "the inputs differ in their number of rows"
@@ -54,7 +61,7 @@ class Minibatches:
         if fit < 2 * step or judge < size:
             return f"the samples are too few: {fit} to fit and {judge} to judge, and it takes {2 * step} and {size}"
         grouped = {name: array.reshape(total, group, *array.shape[1:]) for name, array in arrays.items()}
-        return Minibatches(grouped, fit, size, step // size)
+        return Minibatches(grouped, fit, size, step // size, shared)
 
     @property
     def batch(self) -> int:
@@ -81,7 +88,7 @@ class Minibatches:
                 if number % self.count == 0:
                     shards: list[Feeds] = []
                 rows = order[number * self.size : (number + 1) * self.size]
-                shards.append(varied(self.take(rows), rng, strength))
+                shards.append(self.shared | varied(self._own(rows), rng, strength))
                 if len(shards) == self.count:
                     yield shards
 
@@ -98,7 +105,14 @@ class Minibatches:
 
     def take(self, samples: NDArray[np.int64]) -> Feeds:
         """A feed of these samples."""
+        return self.shared | self._own(samples)
+
+    def _own(self, samples: NDArray[np.int64]) -> Feeds:
         return {name: array[samples].reshape(-1, *array.shape[2:]) for name, array in self.arrays.items()}
+
+
+def _equal(arrays: Sequence[Array]) -> bool:
+    return all(np.array_equal(array, arrays[0]) for array in arrays[1:])
 
 
 def _first(feeds: Feeds) -> Array:

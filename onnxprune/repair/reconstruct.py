@@ -148,8 +148,8 @@ def _samples(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, 
         return "rows of its inputs are no samples of their own"
     if max(cut.size_bytes, trace.graph.model.size_bytes) > LARGEST_MODEL:
         return "the model is too large to be trained in one piece"
-    fixed = not all(spec.batched for spec in input_specs(trace.graph.model))
-    return Minibatches.of(batches, held_out, fixed=fixed)
+    whole = {spec.name for spec in input_specs(trace.graph.model) if not spec.batched}
+    return Minibatches.of(batches, held_out, fixed=bool(whole), whole=whole)
 
 
 def _untrainable(graph: Graph) -> str:

@@ -111,6 +111,32 @@ def test_what_cannot_be_cut_anew(batches: list[Feeds], reason: str) -> None:
     assert isinstance(found, str) and found.startswith(reason)
 
 
+def test_what_is_the_same_for_all_samples_is_in_every_feed() -> None:
+    """A threshold and a first state, whose first axis counts no samples."""
+    batches = [{"x": np.full((1, 3), k, np.float32), "k": np.array(0.5), "h": np.zeros((4, 1, 2))} for k in range(20)]
+    found = Minibatches.of(batches, 4, fixed=True, whole={"x", "k", "h"})
+    assert isinstance(found, Minibatches) and (found.fit, found.size, found.count) == (16, 1, 4)
+    feeds = [*found.fitted(), *found.judged(), *(shard for step in found.steps(0, 4) for shard in step)]
+    assert len(feeds) == 16 + 4 + 16
+    assert all(feed["k"] == 0.5 and feed["h"].shape == (4, 1, 2) and feed["x"].shape == (1, 3) for feed in feeds)
+    assert sorted(feed["x"][0, 0] for feed in feeds[:20]) == list(range(20))
+
+
+def test_images_are_varied_beside_what_is_the_same() -> None:
+    batches = [{"x": np.random.default_rng(k).random((1, 3, 32, 32), np.float32), "k": np.array(2)} for k in range(10)]
+    found = Minibatches.of(batches, 2, fixed=True, whole={"x", "k"})
+    assert isinstance(found, Minibatches)
+    drawn = [shard["x"] for step in found.steps(0, 40) for shard in step]
+    assert not any(np.array_equal(one, batch["x"]) for one in drawn[-4:] for batch in batches)
+
+
+@pytest.mark.parametrize(("value", "reason"), [(0.0, "an input is a single number that differs"), (1.0, "all samples")])
+def test_what_differs_is_not_the_same(value: float, reason: str) -> None:
+    batches = [{"k": np.array(1.0)}, {"k": np.array(value)}]
+    found = Minibatches.of(batches, 1, fixed=True, whole={"k"})
+    assert isinstance(found, str) and found.startswith(reason)
+
+
 def test_nothing_without_held_out_samples() -> None:
     found = Minibatches.of(numbered([40, 40]), 0, fixed=False)
     assert found == "the samples are too few: 80 to fit and 0 to judge, and it takes 16 and 4"
