@@ -6,9 +6,10 @@ the outputs y_k of all layers with weights, of their squared error relative to t
     L = 1/K sum_k w_k |y_k - t_k|^2 / v_k,
 
 on unlabelled samples, minimised by Adam in whitened coordinates (`whiten`), with longer steps for layers that the
-samples say more of (`pace`). Positions count as much as the outputs depend on them: w_k (`importance`). Images are
-varied, the more the more often they come (`augment`). Matching what is inside, not only the outputs, is what lets a
-hundred samples suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge Distillation, CVPR 2020; MiR, ECCV 2022).
+samples say more of, and shorter ones where they lead uphill (`descent`). Positions count as much as the outputs depend
+on them: w_k (`importance`). Images are varied, the more the more often they come (`augment`). Matching what is inside,
+not only the outputs, is what lets a hundred samples suffice (FitNets, ICLR 2015; Li et al., Few Sample Knowledge
+Distillation, CVPR 2020; MiR, ECCV 2022).
 The gradients are ONNX nodes that ONNX Runtime runs.
 
 On held-out samples the loss and the outputs must have become better, by all of the change or a part of it, or the
@@ -18,10 +19,10 @@ depend on the machine.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +38,11 @@ from onnxprune.model.cost import total
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
-from onnxprune.repair.adam import Adam
+from onnxprune.repair.descent import Descent
 from onnxprune.repair.importance import CHANNELS, LARGEST_MODEL, Importance
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.places import judged_places, target_places
-from onnxprune.repair.whiten import Coordinates, coordinates
+from onnxprune.repair.whiten import coordinates
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -52,8 +53,7 @@ BUDGET, MOST = 1e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is to
 ENOUGH = 3200  # samples that are seen, each as often as it comes
 MOST_EPOCHS, MOST_STEPS, LEAST_STEPS = 100, 720, 40
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
-USUAL, SLOWEST, FASTEST = 100.0, 0.15, 3.0  # positions for each feature; factors of the rate
-LEAST_SHARE = 0.01  # of weights that are not zero
+FIRST = 10  # minibatches whose loss is that of the start
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
 
 
@@ -281,54 +281,27 @@ class _Run:
 
     def judge(self, weights: Weights) -> float:
         """The loss on held-out samples."""
-        return float(np.mean([self.step.loss(feeds, self.teacher(feeds), weights) for feeds in self.samples.judged()]))
+        return float(np.mean([self._loss(feeds, weights) for feeds in self.samples.judged()]))
+
+    def _loss(self, feeds: Feeds, weights: Weights) -> float:
+        return self.step.loss(feeds, self.teacher(feeds), weights)
 
     def train(
         self, weights: Weights, steps: int, seed: int, threads: int, progress: Callable[[int, int], None] | None
     ) -> None:
         """`steps` steps, in place."""
         names = self.step.weights
-        parts = [self._part(c, weights, steps) for c in coordinates(self.graph, names, self.samples.fitted())]
-
-        def gradients(feeds: Feeds) -> list[NDArray[np.float32]]:
-            return self.step.run(feeds, self.teacher(feeds), weights)[1]
-
-        with ThreadPoolExecutor(threads) as pool:
-            for number, shards in enumerate(self.samples.steps(seed, steps)):
-                found = zip(*pool.map(gradients, shards), strict=True)
-                slopes = self._masked({name: sum(g[1:], g[0]) / len(g) for name, g in zip(names, found, strict=True)})
-                for moved in pool.map(lambda part, slopes=slopes: part.moved(slopes), parts):
-                    weights.update(self._masked(moved))
-                if progress is not None:
-                    progress(number + 1, steps)
-
-    def _part(self, coordinates: Coordinates, weights: Weights, steps: int) -> _Part:
-        """A step is relative to what is not zero of the tensors."""
-        masks = [self.masks[name] for name in coordinates.names if name in self.masks]
-        share = sum(int(m.sum()) for m in masks) / max(sum(m.size for m in masks), 1) if masks else 1.0
-        rate = RATE * pace(coordinates.evidence) * self.samples.batch / LARGEST / math.sqrt(max(share, LEAST_SHARE))
-        return _Part(coordinates, weights, rate, steps)
-
-    def _masked(self, tensors: Weights) -> Weights:
-        return {name: array * self.masks[name] if name in self.masks else array for name, array in tensors.items()}
-
-
-def pace(evidence: float | None) -> float:
-    """The factor of the rate for a layer with so many positions for each feature.
-
-    Where they are few, a step goes mostly after what only these samples have: it fits them, and others become worse.
-    """
-    return 1.0 if evidence is None else min(max(math.sqrt(evidence / USUAL), SLOWEST), FASTEST)
-
-
-class _Part:
-    """Tensors that are moved together, in coordinates of their own."""
-
-    def __init__(self, coordinates: Coordinates, weights: Weights, rate: float, steps: int) -> None:
-        self._coordinates, self._values = coordinates, coordinates.read(weights)
-        self._adam = Adam([self._values], rate, steps)
-
-    def moved(self, gradients: Weights) -> Weights:
-        """One step; the new tensors."""
-        self._adam.step([self._coordinates.slope(gradients)])
-        return self._coordinates.write(self._values)
+        rate = RATE * self.samples.batch / LARGEST
+        descent = Descent(names, coordinates(self.graph, names, self.samples.fitted()), rate, self.masks)
+        first = itertools.islice(self.samples.steps(seed + 1, steps), FIRST)
+        at_start = np.mean([self._loss(feeds, weights) for shards in first for feeds in shards])
+        descent.run(
+            weights,
+            self.samples.steps(seed, steps),
+            lambda feeds: self.step.run(feeds, self.teacher(feeds), weights),
+            steps,
+            float(at_start),
+            least=LEAST_STEPS,
+            threads=threads,
+            progress=progress,
+        )

@@ -14,8 +14,9 @@ from onnxprune.capture.training import Weights, observer
 from onnxprune.cut import cut
 from onnxprune.model.load import Model, load
 from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.repair.descent import FASTEST, SLOWEST, USUAL, pace
 from onnxprune.repair.minibatches import Feeds
-from onnxprune.repair.reconstruct import FASTEST, SLOWEST, USUAL, _Judge, _Judged, _shortened, pace, reconstruct
+from onnxprune.repair.reconstruct import _Judge, _Judged, _shortened, reconstruct
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 

@@ -13,8 +13,9 @@ from onnxprune.capture.training import Weights, observer, training_step
 from onnxprune.cut import cut
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
+from onnxprune.repair.descent import pace
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
-from onnxprune.repair.reconstruct import RATE, _Judged, _Run, _targets, _Teacher, _weights, pace, reconstruct
+from onnxprune.repair.reconstruct import RATE, _Judged, _Run, _targets, _Teacher, _weights, reconstruct
 from onnxprune.repair.whiten import coordinates
 from onnxprune.sensitivity import judged
 from onnxprune.trace import Trace, trace_model

@@ -1,0 +1,107 @@
+"""Steps of Adam down the gradients of many tensors, shorter ones where they lead uphill.
+
+Adam's steps have a length of their own, whatever the loss. Where little is wrong at the start, they can be too long
+from the first one on: the loss of the samples that they fit rises. Then everything begins again, with shorter steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.repair.adam import Adam
+from onnxprune.repair.minibatches import Feeds
+from onnxprune.repair.whiten import Coordinates
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+Weights = dict[str, Floats]
+Gradients = Callable[[Feeds], tuple[float, Sequence[Floats]]]
+"""A shard -> (loss, gradients in the order of the names)."""
+USUAL, SLOWEST, FASTEST = 100.0, 0.15, 3.0  # positions for each feature; factors of the rate
+LEAST_SHARE = 0.01  # of weights that are not zero
+WINDOW, UPHILL, SHORTER = 30, 1.25, 0.25  # steps whose mean loss says whether it went uphill; how far; the next rate
+
+
+def pace(evidence: float | None) -> float:
+    """The factor of the rate for a layer with so many positions for each feature.
+
+    Where they are few, a step goes mostly after what only these samples have: it fits them, and others become worse.
+    """
+    return 1.0 if evidence is None else min(max(math.sqrt(evidence / USUAL), SLOWEST), FASTEST)
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The tensors `names` in their coordinates; `rate` is that of a step at the usual pace. `masks`: by name, which
+    elements stay; the others are zero after every step."""
+
+    names: Sequence[str]
+    coordinates: Sequence[Coordinates]
+    rate: float
+    masks: Mapping[str, Bools]
+
+    def run(
+        self,
+        weights: Weights,
+        batches: Iterable[Sequence[Feeds]],
+        gradients: Gradients,
+        steps: int,
+        at_start: float,
+        *,
+        least: int = 1,
+        threads: int = 1,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Change `weights` by no more than `steps` steps, one for each of the `batches`, which are lists of shards.
+
+        `gradients` are those at `weights`. `at_start`: the loss of like samples. `least`: how many steps have to be
+        left for another beginning. `threads` shards run side by side; their number does not change the result.
+        """
+        start, parts, rate = dict(weights), self._parts(weights, steps, self.rate), self.rate
+        recent: list[float] = []
+        with ThreadPoolExecutor(threads) as pool:
+            for number, shards in enumerate(batches, 1):
+                losses, found = zip(*pool.map(gradients, shards), strict=True)
+                pairs = zip(self.names, zip(*found, strict=True), strict=True)
+                slopes = self._masked({name: sum(g[1:], g[0]) / len(g) for name, g in pairs})
+                for moved in pool.map(lambda part, slopes=slopes: part.moved(slopes), parts):
+                    weights.update(self._masked(moved))
+                recent = [*recent[1 - WINDOW :], float(np.mean(losses))]
+                if len(recent) == WINDOW and not np.mean(recent) < UPHILL * at_start and steps - number >= least:
+                    weights.update(start)
+                    rate, recent = rate * SHORTER, []
+                    parts = self._parts(weights, steps - number, rate)
+                if progress is not None:
+                    progress(number, steps)
+
+    def _parts(self, weights: Weights, steps: int, rate: float) -> list[_Part]:
+        return [_Part(c, weights, rate * pace(c.evidence) * self._reach(c), steps) for c in self.coordinates]
+
+    def _reach(self, coordinates: Coordinates) -> float:
+        """A step is relative to what is not zero of the tensors."""
+        masks = [self.masks[name] for name in coordinates.names if name in self.masks]
+        share = sum(int(m.sum()) for m in masks) / max(sum(m.size for m in masks), 1) if masks else 1.0
+        return 1 / math.sqrt(max(share, LEAST_SHARE))
+
+    def _masked(self, tensors: Mapping[str, Any]) -> Weights:
+        return {name: array * self.masks[name] if name in self.masks else array for name, array in tensors.items()}
+
+
+class _Part:
+    """Tensors that are moved together, in coordinates of their own."""
+
+    def __init__(self, coordinates: Coordinates, weights: Weights, rate: float, steps: int) -> None:
+        self._coordinates, self._values = coordinates, coordinates.read(weights)
+        self._adam = Adam([self._values], rate, steps)
+
+    def moved(self, gradients: Weights) -> Weights:
+        """One step; the new tensors."""
+        self._adam.step([self._coordinates.slope(gradients)])
+        return self._coordinates.write(self._values)
