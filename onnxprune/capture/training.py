@@ -3,7 +3,8 @@
     L = 1/K sum_k w_k |y_k - t_k|^2 / v_k   (means over all elements),
 
 with y_k values of the network, t_k what another network gives there, v_k their variance, w_k 1 or a weight of each
-position. Forward and backward pass are one ONNX model; ONNX Runtime computes both.
+position. Forward and backward pass are one ONNX model; ONNX Runtime computes both. Where an operator has no gradient
+rule (recurrent layers), what lies before it learns from the y_k before it alone.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def training_step(
     loss, scales = _loss(targets, variances, shapes, weighted or {})
     opset = model.opset() or 1
     small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
-    gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types)
+    gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types, stopping=True)
     names = tuple(name for name in wanted if name in gradient.names)
     slopes = tuple(gradient.names[name] for name in names)
     floats = {name: model.tensors[name].shape for name in names}

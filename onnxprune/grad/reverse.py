@@ -45,26 +45,26 @@ def differentiate(
     types: Mapping[str, int] | None = None,
     *,
     taken: Sequence[NodeProto] = (),
+    stopping: bool = False,
 ) -> Gradient:
     """Gradients of the scalar `loss` with respect to the values `wrt`.
 
     `nodes` are in topological order. `shapes` holds the concrete shape of every value on the way, `constants` the small
     ones that rules need to know (axes, pads, bounds, exponents), `types` the element types of values that are not
-    float32. A call without a rule freezes everything that reaches the loss through it. `taken` are other nodes of the
-    model, whose names the backward pass must not use.
+    float32. A call without a rule freezes everything that reaches the loss through it or, if `stopping`, only what
+    reaches it in no other way: its inputs count as constants then (stop-gradient), which makes gradients those of the
+    parts of the loss before it. `taken` are other nodes of the model, whose names the backward pass must not use.
     """
     known = Known(shapes, types or {}, constants, opset)
-    sweep = _Sweep(known, Builder(opset, _prefix([*nodes, *taken], wrt)))
+    sweep = _Sweep(known, Builder(opset, _prefix([*nodes, *taken], wrt)), stopping)
     active = _active(nodes, wrt, known)
     sweep.run(nodes, loss, active)
     names, frozen = {}, {}
     for name in wrt:
-        if name in sweep.blocked:
-            frozen[name] = sweep.blocked[name]
-        elif name in sweep.partial:
+        if name in sweep.partial and (stopping or name not in sweep.blocked):
             names[name] = sweep.total(name).name
         else:
-            frozen[name] = "the loss does not depend on it"
+            frozen[name] = sweep.blocked.get(name, "the loss does not depend on it")
     kept = _needed(sweep.at.nodes, set(names.values()))
     read = {name for node in kept for name in node.input} | set(names.values())
     used = [tensor for name, tensor in sweep.at.constants.items() if name in read]
@@ -75,6 +75,7 @@ def differentiate(
 class _Sweep:
     known: Known
     at: Builder
+    stopping: bool
     partial: dict[str, list[Value]] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
 
@@ -86,6 +87,8 @@ class _Sweep:
             if not inputs or not any(name in self.partial or name in self.blocked for name in node.output if name):
                 continue
             reason = next((self.blocked[name] for name in node.output if name in self.blocked), None)
+            if self.stopping and any(name in self.partial for name in node.output):
+                reason = None
             if reason is None and _flat(node):
                 continue
             reason = reason or self._visit(node, active)

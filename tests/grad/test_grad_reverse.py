@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from grad_support import N, check, draw, reverse
+from grad_support import N, check, draw, model, reverse
 from onnx import TensorProto, helper
 
+from onnxprune.capture.session import open_session
 from onnxprune.grad import differentiate, gradient, operators
 
 F = np.float32
@@ -91,6 +92,32 @@ def test_an_unknown_shape_freezes() -> None:
     nodes = [N("Mul", ["x", "w"], ["y"]), N("ReduceSum", ["y"], ["loss"], keepdims=0)]
     found = differentiate(nodes, "loss", ["w"], {"x": (2,), "w": (2,), "loss": ()}, {}, 17)
     assert found.frozen == {"w": "ReduceSum 'loss': the shape of 'y' is not known"}
+
+
+def test_what_lies_before_a_call_without_a_rule_learns_from_the_rest() -> None:
+    """loss = sum(x w) + v sum(atan(x w)) + sum(atan(tanh(x u))): atan is constant for w and u; v has its gradient."""
+    nodes = [
+        N("Mul", ["x", "w"], ["a"]), N("Atan", ["a"], ["f"]), N("ReduceSum", ["f"], ["d"], keepdims=0),
+        N("Mul", ["d", "v"], ["b"]), N("Mul", ["x", "u"], ["m"]), N("Tanh", ["m"], ["n"]),
+        N("Atan", ["n"], ["g"], name="second"), N("ReduceSum", ["g"], ["e"], keepdims=0),
+        N("ReduceSum", ["a"], ["c"], keepdims=0), N("Sum", ["b", "c", "e"], ["loss"]),
+    ]  # fmt: skip
+    feeds = {
+        "x": draw(0, 2, 2, dtype=F),
+        "w": draw(1, 2, 2, dtype=F),
+        "u": draw(2, 2, 2, dtype=F),
+        "v": draw(3, dtype=F),
+    }
+    shapes = {**dict.fromkeys("xwuafmng", (2, 2)), **dict.fromkeys(["v", "d", "b", "e", "c", "loss"], ())}
+    whole = differentiate(nodes, "loss", ["w", "u", "v"], shapes, {}, 17)
+    assert set(whole.names) == {"v"} and "Atan" in whole.frozen["w"]
+    found = differentiate(nodes, "loss", ["w", "u", "v"], shapes, {}, 17, stopping=True)
+    assert found.frozen == {"u": "Atan 'second': operator ai.onnx:Atan has no gradient rule"}
+    names = [found.names[k] for k in ("w", "v")]
+    proto = model([*nodes, *found.nodes], feeds, {}, names, 17, found.constants)
+    slope, factor = open_session(proto, threads=1).run(names, feeds)
+    np.testing.assert_allclose(slope, feeds["x"], rtol=1e-6)
+    np.testing.assert_allclose(factor, np.arctan(feeds["x"] * feeds["w"]).sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -200,3 +200,21 @@ def test_models_that_are_too_large_are_left_alone(monkeypatch: pytest.MonkeyPatc
     assert found.model is smaller and found.steps == 0 and found.reason is not None and "too large" in found.reason
     monkeypatch.setattr("onnxprune.repair.reconstruct.LARGEST_MODEL", size)
     assert reconstruct(trace, keep, smaller, feeds, 1).steps > 0
+
+
+def test_layers_before_a_recurrent_one_are_trained() -> None:
+    """There is no gradient rule for LSTM: they learn from what they give themselves."""
+    net = Net(17)
+    h = net.relu(net.conv(net.input(3, 1, 9, name="x"), 8, 1, name="a"))
+    h = net.transpose(net.squeeze(net.conv(h, 8, 1, name="b"), 2), 2, 0, 1)
+    weights = net.normal(1, 24, 8, scale=0.4), net.normal(1, 24, 6, scale=0.2)
+    y, _, _ = net.many("LSTM", 3, h, *weights, name="r", hidden_size=6)
+    net.project(net.transpose(net.squeeze(y, 1), 1, 0, 2))
+    trace = trace_model(load(net.model()))
+    model = damaged(trace.graph.model)
+    found = reconstruct(trace, everything(trace), model, batches("x", 3, 1, 9, count=80), 2)
+    recurrent = next(n for n in trace.graph.nodes if n.op_type == "LSTM")
+    assert found.steps > 0 and found.after < found.before
+    assert not set(recurrent.inputs[1:3]) & {k for k, t in model.tensors.items() if t is not found.model.tensors[k]}
+    trained = [n.inputs[1] for n in trace.graph.nodes if n.op_type in ("Conv", "MatMul")]
+    assert len(trained) == 3 and not set(trained) & set(found.frozen)
