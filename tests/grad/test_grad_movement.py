@@ -90,6 +90,16 @@ def test_pad_with_copies_of_the_border(mode: str, opset: int) -> None:
     check(nodes, {"x": draw(0, 4, 5, dtype=np.float32)}, ["x"], constants=constants, opset=opset, step=1.0)
 
 
+def test_padding_of_a_long_axis_takes_no_matrix_of_it() -> None:
+    """As of audio: 20,000 values, mirrored at both ends."""
+    nodes = [N("Pad", ["x"], ["y"], mode="reflect", pads=[0, 64, 0, 64])]
+    found, slopes, mix = reverse(nodes, {"x": draw(0, 1, 20_000, dtype=np.float32)}, {}, ["x"], 10)
+    assert sum(constant.ByteSize() for constant in found.constants) < 100_000
+    expected = np.zeros(20_000)
+    np.add.at(expected, np.pad(np.arange(20_000), 64, mode="reflect"), mix["mix_y"].astype(np.float64).ravel())
+    np.testing.assert_allclose(slopes["x"].ravel(), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("upper", [0, 1])
 def test_trilu(upper: int) -> None:
     check([N("Trilu", ["x"], ["y"], upper=upper)], {"x": draw(0, 2, 3, 3)}, ["x"])
