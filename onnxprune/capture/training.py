@@ -129,8 +129,11 @@ def part_of(
 
 
 def observer(model: Model, keys: Sequence[str], threads: int = 0) -> Any:
-    """A session of the model whose outputs are the float32 values `keys`."""
+    """A session of the model whose outputs are the float32 values `keys`; nothing else is computed."""
     proto = model.complete_proto()
+    needed = _needed(proto.graph.node, set(keys))
+    del proto.graph.node[:]
+    proto.graph.node.extend(needed)
     del proto.graph.output[:]
     proto.graph.output.extend(helper.make_tensor_value_info(key, TensorProto.FLOAT, None) for key in keys)
     return open_session(proto, threads)

@@ -144,3 +144,16 @@ def test_what_no_gradient_reaches_is_frozen_with_a_reason() -> None:
     assert step.weights == (back,) and set(step.frozen) == {front} and "Atan" in step.frozen[front]
     both = training_step(build(model), feeds, [front, back], [a, y], [1.0, 1.0])
     assert both.weights == (front, back) or set(both.frozen) == {front}
+
+
+def test_an_observer_computes_what_it_shows_and_nothing_else() -> None:
+    """What is behind would fail: a Reshape into a size that the value does not have."""
+    net = Net()
+    h = net.relu(net.dense(net.input(6, 4, name="x"), 8, name="a"))
+    net.output(net.op("Reshape", net.op("Exp", h), net.declare("size", [2], np.int64)), rank=2)
+    model = load(net.model())
+    feeds = {"x": np.ones((3, 6, 4), np.float32), "size": np.array([5, 5])}
+    (found,) = observer(model, [h]).run(None, feeds)
+    assert found.shape == (3, 6, 8)
+    with pytest.raises(Exception, match="cannot be reshaped"):
+        observer(model, [model.proto.graph.output[0].name]).run(None, feeds)
