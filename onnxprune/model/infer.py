@@ -261,7 +261,7 @@ def _expand_to(graph: Graph, facts: Facts, node: Node, target: NDArray[Any] | No
     maker = None if index is None else graph.nodes[index]
     like: Shape | None = None
     if target is not None:
-        like = tuple(int(size) for size in target)
+        like = tuple(int(size) for size in target.ravel())
     elif maker is not None and maker.op_type == "Shape" and not maker.attributes:
         like = facts.shapes.get(maker.inputs[0])
     if data is None or like is None:

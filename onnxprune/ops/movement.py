@@ -332,6 +332,8 @@ def expand(op: Op) -> None:
             result.append(labels)
     op.set(0, result)
     target = op.value(1)
+    if target is not None and target.ndim != 1:
+        raise NotUnderstood("its target is no list of sizes")
     offset = len(after) - (target.size if target is not None else op.shape(1)[0] or 0)
 
     def required(kept: Kept) -> list[int | None]:

@@ -148,7 +148,7 @@ def _attempt(
         except Differs as difference:
             try:
                 proof = once(feeds, optimise=False, rounded=False)
-            except AlwaysRounds:
+            except (AlwaysRounds, ModelError, VerificationError):
                 raise difference from None
             return replace(proof, notes=(*proof.notes, f"{ROUNDED}{difference.message}"))
 

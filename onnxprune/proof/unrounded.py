@@ -1,10 +1,10 @@
 """Quantised networks without the rounding of what they compute: continuous, so that two can be compared closely.
 
     DequantizeLinear(QuantizeLinear(x)) = s (clip(round(x / s) + z, low, high) - z)
-                                       -> clip(x, s (low - z), s (high - z))
+                                       -> clip(x, s (low - z), s (high - z)) + s
 
 Which way a value falls may depend on the last bit of a sum, and one step of a quantiser may become many behind it.
-Weights stay as they are stored.
+The step s is added, so that a wrong one shows where no value is clipped, too. Weights stay as they are stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from onnxprune.model.tensors import LazyTensor
 
 PREFIX = "onnxprune.unrounded."
 ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"})
-Limits = tuple[NDArray[Any], NDArray[Any]]
+Limits = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 class AlwaysRounds(Exception):
@@ -51,14 +51,15 @@ def unrounded(model: Model, facts: Facts) -> Model:
         shown = node.scope or node.outputs[0] in given
         if shown or not readers or not all(_undoes(graph, reader, node) for reader in readers):
             raise AlwaysRounds
-        names = [f"{PREFIX}{node.index}.{end}" for end in ("low", "high")]
+        names = [f"{PREFIX}{node.index}.{end}" for end in ("low", "high", "step")]
         for name, limit in zip(names, _limits(graph, node, facts), strict=True):
             tensors[name] = LazyTensor.from_array(name, limit)
         for reader in readers:
-            above, source, target = f"{PREFIX}{reader.index}", node.proto.input[0], reader.proto.output[0]
+            above, clipped = (f"{PREFIX}{reader.index}.{end}" for end in ("above", "clipped"))
             before[reader.index] = [
-                helper.make_node("Max", [source, names[0]], [above], name=above),
-                helper.make_node("Min", [above, names[1]], [target], name=f"{above}.clipped"),
+                helper.make_node("Max", [node.proto.input[0], names[0]], [above], name=above),
+                helper.make_node("Min", [above, names[1]], [clipped], name=clipped),
+                helper.make_node("Add", [clipped, names[2]], [reader.proto.output[0]], name=f"{clipped}.stepped"),
             ]
         dropped |= {node.index, *(reader.index for reader in readers)}
     if not dropped:
@@ -75,21 +76,26 @@ def _undoes(graph: Graph, reader: Node, quantiser: Node) -> bool:
         and len(reader.inputs) == len(quantiser.inputs)
         and all(_same(graph, a, b) for a, b in zip(reader.inputs[1:], quantiser.inputs[1:], strict=True))
         and reader.attribute("axis", 1) == quantiser.attribute("axis", 1)
+        and not reader.attribute("output_dtype", 0)
     )
 
 
 def _same(graph: Graph, a: str, b: str) -> bool:
     first, second = graph.constants.get(a), graph.constants.get(b)
-    return a == b or (first is not None and second is not None and bool(np.array_equal(first.array(), second.array())))
+    if a == b or first is None or second is None:
+        return a == b
+    return first.dtype == second.dtype and bool(np.array_equal(first.array(), second.array()))
 
 
 def _limits(graph: Graph, node: Node, facts: Facts) -> Limits:
-    """The least and the largest value that a QuantizeLinear can say, in a shape that broadcasts."""
+    """The least and the largest value that a QuantizeLinear can say, and its step, in shapes that broadcast."""
     keys = [key for key in node.inputs[1:] if key]
     if node.op_type != "QuantizeLinear" or len(keys) != 2 or any(key not in graph.constants for key in keys):
         raise AlwaysRounds
     scale, zero = (graph.constants[key].array() for key in keys)
-    shape = facts.shapes.get(node.inputs[0])
+    shape, dtype = facts.shapes.get(node.inputs[0]), facts.dtypes.get(node.inputs[0])
+    if dtype != graph.constants[keys[0]].dtype:
+        raise AlwaysRounds
     if "int" not in zero.dtype.name or scale.ndim > 1 or (scale.size > 1 and shape is None):
         raise AlwaysRounds
     if scale.size > 1 and shape is not None:
@@ -99,4 +105,5 @@ def _limits(graph: Graph, node: Node, facts: Facts) -> Limits:
     bounds = ml_dtypes.iinfo(zero.dtype)  # type: ignore[no-untyped-call]
     wide = zero.astype(np.float64)
     low, high = ((float(bound) - wide) * scale.astype(np.float64) for bound in (bounds.min, bounds.max))
-    return low.astype(scale.dtype), high.astype(scale.dtype)
+    with np.errstate(over="ignore"):  # no value of a short type is beyond infinity
+        return low.astype(scale.dtype), high.astype(scale.dtype), scale

@@ -26,7 +26,7 @@ Gradients = Callable[[Feeds], tuple[float, Sequence[Floats]]]
 """A shard -> (loss, gradients in the order of the names)."""
 USUAL, SLOWEST, FASTEST = 100.0, 0.15, 3.0  # positions for each feature; factors of the rate
 LEAST_SHARE = 0.01  # of weights that are not zero
-WINDOW, UPHILL, SHORTER = 30, 1.25, 0.25  # steps whose mean loss says whether it went uphill; how far; the next rate
+WINDOW, UPHILL, SHORTER = 30, 1.5, 0.25  # steps whose mean loss says whether it went uphill; how far; the next rate
 
 
 def pace(evidence: float | None) -> float:
@@ -61,11 +61,13 @@ class Descent:
     ) -> None:
         """Change `weights` by no more than `steps` steps, one for each of the `batches`, which are lists of shards.
 
-        `gradients` are those at `weights`. `at_start`: the loss of like samples. `least`: how many steps have to be
-        left for another beginning. `threads` shards run side by side; their number does not change the result.
+        `gradients` are those at `weights`. `at_start`: the loss of like samples; above nothing, everything is uphill,
+        and only losses that are no numbers count. `least`: how many steps have to be left for another beginning.
+        `threads` shards run side by side; their number does not change the result.
         """
         start, parts, rate = dict(weights), self._parts(weights, steps, self.rate), self.rate
         recent: list[float] = []
+        most = UPHILL * at_start if at_start > 0 else math.inf
         with ThreadPoolExecutor(threads) as pool:
             for number, shards in enumerate(batches, 1):
                 losses, found = zip(*pool.map(gradients, shards), strict=True)
@@ -74,7 +76,7 @@ class Descent:
                 for moved in pool.map(lambda part, slopes=slopes: part.moved(slopes), parts):
                     weights.update(self._masked(moved))
                 recent = [*recent[1 - WINDOW :], float(np.mean(losses))]
-                if len(recent) == WINDOW and not np.mean(recent) < UPHILL * at_start and steps - number >= least:
+                if len(recent) == WINDOW and not np.mean(recent) <= most and steps - number >= least:
                     weights.update(start)
                     rate, recent = rate * SHORTER, []
                     parts = self._parts(weights, steps - number, rate)

@@ -49,6 +49,8 @@ class Minibatches:
         rows = [{len(array) for array in batch.values()} for batch in batches]
         if any(len(found) != 1 for found in rows):
             return "the inputs differ in their number of rows"
+        if fixed and any(found != rows[0] for found in rows):
+            return "the samples differ in shape"
         arrays = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         group = rows[0].pop() if fixed else 1
         total, judge = (
@@ -112,7 +114,8 @@ class Minibatches:
 
 
 def _equal(arrays: Sequence[Array]) -> bool:
-    return all(np.array_equal(array, arrays[0]) for array in arrays[1:])
+    nan = arrays[0].dtype.kind == "f"
+    return all(np.array_equal(array, arrays[0], equal_nan=nan) for array in arrays[1:])
 
 
 def _first(feeds: Feeds) -> Array:

@@ -90,6 +90,14 @@ def test_pad_with_copies_of_the_border(mode: str, opset: int) -> None:
     check(nodes, {"x": draw(0, 4, 5, dtype=np.float32)}, ["x"], constants=constants, opset=opset, step=1.0)
 
 
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+def test_padding_of_no_axes(mode: str) -> None:
+    constants = {"p": ints(), "v": np.array(0.0), "a": ints()}
+    check(
+        [N("Pad", ["x", "p", "v", "a"], ["y"], mode=mode)], {"x": draw(0, 3, 2)}, ["x"], constants=constants, opset=18
+    )
+
+
 def test_padding_of_a_long_axis_takes_no_matrix_of_it() -> None:
     """As of audio: 20,000 values, mirrored at both ends."""
     nodes = [N("Pad", ["x"], ["y"], mode="reflect", pads=[0, 64, 0, 64])]

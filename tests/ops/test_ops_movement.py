@@ -304,6 +304,13 @@ def expand_of_one_channel(net: Net) -> None:
     net.head(net.op("Mul", net.stem(), gate))
 
 
+@case({}, {"a": "Expand is refused: its target is no list of sizes"}, each={"matrix": (2,)})
+def expand_to_a_matrix(net: Net, rank: int) -> None:
+    h = net.relu(net.dense(net.input(6), 8, name="a"))
+    target = np.array([[1] * rank], np.int64)
+    net.head(net.hint(net.op("Expand", h, target), 8))
+
+
 @case(FREE, each={"scalar": ((),), "row": ((6,),), "column": ((6, 1),)})
 def expand_with_new_axes(net: Net, shape: tuple[int, ...]) -> None:
     """Axes that Expand puts in front hold equal values: channels among them follow what they meet."""

@@ -47,15 +47,40 @@ def test_values_are_clipped_and_not_rounded(tmp_path: Path, tensors: Mapping[str
     path = network(tmp_path, PAIR, tensors)
     model = load(path)
     smooth = unrounded(model, trace_model(load(path)).facts)
-    assert {n.op_type for n in smooth.proto.graph.node} == {"Gemm", "Relu", "Max", "Min", "MatMul"}
+    assert {n.op_type for n in smooth.proto.graph.node} == {"Gemm", "Relu", "Max", "Min", "Add", "MatMul"}
     x = weights(50, 4, seed=3) * 400
     hidden = np.maximum(x @ model.tensors["up"].array().T, 0)
     scale, zero = (np.asarray(tensors[k]) for k in ("s", "z"))
     bounds = np.iinfo(zero.dtype)
     low, high = ((bound - zero.astype(np.float64)) * scale for bound in (bounds.min, bounds.max))
     assert (hidden > high).any() and (hidden < high).any()
-    expected = np.clip(hidden, low, high) @ model.tensors["down"].array()
+    expected = (np.clip(hidden, low, high) + scale) @ model.tensors["down"].array()
     np.testing.assert_allclose(run(smooth, {"x": x})[0], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "wrong"),
+    [
+        ({"s": np.float32([0.02] * 4 + [3] * 4), "z": np.zeros(8, np.uint8)}, np.full(4, 3, np.float32)),
+        ({"s": np.float32(0.05), "z": np.uint8(0)}, np.float32(0.3)),
+        ({"s": np.float32(0.05), "z": np.uint8(0)}, np.float32(500)),
+    ],
+    ids=["those of the removed channels", "larger", "much larger"],
+)
+def test_a_wrong_scale_is_seen_where_nothing_is_clipped(
+    tmp_path: Path, tensors: Mapping[str, Array], wrong: Array
+) -> None:
+    trace = trace_model(load(network(tmp_path, PAIR, tensors)))
+    (group,) = trace.prunable
+    keep = np.ones(trace.unit_count, bool)
+    keep[group.units[4:]] = False
+    smaller, path = cut(trace, keep), tmp_path / "small.onnx"
+    write(smaller, path)
+    assert prove(trace, keep, path, threads=1).worst == 0
+    scale = smaller.tensors["s"].with_array(np.asarray(wrong))
+    write(smaller.replace(smaller.proto, {**smaller.tensors, "s": scale}), tmp_path / "wrong.onnx")
+    with pytest.raises(VerificationError, match="differs by"):
+        prove(trace, keep, tmp_path / "wrong.onnx", threads=1)
 
 
 def other(**changed: object) -> list[NodeProto]:
@@ -78,8 +103,9 @@ COMPUTED = [N("ReduceMax", ["b"], ["s"], keepdims=0), N("Constant", [], ["z"], v
         (PAIR, PER_TENSOR, {"q": TensorProto.UINT8}),
         ([N("Identity", ["b"], ["d"])], {}, {}),
         ([COMPUTED[0], *PAIR], {"z": np.uint8(0)}, {}),
+        (other(s="t"), {**PER_TENSOR, "t": np.float16(0.5)}, {}),
     ],
-    ids=["another scale", "dynamic", "an output", "none", "a computed scale"],
+    ids=["another scale", "dynamic", "an output", "none", "a computed scale", "a scale of another type"],
 )
 def test_what_cannot_be_taken_out_is_refused(
     tmp_path: Path, pair: list[NodeProto], tensors: Mapping[str, Array], output: dict[str, int]

@@ -86,6 +86,14 @@ def test_what_is_no_number_is_uphill() -> None:
     assert seen[-1] < seen[WINDOW - 1]
 
 
+@pytest.mark.parametrize("at_start", [0.0, np.nan])
+def test_above_nothing_nothing_begins_again(at_start: float) -> None:
+    weights, plain = {"w": GOAL * np.float32(1.5)}, {"w": GOAL * np.float32(1.5)}
+    for tensors, start in ((weights, at_start), (plain, 1e9)):
+        Descent(["w"], [Own("w")], 0.01, {}).run(tensors, batches(90), gradients(tensors), 90, start)
+    np.testing.assert_array_equal(weights["w"], plain["w"])
+
+
 def test_masked_elements_stay_zero() -> None:
     mask = np.arange(GOAL.size) % 3 > 0
     weights = {"w": GOAL * mask * np.float32(1 + 1e-3)}

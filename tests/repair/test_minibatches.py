@@ -111,6 +111,11 @@ def test_what_cannot_be_cut_anew(batches: list[Feeds], reason: str) -> None:
     assert isinstance(found, str) and found.startswith(reason)
 
 
+def test_fixed_batches_of_different_size_cannot_be_cut_anew() -> None:
+    batches = [{"x": np.ones((rows, 4), np.float32), "t": np.array(np.nan, np.float32)} for rows in (8, 8, 5)]
+    assert Minibatches.of(batches, 1, fixed=True, whole={"t"}) == "the samples differ in shape"
+
+
 def test_what_is_the_same_for_all_samples_is_in_every_feed() -> None:
     """A threshold and a first state, whose first axis counts no samples."""
     batches = [{"x": np.full((1, 3), k, np.float32), "k": np.array(0.5), "h": np.zeros((4, 1, 2))} for k in range(20)]

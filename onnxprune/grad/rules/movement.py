@@ -72,12 +72,13 @@ def pad(op: Call) -> None:
     pads = op.integers("pads", 1)
     if pads is None:
         raise NoRule("its pads are missing")
-    axes = [op.axis(axis) for axis in op.integers("axes", 3) or range(op.x.rank)]
+    given = op.integers("axes", 3)
+    axes = [op.axis(axis) for axis in (range(op.x.rank) if given is None else given)]
     amounts = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
     if mode == "constant":
         op.give(0, op.dy.pad({axis: (-before, -after) for axis, (before, after) in amounts.items()}))
         return
-    if mode not in ("reflect", "edge", "wrap") or min(pads) < 0:
+    if mode not in ("reflect", "edge", "wrap") or min(pads, default=0) < 0:
         raise NoRule(f"mode {mode} with pads {pads} has no gradient rule")
     value = op.dy
     for axis, (before, after) in amounts.items():
