@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from onnxprune.sweeping.results import FAILED, FINISHED, Outcome, Point
 
 SCHEMA, POINT_SCHEMA = "onnxprune.sweep-folder/1", "onnxprune.sweep-point/1"
 MANIFEST, LOCK, SCORES, WORK = "sweep.json", ".lock", "scores.json", ".work-"
+TRIES, PAUSE_SECONDS = 20, 0.05  # for the lock
 _CHUNK = 1 << 22
 Identity = dict[str, Any]
 
@@ -182,20 +184,35 @@ def _locked(path: Path) -> Iterator[None]:
     with _errors(path):
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        try:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _taken(descriptor):
             raise OutputError(
                 f"another sweep is writing into {shown_path(path)!r}.",
                 hint="Wait for it, or give another folder with -o.",
-            ) from error
-        except (ImportError, OSError):  # there are no locks here
-            pass
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    """Whether the lock is ours now, or the system has none. A child of a killed sweep may hold it for a moment: until
+    its program starts.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    for attempt in range(TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt < TRIES - 1:
+                time.sleep(PAUSE_SECONDS)
+        except OSError:
+            return True
+        else:
+            return True
+    return False
 
 
 @contextlib.contextmanager

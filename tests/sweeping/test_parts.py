@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from onnxprune.model.load import load
 from onnxprune.results import Agreement
 from onnxprune.summaries import summary_of
 from onnxprune.sweeping.assemble import placed
-from onnxprune.sweeping.folder import Folder, open_folder
+from onnxprune.sweeping.folder import LOCK, Folder, open_folder
 from onnxprune.sweeping.frontier import Candidate, dominated, dominates
 from onnxprune.sweeping.points import TARGETS, measures, points_of
 from onnxprune.sweeping.record import outcome_document, outcome_of
@@ -324,6 +327,18 @@ def test_two_writers_and_foreign_folders_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["a.txt"]
     with pytest.raises(OutputError, match="cannot use the folder"), open_folder(tmp_path / "no" / "where"):
         raise AssertionError
+
+
+def test_a_lock_that_is_soon_free_is_waited_for(tmp_path: Path) -> None:
+    """As that of a killed sweep whose child has not yet started its program."""
+    (tmp_path / "s").mkdir()
+    descriptor = os.open(tmp_path / "s" / LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    timer = threading.Timer(0.15, os.close, [descriptor])
+    timer.start()
+    with open_folder(tmp_path / "s") as folder:
+        assert not timer.is_alive()
+        folder.claim(IDENTITY)
 
 
 def test_what_was_half_done_goes_and_a_folder_without_a_sweep_too(tmp_path: Path) -> None:
