@@ -56,11 +56,7 @@ def _scaled(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
     scale = graph.constants[node.inputs[1]].array()
     known = len(node.inputs) > 2 and bool(node.inputs[2])
     zero = graph.constants[node.inputs[2]].array() if known else np.zeros(1, np.uint8)
-    shape = [1] * array.ndim
-    if scale.size > 1:
-        shape[node.attribute("axis", 1)] = scale.size
-    factor = scale.astype(np.float32).reshape(shape)
-    offset = zero.astype(np.float32).reshape(shape if zero.size > 1 else [1] * array.ndim)
+    factor, offset = (along_axis(node, part.astype(np.float32), array.ndim) for part in (scale, zero))
     if node.op_type == "DequantizeLinear":
         return np.asarray((array.astype(np.float32) - offset) * factor)
     if zero.dtype.kind == "f" or "float" in zero.dtype.name:
@@ -68,3 +64,11 @@ def _scaled(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
     bounds = ml_dtypes.iinfo(zero.dtype)  # type: ignore[no-untyped-call]
     wide = np.rint(array.astype(np.float32) / factor) + offset
     return np.asarray(np.clip(wide, float(bounds.min), float(bounds.max)))
+
+
+def along_axis(node: Node, part: NDArray[Any], rank: int) -> NDArray[Any]:
+    """The scale or the zero point of a (De)QuantizeLinear, in a shape that broadcasts with its values of this rank."""
+    shape = [1] * rank
+    if part.size > 1:
+        shape[node.attribute("axis", 1)] = part.size
+    return part.reshape(shape)

@@ -322,6 +322,9 @@ def tile(op: Op) -> None:
 @rule("Expand")
 def expand(op: Op) -> None:
     """Axes that are there already pass; the target's sizes follow the cut."""
+    target = op.value(1)
+    if target is not None and target.ndim != 1:
+        raise NotUnderstood("its target is no list of sizes")
     axes, before, after = op.axes(0), op.shape(0), op.output_shape()
     lead = len(after) - len(before)
     result: list[Labels] = []
@@ -331,9 +334,6 @@ def expand(op: Op) -> None:
         else:
             result.append(labels)
     op.set(0, result)
-    target = op.value(1)
-    if target is not None and target.ndim != 1:
-        raise NotUnderstood("its target is no list of sizes")
     offset = len(after) - (target.size if target is not None else op.shape(1)[0] or 0)
 
     def required(kept: Kept) -> list[int | None]:

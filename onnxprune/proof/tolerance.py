@@ -5,9 +5,9 @@ Rounding in a sum of K terms grows like sqrt(K) * eps, over a chain of L sums li
     tolerance = SAFETY * eps(type) * sqrt(K) * L,   at least FLOOR, at most CEILING.
 
 Quantised networks differ by whole steps of their coarsest quantiser instead, as long as they round (`unrounded`). And a
-output may have few digits: the runtime's sigmoid of 1e-5 is a multiple of 2^-25, and off by four of these at times.
-SAFETY times as much is no difference. What such an output comes from is compared as well then, up to the layer that
-gives it.
+small output may have few digits: the runtime's sigmoid of 1e-5 is a multiple of 2^-25, and off by four of these at
+times. SAFETY times as much is no difference. What such an output comes from is compared as well then, up to the layer
+that gives it.
 """
 
 from __future__ import annotations

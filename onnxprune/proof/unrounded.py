@@ -17,14 +17,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
+from onnxprune.model.folding import along_axis
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.proof.tolerance import QUANTISERS
 
 PREFIX = "onnxprune.unrounded."
-ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"})
+ROUNDING = QUANTISERS | {"QLinearConv", "QLinearMatMul"}
 Limits = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
@@ -99,9 +101,7 @@ def _limits(graph: Graph, node: Node, facts: Facts) -> Limits:
     if "int" not in zero.dtype.name or scale.ndim > 1 or (scale.size > 1 and shape is None):
         raise AlwaysRounds
     if scale.size > 1 and shape is not None:
-        sizes = [1] * len(shape)
-        sizes[node.attribute("axis", 1)] = scale.size
-        scale, zero = scale.reshape(sizes), zero.reshape(sizes)
+        scale, zero = (along_axis(node, part, len(shape)) for part in (scale, zero))
     bounds = ml_dtypes.iinfo(zero.dtype)  # type: ignore[no-untyped-call]
     wide = zero.astype(np.float64)
     low, high = ((float(bound) - wide) * scale.astype(np.float64) for bound in (bounds.min, bounds.max))

@@ -32,9 +32,10 @@ class Minibatches:
     shared: Feeds = field(default_factory=dict)
 
     @staticmethod
-    def of(batches: Sequence[Feeds], held_out: int, *, fixed: bool, whole: Collection[str] = ()) -> Minibatches | str:
-        """From batches of which the last `held_out` judge; `fixed` if the model takes batches of this size only.
-        `whole`: inputs whose first axis does not count samples, such as a threshold or a first state.
+    def of(batches: Sequence[Feeds], held_out: int, *, whole: Collection[str] = ()) -> Minibatches | str:
+        """From batches of which the last `held_out` judge. `whole`: inputs whose first axis the model fixes, or that
+        have none. If there are some, it takes batches of this size only; those that are the same in all are no samples,
+        but a threshold or a first state.
 
         Why not, if samples differ in shape, or are too few for two steps.
         """
@@ -49,6 +50,7 @@ class Minibatches:
         rows = [{len(array) for array in batch.values()} for batch in batches]
         if any(len(found) != 1 for found in rows):
             return "the inputs differ in their number of rows"
+        fixed = bool(whole)
         if fixed and any(found != rows[0] for found in rows):
             return "the samples differ in shape"
         arrays = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -149,7 +149,7 @@ def _samples(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, 
     if max(cut.size_bytes, trace.graph.model.size_bytes) > LARGEST_MODEL:
         return "the model is too large to be trained in one piece"
     whole = {spec.name for spec in input_specs(trace.graph.model) if not spec.batched}
-    return Minibatches.of(batches, held_out, fixed=bool(whole), whole=whole)
+    return Minibatches.of(batches, held_out, whole=whole)
 
 
 def _untrainable(graph: Graph) -> str:

@@ -41,7 +41,7 @@ def ids(steps: list[list[Feeds]]) -> list[int]:
     st.integers(0, 5),
 )
 def test_every_sample_at_most_once_an_epoch_and_none_that_judges(fit: list[int], judge: list[int], seed: int) -> None:
-    samples = Minibatches.of(numbered([*fit, *judge]), len(judge), fixed=False)
+    samples = Minibatches.of(numbered([*fit, *judge]), len(judge))
     if isinstance(samples, str):
         assert "too few" in samples
         assert sum(fit) < 8 or sum(judge) < max(2, sum(fit) // 20), "only if there are too few"
@@ -59,7 +59,7 @@ def test_every_sample_at_most_once_an_epoch_and_none_that_judges(fit: list[int],
 
 @given(st.integers(1, 5), st.integers(1, 60), st.integers(1, 4), st.integers(0, 5))
 def test_rows_of_a_fixed_batch_stay_together(group: int, fit: int, judge: int, seed: int) -> None:
-    samples = Minibatches.of(numbered([group] * (fit + judge)), judge, fixed=True)
+    samples = Minibatches.of(numbered([group] * (fit + judge)), judge, whole={"x"})
     assert isinstance(samples, str) == (fit < 8)
     assume(not isinstance(samples, str))
     assert isinstance(samples, Minibatches)
@@ -72,7 +72,7 @@ def test_rows_of_a_fixed_batch_stay_together(group: int, fit: int, judge: int, s
 
 
 def test_epochs_differ() -> None:
-    samples = Minibatches.of(numbered([40, 10]), 1, fixed=False)
+    samples = Minibatches.of(numbered([40, 10]), 1)
     assert isinstance(samples, Minibatches)
     stream = samples.steps(0, 2 * samples.steps_per_epoch)
     one, two = (list(itertools.islice(stream, samples.steps_per_epoch)) for _ in range(2))
@@ -84,7 +84,7 @@ def test_epochs_differ() -> None:
 def test_samples_that_come_more_often_are_varied_more() -> None:
     """A ramp shows how much it was zoomed: by its slope."""
     ramp = np.broadcast_to(np.arange(32, dtype=np.float32), (50, 3, 32, 32))
-    samples = Minibatches.of([{"x": ramp}] * 2, 1, fixed=False)
+    samples = Minibatches.of([{"x": ramp}] * 2, 1)
     assert isinstance(samples, Minibatches)
     reach = []
     for epochs in (1, VARIED_FROM, 3 * VARIED_FROM):
@@ -107,19 +107,19 @@ def test_samples_that_come_more_often_are_varied_more() -> None:
     ids=["size", "rank", "name", "scalar", "not one row a sample"],
 )
 def test_what_cannot_be_cut_anew(batches: list[Feeds], reason: str) -> None:
-    found = Minibatches.of(batches, 1, fixed=False)
+    found = Minibatches.of(batches, 1)
     assert isinstance(found, str) and found.startswith(reason)
 
 
 def test_fixed_batches_of_different_size_cannot_be_cut_anew() -> None:
     batches = [{"x": np.ones((rows, 4), np.float32), "t": np.array(np.nan, np.float32)} for rows in (8, 8, 5)]
-    assert Minibatches.of(batches, 1, fixed=True, whole={"t"}) == "the samples differ in shape"
+    assert Minibatches.of(batches, 1, whole={"t"}) == "the samples differ in shape"
 
 
 def test_what_is_the_same_for_all_samples_is_in_every_feed() -> None:
     """A threshold and a first state, whose first axis counts no samples."""
     batches = [{"x": np.full((1, 3), k, np.float32), "k": np.array(0.5), "h": np.zeros((4, 1, 2))} for k in range(20)]
-    found = Minibatches.of(batches, 4, fixed=True, whole={"x", "k", "h"})
+    found = Minibatches.of(batches, 4, whole={"x", "k", "h"})
     assert isinstance(found, Minibatches) and (found.fit, found.size, found.count) == (16, 1, 4)
     feeds = [*found.fitted(), *found.judged(), *(shard for step in found.steps(0, 4) for shard in step)]
     assert len(feeds) == 16 + 4 + 16
@@ -129,7 +129,7 @@ def test_what_is_the_same_for_all_samples_is_in_every_feed() -> None:
 
 def test_images_are_varied_beside_what_is_the_same() -> None:
     batches = [{"x": np.random.default_rng(k).random((1, 3, 32, 32), np.float32), "k": np.array(2)} for k in range(10)]
-    found = Minibatches.of(batches, 2, fixed=True, whole={"x", "k"})
+    found = Minibatches.of(batches, 2, whole={"x", "k"})
     assert isinstance(found, Minibatches)
     drawn = [shard["x"] for step in found.steps(0, 40) for shard in step]
     assert not any(np.array_equal(one, batch["x"]) for one in drawn[-4:] for batch in batches)
@@ -138,10 +138,10 @@ def test_images_are_varied_beside_what_is_the_same() -> None:
 @pytest.mark.parametrize(("value", "reason"), [(0.0, "an input is a single number that differs"), (1.0, "all samples")])
 def test_what_differs_is_not_the_same(value: float, reason: str) -> None:
     batches = [{"k": np.array(1.0)}, {"k": np.array(value)}]
-    found = Minibatches.of(batches, 1, fixed=True, whole={"k"})
+    found = Minibatches.of(batches, 1, whole={"k"})
     assert isinstance(found, str) and found.startswith(reason)
 
 
 def test_nothing_without_held_out_samples() -> None:
-    found = Minibatches.of(numbered([40, 40]), 0, fixed=False)
+    found = Minibatches.of(numbered([40, 40]), 0)
     assert found == "the samples are too few: 80 to fit and 0 to judge, and it takes 16 and 4"

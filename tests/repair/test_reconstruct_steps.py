@@ -108,7 +108,7 @@ def test_a_step_goes_down_the_mean_gradient_of_its_shards(sparse: bool) -> None:
     masks = sparse_masks(model) if sparse else {}
     model = without(model, masks)
     graph, keep = build(model), everything(trace)
-    samples = Minibatches.of(feeds, 1, fixed=False)
+    samples = Minibatches.of(feeds, 1)
     assert isinstance(samples, Minibatches) and samples.batch == LARGEST / 4 and samples.count == 2
     targets = _targets(trace, graph)
     teacher = _Teacher(trace, keep, targets, None)

@@ -11,8 +11,6 @@ from onnxprune.grad.builder import SMALL, Value
 from onnxprune.grad.call import Call, NoRule
 from onnxprune.grad.registry import gradient
 
-IntArray = NDArray[np.int64]
-
 
 @gradient("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def reshape(op: Call) -> None:
@@ -87,7 +85,7 @@ def pad(op: Call) -> None:
     op.give(0, value)
 
 
-def _added_back(dy: Value, places: IntArray, axis: int, before: int, after: int) -> Value:
+def _added_back(dy: Value, places: NDArray[np.int64], axis: int, before: int, after: int) -> Value:
     """What was copied to the front and to the back of an axis, from these `places` of it, is added there."""
     size = places.size - before - after
     value = dy.slice({axis: (before, before + size, 1)})
