@@ -18,6 +18,7 @@ from onnxprune.model.cost import macs_of
 from onnxprune.model.folding import source
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts, infer
+from onnxprune.model.random import RANDOM
 from onnxprune.model.statics import free_sizes
 from onnxprune.model.structure import graphs_of
 from onnxprune.model.tensors import FLOATS
@@ -25,9 +26,6 @@ from onnxprune.model.tensors import FLOATS
 SUMS = frozenset({"Add", "Sum"})
 SAME = frozenset({"Identity", "Dropout"})
 KNOWN_DOMAINS = frozenset({"", "com.microsoft"})
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 LARGEST = 20_000  # nodes of a branch; keeps the search near-linear in long networks of long shortcuts
 
 
