@@ -75,21 +75,20 @@ def plan_and_cut(run: Run) -> Choice:
     The plan is for the trace as it was before these pins, which is the one that everybody else gets.
     """
     unpinned, traced = run.traced, replace(run.traced)
-    refused = False
+    refusals: list[str] = []
     meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads))
     run = with_multiple(run, meter)
     budget: Budget | None = None
-    for _ in range(MAX_ATTEMPTS):
+    while True:
         selection = None
         if run.plan is None:
             try:
                 budget = _budget(traced, run, meter)
                 selection = _select(traced, run, budget)
             except CutError as refusal:  # of a choice that was tried
-                traced.pin_node(refusal.node, str(refusal))
-                refused = True
+                _refuse(traced, refusal, refusals)
                 continue
-            if refused:
+            if refusals:
                 selection = on_groups_of(unpinned, traced, selection)
             recorded = run.request.recorded(None if run.samples is None else run.samples.count)
             planned = of_masks(
@@ -106,17 +105,27 @@ def plan_and_cut(run: Run) -> Choice:
         run.clock.start("cut")
         try:
             smaller = cut(unpinned, keep)
-            if refused:  # counted in the units of the trace as it was
+            if refusals:  # counted in the units of the trace as it was
                 budget = _budget(unpinned, run, meter)
             asked = target_summary(run.request, budget, keep)
             notes = budget.notes if isinstance(budget, Timed) else ()
+            notes += tuple(f"a part stays: {reason}" for reason in sorted(set(refusals)) if not planned.removed_count)
             return Choice(unpinned, planned, selection, smaller, keep, asked, notes)
         except CutError as refusal:
             if run.plan is not None:
                 raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
-            traced.pin_node(refusal.node, str(refusal))
-            refused = True
-    raise VerificationError("the cut was refused too often")
+            _refuse(traced, refusal, refusals)
+
+
+def _refuse(traced: Trace, refusal: CutError, refusals: list[str]) -> None:
+    """Let stay what a cut could not be made of; everything, after so many that there seems to be no end."""
+    refusals.append(str(refusal))
+    if len(refusals) > MAX_ATTEMPTS:  # nothing is to leave any more
+        raise VerificationError(f"the model cannot be cut: {refusal}") from refusal
+    if len(refusals) < MAX_ATTEMPTS:
+        traced.pin_node(refusal.node, str(refusal))
+    else:
+        traced.pin_all(str(refusal))
 
 
 def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut) -> Choice:

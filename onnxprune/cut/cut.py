@@ -1,13 +1,13 @@
 """From a trace and the units that stay to a smaller model.
 
 Constants are compressed along their labelled axes; rules rewrite attributes and literal inputs; sizes computed by the
-graph follow by themselves, are corrected where they hold literals, and are frozen where they are used as data. Residual
-branches leave last, as nodes.
+graph follow by themselves, are corrected where they hold literals, and keep their old values where they are used as
+data (sizes.py). Residual branches leave last, as nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -16,11 +16,12 @@ from onnx import TensorProto
 
 from onnxprune.branches import remove
 from onnxprune.cut.constants import variants
+from onnxprune.cut.sizes import OldSizes, Sizes
 from onnxprune.cut.surgeon import Surgeon
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.infer import Facts, Shape, propagate, value_of
+from onnxprune.model.infer import Facts, Shape, partial_of, propagate
 from onnxprune.model.load import Model
-from onnxprune.model.statics import Statics
+from onnxprune.model.partial import Partial
 from onnxprune.ops.atoms import IntArray, Labels
 from onnxprune.ops.context import Literal, NotUnderstood
 from onnxprune.ops.elementwise import BINARY, UNARY
@@ -79,12 +80,13 @@ def cut(trace: Trace, keep: Bools) -> Model:
     _refuse_empty(trace, shapes)
     for constant, cuts in variants(trace, keep):
         surgeon.replace_constant(constant, cuts)
-    after = Facts(shapes, trace.facts.dtypes, {}, trace.facts.inputs, trace.facts.symbols)
+    after = Facts(dict(shapes), dict(trace.facts.dtypes))
     propagate(trace.graph, after, fill=False)
-    static = trace.state.statics
-    handled = _literals(trace, kept, after, surgeon, static)
+    sizes = Sizes(trace, kept)
+    old = OldSizes(trace, sizes, surgeon)
+    handled = _literals(trace, kept, after, surgeon, sizes, old)
     handled |= _rewrites(trace, kept, surgeon)
-    _freeze(trace, after, surgeon, handled, static)
+    _freeze(trace, surgeon, handled, sizes, old)
     _value_info(surgeon.graph, shapes)
     smaller = surgeon.finish()
     if proto.ir_version < 4:
@@ -104,8 +106,10 @@ def _refuse_empty(trace: Trace, shapes: Mapping[str, Shape]) -> None:
             raise CutError(f"{node.op_type} would be left without an index on one of its axes", node.index)
 
 
-def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static: Statics) -> set[tuple[int, int]]:
-    """Correct the size inputs that do not come out right by themselves.
+def _literals(
+    trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, sizes: Sizes, old: OldSizes
+) -> set[tuple[int, int]]:
+    """Correct the size inputs that do not come out right by themselves, element by element.
 
     An element that the cut should not change, but does because it was computed from a size that shrinks, gets its old
     value back.
@@ -117,25 +121,55 @@ def _literals(trace: Trace, kept: _Kept, after: Facts, surgeon: Surgeon, static:
             _size_attribute(literal, node, required, surgeon)
             continue
         key = node.inputs[literal.slot]
-        now = value_of(trace.graph, after, key)
-        wrong = {
-            position: size
-            for position, size in enumerate(required)
-            if size is not None and (now is None or int(now[position]) != size)
-        }
-        old = trace.facts.values.get(key)
-        if old is not None and now is not None and old.shape == now.shape:
-            drifted = [p for p in np.flatnonzero(old != now).tolist() if p < len(required) and required[p] is None]
-            if drifted and not static.holds(key)[drifted].all():
-                raise CutError("a size it needs depends on symbolic dimensions and on the cut", literal.node)
-            wrong.update({p: int(old[p]) for p in drifted})
-        if now is None:  # only what the cut changes needs a correction
-            untouched = literal.required(_Everything())
-            wrong = {p: s for p, s in wrong.items() if untouched[p] != s}
+        if key in trace.graph.constants:
+            constant = trace.graph.constants[key].array()
+            wrong = {p: size for p, size in enumerate(required) if size is not None and int(constant[p]) != size}
+            if wrong:
+                surgeon.patch_sizes(node, literal.slot, constant, wrong, len(required))
+            continue
+        restored, wrong = _wrong_sizes(trace, literal, required, after, sizes)
+        if restored:
+            surgeon.read(node, literal.slot, old.name(key))
         if wrong:
-            constant = key in trace.graph.constants
-            surgeon.patch_sizes(node, literal.slot, now if constant else None, wrong, len(required))
+            surgeon.patch_sizes(node, literal.slot, None, wrong, len(required))
     return {(literal.node, literal.slot) for literal in trace.state.literals}
+
+
+def _wrong_sizes(
+    trace: Trace, literal: Literal, required: Sequence[int | None], after: Facts, sizes: Sizes
+) -> tuple[bool, dict[int, int]]:
+    """Of a computed size input: whether the elements are wanted as they were before the cut, and which of them are to
+    be written down.
+    """
+    key = trace.graph.nodes[literal.node].inputs[literal.slot]
+    count = len(required)
+    now = _listed(partial_of(trace.graph, after, key), count)
+    before = _listed(sizes.old(key), count)
+    changed = sizes.changed[key].ravel().tolist() if key in sizes.changed else [False] * count
+    drifted = [p for p, size in enumerate(required) if size is None and changed[p]]
+    static = trace.state.statics.holds(key).ravel() if drifted and sizes.old(key) is not None else np.zeros(count, bool)
+    drifted = [p for p in drifted if now[p] is None or now[p] != before[p] or not static[p]]
+    restored = any(before[p] is None or not static[p] for p in drifted)
+    untouched = literal.required(_Everything())
+    wrong: dict[int, int] = {} if restored else {p: int(before[p] or 0) for p in drifted}
+    for position, size in enumerate(required):
+        if size is None:
+            continue
+        comes = before[position] if restored else now[position]
+        if comes is None and not restored and changed[position]:
+            wrong[position] = size
+        elif comes is None:  # only what the cut changes needs a correction
+            wrong.update({position: size} if untouched[position] != size else {})
+        elif comes != size:
+            wrong[position] = size
+    return restored, wrong
+
+
+def _listed(part: Partial | None, count: int) -> list[int | None]:
+    """The elements of a list of sizes, None for those that are not known."""
+    if part is None or part.value.size != count:
+        return [None] * count
+    return [None if size is None else int(size) for size in part.elements()]
 
 
 class _Everything:
@@ -170,25 +204,27 @@ def _rewrites(trace: Trace, kept: _Kept, surgeon: Surgeon) -> set[tuple[int, int
     return handled
 
 
-def _freeze(trace: Trace, after: Facts, surgeon: Surgeon, handled: set[tuple[int, int]], static: Statics) -> None:
+def _freeze(trace: Trace, surgeon: Surgeon, handled: set[tuple[int, int]], sizes: Sizes, old: OldSizes) -> None:
     """A size that the cut changes, used as data (the scale 1/sqrt(d) of attention), keeps its old value.
 
-    Only a value that does not depend on symbolic dimensions can be written down.
+    It is written down where it is the same for all symbolic sizes, and computed from the old sizes elsewhere.
     """
-    before = trace.facts.values
-    changed = {k for k, v in after.values.items() if k in before and not np.array_equal(v, before[k], equal_nan=True)}
-    changed |= {k for k in before if k not in after.values}
-    if not changed:
-        return
-    for node in trace.graph.nodes:
-        if node.outputs and all(key in before for key in node.outputs if key):
+    for node in trace.graph.nodes if sizes.changed else ():
+        if sizes.arithmetic(node):
             continue
         for slot, key in enumerate(node.inputs):
-            if key not in changed or (node.index, slot) in handled:
+            if key not in sizes.changed or (node.index, slot) in handled:
                 continue
-            if not static.holds(key).all():
-                raise CutError("it uses as data a size that depends on symbolic dimensions and on the cut", node.index)
-            surgeon.freeze(node, slot, before[key])
+            value = sizes.constant(key)
+            if value is not None:
+                surgeon.freeze(node, slot, value)
+            else:
+                surgeon.read(node, slot, old.name(key))
+    for scope, body in enumerate(trace.graph.scopes):
+        for output in body.output:
+            key = output.name if scope == 0 else f"{output.name}@{scope}"
+            if key in sizes.changed:
+                surgeon.rename(key, old.name(key))
 
 
 def _value_info(graph: Graph, shapes: Mapping[str, Shape]) -> None:

@@ -76,7 +76,7 @@ class Surgeon:
         identity = (array.tobytes(), str(array.dtype), array.shape) if array.nbytes <= SHARED_BYTES else None
         if identity in self._made:
             return self._made[identity]
-        name = self._fresh(wanted)
+        name = self.fresh(wanted)
         tensor = LazyTensor.from_array(name, array, dtype)
         if self._proto.ir_version < 4:
             node = helper.make_node("Constant", [], [name], name=name, value=tensor.to_proto())
@@ -87,7 +87,8 @@ class Surgeon:
             self._made[identity] = name
         return name
 
-    def _fresh(self, wanted: str) -> str:
+    def fresh(self, wanted: str) -> str:
+        """A name like `wanted` that nothing has."""
         name, number = wanted, 1
         while name in self._names:
             number += 1
@@ -99,31 +100,54 @@ class Surgeon:
     def patch_sizes(self, node: Node, slot: int, known: Array | None, sizes: Mapping[int, int], length: int) -> None:
         """Make some elements of a size input literal. Unknown others are taken from the old input at run time."""
         target = self.graph.nodes[node.index].proto
-        old = target.input[slot]
-        if known is not None:
-            new = np.array(known, np.int64)
-            for position, size in sizes.items():
-                new[position] = size
-            target.input[slot] = self._add(f"{old}.pruned", new)
+        if known is None:
+            target.input[slot] = self.patched(node.index, target.input[slot], sizes, length)
             return
+        new = np.array(known, np.int64)
+        for position, size in sizes.items():
+            new[position] = size
+        target.input[slot] = self._add(f"{target.input[slot]}.pruned", new)
+
+    def patched(self, index: int, name: str, sizes: Mapping[int, int], length: int) -> str:
+        """The list `name` of `length` integers with other `sizes` (position -> size), written before node `index`."""
         keep = np.array([0 if p in sizes else 1 for p in range(length)], np.int64)
         put = np.array([sizes.get(p, 0) for p in range(length)], np.int64)
         if not keep.any():
-            target.input[slot] = self._add(f"{old}.pruned", put)
-            return
-        product, total = self._fresh(f"{old}.kept"), self._fresh(f"{old}.pruned")
-        self._before.setdefault(node.index, []).extend(
+            return self._add(f"{name}.pruned", put)
+        product, total = self.fresh(f"{name}.kept"), self.fresh(f"{name}.pruned")
+        self.insert(
+            index,
             [
-                helper.make_node("Mul", [old, self._add(f"{old}.mask", keep)], [product], name=product),
-                helper.make_node("Add", [product, self._add(f"{old}.sizes", put)], [total], name=total),
-            ]
+                helper.make_node("Mul", [name, self._add(f"{name}.mask", keep)], [product], name=product),
+                helper.make_node("Add", [product, self._add(f"{name}.sizes", put)], [total], name=total),
+            ],
         )
-        target.input[slot] = total
+        return total
+
+    def insert(self, index: int, nodes: Sequence[NodeProto]) -> None:
+        """Put new nodes right before node `index`, behind those that were put there before."""
+        self._before.setdefault(index, []).extend(nodes)
+
+    def read(self, node: Node, slot: int, name: str) -> None:
+        """Let a node read another value."""
+        self.graph.nodes[node.index].proto.input[slot] = name
 
     def freeze(self, node: Node, slot: int, value: Array) -> None:
         """Let an input of a node be a constant."""
         target = self.graph.nodes[node.index].proto
         target.input[slot] = self._add(f"{target.input[slot]}.frozen", value)
+
+    def rename(self, key: str, instead: str) -> None:
+        """Give the name of an output of a graph to the value `instead`. Who reads it within reads on what it is."""
+        index = self.graph.producer[key]
+        proto = self.graph.nodes[index].proto
+        position = self.graph.nodes[index].outputs.index(key)
+        name, inner = proto.output[position], self.fresh(f"{proto.output[position]}.cut")
+        proto.output[position] = inner
+        for reader, slot in self.graph.consumers.get(key, ()):
+            if self.graph.nodes[reader].proto.input[slot] == name:
+                self.graph.nodes[reader].proto.input[slot] = inner
+        self.insert(index, [helper.make_node("Identity", [instead], [name], name=name)])
 
     def edit(
         self,

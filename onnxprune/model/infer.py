@@ -1,13 +1,12 @@
 """Shapes, element types and known integer values of every tensor, for one choice of the symbolic dimensions.
 
 onnx's own inference does the bulk in one call; where it stops, each node is inferred alone with the values that the
-arithmetic on shapes (values.py) has found by then. com.microsoft operators have shape rules here.
+arithmetic on shapes (values.py, partial.py) has found by then. com.microsoft operators have shape rules (contrib.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,30 +14,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, TypeProto, ValueInfoProto
 
-from onnxprune.model.graph import Constant, Graph, Node
+from onnxprune.model.arithmetic import INTEGERS, evaluated, is_value, partial_of, shape_from_parts, value_of
+from onnxprune.model.contrib import SHAPED, contrib_shape
+from onnxprune.model.facts import Facts, Shape, complete
+from onnxprune.model.graph import Graph, Node
 from onnxprune.model.sizes import input_shapes, other_sides
 from onnxprune.model.structure import graphs_of
-from onnxprune.model.values import MAX_ELEMENTS, evaluate
 
-Shape = tuple["int | None", ...]
+__all__ = ["Facts", "Shape", "infer", "partial_of", "propagate", "value_of"]
+
 INLINE_BYTES = 8192
-_INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})
-
-
-@dataclass
-class Facts:
-    """What is known of each key: `shapes` (None for an unknown dimension), `dtypes`, and `values` derived from shapes.
-
-    `symbols` are the sizes chosen for the symbolic dimensions, `inputs` the resulting shapes of the graph's inputs.
-    `refused`: labels of nodes at the top level whose operators these shapes contradict.
-    """
-
-    shapes: dict[str, Shape] = field(default_factory=dict)
-    dtypes: dict[str, int] = field(default_factory=dict)
-    values: dict[str, NDArray[Any]] = field(default_factory=dict)
-    inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    symbols: dict[str, int] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
 
 
 def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
@@ -79,63 +64,22 @@ def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
     for node in graph.nodes:
         if node.op_type == "Constant" and node.outputs and node.outputs[0] in graph.constants:
             continue
-        inputs = [value_of(graph, facts, key) for key in node.inputs]
-        if fill and any(o and not _complete(facts.shapes.get(o)) for o in node.outputs):
-            _infer_node(graph, facts, node, inputs)
-        outputs = _evaluate(graph, facts, node, inputs, opset)
+        inputs = [partial_of(graph, facts, key) for key in node.inputs]
+        if fill and any(o and not complete(facts.shapes.get(o)) for o in node.outputs):
+            whole = [part.value if part is not None and part.whole else None for part in inputs]
+            _infer_node(graph, facts, node, whole)
+            shape_from_parts(facts, node, inputs, opset)
+        outputs = evaluated(graph, facts, node, inputs, opset)
         if outputs is None:
             continue
-        for key, value in zip(node.outputs, outputs, strict=False):
-            if key and _is_value(node, graph, value):
-                facts.values[key] = value
-                facts.shapes[key] = value.shape
-                facts.dtypes[key] = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-
-
-def value_of(graph: Graph, facts: Facts, key: str) -> NDArray[Any] | None:
-    """The known value of `key`: derived, or a small constant of the file; None otherwise."""
-    if key in facts.values:
-        return facts.values[key]
-    constant = graph.constants.get(key)
-    if constant is not None and constant.size <= MAX_ELEMENTS and _plain(constant):
-        return constant.array()
-    return None
-
-
-def _plain(constant: Constant) -> bool:
-    return constant.dtype in _INTEGERS or (
-        constant.dtype in (TensorProto.FLOAT, TensorProto.DOUBLE) and constant.size <= 64
-    )
-
-
-def _evaluate(
-    graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray[Any] | None], opset: int
-) -> list[NDArray[Any]] | None:
-    if node.domain:
-        return None
-    if node.op_type in ("Shape", "Size"):
-        shape = facts.shapes.get(node.inputs[0]) if node.inputs else None
-        if shape is None or any(d is None for d in shape):
-            return None
-        dims = np.array(shape, np.int64)
-        if node.op_type == "Size":
-            return [np.array(np.prod(dims), np.int64)]
-        return [dims[slice(node.attribute("start", 0), node.attribute("end"))]]
-    if any(key and value is None for key, value in zip(node.inputs, inputs, strict=True)):
-        return None
-    return evaluate(node, inputs, opset)
-
-
-def _is_value(node: Node, graph: Graph, value: NDArray[Any]) -> bool:
-    """Integers are sizes and positions; floats only if they were computed from them (scales), never from weights."""
-    if value.dtype.kind in "ib":
-        return value.dtype.itemsize != 1 or value.dtype.kind == "b"
-    small = value.size == 1 or (value.ndim == 1 and value.size <= 8)
-    return small and not all(key in graph.constants for key in node.inputs if key)
-
-
-def _complete(shape: Shape | None) -> bool:
-    return shape is not None and all(d is not None for d in shape)
+        for key, part in zip(node.outputs, outputs, strict=False):
+            if key and is_value(node, graph, part.value):
+                if part.whole:
+                    facts.values[key] = part.value
+                else:
+                    facts.partial[key] = part
+                facts.shapes[key] = part.value.shape
+                facts.dtypes[key] = onnx.helper.np_dtype_to_tensor_dtype(part.value.dtype)
 
 
 def _bulk(graph: Graph, facts: Facts) -> None:
@@ -151,7 +95,7 @@ def _bulk(graph: Graph, facts: Facts) -> None:
         value.type.tensor_type.ClearField("shape")
     for tensor in proto.graph.initializer:
         lazy = graph.model.tensors[tensor.name]
-        if lazy.nbytes <= INLINE_BYTES and lazy.dtype in _INTEGERS | {TensorProto.FLOAT}:
+        if lazy.nbytes <= INLINE_BYTES and lazy.dtype in INTEGERS | {TensorProto.FLOAT}:
             tensor.CopyFrom(lazy.to_proto())
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
@@ -212,7 +156,7 @@ def _shape(value: ValueInfoProto) -> Shape | None:
 
 def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray[Any] | None]) -> None:
     if node.domain:
-        _contrib_shape(facts, node)
+        contrib_shape(facts, node)
         return
     if node.op_type in WITHOUT_INFERENCE:
         _like_first(facts, node)
@@ -236,12 +180,12 @@ def _infer_node(graph: Graph, facts: Facts, node: Node, inputs: Sequence[NDArray
         )
     except onnx.shape_inference.InferenceError:  # the inference function gives up: the shape stays unknown
         # (in a branch that is not taken, it is none of our business)
-        if node.scope == 0 and all(_complete(facts.shapes.get(key)) for key in node.inputs if key):
+        if node.scope == 0 and all(complete(facts.shapes.get(key)) for key in node.inputs if key):
             facts.refused.append(node.label)
         return
     except Exception:  # an unknown operator, mostly
         return
-    if node.op_type == "Expand" and not _complete(facts.shapes.get(node.outputs[0])):
+    if node.op_type == "Expand" and not complete(facts.shapes.get(node.outputs[0])):
         _expand_to(graph, facts, node, inputs[1])
         return
     for name, key in zip(node.proto.output, node.outputs, strict=True):
@@ -284,88 +228,3 @@ def _like_first(facts: Facts, node: Node) -> None:
         facts.shapes[target] = facts.shapes[source]
     if source in facts.dtypes:
         facts.dtypes.setdefault(target, facts.dtypes[source])
-
-
-SAME_AS_FIRST = frozenset(
-    [
-        "Gelu",
-        "FastGelu",
-        "BiasGelu",
-        "QuickGelu",
-        "BiasAdd",
-        "SkipLayerNormalization",
-        "SkipSimplifiedLayerNormalization",
-        "SimplifiedLayerNormalization",
-        "RotaryEmbedding",
-        "GroupNorm",
-        "SkipGroupNorm",
-    ]
-)
-SHAPED = SAME_AS_FIRST | {
-    "Attention",
-    "FusedConv",
-    "FusedGemm",
-    "FusedMatMul",
-    "GroupQueryAttention",
-    "MultiHeadAttention",
-}
-
-
-def _contrib_shape(facts: Facts, node: Node) -> None:
-    """Output shapes of com.microsoft operators in optimised files; their schemas are not part of onnx."""
-    if node.domain != "com.microsoft" or not node.inputs:
-        return
-    first = facts.shapes.get(node.inputs[0])
-    dtype = facts.dtypes.get(node.inputs[0])
-    shape: Shape | None = None
-    if node.op_type in SAME_AS_FIRST:
-        shape = first
-    elif node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv"):
-        shape = _fused_shape(facts, node)
-    elif node.op_type == "Attention" and first is not None and len(node.inputs) > 1:
-        weight = facts.shapes.get(node.inputs[1])
-        sizes = node.attribute("qkv_hidden_sizes")
-        if weight is not None and weight[1] is not None:
-            shape = (*first[:-1], sizes[2] if sizes else weight[1] // 3)
-    elif node.op_type in ("MultiHeadAttention", "GroupQueryAttention") and first is not None:
-        value = facts.shapes.get(node.inputs[2]) if len(node.inputs) > 2 else None
-        width = first[-1] if node.op_type == "GroupQueryAttention" or value is None else value[-1]
-        shape = (*first[:-1], width) if len(first) == 3 else None
-    if shape is not None:
-        facts.shapes.setdefault(node.outputs[0], shape)
-    if dtype is not None:
-        facts.dtypes.setdefault(node.outputs[0], dtype)
-
-
-def _fused_shape(facts: Facts, node: Node) -> Shape | None:
-    standard = {"FusedMatMul": "MatMul", "FusedGemm": "Gemm", "FusedConv": "Conv"}.get(node.op_type)
-    shapes = [facts.shapes.get(key) for key in node.inputs]
-    if standard is None or any(s is None for s in shapes[:2]):
-        return None
-    if standard == "MatMul":
-        a, b = (list(s) for s in shapes[:2] if s is not None)
-        if node.attribute("transA", 0):
-            a[-1], a[-2] = a[-2], a[-1]
-        if node.attribute("transB", 0):
-            b[-1], b[-2] = b[-2], b[-1]
-        batch = a[:-2] if len(a) >= len(b) else b[:-2]
-        return (*batch, a[-2], b[-1])
-    proto = onnx.NodeProto()
-    proto.CopyFrom(node.proto)
-    proto.op_type, proto.domain = standard, ""
-    keep = {"alpha", "beta", "transA", "transB", "kernel_shape", "pads", "strides", "dilations", "group", "auto_pad"}
-    for attribute in list(proto.attribute):
-        if attribute.name not in keep:
-            proto.attribute.remove(attribute)
-    del proto.input[3:]
-    types = {
-        name: onnx.helper.make_tensor_type_proto(facts.dtypes.get(key, TensorProto.FLOAT), facts.shapes.get(key))
-        for name, key in zip(proto.input, node.inputs, strict=False)
-        if name
-    }
-    try:
-        found = onnx.shape_inference.infer_node_outputs(onnx.defs.get_schema(standard, 17, ""), proto, types)
-    except Exception:  # as above: the shape stays unknown
-        return None
-    tensor = found[proto.output[0]].tensor_type
-    return tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)

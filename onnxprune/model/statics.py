@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.model.graph import Graph
-from onnxprune.model.infer import Facts, infer, value_of
+from onnxprune.model.infer import Facts, infer, partial_of
 from onnxprune.model.load import Model
 from onnxprune.model.sizes import size_name
 
@@ -35,25 +35,27 @@ class Statics:
         self._others: list[Facts] = []
 
     def holds(self, key: str) -> NDArray[np.bool_]:
-        """Per element of the known value of `key`."""
-        before = value_of(self._graph, self._facts, key)
+        """Per element of `key`, of which something is known: whether it is known, and always the same."""
+        before = partial_of(self._graph, self._facts, key)
         assert before is not None
         sizes = self._sizes
         if key in self._graph.constants or not sizes:
-            return np.ones(before.shape, bool)
+            return before.known
         if not self._others:
             for other in ({s: n + 1 for s, n in sizes.items()}, {s: 2 * n for s, n in sizes.items()}):
                 self._others.append(infer(self._graph, other))
             self._others.append(infer(self._graph, {s: max(n // 4, 1) for s, n in sizes.items()}))
-        first = self._others[0].values.get(key)
-        if first is None or first.shape != before.shape:
-            return np.zeros(before.shape, bool)
-        result = _same(first, before)
+        first = partial_of(self._graph, self._others[0], key)
+        if first is None or first.value.shape != before.value.shape:
+            return np.zeros(before.value.shape, bool)
+        result = before.known & first.known & _same(first.value, before.value)
         for far in self._others[1:]:  # sizes that the model may not take: what is unknown there says nothing
-            value = far.values.get(key)
-            if value is not None:
-                result &= _same(value, before) if value.shape == before.shape else False
-        return result
+            other_value = partial_of(self._graph, far, key)
+            if other_value is not None and other_value.value.shape != before.value.shape:
+                return np.zeros(before.value.shape, bool)
+            if other_value is not None:
+                result &= ~other_value.known | _same(other_value.value, before.value)
+        return np.asarray(result, bool)
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:

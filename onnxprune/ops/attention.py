@@ -31,6 +31,11 @@ def per_head(op: Op, labels: Labels, heads: int) -> Labels:
     return labels
 
 
+def _same_batch(op: Op) -> Labels:
+    """Queries, keys and values come from the same rows of the batch."""
+    return op.tie(op.tie(op.label(0, 0), op.label(1, 0)), op.label(2, 0))
+
+
 @rule("Attention", "MultiHeadAttention", domain=MICROSOFT)
 def contrib_attention(op: Op) -> None:
     if op.type == "Attention":
@@ -111,7 +116,7 @@ def _multi_head(op: Op) -> None:
         op.close(3, 0)
     _bias_per_head(op, 5, query)
     op.close(0, 2)
-    op.set(0, [op.label(0, 0), op.label(0, 1), value])
+    op.set(0, [_same_batch(op), op.label(0, 1), value])
     scale = op.attribute("scale", 0.0) or 1 / math.sqrt(op.size(0, 2) // heads)
     op.rewrite(lambda edit: _rewrite_heads(edit, query, heads, scale))
 
@@ -139,7 +144,7 @@ def attention(op: Op) -> None:
         rank = len(op.shape(3))
         op.pin_axes(3, "Attention adds it to its scores", but=(-3,) if rank >= 3 else ())
     scale = op.attribute("scale") or 1 / math.sqrt(op.size(0, 3))
-    op.set(0, [op.label(0, 0), heads, None, op.label(2, 3)])
+    op.set(0, [_same_batch(op), heads, None, op.label(2, 3)])
     query = op.label(0, 3)
 
     def rewrite(edit: Edit) -> None:

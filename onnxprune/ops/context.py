@@ -18,7 +18,7 @@ from onnx import NodeProto
 
 from onnxprune.model.folding import source
 from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
-from onnxprune.model.infer import Facts, Shape, value_of
+from onnxprune.model.infer import Facts, Shape, partial_of, value_of
 from onnxprune.model.statics import Statics
 from onnxprune.ops.atoms import STAYS, Atoms, IntArray, Labels
 
@@ -220,6 +220,11 @@ class Op:
     def value(self, slot: int) -> NDArray[Any] | None:
         """The statically known value of input `slot`, if it is small."""
         return value_of(self.state.graph, self.state.facts, self.node.inputs[slot]) if self.has(slot) else None
+
+    def elements(self, slot: int) -> list[int | None] | None:
+        """The elements of a list of integers, None for those that are not known; None if nothing is known of it."""
+        found = partial_of(self.state.graph, self.state.facts, self.node.inputs[slot]) if self.has(slot) else None
+        return None if found is None else found.elements()
 
     def static(self, slot: int) -> NDArray[np.bool_]:
         """Which elements of the known value of input `slot` are the same for all symbolic sizes."""

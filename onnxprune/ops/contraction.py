@@ -61,6 +61,8 @@ def fused_convolution(op: Op) -> None:
     if op.has(3):
         axes = op.axes(3)
         op.tie(axes[1], op.label(1, 0))
+        if op.shape(3)[0] != 1 or op.shape(0)[0] == 1:
+            op.tie(op.label(0, 0), axes[0])
 
 
 @rule("ConvTranspose")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,32 +108,43 @@ def slice_(op: Op) -> None:
         result = [None] * len(axes)
     op.set(0, result)
     if cut_axes and bounds is not None:
-        literal = op.opset < 10 or all(op.static(slot).all() for slot in range(1, 5) if op.has(slot))
+        literal = op.opset < 10 or all(op.value(k) is not None and op.static(k).all() for k in range(1, 5) if op.has(k))
         op.rewrite(lambda edit: _rewrite_slice(edit, op, axes, dict(bounds), cut_axes, literal))
 
 
 def _slice_bounds(op: Op) -> dict[int, tuple[int, int, int]] | None:
     """axis -> (start, end, step), or None if not all are known and some axis of the input can shrink."""
     rank = len(op.shape(0))
+    starts: list[int | None]
+    ends: list[int | None]
+    steps: list[int | None]
     if op.opset < 10:
         starts, ends = op.attribute("starts"), op.attribute("ends")
         axes, steps = op.attribute("axes") or list(range(len(starts))), [1] * len(starts)
     else:
-        given = [op.value(slot) if op.has(slot) else None for slot in range(1, 5)]
+        given = [op.elements(slot) for slot in range(1, 5)]
         count = next((int(op.size(slot, 0)) for slot in (1, 2) if op.has(slot)), 0)
-        if op.has(3) and given[2] is None:
+        axes = list(range(count)) if not op.has(3) else given[2]
+        if axes is None or None in axes:
             return None
-        axes = list(range(count)) if given[2] is None else given[2].tolist()
-        if given[0] is None or given[1] is None or (op.has(4) and given[3] is None):
-            free = all(op.label(0, a % rank) is None for a in axes)
-            return {} if free else None
-        fixed = op.static(1) & op.static(2)
-        for position, axis in enumerate(axes):
-            if not fixed[position]:
-                op.pin(op.label(0, axis % rank), "Slice has bounds on it that depend on symbolic sizes")
-        starts, ends = given[0].tolist(), given[1].tolist()
-        steps = [1] * count if given[3] is None else given[3].tolist()
-    return {int(a) % rank: (int(s), int(e), int(t)) for a, s, e, t in zip(axes, starts, ends, steps, strict=True)}
+        starts, ends = given[0] or [None] * count, given[1] or [None] * count
+        steps = given[3] or [None if op.has(4) else 1] * count
+        _pin_open_bounds(op, rank, axes, starts, ends, steps)
+    bounds = zip(axes, starts, ends, steps, strict=True)
+    return {int(a) % rank: (s, e, t) for a, s, e, t in bounds if s is not None and e is not None and t is not None}
+
+
+def _pin_open_bounds(op: Op, rank: int, axes: Sequence[Any], *bounds: Sequence[int | None]) -> None:
+    """Axes that can shrink need bounds that are known, and the same for all symbolic sizes."""
+    fixed = np.ones(len(axes), bool)
+    for slot in (1, 2):
+        if op.elements(slot) is not None:
+            fixed &= op.static(slot)
+    for position, axis in enumerate(axes):
+        if None in (part[position] for part in bounds):
+            op.pin(op.label(0, axis % rank), "Slice has bounds on it that are not known before it runs")
+        elif not fixed[position]:
+            op.pin(op.label(0, axis % rank), "Slice has bounds on it that depend on symbolic sizes")
 
 
 def _rewrite_slice(
@@ -270,23 +282,24 @@ def pad(op: Op) -> None:
 
 def _pads(op: Op, rank: int) -> list[tuple[int, int]] | None:
     if op.opset < 11:
-        flat, axes = op.attribute("pads"), list(range(rank))
+        flat: list[int | None] = op.attribute("pads")
+        axes = list(range(rank))
     else:
-        known = op.value(1)
+        known = op.elements(1)
         chosen = op.value(3) if op.has(3) else np.arange(rank)
         if chosen is None:
             return None
         axes = [int(a) % rank for a in chosen]
         if known is None:
             return [(0, 0)] * rank if all(op.label(0, a) is None for a in axes) else None
-        flat, fixed = known.tolist(), op.static(1)
+        flat, fixed = known, op.static(1)
         if not fixed.all():  # sizes that depend on symbolic ones stay computed: nothing can be written down beside them
             shrink = [k for k, a in enumerate(axes) if op.label(0, a) is not None]
             ends = [k + shift for k in shrink for shift in (0, len(axes))]
             return [(0, 0)] * rank if all(fixed[e] and flat[e] == 0 for e in ends) else None
     result = [(0, 0)] * rank
     for k, axis in enumerate(axes):
-        result[axis] = (int(flat[k]), int(flat[len(axes) + k]))
+        result[axis] = (int(flat[k] or 0), int(flat[len(axes) + k] or 0))
     return result
 
 
@@ -322,9 +335,9 @@ def tile(op: Op) -> None:
 @rule("Expand")
 def expand(op: Op) -> None:
     """Axes that are there already pass; the target's sizes follow the cut."""
-    target = op.value(1)
-    if target is not None and target.ndim != 1:
+    if len(op.shape(1)) != 1:
         raise NotUnderstood("its target is no list of sizes")
+    target = op.elements(1)
     axes, before, after = op.axes(0), op.shape(0), op.output_shape()
     lead = len(after) - len(before)
     result: list[Labels] = []
@@ -334,13 +347,13 @@ def expand(op: Op) -> None:
         else:
             result.append(labels)
     op.set(0, result)
-    offset = len(after) - (target.size if target is not None else op.shape(1)[0] or 0)
+    offset = len(after) - (len(target) if target is not None else op.shape(1)[0] or 0)
 
     def required(kept: Kept) -> list[int | None]:
         sizes: list[int | None] = []
         for axis in range(offset, len(after)):
             labels, size = result[axis], after[axis]
-            stays = labels is None or size is None or (target is not None and int(target[axis - offset]) == 1)
+            stays = labels is None or size is None or (target is not None and target[axis - offset] == 1)
             sizes.append(None if stays else kept.count(labels, size or 0))
         return sizes
 

@@ -40,12 +40,15 @@ def recurrent(op: Op) -> None:
         for slot in (5, 6):
             if op.has(slot) and op.shape(slot)[2] != 1:
                 op.tie(labels, op.label(slot, 2))
-            op.pin_axes(slot, f"{op.type} starts from it", but=(2,))
+            op.pin_axes(slot, f"{op.type} starts from it", but=(1, 2))
     for slot in (1, 2, 3, 7):
         if op.has(slot):
             op.pin(op.label(slot, 0), f"it is a direction of {op.type}")
+    for slot, axis in ((4, 0), (5, 1), (6, 1)):  # the rows of the batch have lengths and states of their own
+        if op.has(slot) and op.size(0, 1) != 1:
+            op.tie(op.label(0, 1), op.label(slot, axis))
     if op.has(4):
-        op.pin_axes(4, f"{op.type} reads lengths from it")
+        op.pin_axes(4, f"{op.type} reads lengths from it", but=(0,))
     op.set(0, [None, None, op.label(0, 1), labels])
     op.set(1, [None, op.label(0, 1), labels])
     op.set(2, [None, op.label(0, 1), labels])

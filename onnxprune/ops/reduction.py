@@ -137,10 +137,13 @@ def resize(op: Op) -> None:
 
 @rule("GridSample")
 def grid_sample(op: Op) -> None:
-    """Samples space; the channels of the image pass."""
+    """Samples space, every image at positions of its own; the channels of the image pass."""
     op.pin_axes(0, "GridSample samples it", but=(0, 1))
-    op.pin_axes(1, "GridSample reads positions from it")
-    op.set(0, [*op.axes(0)[:2], *[None] * (len(op.shape(0)) - 2)])
+    op.pin_axes(1, "GridSample reads positions from it", but=(0,))
+    images = op.tie(
+        op.label(0, 0), op.label(1, 0), "GridSample samples every image at positions of its own, which stay"
+    )
+    op.set(0, [images, op.label(0, 1), *[None] * (len(op.shape(0)) - 2)])
 
 
 @rule("RoiAlign", "MaxRoiPool")

@@ -154,8 +154,8 @@ def reshape(op: Op) -> None:
     axes = op.axes(0)
     result = _apply(op)
     allow_zero = bool(op.attribute("allowzero", 0))
-    target = op.value(1) if op.opset >= 5 else None
-    if target is not None and target.size != len(after):
+    target = op.elements(1) if op.opset >= 5 else None
+    if target is not None and len(target) != len(after):
         raise NotUnderstood("its target does not fit its output")
 
     def required(kept: Kept) -> list[int | None]:
@@ -165,7 +165,7 @@ def reshape(op: Op) -> None:
                 sizes.append(None)
                 continue
             new = kept.count(labels, size)
-            given = None if target is None else int(target[axis])
+            given = None if target is None else target[axis]
             copied = given == 0 and not allow_zero and axis < len(before)
             if given == -1 or (copied and kept.count(axes[axis], before[axis] or 0) == new):
                 sizes.append(None)

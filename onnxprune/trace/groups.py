@@ -104,9 +104,29 @@ class Trace:
         return [None if x is None else self.table[x] for x in self.state.axes.get(key, ())]
 
     def pin_node(self, index: int, reason: str) -> None:
-        """Let all indices stay that a node touches, and form the groups anew."""
-        for labels in self._labels_at(index):
-            self.state.pin(labels, reason, index)
+        """Let all indices stay that a node touches, and form the groups anew.
+
+        Where it touches none that may go, those of the nodes that it gets its inputs from, or else all: what was
+        refused once is not tried again.
+        """
+        nodes, seen = [index], {index}
+        while nodes and not any((self.table[x] > 0).any() for node in nodes for x in self._labels_at(node)):
+            keys = [key for node in nodes for key in self.graph.nodes[node].inputs]
+            nodes = sorted({self.graph.producer[key] for key in keys if key in self.graph.producer} - seen)
+            seen.update(nodes)
+        for node in nodes:
+            for labels in self._labels_at(node):
+                self.state.pin(labels, reason, index)
+        if not nodes:
+            self.state.pin(np.arange(1, len(self.state.atoms), dtype=np.int64), reason, index)
+        self._renew()
+
+    def pin_all(self, reason: str) -> None:
+        """Let every index stay, and form the groups anew."""
+        self.state.pin(np.arange(1, len(self.state.atoms), dtype=np.int64), reason, -1)
+        self._renew()
+
+    def _renew(self) -> None:
         fresh = build(self.state)
         self.groups, self.unit_count, self.table = fresh.groups, fresh.unit_count, fresh.table
 

@@ -127,9 +127,9 @@ def size_as_data(net: Net) -> None:
     net.project(net.op("Div", h, width))
 
 
-@case({"a": 8}, refused="it uses as data a size that depends on symbolic dimensions and on the cut")
+@case({"a": 8})
 def size_with_the_batch_as_data(net: Net) -> None:
-    """Size counts the batch too: no number could be written down, so nothing is cut there."""
+    """Size counts the batch too: no number can be written down, so it is computed from the old size."""
     h = net.relu(net.tokens())
     net.project(net.op("Div", h, net.op("Cast", net.op("Size", h), to=TensorProto.FLOAT)))
 

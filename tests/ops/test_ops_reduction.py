@@ -235,6 +235,15 @@ def grid_sample(net: Net) -> None:
     net.head(net.op("GridSample", net.relu(net.stem()), grid))
 
 
+@case({"v": 4}, units="heads")
+def grid_sample_of_heads(net: Net) -> None:
+    """Images that are batch and heads in one: positions come for every head, so that channels leave in all of them."""
+    h = net.transpose(net.reshape(net.dense(net.input(9, 6), 8, name="v"), 0, 3, 3, 2, 4), 0, 3, 4, 1, 2)
+    images = net.op("Reshape", h, ints(-1, 4, 3, 3))
+    grid = net.op("Tile", net.op("Tanh", net.input(1, 5, 2)), ints(2, 1, 1, 1))
+    net.head(net.reshape(net.op("GridSample", images, grid), -1, 8, 5))
+
+
 @case(FREE)
 def roi_align(net: Net) -> None:
     regions = np.array([[0, 0, 4, 4], [1, 1, 5, 5]], np.float32)

@@ -1,0 +1,93 @@
+"""Output shapes of com.microsoft operators in optimised files; their schemas are not part of onnx."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto
+
+from onnxprune.model.facts import Facts, Shape
+from onnxprune.model.graph import Node
+
+SAME_AS_FIRST = frozenset(
+    [
+        "Gelu",
+        "FastGelu",
+        "BiasGelu",
+        "QuickGelu",
+        "BiasAdd",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+        "SimplifiedLayerNormalization",
+        "RotaryEmbedding",
+        "GroupNorm",
+        "SkipGroupNorm",
+    ]
+)
+SHAPED = SAME_AS_FIRST | {
+    "Attention",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "GroupQueryAttention",
+    "MultiHeadAttention",
+}
+
+
+def contrib_shape(facts: Facts, node: Node) -> None:
+    """Set the shape and the type of the first output, as far as they are known."""
+    if node.domain != "com.microsoft" or not node.inputs:
+        return
+    first = facts.shapes.get(node.inputs[0])
+    dtype = facts.dtypes.get(node.inputs[0])
+    shape: Shape | None = None
+    if node.op_type in SAME_AS_FIRST:
+        shape = first
+    elif node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv"):
+        shape = _fused_shape(facts, node)
+    elif node.op_type == "Attention" and first is not None and len(node.inputs) > 1:
+        weight = facts.shapes.get(node.inputs[1])
+        sizes = node.attribute("qkv_hidden_sizes")
+        if weight is not None and weight[1] is not None:
+            shape = (*first[:-1], sizes[2] if sizes else weight[1] // 3)
+    elif node.op_type in ("MultiHeadAttention", "GroupQueryAttention") and first is not None:
+        value = facts.shapes.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        width = first[-1] if node.op_type == "GroupQueryAttention" or value is None else value[-1]
+        shape = (*first[:-1], width) if len(first) == 3 else None
+    if shape is not None:
+        facts.shapes.setdefault(node.outputs[0], shape)
+    if dtype is not None:
+        facts.dtypes.setdefault(node.outputs[0], dtype)
+
+
+def _fused_shape(facts: Facts, node: Node) -> Shape | None:
+    standard = {"FusedMatMul": "MatMul", "FusedGemm": "Gemm", "FusedConv": "Conv"}.get(node.op_type)
+    shapes = [facts.shapes.get(key) for key in node.inputs]
+    if standard is None or any(s is None for s in shapes[:2]):
+        return None
+    if standard == "MatMul":
+        a, b = (list(s) for s in shapes[:2] if s is not None)
+        if node.attribute("transA", 0):
+            a[-1], a[-2] = a[-2], a[-1]
+        if node.attribute("transB", 0):
+            b[-1], b[-2] = b[-2], b[-1]
+        batch = a[:-2] if len(a) >= len(b) else b[:-2]
+        return (*batch, a[-2], b[-1])
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.op_type, proto.domain = standard, ""
+    keep = {"alpha", "beta", "transA", "transB", "kernel_shape", "pads", "strides", "dilations", "group", "auto_pad"}
+    for attribute in list(proto.attribute):
+        if attribute.name not in keep:
+            proto.attribute.remove(attribute)
+    del proto.input[3:]
+    types = {
+        name: onnx.helper.make_tensor_type_proto(facts.dtypes.get(key, TensorProto.FLOAT), facts.shapes.get(key))
+        for name, key in zip(proto.input, node.inputs, strict=False)
+        if name
+    }
+    try:
+        found = onnx.shape_inference.infer_node_outputs(onnx.defs.get_schema(standard, 17, ""), proto, types)
+    except Exception:  # as above: the shape stays unknown
+        return None
+    tensor = found[proto.output[0]].tensor_type
+    return tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
