@@ -164,7 +164,7 @@ def slice_of_channels_and_space(net: Net) -> None:
     net.head(h, name="y")
 
 
-@case({}, {"a": "Slice has bounds that are not known before it runs"})
+@case({}, {"a": "Slice has bounds on it that are not known before it runs"})
 def slice_with_bounds_from_outside(net: Net) -> None:
     start = net.declare("start", [1], np.int64)
     net.output(net.op("Slice", net.stem(), start, ints(9), ints(1)), rank=4)
