@@ -13,6 +13,7 @@
 #                    --rival-models FOLDER" runs other operators beside ours (benchmarks/README.md)
 #   make test-runtimes  the sparse operators in several releases of ONNX Runtime; RUNTIMES="1.17.3 newest"
 #   make test-arm    the kernels of the sparse operators on an emulated ARM processor (Zig and Qiling from PyPI)
+#   make wheels      source archive and manylinux wheels in dist/, tried in fresh environments (Zig, build, twine from PyPI)
 #   make asan        the sparse operators with address and undefined-behaviour sanitizers (g++)
 #   make bench-channels latency of layers against their channels, write docs/channels.md
 #   make bench-latency  latency asked and found, write docs/latency.md; MODELS=folder holds exported architectures
@@ -30,17 +31,18 @@ BIN := $(VENV)/bin
 EVAL ?= eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes test-arm asan sparsity-accuracy bench-pack docs operators clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack docs operators clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,23s/^# //p' Makefile
+	@sed -n '2,24s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/installed-test
+	@echo 'The whole test suite: about 10 minutes on two cores'
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed-dev
@@ -80,6 +82,9 @@ test-runtimes: $(VENV)/installed-test
 
 test-arm: $(VENV)/installed
 	$(BIN)/python scripts/arm.py $(ARM_PYTHON)
+
+wheels: $(VENV)/installed
+	$(BIN)/python scripts/wheels.py
 
 asan: $(VENV)/installed-test
 	$(BIN)/python scripts/sanitize.py

@@ -9,30 +9,29 @@ Both tools come from PyPI into an environment of their own in out/arm; a Python 
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import tools
 
-from onnxprune.native import build  # noqa: E402
-from tests.native.kernel_check import MISTAKES, compile_check, with_mistakes  # noqa: E402
+sys.path.insert(0, str(tools.ROOT))
 
-FOLDER = ROOT / "out" / "arm"
-TOOLS = ("ziglang==0.17.1", "qiling==1.4.6", "unicorn==2.1.4")
+from onnxprune.native import build
+from tests.native.kernel_check import MISTAKES, compile_check, with_mistakes
+
+FOLDER = tools.ROOT / "out" / "arm"
+TOOLS = (tools.ZIG, "qiling==1.4.6", "unicorn==2.1.4")
 EXPORTS = f"-Wl,--version-script={build.SOURCES / 'exports.map'}"
 
 FOUND = re.compile("DIFFERENT|STOPPED")  # by the check itself, or by the emulator at memory out of bounds
 
-LIBRARIES = {  # target of Zig, processor, file, flags of the linker
-    "Linux, ARM": ("aarch64-linux-gnu.2.17", "aarch64", "libonnxprune.so", (EXPORTS,)),
-    "macOS, ARM": ("aarch64-macos", "arm64", "libonnxprune.dylib", ()),
-    "Windows, x86-64": ("x86_64-windows-gnu", "AMD64", "onnxprune.dll", ()),
+LIBRARIES = {  # target of Zig, file, flags of the linker
+    "Linux, ARM": ("aarch64-linux-gnu.2.17", "libonnxprune.so", (EXPORTS,)),
+    "macOS, ARM": ("aarch64-macos", "libonnxprune.dylib", ()),
+    "Windows, x86-64": ("x86_64-windows-gnu", "onnxprune.dll", ()),
 }
 
 # Runs in the environment of the tools: a static program for Linux, its arguments; ends as the program does.
@@ -77,12 +76,10 @@ sys.exit(machine.os.exit_code)
 
 
 def main(arguments: list[str]) -> int:
-    python = Path(arguments[0]) if arguments else environment()
+    python = Path(arguments[0]) if arguments else tools.environment("arm", TOOLS)
     if python is None:
         return 1
     FOLDER.mkdir(parents=True, exist_ok=True)
-    # Zig builds a C++ library for each target once, which takes a minute or two.
-    os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(FOLDER / "zig"))
     try:
         good = check_kernels(python)
     except build.BuildError as error:
@@ -93,17 +90,13 @@ def main(arguments: list[str]) -> int:
     return 0 if good else 1
 
 
-def compiler(python: Path, target: str) -> list[str]:
-    return [str(python), "-m", "ziglang", "c++", "-target", target]
-
-
 def check_kernels(python: Path) -> bool:
     """Compile the check for aarch64 and run it, then with mistakes. Raises BuildError."""
-    command = compiler(python, "aarch64-linux-musl")
+    command = tools.zig(python, "aarch64-linux-musl")
     right, wrong = FOLDER / "check", FOLDER / "check-wrong"
     print("compiling the check of the kernels for aarch64 Linux", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        objects = compile_check(command, Path(folder), "aarch64")
+        objects = compile_check(command, Path(folder))
         build.run([*command, "-static", *objects, "-o", str(right)])
         planted = with_mistakes(command, objects, Path(folder))
         build.run([*command, "-static", *planted, "-o", str(wrong)])
@@ -130,12 +123,12 @@ def emulate(python: Path, program: Path, *words: str) -> subprocess.CompletedPro
 
 def compile_library(python: Path, title: str) -> str:
     """Compile and link all sources; what was made. Raises BuildError."""
-    target, machine, name, flags = LIBRARIES[title]
-    command = compiler(python, target)
+    target, name, flags = LIBRARIES[title]
+    command = tools.zig(python, target)
     output = FOLDER / target / name
     output.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        objects = build.compile_sources(command, build.sources(machine), Path(folder))
+        objects = build.compile_sources(command, build.sources(command), Path(folder))
         build.run([*command, "-shared", "-s", *flags, *objects, "-o", str(output)])
     return f"compiled and linked, not run ({output.stat().st_size / 1e6:.1f} MB)"
 
@@ -148,23 +141,6 @@ def reported(python: Path, title: str) -> bool:
         return False
     print(f"library for {title}: {found}", flush=True)
     return True
-
-
-def environment() -> Path | None:
-    """The Python of an environment with the tools, made where it is missing; None, said why, if that fails."""
-    folder = FOLDER / "tools"
-    python, ready = folder / "bin" / "python", folder / "ready"
-    if ready.exists() and ready.read_text("utf-8").split() == list(TOOLS):
-        return python
-    print(f"installing {', '.join(TOOLS)} into {folder.relative_to(ROOT)}", flush=True)
-    venv.create(folder, with_pip=True, clear=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*command, *TOOLS], capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"the tools cannot be installed here: nothing was checked\n{done.stderr.strip()}")
-        return None
-    ready.write_text("\n".join(TOOLS), "utf-8")
-    return python
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def compiler_file(name: str) -> str:
-    command = [find_compiler(), f"-print-file-name={name}"]
+    command = [*find_compiler(), f"-print-file-name={name}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,21 +68,34 @@ def build_or_log(target: Path, extra: Sequence[str] = ()) -> None:
         log.unlink(missing_ok=True)
 
 
-def find_compiler() -> str:
-    """$CXX, or the first C++ compiler of the usual names. GCC and Clang are understood. Raises BuildError."""
-    wanted = os.environ.get("CXX")
-    names = [wanted] if wanted else ["c++", "g++", "clang++"]
+def find_compiler() -> list[str]:
+    """The words of $CXX, or the first C++ compiler of the usual names. GCC, Clang and Zig are understood.
+
+    CXX may be a command with words of its own: "ccache g++", "zig c++ -target aarch64-linux-gnu.2.28". Raises
+    BuildError.
+    """
+    wanted = shlex.split(os.environ.get("CXX", ""), posix=os.name != "nt")
+    names = wanted[:1] or ["c++", "g++", "clang++"]
     for name in names:
         found = shutil.which(name)
         if found:
-            return found
+            return [found, *wanted[1:]]
     raise BuildError(f"{NO_COMPILER}: {', '.join(names)} not found (install g++ or clang++, or set CXX to one)")
 
 
-def sources(machine: str | None = None) -> list[Path]:
-    """The files to compile for a processor, as `platform.machine` calls it; None: that of this machine."""
-    x86 = (machine or platform.machine()).lower() in ("x86_64", "amd64")
+def sources(compiler: Sequence[str]) -> list[Path]:
+    """The files to compile with this command; those of INSTRUCTION_SETS only if it compiles for x86-64."""
+    x86 = _compiles_for_x86(compiler)
     return [path for path in sorted(SOURCES.glob("*.cpp")) if x86 or path.name not in INSTRUCTION_SETS]
+
+
+def _compiles_for_x86(compiler: Sequence[str]) -> bool:
+    """Asked of the compiler: the target of a cross compiler is not the machine that it runs on."""
+    command = [*compiler, "-dM", "-E", "-x", "c++", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or "__cplusplus" not in done.stdout:  # it does not understand the question
+        return platform.machine().lower() in ("x86_64", "amd64")
+    return "__x86_64__" in done.stdout
 
 
 def build(target: Path, extra: Sequence[str] = ()) -> None:
@@ -92,9 +106,9 @@ def build(target: Path, extra: Sequence[str] = ()) -> None:
     compiler = find_compiler()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        objects = compile_sources([compiler], sources(), Path(folder), extra)
+        objects = compile_sources(compiler, sources(compiler), Path(folder), extra)
         linked = target.with_name(f"{target.name}.new")
-        run([compiler, "-shared", "-o", str(linked), *objects, *_link_flags(bool(extra)), *extra])
+        run([*compiler, "-shared", "-o", str(linked), *objects, *_link_flags(bool(extra)), *extra])
         os.replace(linked, target)
 
 

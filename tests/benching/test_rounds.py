@@ -1,21 +1,52 @@
-"""Rounds: all subjects, in random order, on the same feed, as often as asked; sessions anew in between."""
+"""Rounds: all subjects, in random order, on the same feed, as often as asked; sessions anew in between.
+
+The clock is one of the tests: subjects say how long they take.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from onnxprune.benching import rounds
 from onnxprune.benching.rounds import BLOCKS, MIN_ROUNDS, RUN_S, measure
+from onnxprune.measure import timing
+
+
+class Clock:
+    """What `time` is to the code under test: it goes on when somebody says so, and a little with every look."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def perf_counter_ns(self) -> int:
+        self.now_ns += 100
+        return self.now_ns
+
+    def perf_counter(self) -> float:
+        return self.perf_counter_ns() * 1e-9
+
+    process_time = perf_counter
+
+    def go_on(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(rounds, "time", found)
+    monkeypatch.setattr(timing, "time", found)
+    return found
 
 
 class Subjects:
-    """Functions that note who was called with which feed; a call takes about as long as `work` says."""
+    """Functions that note who was called with which feed; a call takes `seconds`."""
 
-    def __init__(self, count: int, work: int = 2000) -> None:
-        self.count, self.work = count, work
+    def __init__(self, clock: Clock, count: int, seconds: float = 20e-6) -> None:
+        self.clock, self.count, self.seconds = clock, count, seconds
         self.calls: list[tuple[int, int]] = []
         self.renewals = 0
 
@@ -26,22 +57,23 @@ class Subjects:
     def subject(self, k: int) -> Callable[[int], object]:
         def call(feed: int) -> None:
             self.calls.append((k, feed))
-            sum(range(self.work))
+            self.clock.go_on(self.seconds)
 
         return call
 
 
-def test_exactly_as_many_rounds_as_asked() -> None:
-    subjects = Subjects(3)
+def test_exactly_as_many_rounds_as_asked(clock: Clock) -> None:
+    subjects = Subjects(clock, 3)
     found = measure(subjects.renew, 2, seconds=1.0, rounds=30, seed=0)
-    assert found.times.shape == (30, 3, found.samples) and (found.times > 0).all()
+    assert found.times.shape == (30, 3, found.samples)
+    assert found.times == pytest.approx(20e-6, rel=0.01) and found.cpu == pytest.approx(20e-6, rel=0.05)
     assert found.blocks.tolist() == sorted(found.blocks.tolist()) and len(set(found.blocks)) == BLOCKS
     assert found.sessions == subjects.renewals <= BLOCKS
     assert len(found.inferences) == len(found.warmup) == len(found.stable) == 3
 
 
-def test_both_orders_occur_and_a_round_feeds_all_the_same() -> None:
-    subjects = Subjects(2, work=200_000)  # so long that a sample is one call
+def test_both_orders_occur_and_a_round_feeds_all_the_same(clock: Clock) -> None:
+    subjects = Subjects(clock, 2, 2e-3)  # so long that a sample is one call
     found = measure(subjects.renew, 3, seconds=1.0, rounds=12, seed=0)
     assert found.inferences == [1, 1]
     timed = [call for call in subjects.calls if call[1]]  # the warm-up has feed 0 only
@@ -52,7 +84,7 @@ def test_both_orders_occur_and_a_round_feeds_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.002, 0.02])
-def test_fast_subjects_run_once_untimed_when_their_turn_comes(seconds: float) -> None:
+def test_fast_subjects_run_once_untimed_when_their_turn_comes(clock: Clock, seconds: float) -> None:
     turns: list[list[int]] = []
 
     def renew() -> list[Callable[[int], object]]:
@@ -65,7 +97,7 @@ def test_fast_subjects_run_once_untimed_when_their_turn_comes(seconds: float) ->
                     turns[-1].append(k)
                 else:
                     turns.append([k])
-            time.sleep(seconds)
+            clock.go_on(seconds)
 
         return call
 
@@ -75,16 +107,25 @@ def test_fast_subjects_run_once_untimed_when_their_turn_comes(seconds: float) ->
     assert found.times.shape == (2, 2, found.samples)
 
 
-def test_slow_subjects_have_enough_rounds_for_an_interval() -> None:
-    subjects = Subjects(2, work=1_000_000)
+def test_slow_subjects_have_enough_rounds_for_an_interval(clock: Clock) -> None:
+    subjects = Subjects(clock, 2, 20e-3)
     found = measure(subjects.renew, 1, seconds=0.001, rounds=None, seed=0)
-    assert len(found.times) >= MIN_ROUNDS
-    assert found.samples >= 1
+    assert len(found.times) == MIN_ROUNDS and found.samples == 1
 
 
-def test_the_order_depends_on_the_seed_only() -> None:
+def test_the_time_that_was_given_is_used(clock: Clock) -> None:
+    """And not much more, whatever a round takes."""
+    for seconds in (20e-6, 300e-6, 9e-3):
+        subjects = Subjects(clock, 2, seconds)
+        start = clock.perf_counter()
+        found = measure(subjects.renew, 1, seconds=2.0, rounds=None, seed=0)
+        assert 2.0 < clock.perf_counter() - start < 2.0 * 1.4
+        assert found.times.sum() > 0.5
+
+
+def test_the_order_depends_on_the_seed_only(clock: Clock) -> None:
     def order(seed: int) -> list[int]:
-        subjects = Subjects(2, work=200_000)
+        subjects = Subjects(clock, 2, 2e-3)
         measure(subjects.renew, 2, seconds=1.0, rounds=16, seed=seed)
         timed = [k for k, feed in subjects.calls if feed]
         return [k for i, k in enumerate(timed) if i == 0 or timed[i - 1] != k or i % 2 == 0]

@@ -59,7 +59,7 @@ def spawn(folder: Path) -> Spawn:
         environment = {**os.environ, **options.pop("env", {})}
         command = [sys.executable, *python, "-m", "onnxprune", *map(str, arguments)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-        result = subprocess.run(command, text=True, env=environment, timeout=120, check=False, **options)
+        result = subprocess.run(command, text=True, env=environment, check=False, **options)
         assert code is None or result.returncode == code, (result.returncode, result.stdout, result.stderr)
         return result
 

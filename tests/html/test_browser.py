@@ -25,7 +25,7 @@ def pictured(page: Path, name: str, width: int, *options: str) -> np.ndarray:
         *(f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},1400", f"--screenshot={target}"),
         page.as_uri(),
     ]
-    subprocess.run(command, capture_output=True, check=True, timeout=120)
+    subprocess.run(command, capture_output=True, check=True)
     with Image.open(target) as image:
         return np.asarray(image.convert("RGB"))
 

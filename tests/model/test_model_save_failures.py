@@ -48,7 +48,7 @@ def test_a_size_limit_leaves_the_old_state(tmp_path: Path, mode: str) -> None:
         """,
         tmp_path,
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert "cannot write" in out and "size limit" in out, err
     assert listing(tmp_path) == {"o.onnx": b"old", "o.onnx.data": b"old data"}
 
@@ -89,7 +89,6 @@ def test_a_full_disk_leaves_the_old_state(tmp_path: Path, mode: str) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=60,
             check=False,
         )
     except FileNotFoundError:
@@ -113,11 +112,11 @@ def test_an_interrupt_while_writing_leaves_the_old_state(tmp_path: Path) -> None
     """
     process = run_script(body, tmp_path)
     assert process.stdout is not None and process.stdout.readline() == "go\n"
-    deadline = time.monotonic() + 20
-    while len(listing_names(tmp_path)) < 2 and time.monotonic() < deadline:
+    while len(listing_names(tmp_path)) < 2:
+        assert process.poll() is None, process.communicate()
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode != 0
     assert listing(tmp_path) == {"o.onnx": b"old"}
 
@@ -145,7 +144,7 @@ def test_two_writers_of_one_output(tmp_path: Path) -> None:
     """
     writers = [run_script(body.format(channels=channels), tmp_path) for channels in (32, 64)]
     for writer in writers:
-        _, err = writer.communicate(timeout=60)
+        _, err = writer.communicate()
         assert writer.returncode == 0, err
     assert sorted(listing(tmp_path)) == ["o.onnx", "o.onnx.data"]
     proto = read_back(tmp_path / "o.onnx")
@@ -178,6 +177,6 @@ def test_memory_stays_bounded_while_writing(tmp_path: Path) -> None:
         write(model, sys.argv[1] + "/o.onnx", external_data="never")
     """
     process = run_script(body, tmp_path)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     assert (tmp_path / "o.onnx").stat().st_size > size

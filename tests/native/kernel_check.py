@@ -24,9 +24,9 @@ MISTAKES = {  # the kernel that shows it: file, right, wrong
 """Mistakes that the check must find."""
 
 
-def compile_check(compiler: Sequence[str], folder: Path, machine: str | None = None) -> list[str]:
+def compile_check(compiler: Sequence[str], folder: Path) -> list[str]:
     """Object files of the kernels, compiled as for the library, and of the check. Raises BuildError."""
-    kernels = [path for path in build.sources(machine) if path.name.startswith(("kernels", "isa"))]
+    kernels = [path for path in build.sources(compiler) if path.name.startswith(("kernels", "isa"))]
     # Less optimised: its loops are to be right, and soon compiled.
     flags = ("-O1", f"-I{build.SOURCES}", "-Wconversion")
     return [

@@ -63,10 +63,10 @@ def wheel(folder: Path, **variables: str) -> tuple[zipfile.ZipFile, str]:
 
 
 needs_setuptools = pytest.mark.skipif(
-    tuple(map(int, metadata.version("setuptools").split(".")[:2])) < (70, 1)
+    tuple(map(int, metadata.version("setuptools").split(".")[:2])) < (77, 0)
     if any(d.name == "setuptools" for d in metadata.distributions())
     else True,
-    reason="setuptools 70.1 or newer is not installed",
+    reason="setuptools 77 or newer is not installed",
 )
 
 
@@ -103,6 +103,27 @@ def test_a_build_that_fails_leaves_its_log_and_one_that_does_not_takes_it_away(
     monkeypatch.setenv("CXX", str(program(tmp_path / "works", works)))
     build.build_or_log(target)
     assert target.exists() and not (tmp_path / build.LOG).exists()
+
+
+def test_a_compiler_may_be_a_command_with_words_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cross compilers are: the words come first, in every call."""
+    noted = program(tmp_path / "noted", f'echo "$1 $2" >> {tmp_path}/calls')
+    monkeypatch.setenv("CXX", f"{noted} c++ '-target somewhere'")
+    assert build.find_compiler() == [str(noted), "c++", "-target somewhere"]
+    with pytest.raises(OSError):  # it writes no library
+        build.build(tmp_path / "library.so")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) > len(build.sources(["false"])) and set(calls) == {"c++ -target somewhere"}
+
+
+def test_instruction_sets_are_those_of_the_target(tmp_path: Path) -> None:
+    """Not those of the machine that compiles."""
+    define = "echo '#define __cplusplus 201703L'"
+    arm = program(tmp_path / "arm", f"{define}; echo '#define __aarch64__ 1'")
+    x86 = program(tmp_path / "x86", f"{define}; echo '#define __x86_64__ 1'")
+    names = {path.name for path in build.sources([str(x86)])}
+    assert set(build.INSTRUCTION_SETS) <= names
+    assert {path.name for path in build.sources([str(arm)])} == names - set(build.INSTRUCTION_SETS)
 
 
 def test_it_can_be_built_later(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ KERNELS = (
 @pytest.fixture(scope="module")
 def compiler() -> list[str]:
     try:
-        return [build.find_compiler()]
+        return build.find_compiler()
     except build.BuildError as error:
         pytest.skip(str(error))
 

@@ -16,11 +16,14 @@ from pathlib import Path
 import distributed
 import numpy as np
 import onnx
-import pytest
 from builders import Net
+from processes import running
 
 ROOT = Path(__file__).parents[2]
 SEED = 5
+WORKER = "onnxprune.sweeping.worker"  # the process of a point
+MANY = tuple(round(0.05 * k, 2) for k in range(4, 17))
+"""Ratios of so many points that a run is not at its end when it is noticed that the first is done."""
 
 
 def small_model(path: Path, *, weights_beside: bool = False) -> None:
@@ -87,15 +90,8 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
 
 
 def computing() -> dict[int, int]:
-    """The processes of points: their numbers, and those of who started them. Skips where the system does not tell."""
-    if not os.path.isdir("/proc/self"):
-        pytest.skip("the system does not list processes in /proc")
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"onnxprune.sweeping.worker" in (path / "cmdline").read_bytes():
-                found[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-    return found
+    """The processes of points: their numbers, and those of who started them."""
+    return running(WORKER)
 
 
 def _start(folder: Path, command: list[str], paths: Sequence[Path] = ()) -> subprocess.Popen[bytes]:

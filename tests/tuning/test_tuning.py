@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from onnx import ModelProto, helper
 
 from onnxprune import native
 from onnxprune.benching.results import FASTER
+from onnxprune.benching.rounds import Timing
 from onnxprune.benching.statistics import verdict
 from onnxprune.errors import ModelError
 from onnxprune.model.load import load
 from onnxprune.sparse import UNSTRUCTURED, Mask, Pattern, parse_pattern, rewrite
 from onnxprune.trace import trace_model
 from onnxprune.trace.groups import Trace
-from onnxprune.tuning import LayerTimes, choose, depthwise_beside, layer_times, select
+from onnxprune.tuning import LayerTimes, choose, depthwise_beside, layer_times, select, whole
 from onnxprune.tuning.cache import Cache, cache_folder, environment
 from onnxprune.tuning.edges import at_edges
 from onnxprune.tuning.masks import random_mask
@@ -47,6 +49,11 @@ def bottlenecks(blocks: int = 2, width: int = 16, size: int = 12) -> Trace:
 def fixed(models: Sequence[ModelProto], threads: int) -> list[float]:
     """Dense layers take 1 ms, sparse ones less and less."""
     return [1 / (1 + k) for k in range(len(models))]
+
+
+def reversed_(models: Sequence[ModelProto], threads: int) -> list[float]:
+    """Sparse layers take longer than dense ones."""
+    return fixed(models, threads)[::-1]
 
 
 def never(models: Sequence[ModelProto], threads: int) -> list[float]:
@@ -284,11 +291,33 @@ def test_quantised_networks_are_judged_too() -> None:
 
 
 @needs_library
-def test_a_network_without_zeros_stays_dense() -> None:
-    """Sparse operators that skip nothing are slower than dense ones, each and in all."""
-    found = select(bottlenecks(blocks=1, width=64, size=28), 0.0, [UNSTRUCTURED], threads=1, seconds=0.1)
-    assert not found.choice.patterns and not found.choice.depthwise
-    assert all("not" in reason for reason in found.choice.dense.values())
+def test_a_network_without_zeros_stays_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse operators that skip nothing are slower than dense ones, each..."""
+    monkeypatch.setattr(whole, "layer_times", functools.partial(layer_times, measure=reversed_))
+    found = select(bottlenecks(blocks=1), 0.0, [UNSTRUCTURED], threads=1)
+    assert not found.choice.patterns and not found.choice.depthwise and found.best is None
+    assert all("not faster" in reason for reason in found.choice.dense.values())
+
+
+@needs_library
+@pytest.mark.parametrize(("ratio", "chosen"), [(0.5, True), (1.0, False), (1.5, False)])
+def test_the_whole_network_has_the_last_word(monkeypatch: pytest.MonkeyPatch, ratio: float, chosen: bool) -> None:
+    """... or all together, although each alone is faster."""
+
+    def raced(renew: Callable[[], Sequence[object]], feeds: int, **options: object) -> Timing:
+        count = len(renew())
+        row = [[(1e-3 * (ratio if k else 1), 0.0, 1e-3)] for k in range(count)]  # the first one is dense
+        return Timing(
+            1, 0, [1] * count, [6] * count, [True] * count, rows=[row] * 24, owners=[n // 2 for n in range(24)]
+        )
+
+    monkeypatch.setattr(whole, "layer_times", functools.partial(layer_times, measure=fixed))
+    monkeypatch.setattr(whole.rounds, "measure", raced)
+    found = select(bottlenecks(blocks=1), 0.9, [UNSTRUCTURED], threads=1)
+    assert bool(found.choice.patterns) == chosen and found.best is not None
+    assert found.best.ratio.value == pytest.approx(ratio)
+    if not chosen:
+        assert any("as a whole is not surely faster" in reason for reason in found.choice.dense.values())
 
 
 @needs_library
