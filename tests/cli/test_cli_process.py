@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from cli_support import Spawn
-from processes import wait_for_child
+
+from tests.processes import wait_for_child
 
 HEAVY = ("numpy", "onnx", "onnxruntime", "rich", "scipy", "google", "onnx_graphsurgeon", "importlib.metadata")
 _IMPORTS = """

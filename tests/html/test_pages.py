@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from builders import Net
 from click.testing import CliRunner, Result
 from page_parser import Page
 
 import onnxprune
 from onnxprune.cli.main import application
 from onnxprune.errors import OutputError, UsageError
+from tests.builders import Net
 
 QUICK = ("--samples", "60", "--repair", "least-squares")
 

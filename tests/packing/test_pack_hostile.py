@@ -68,7 +68,9 @@ def test_every_single_bit(packed: Path) -> None:
     Packed(packed).check()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_directories_of_any_numbers(packed: Path, data: st.DataObject) -> None:
     """With right checksums around wrong bytes, only ModelError comes out, and no memory is taken."""

@@ -16,8 +16,9 @@ from pathlib import Path
 import distributed
 import numpy as np
 import onnx
-from builders import Net
-from processes import running
+
+from tests.builders import Net
+from tests.processes import running
 
 ROOT = Path(__file__).parents[2]
 SEED = 5

@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from builders import Net
 from cli_schema import check
 from click.testing import CliRunner, Result
 from page_parser import Page
-from processes import wait_for_child
 from sweep_support import MANY, ROOT, WORKER, computing, small_data, small_model
 
 import onnxprune
@@ -34,6 +32,8 @@ from onnxprune.html.sweep import sweep_page
 from onnxprune.results import Progress
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING
 from onnxprune.sweeps import SHARED
+from tests.builders import Net
+from tests.processes import wait_for_child
 
 DIGITS = ROOT / "models" / "digits.onnx"
 QUICK: dict[str, Any] = {"repair": "bias", "bench": False}
