@@ -66,7 +66,9 @@ def judged_curves(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Curve | None]:
-    """One curve per group, with trials at `shares` of its units; None if no layer with a plain weight reads it."""
+    """One curve per group, with trials at `shares` of its units; None if no layer with a plain weight reads it, or if
+    one that does gets no rows from the samples.
+    """
     readers = readers_of(trace, groups)
     layers = sorted({layer.node: layer for found in readers for layer in found}.items())
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
@@ -75,7 +77,7 @@ def judged_curves(
     for number, (index, layer) in enumerate(layers):
         known[index] = _consumers(trace, walker, layer)
         for g, found in enumerate(readers):
-            if found and max(one.node for one in found) == index:
+            if found and max(one.node for one in found) == index and all(known[one.node] for one in found):
                 parts = [for_group(trace, groups[g], known[one.node], one) for one in found]
                 removal = judge(g, [part for layer_parts in parts for part in layer_parts])
                 counts = sorted({max(1, round(share * groups[g].size)) for share in shares})
@@ -106,12 +108,13 @@ def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
 
 
 def _consumers(trace: Trace, walker: Walker, layer: Linear) -> list[Consumer]:
+    """Empty for a layer that gets no rows."""
     if layer.implied:
         walker.reach([layer.x])
         xs = walker.values(layer.x)
         found = accumulate(layer, xs, products(layer, xs, folded(trace.graph, layer.weight)), 0, layer.node).fit
         walker.drop_dead()
-        return consumers_of(trace, layer, found, found.power)
+        return consumers_of(trace, layer, found, found.power) if found.positions else []
     partner = residual_partner(trace.graph, layer.y)
     goal = partner[0] if partner else layer.y
     walker.reach([layer.x, layer.y, goal])
@@ -120,7 +123,7 @@ def _consumers(trace: Trace, walker: Walker, layer: Linear) -> list[Consumer]:
     if partner:
         power = accumulate(layer, walker.values(layer.x)[:1], walker.values(goal)[:1], 0, layer.node).fit.power
     walker.drop_dead()
-    return consumers_of(trace, layer, found, power)
+    return consumers_of(trace, layer, found, power) if found.positions else []
 
 
 def _trial(

@@ -157,7 +157,8 @@ def _layer_by_layer(
     late = frozenset(refit.skipped) - set(early)
     last = corrected(refit.model, late) if late else Corrections(refit.model, (), ())
     layers = tuple(LayerRepair(fit.node, fit.before, fit.after, fit.ridge) for fit in refit.layers)
-    skipped = tuple(SkippedLayer(name, _why(trace, name)) for name in refit.skipped)
+    why = {name: refit.unmatched.get(name) or _why(trace, name) for name in refit.skipped}
+    skipped = tuple(SkippedLayer(name, reason) for name, reason in why.items())
     refitted = sum(1 for layer in layers if not layer.kept)
     return last.model, RepairSummary(name, refitted, skipped, layers, first.corrected + last.corrected)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.features import Linear
 from onnxprune.capture.layers import joined, matched, write
 from onnxprune.capture.moments import Moments
+from onnxprune.capture.rows import Unmatched
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.curves import consumers_of, for_group, readers_of
@@ -52,8 +53,8 @@ def reselect(
     layers = sorted({layer.node: layer for found in readers for layer in found}.items())
     for number, (index, layer) in enumerate(layers):
         mine = [g for g, found in enumerate(readers) if any(one.node == index for one in found) and counts[g]]
-        if mine:
-            moments = matched(trace.graph, layer, original, current, 0, index).fit
+        moments = _moments(trace, layer, original, current) if mine else None
+        if moments is not None:
             for g in mine:
                 if len(readers[g]) == 1:
                     consumers = consumers_of(trace, layer, moments, moments.power)
@@ -67,6 +68,14 @@ def reselect(
         if progress is not None:
             progress(number + 1, len(layers))
     return gone
+
+
+def _moments(trace: Trace, layer: Linear, original: Walker, current: Walker) -> Moments | None:
+    """None where the rows of both networks do not correspond: then the units stay those that were chosen before."""
+    try:
+        return matched(trace.graph, layer, original, current, 0, layer.node).fit
+    except Unmatched:
+        return None
 
 
 def _refit(trace: Trace, layer: Linear, moments: Moments, keep: Bools, current: Walker) -> None:

@@ -8,7 +8,6 @@ the weights, the second moments of the largest layer, and what the runtime needs
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from onnxprune.capture.features import Linear, linear_layer
 from onnxprune.data import Calibration, open_data
 from onnxprune.data.specs import expected, input_specs
 from onnxprune.errors import DataError, UsageError
-from onnxprune.independence import ROWS, rows_are_samples
+from onnxprune.independence import HELD_OUT, arranged
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model
@@ -35,7 +34,6 @@ from onnxprune.trace.groups import Trace
 from onnxprune.units import format_bytes, parse_bytes, plural
 
 Array = NDArray[Any]
-HELD_OUT = 0.2
 BATCH_BYTES, MOST_PER_BATCH = 64 << 20, 64
 LEAST = 2
 COMPARED = 2  # samples of a proof
@@ -92,7 +90,7 @@ def open_samples(
     if limit <= 0:
         raise UsageError(f"--max-memory must be more than nothing, found {max_memory!r}")
     model = trace.graph.model
-    found = opened_data(data, model, preprocess, samples, seed)
+    found, independent = arranged(trace, opened_data(data, model, preprocess, samples, seed))
     per_sample = bytes_per_sample(trace, _largest(found))
     size = int(max(1, min(MOST_PER_BATCH, BATCH_BYTES // max(per_sample, 1))))
     fixed = model.size_bytes + _moments(trace.graph) + size * per_sample // 2
@@ -105,7 +103,6 @@ def open_samples(
             f"{LEAST} samples take about {format_bytes(need)}",
             hint=f"Allow more, for example --max-memory {math.ceil(need / 1e9)}GB, or give smaller samples.",
         )
-    independent = found.fixed_batch or rows_are_samples(trace, _some_rows(found))
     if not independent:
         size = found.samples
         notes.append(DEPENDENT)
@@ -122,8 +119,8 @@ def open_samples(
     return Samples(
         [*fit.batches(size), *held_batches],
         len(held_batches),
-        0 if single else fit.samples,
-        judge.samples,
+        0 if single else fit.rows,
+        judge.rows,
         found.source,
         fixed + min(total, allowed) * per_sample,
         tuple(notes),
@@ -176,7 +173,7 @@ def opened_data(data: Any, model: Model, preprocess: str | None, samples: int | 
     if preprocess is not None:
         raise UsageError("--preprocess has nothing to apply to: the samples are prepared already")
     specs = input_specs(model)
-    if data.specs != specs:
+    if [(s.name, s.dtype, s.shape) for s in data.specs] != [(s.name, s.dtype, s.shape) for s in specs]:
         raise DataError("the samples were opened for another model", hint=expected(specs))
     if samples is not None and samples < 1:
         raise UsageError(f"--samples must be at least 1, not {samples}")
@@ -191,14 +188,8 @@ def _largest(data: Calibration) -> dict[str, tuple[int, ...]]:
 
 def few_samples(data: Any, trace: Trace, preprocess: str | None, seed: int) -> dict[str, Array]:
     """A feed with the first samples of `data`, as `opened_data` takes it; with all of them if they belong together."""
-    found = opened_data(data, trace.graph.model, preprocess, None, seed)
-    independent = found.fixed_batch or rows_are_samples(trace, _some_rows(found))
+    found, independent = arranged(trace, opened_data(data, trace.graph.model, preprocess, None, seed))
     return next(found.batches(COMPARED if independent else found.samples))
-
-
-def _some_rows(data: Calibration) -> dict[str, Array]:
-    """A feed of a few rows, or of one if all differ in shape."""
-    return max(itertools.islice(data.batches(ROWS), ROWS), key=lambda feed: max(len(a) for a in feed.values()))
 
 
 def facts_for(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> Facts:

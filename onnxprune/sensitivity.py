@@ -71,7 +71,8 @@ def judged(trace: Trace) -> list[str]:
     """Where errors are measured: outputs of the last layers with weights, on the way back from every graph output.
 
     Before the final activation and before parts of unlike scale (boxes and classes) are joined; with a shortcut that
-    is added. An output without such a layer counts itself.
+    is added. An output without such a layer counts itself. Where the values decide how many rows a layer has, those are
+    meant that come before: networks that differ find other rows, which cannot be compared.
     """
     return list(dict.fromkeys(k for output, found in last_layers(trace).items() for k in found or [output]))
 
@@ -79,12 +80,21 @@ def judged(trace: Trace) -> list[str]:
 def last_layers(trace: Trace) -> dict[str, list[str]]:
     """By graph output: the outputs of the last layers with weights that it comes from."""
     layers = {c.node for c in trace.state.closings if c.kind == "sum" and c.slot == 0}
+    steady = {index for index in layers if is_steady(trace, trace.graph.nodes[index].outputs[0])}
     names = [value.name for value in trace.graph.model.proto.graph.output]
-    return {name: _last_layers(trace.graph, name, layers) for name in names}
+    found = {name: _last_layers(trace.graph, name, layers) for name in names}
+    if steady == layers:
+        return found
+    return {name: _last_layers(trace.graph, name, steady) or keys for name, keys in found.items()}
+
+
+def is_steady(trace: Trace, key: str) -> bool:
+    """Whether the shape of a value follows from those of the inputs, not from what they hold."""
+    return None not in trace.facts.shapes.get(key, ())
 
 
 def _last_layers(graph: Graph, output: str, layers: set[int]) -> list[str]:
-    """Outputs of the layers that are met first on the way back, with the shortcut that is added to them."""
+    """Outputs of the `layers` that are met first on the way back, with the shortcut that is added to them."""
     found: list[str] = []
     seen: set[str] = set()
     todo = [output]
@@ -122,4 +132,6 @@ def _spread(values: list[FloatArray]) -> float:
 
 
 def _distance(a: list[FloatArray], b: list[FloatArray]) -> float:
-    return float(sum(float(((x - y) ** 2).sum()) for x, y in zip(a, b, strict=True)))
+    """Sum of squares; where other rows were found, as much as if nothing was known of them."""
+    pairs = [(x, y if x.shape == y.shape else x.mean()) for x, y in zip(a, b, strict=True) if x.size]
+    return float(sum(float(((x - y) ** 2).sum()) for x, y in pairs))

@@ -24,7 +24,7 @@ LAYERS = [
     {"score", "allocate"},
     {"plan", "choose", "config", "curves", "target", "schedule", "reselect", "criteria"},
     {"cut", "provenance", "sparse"},
-    {"sensitivity", "independence", "samples", "budget"},
+    {"sensitivity", "feeding", "independence", "samples", "budget"},
     {"choosing", "blocks"},
     {"repair", "proof", "request", "clock", "measure", "outputs", "sources"},
     {"masking"},

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxprune.benching.options import Sizes
 from onnxprune.benching.results import InputUsed
 from onnxprune.data import Calibration, InputSpec, input_specs
+from onnxprune.data.batch import Batch
 from onnxprune.data.specs import type_name
 from onnxprune.errors import DataError, UsageError, did_you_mean
 from onnxprune.model.graph import build
@@ -112,7 +113,7 @@ def _sizes(specs: Sequence[InputSpec], given: Sizes, batch: int | None) -> dict[
                 raise UsageError(f"--batch {batch}: the model fixes its batch at {', '.join(map(str, fixed))}")
         for spec in specs:
             if spec.batched:
-                put(_key(spec, 0), batch, "--batch and --shape")
+                put(_key(spec, spec.axis), batch, "--batch and --shape")
     return found
 
 
@@ -138,14 +139,14 @@ def _samples(specs: Sequence[InputSpec], one: Feed, batch: int | None) -> int:
     if batch is not None:
         return batch
     batched = [spec for spec in specs if spec.batched] or [spec for spec in specs if spec.shape]
-    return max((int(one[spec.name].shape[0]) for spec in batched[:1]), default=1)
+    return max((int(one[spec.name].shape[spec.axis]) for spec in batched[:1]), default=1)
 
 
 def from_data(data: Calibration, batch: int | None) -> Fed:
     """Feeds of `batch` samples each, the same for every model; a few samples are repeated to fill one. DataError."""
     wanted = batch or 1
     if data.fixed_batch:
-        group = max(spec.group for spec in data.specs)
+        group = data.rows_per_sample
         if batch not in (None, group):
             raise UsageError(f"--batch {batch}: the model fixes its batch at {group}")
         wanted = 1
@@ -153,27 +154,26 @@ def from_data(data: Calibration, batch: int | None) -> Fed:
     notes: list[str] = []
     total = 0
     for one in data.batches(wanted):
-        if _rows(one, data) == wanted:
+        if one.samples == wanted or data.fixed_batch:
             feeds.append(one)
             total += sum(array.nbytes for array in one.values())
         if len(feeds) == MOST_FEEDS or total > MOST_BYTES:
             break
     if not feeds:
         first = next(iter(data.batches(wanted)))
-        feeds = [{name: np.take(a, range(wanted), axis=0, mode="wrap") for name, a in first.items()}]
-        notes.append(f"{_rows(first, data)} samples of equal shape were repeated to fill a batch of {wanted}")
+        feeds = [_repeated(first, wanted)]
+        notes.append(f"{first.samples} samples of equal shape were repeated to fill a batch of {wanted}")
     used = tuple(InputUsed(s.name, type_name(s), tuple(feeds[0][s.name].shape)) for s in data.specs)
     if any(a.shape != feeds[0][name].shape for one in feeds for name, a in one.items()):
         notes.append("shapes differ between samples; those of the first are shown")
-    samples = max((spec.group for spec in data.specs), default=1) if data.fixed_batch else wanted
+    samples = data.rows_per_sample if data.fixed_batch else wanted
     return Fed(tuple(feeds), samples, used, data.source, tuple(notes))
 
 
-def _rows(one: Feed, data: Calibration) -> int:
-    """Samples that a feed holds."""
-    if data.fixed_batch:
-        return 1
-    return max((int(one[s.name].shape[0]) for s in data.specs if s.shape), default=1)
+def _repeated(one: Batch, wanted: int) -> Feed:
+    """Its samples again and again, until there are as many as wanted."""
+    picked = range(wanted)
+    return {n: a if (k := one.axes[n]) is None else np.take(a, picked, axis=k, mode="wrap") for n, a in one.items()}
 
 
 def write_feeds(feeds: Sequence[Feed], folder: Path, name: str) -> list[str]:

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 class OutputErrors:
     """Errors of the outputs on `batches`, as `sensitivity` defines them: the sum over the judged values of
-    |f'(x) - f(x)|^2 / |f(x) - mean f|^2.
+    |f'(x) - f(x)|^2 / |f(x) - mean f|^2, and 1 where the values decide how many rows there are and they differ.
     """
 
     def __init__(self, trace: Trace, batches: list[dict[str, Array]], threads: int = 0) -> None:
@@ -31,7 +31,8 @@ class OutputErrors:
     def without(self, units: Sequence[int]) -> float:
         """The error without the branches of these units."""
         found = self._run(units)
-        return float(sum(np.sum((a - b) ** 2) / s for a, b, s in zip(found, self._wanted, self._spread, strict=True)))
+        pairs = zip(found, self._wanted, self._spread, strict=True)
+        return float(sum(np.sum((a - b) ** 2) / s if a.shape == b.shape else 1.0 for a, b, s in pairs))
 
     def _run(self, units: Sequence[int]) -> list[NDArray[np.float64]]:
         rows = list(self._network.run(np.asarray(units, np.int64)))

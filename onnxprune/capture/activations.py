@@ -68,13 +68,15 @@ def gathered(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Activation, S]]:
-    """The statistic of every activation, in one walk over the network. Raises ModelError for NaN and infinity."""
+    """The statistic of every activation that the samples reach, in one walk over the network. Raises ModelError for NaN
+    and infinity.
+    """
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
     ordered = sorted(activations, key=lambda a: _order(trace, (a.key, a.axis)))
     for number, activation in enumerate(ordered):
         walker.reach([activation.key])
-        seen = statistic(len(activation.labels))
-        for value in walker.values(activation.key):
+        seen, values = statistic(len(activation.labels)), walker.values(activation.key)
+        for value in values:
             for maps in _pieces(value, activation.axis):
                 if not np.isfinite(maps).all():
                     raise ModelError(
@@ -84,7 +86,8 @@ def gathered(
                     )
                 seen.add(maps)
         walker.drop_dead()
-        yield activation, seen
+        if any(value.size for value in values):
+            yield activation, seen
         if progress is not None:
             progress(number + 1, len(ordered))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
+from onnxprune.data.batch import Batch, samples_of
 from onnxprune.data.specs import input_specs
 from onnxprune.model.load import Model
 
@@ -13,16 +15,24 @@ WALKED, LEAST_WALKED = 30_000_000_000, 128  # multiply-accumulates of a walk; sa
 Batches = list[dict[str, NDArray[Any]]]
 
 
+def known(model: Model, feed: Mapping[str, NDArray[Any]]) -> Batch:
+    """A feed that says where its samples are: what the model declares, where it does not say it itself."""
+    if isinstance(feed, Batch):
+        return feed
+    specs = input_specs(model)
+    axes = {spec.name: spec.axis if spec.batched else None for spec in specs}
+    return Batch(feed, axes, samples=samples_of(feed), fixed=not all(spec.batched for spec in specs))
+
+
 def first_samples(model: Model, batches: Batches, count: int) -> Batches:
     """Batches of `count` samples in all, or as many as there are. Batches of a size that the model fixes stay whole."""
-    divisible = all(spec.batched for spec in input_specs(model))
     result: Batches = []
     for batch in batches:
         if count <= 0:
             break
-        rows = sample_count([batch])
-        result.append({name: array[:count] for name, array in batch.items()} if divisible else batch)
-        count -= rows
+        whole = known(model, batch)
+        result.append(whole.take(0, count))
+        count -= whole.samples
     return result
 
 
@@ -37,6 +47,6 @@ def affordable(model: Model, macs: int, batches: Batches, held_out: int) -> Batc
     return [*first_samples(model, fitted, max(LEAST_WALKED, WALKED // max(macs, 1))), *batches[len(fitted) :]]
 
 
-def sample_count(batches: Batches) -> int:
+def sample_count(batches: Sequence[Mapping[str, NDArray[Any]]]) -> int:
     """How many samples there are in all."""
-    return sum(max(array.shape[0] if array.ndim else 1 for array in batch.values()) for batch in batches)
+    return sum(map(samples_of, batches))

@@ -201,9 +201,27 @@ def _same_pads(layer: Linear, sizes: tuple[int, ...]) -> tuple[tuple[int, int], 
     return tuple(result)
 
 
+def positions(layer: Linear, y: Array) -> tuple[int, ...]:
+    """The sizes of an output without its channels."""
+    return (y.shape[0], *y.shape[2:]) if layer.kernel else y.shape[:-1]
+
+
 def positions_of(layer: Linear, y: Array) -> int:
     """Number of output positions of a batch."""
-    return int(np.prod([y.shape[0], *y.shape[2:]]) if layer.kernel else np.prod(y.shape[:-1]))
+    return math.prod(positions(layer, y))
+
+
+def output_sizes(layer: Linear, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The `positions` of the output for an input of this shape."""
+    if not layer.kernel:
+        return shape[:-1]
+    sizes = shape[2:]
+    if layer.spread:
+        sizes = tuple((n - 1) * s + 1 for n, s in zip(sizes, layer.spread, strict=True))
+    pads = _same_pads(layer, sizes) if layer.same else layer.pads
+    spans = [(k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilations, strict=True)]
+    padded = (n + a + b for n, (a, b) in zip(sizes, pads, strict=True))
+    return (shape[0], *((n - k) // s + 1 for n, k, s in zip(padded, spans, layer.strides, strict=True)))
 
 
 def residual_partner(graph: Graph, key: str) -> tuple[str, str] | None:

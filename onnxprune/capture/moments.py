@@ -177,12 +177,14 @@ def accumulate(
     wanted = min(max(POSITIONS_PER_FEATURE * sizes[0], MIN_POSITIONS), MAX_POSITIONS)
     if layer.groups > 1:  # many small problems: each needs few positions, all of them together much memory
         wanted = min(wanted, max(MAX_KEPT // features, POSITIONS_PER_FEATURE * sizes[0]))
-    share = min(1.0, wanted / total)
+    share = min(1.0, wanted / max(total, 1))
     keep_rows = keep_rows and min(wanted, total) * features <= MAX_KEPT
     kept: tuple[list[Rows], list[Rows]] = ([], [])
     rng = np.random.default_rng(seed)
     for number, (x, t) in enumerate(zip(xs, targets, strict=True)):
         count = positions_of(layer, t)
+        if not count:
+            continue
         picked = np.arange(count)
         if share < 1.0:
             picked = np.sort(rng.choice(count, max(1, round(share * count)), replace=False))

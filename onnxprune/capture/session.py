@@ -8,11 +8,12 @@ from typing import Any
 import onnx
 
 from onnxprune.capture.operators import equip
+from onnxprune.model.random import seeded
 
 
 def open_session(model: onnx.ModelProto | Path, threads: int = 0) -> Any:
     """An InferenceSession on the CPU, silent, with the sparse operators if the model has some. `threads` 0 leaves their
-    number to the runtime.
+    number to the runtime. Nodes that draw numbers get seeds, so that two sessions draw the same.
 
     Models above 2 GB go by path.
     """
@@ -22,5 +23,5 @@ def open_session(model: onnx.ModelProto | Path, threads: int = 0) -> Any:
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     equip(options, model)
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    source = str(model) if isinstance(model, Path) else seeded(model).SerializeToString()
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.data.calibration import Feed
 from onnxprune.data.column import Column, Positions, Shape
 from onnxprune.data.convert import family
+from onnxprune.data.feed import Feed
 from onnxprune.data.specs import InputSpec
 from onnxprune.errors import DataError
 from onnxprune.model.graph import Graph
@@ -22,12 +22,13 @@ _PIECE_BYTES = 16 << 20
 
 def check_shapes(spec: InputSpec, column: Column) -> None:
     """Rank and fixed sizes of every row, and one shape within each group. Raises DataError."""
-    fixed = spec.shape[1:]
+    fixed = spec.item
     mixed = len(column.shapes()) > 1
     for row in range(column.rows if mixed else min(1, column.rows)):
         shape = column.shape(row)
         if not _fits(shape, fixed):
-            shown = "(" + ", ".join(["N", *map(str, shape)]) + ")"
+            sizes = [*map(str, shape[: spec.axis]), "N", *map(str, shape[spec.axis :])]
+            shown = "(" + ", ".join(sizes) + ")"
             raise DataError(f"{column.label(row)}: shape {shown} does not fit input {spec}", hint=_hint(spec, shape))
         first = row - row % spec.group
         if shape != column.shape(first):
@@ -47,7 +48,7 @@ def _hint(spec: InputSpec, shape: Shape) -> str | None:
     if len(shape) == len(spec.shape) - 2:
         return "The first axis counts the samples; a single sample needs one of size 1: array[None]."
     if len(shape) == 3 and len(spec.shape) == 4:
-        fixed = spec.shape[1:]
+        fixed = spec.item
         if _fits((shape[2], *shape[:2]), fixed) or _fits((*shape[1:], shape[0]), fixed):
             return "The channels are on the other axis: numpy.moveaxis mends that."
         if isinstance(fixed[1], int) or isinstance(fixed[2], int):
@@ -57,12 +58,12 @@ def _hint(spec: InputSpec, shape: Shape) -> str | None:
 
 def check_symbols(feeds: Sequence[Feed]) -> None:
     """A symbol has one size within a sample, over all inputs. Raises DataError."""
-    uniform = all(len(feed.column.shapes()) == 1 for feed in feeds)
+    uniform = all(feed.even for feed in feeds)
     samples = min((feed.samples for feed in feeds if not feed.shared), default=1)
     for sample in range(1 if uniform else samples):
         sizes: dict[str, tuple[int, str]] = {}
         for feed in feeds:
-            for symbol, size in zip(feed.spec.shape, (feed.spec.group, *feed.shape(sample)), strict=False):
+            for symbol, size in zip(feed.spec.shape, feed.shape(sample), strict=False):
                 if not isinstance(symbol, str):
                     continue
                 known, other = sizes.setdefault(symbol, (size, feed.spec.name))

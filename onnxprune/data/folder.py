@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from onnxprune.data import images
 from onnxprune.data.npy import read_npy, read_npz
+from onnxprune.data.pieces import Pieces
 from onnxprune.data.preprocess import Preprocess, geometry, require_scale, target
-from onnxprune.data.specs import InputSpec, check_names, expected, name_check
-from onnxprune.data.store import LIMIT_BYTES, Spool
+from onnxprune.data.specs import InputSpec, expected, name_check
 from onnxprune.errors import DataError
 
 DEFAULT_SAMPLES = 1024
@@ -25,9 +25,9 @@ _ENTRY_LIMIT = 5_000_000
 
 @dataclass(frozen=True)
 class Spooled:
-    """Data that was read once: a spool per input, and what to say about it."""
+    """Data that was read once, piece by piece, and what to say about it."""
 
-    spools: Mapping[str, Spool]
+    pieces: Pieces
     note: str
     pixels: bool = False
     """Whether it is images, in bytes, still to be scaled."""
@@ -82,15 +82,17 @@ def read_folder(
     wanted = (samples or DEFAULT_SAMPLES) * max(spec.group for spec in specs)
     chosen = [names[i] for i in choose(len(names), wanted, seed)]
     if kind == "images":
-        spools = _read_images(folder, chosen, specs, steps or Preprocess())
+        pieces = _read_images(folder, chosen, specs, steps or Preprocess())
     else:
-        spools = _read_arrays(folder, chosen, specs)
+        pieces = Pieces(specs)
+        for name, arrays in _files(folder, chosen, specs):
+            pieces.add(arrays, name)
     count = f"{len(chosen)} of {len(names)}" if len(chosen) < len(names) else str(len(names))
     word = "images" if kind == "images" else "files"
-    return Spooled(spools, f"{count} {word}", kind == "images")
+    return Spooled(pieces, f"{count} {word}", kind == "images")
 
 
-def _read_images(folder: Path, names: Sequence[str], specs: Sequence[InputSpec], steps: Preprocess) -> dict[str, Spool]:
+def _read_images(folder: Path, names: Sequence[str], specs: Sequence[InputSpec], steps: Preprocess) -> Pieces:
     if len(specs) != 1:
         raise DataError(
             f"a folder of images feeds one input, the model has {len(specs)}",
@@ -99,7 +101,7 @@ def _read_images(folder: Path, names: Sequence[str], specs: Sequence[InputSpec],
     require_scale(specs[0], steps, "the images")
     wanted = target(specs[0], steps)
     shaping = geometry(specs[0], steps, wanted)
-    spool = Spool()
+    pieces = Pieces(specs)
     first: tuple[str, tuple[int, ...]] | None = None
     for name in names:
         pixels = images.read_image(folder / name, wanted.channels, shaping, name)
@@ -110,15 +112,8 @@ def _read_images(folder: Path, names: Sequence[str], specs: Sequence[InputSpec],
                 f"{name} is {pixels.shape[0]}x{pixels.shape[1]} (height x width), and the model fixes none",
                 hint="Say one: --preprocess resize=224x224, or resize=256,crop=224.",
             )
-        spool.add(pixels[None], name)
-    return {specs[0].name: spool}
-
-
-def _read_arrays(folder: Path, names: Sequence[str], specs: Sequence[InputSpec]) -> dict[str, Spool]:
-    spools = {spec.name: Spool() for spec in specs}
-    for name, arrays in _files(folder, names, specs):
-        add_piece(spools, specs, arrays, name)
-    return spools
+        pieces.add_rows(specs[0].name, pixels[None], name)
+    return pieces
 
 
 def _files(
@@ -134,26 +129,3 @@ def _files(
             if len(specs) == 1 and len(arrays) == 1:
                 arrays = dict(zip([specs[0].name], arrays.values(), strict=True))
             yield name, arrays
-
-
-def add_piece(
-    spools: Mapping[str, Spool], specs: Sequence[InputSpec], arrays: Mapping[str, NDArray[Any]], label: str
-) -> None:
-    """Append one sample (an array without the batch axis) or several. Raises DataError."""
-    check_names(arrays, specs, label)
-    counts: dict[str, float] = {}
-    for spec in specs:
-        array, rank = arrays[spec.name], max(len(spec.shape), 1)
-        if array.ndim == rank - 1:
-            array = array[None]
-        if array.ndim != rank:
-            raise DataError(f"{label}: shape {array.shape} does not fit input {spec}")
-        if not len(array):
-            raise DataError(f"{label}: no samples for input {spec.name!r}")
-        counts[spec.name] = len(array) / spec.group
-        spools[spec.name].add(array, label)
-    if len(set(counts.values())) > 1:
-        shown = ", ".join(f"{name} {count:g}" for name, count in counts.items())
-        raise DataError(f"{label}: the inputs have different numbers of samples: {shown}")
-    if sum(spool.nbytes for spool in spools.values()) > LIMIT_BYTES:
-        raise DataError(f"the data is larger than {LIMIT_BYTES // 10**9} GB at {label}", hint="Use --samples N.")

@@ -1,6 +1,7 @@
 """Samples from the user's own code: `file.py:function`, or a callable.
 
-The function takes no arguments and returns a dict of arrays, or yields dicts of one sample (no batch axis) or several.
+The function takes no arguments and returns a dict of arrays, or yields dicts of one sample (no batch axis) or several,
+or of one whole call, where the inputs of a call differ in their number of rows (pieces.py).
 For a model of one input, a bare array does instead of the dict. It is asked for no more than `samples`, so one that
 never ends is fine; one that never answers is not, except for Ctrl-C. How it is loaded: code.py.
 """
@@ -16,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data.code import Code
-from onnxprune.data.folder import DEFAULT_SAMPLES, Spooled, add_piece
+from onnxprune.data.folder import DEFAULT_SAMPLES, Spooled
+from onnxprune.data.pieces import Pieces
 from onnxprune.data.specs import InputSpec, expected
-from onnxprune.data.store import Spool
 from onnxprune.errors import DataError
 
 _END = object()
@@ -37,31 +38,25 @@ def collect(function: Code, specs: Sequence[InputSpec], samples: int | None) -> 
             f"{label} returned {type(result).__name__}", hint="It must return a dict of arrays, or yield dicts."
         )
     limit = samples or DEFAULT_SAMPLES
-    spools = {spec.name: Spool() for spec in specs}
+    pieces = Pieces(specs)
     with function.running():
         iterator = iter(result)
-    more = _consume(iterator, specs, spools, function, limit)
+    more = _consume(iterator, pieces, function, limit)
     with contextlib.suppress(Exception), function.running():
         getattr(iterator, "close", lambda: None)()
-    return Spooled(spools, f"first {limit} samples" if more else "all it gave")
+    return Spooled(pieces, f"first {limit} samples" if more else "all it gave")
 
 
-def _consume(
-    iterator: Iterator[Any],
-    specs: Sequence[InputSpec],
-    spools: Mapping[str, Spool],
-    function: Code,
-    limit: int,
-) -> bool:
-    """Fill the spools; whether it was stopped at the limit."""
+def _consume(iterator: Iterator[Any], pieces: Pieces, function: Code, limit: int) -> bool:
+    """Gather the pieces; whether it was stopped at the limit."""
     for count in itertools.count(1):
         with function.running():
             item = next(iterator, _END)
         if item is _END:
             return False
         where = f"{function.label}, item {count}"
-        add_piece(spools, specs, to_arrays(item, specs, where), where)
-        if all(spools[spec.name].rows >= limit * spec.group for spec in specs):
+        pieces.add(to_arrays(item, pieces.specs, where), where)
+        if pieces.enough(limit):
             return True
     raise AssertionError("unreachable")
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data import function as functions
-from onnxprune.data.calibration import Calibration, Feed
+from onnxprune.data.arrange import by_sizes, counted, with_shared
+from onnxprune.data.calibration import Calibration
 from onnxprune.data.check import check_shapes, check_symbols, check_values
 from onnxprune.data.code import Code, code_of, is_function, loaded
+from onnxprune.data.column import Positions
+from onnxprune.data.feed import Feed
 from onnxprune.data.fit import Raw, fit, takes_pixels
 from onnxprune.data.folder import Spooled, choose, read_folder
 from onnxprune.data.npy import read_npy, read_npz
@@ -37,7 +41,8 @@ def open_data(
     """Open calibration data and check that all of it fits `model`.
 
     text: `calib.npz`; `x=a.npy` (one per input, as a sequence); a .npy for a model of one input; a folder; a
-    `file.py:function`; `random`; or from Python a mapping of arrays or a callable. samples: at most so many, a seeded
+    `file.py:function`; `random`; or from Python a mapping of arrays, an array for a model of one input, or a callable.
+    samples: at most so many, a seeded
     draw (of a function: the first). Raises UsageError for wrong options and missing paths, DataError for the rest.
     """
     if samples is not None and samples < 1:
@@ -47,7 +52,7 @@ def open_data(
         raise DataError("the model has no inputs: there is nothing to feed")
     steps = None if preprocess is None else parse(preprocess)
     opened = _Opening(model, specs, steps, samples, seed)
-    if isinstance(text, Mapping):
+    if isinstance(text, Mapping) or hasattr(text, "__array__"):
         return opened.arrays(functions.to_arrays(text, specs, "the data"), "arrays")
     if callable(text):
         return opened.function(code_of(text))
@@ -135,10 +140,16 @@ class _Opening:
         return Calibration(feeds, np.arange(samples), "random" + (f" ({'; '.join(notes)})" if notes else ""))
 
     def spooled(self, read: Spooled, source: str, label: str) -> Calibration:
-        raws = {name: Raw(spool.arrays(), spool.labels, label) for name, spool in read.spools.items()}
-        if not all(spool.rows for spool in read.spools.values()):
+        pieces = read.pieces
+        if not pieces.counts:
             raise DataError(f"{label} gave no samples")
-        return self.finish(raws, source, {})
+        shared = pieces.shared
+        raws = {}
+        for name, spool in pieces.spools.items():
+            arrays, rows = spool.arrays(), int(pieces.starts(name)[1])
+            raws[name] = Raw([arrays[0][:rows]] if name in shared else arrays, spool.labels, label)
+        starts = {name: pieces.starts(name) for name in raws if name not in shared}
+        return self.finish(raws, source, dict.fromkeys(shared, True), starts, calls=pieces.calls)
 
     def arrays(self, given: Arrays, source: str) -> Calibration:
         """Whole arrays, one per input. A single one may have any name if the model has one input."""
@@ -148,6 +159,7 @@ class _Opening:
             source = f"{source} (array {key!r} for input {self.specs[0].name!r})"
             given = {self.specs[0].name: given[key]}
         check_names(given, self.specs, label)
+        self.specs = by_sizes(self.specs, {name: np.shape(array) for name, array in given.items()})
         raws, shared = {}, {}
         for spec in self.specs:
             array = np.asarray(given[spec.name])
@@ -158,10 +170,20 @@ class _Opening:
                 array = array.reshape(-1, *array.shape[2:]) if spec.shape else array
             if array.ndim < 1:
                 raise DataError(f"{label}: a single number does not fit input {spec}", hint=expected(self.specs))
-            raws[spec.name] = Raw([array], (), label)
+            rows = np.moveaxis(array, spec.axis, 0) if array.ndim > spec.axis else array
+            raws[spec.name] = Raw([rows], (), label)
         return self.finish(raws, source, shared)
 
-    def finish(self, raws: Mapping[str, Raw], source: str, shared: Mapping[str, bool]) -> Calibration:
+    def finish(
+        self,
+        raws: Mapping[str, Raw],
+        source: str,
+        shared: Mapping[str, bool],
+        starts: Mapping[str, Positions] = MappingProxyType({}),
+        *,
+        calls: bool = False,
+    ) -> Calibration:
+        """`starts`: where the rows of each piece start in an input, and the end. `calls`: every piece is a sample."""
         pairs = [(spec, raws[spec.name]) for spec in self.specs]
         if self.steps is not None and not any(takes_pixels(s, a) for s, raw in pairs for a in raw.arrays):
             raise UsageError(
@@ -174,9 +196,10 @@ class _Opening:
             if not column.rows:
                 raise DataError(f"{raw.name}: no samples for input {spec.name!r}")
             check_shapes(spec, column)
-            feeds.append(Feed(spec, column, shared.get(spec.name, False)))
-        feeds = self._shared(feeds)
-        total, dropped = _count(feeds)
+            alone = shared.get(spec.name, False)
+            feeds.append(Feed(spec, column, alone, starts[spec.name] if calls and not alone else None))
+        feeds = feeds if calls else with_shared(feeds)
+        total, dropped = counted(feeds)
         order = choose(total, self.samples, self.seed)
         check_symbols(feeds)
         graph = build(self.model)
@@ -184,27 +207,6 @@ class _Opening:
             check_values(feed, np.unique(feed.rows(order)), graph)
         notes = [f"{len(order)} of {total} samples"] if len(order) < total else []
         notes += [f"{dropped} left over"] if dropped else []
-        return Calibration(feeds, order, source + (f" ({', '.join(notes)})" if notes else ""))
-
-    def _shared(self, feeds: Sequence[Feed]) -> list[Feed]:
-        """An input of fixed batch with exactly one batch of data goes with every sample of the batched inputs."""
-        most = max((f.samples for f in feeds if f.spec.batched), default=1)
-        return [
-            Feed(f.spec, f.column, f.shared or (not f.spec.batched and bool(f.spec.shape) and f.samples == 1 < most))
-            for f in feeds
-        ]
-
-
-def _count(feeds: Sequence[Feed]) -> tuple[int, int]:
-    """(samples, rows left over). Raises DataError if the inputs disagree or there is not one whole sample."""
-    for feed in feeds:
-        if not feed.samples:
-            raise DataError(
-                f"input {feed.spec.name!r} has {feed.column.rows} rows, the model takes {feed.spec.group} at a time"
-            )
-    own = [feed for feed in feeds if not feed.shared] or list(feeds[:1])
-    counts = {feed.spec.name: feed.samples for feed in own}
-    if len(set(counts.values())) > 1:
-        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise DataError(f"the inputs have different numbers of samples: {shown}")
-    return own[0].samples, max(feed.column.rows % feed.spec.group for feed in own)
+        items = next((s for name, s in starts.items() if len(s) > 1 and s[-1] == total), None)
+        full = source + (f" ({', '.join(notes)})" if notes else "")
+        return Calibration(feeds, order, full, items=None if calls else items)

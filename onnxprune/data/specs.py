@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from onnxprune.data.axes import sample_axes
 from onnxprune.errors import DataError, did_you_mean
 from onnxprune.model.load import Model
 from onnxprune.model.sizes import ANONYMOUS
@@ -16,11 +17,14 @@ from onnxprune.model.sizes import ANONYMOUS
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input that a caller must feed. `dtype` is a TensorProto type; `shape` holds sizes, symbols, or None."""
+    """One input that a caller must feed. `dtype` is a TensorProto type; `shape` holds sizes, symbols, or None; samples
+    lie along `axis`.
+    """
 
     name: str
     dtype: int
     shape: tuple[int | str | None, ...]
+    axis: int = 0
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -28,14 +32,24 @@ class InputSpec:
         return np.dtype(object) if self.dtype == TensorProto.STRING else helper.tensor_dtype_to_np_dtype(self.dtype)
 
     @property
+    def counted(self) -> int | str | None:
+        """The declared size of the axis that counts samples."""
+        return self.shape[self.axis] if self.shape else None
+
+    @property
+    def item(self) -> tuple[int | str | None, ...]:
+        """The shape without that axis."""
+        return self.shape[: self.axis] + self.shape[self.axis + 1 :]
+
+    @property
     def group(self) -> int:
-        """Rows of the first axis that one sample fills: the size that the model fixes, otherwise 1."""
-        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else 1
+        """Rows of that axis that one sample fills: the size that the model fixes, otherwise 1."""
+        return self.counted if isinstance(self.counted, int) else 1
 
     @property
     def batched(self) -> bool:
-        """Whether the first axis has a free size, so that one feed may hold several samples."""
-        return bool(self.shape) and not isinstance(self.shape[0], int)
+        """Whether that axis has a free size, so that one feed may hold several samples."""
+        return bool(self.shape) and not isinstance(self.counted, int)
 
     def __str__(self) -> str:
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
@@ -71,7 +85,8 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
             else:
                 shape.append(None if dim.dim_param in ANONYMOUS else dim.dim_param)
         found.append(InputSpec(value.name, tensor.elem_type, tuple(shape)))
-    return tuple(found)
+    axes = sample_axes([spec.shape for spec in found])
+    return tuple(replace(spec, axis=axis) for spec, axis in zip(found, axes, strict=True))
 
 
 def expected(specs: Sequence[InputSpec]) -> str:

@@ -26,7 +26,8 @@ def output_errors(
 ) -> dict[str, float]:
     """Squared error relative to the variance, for the `outputs` (name -> value) of layers in order.
 
-    Where a shortcut is added to an output, both are compared after the sum.
+    Where a shortcut is added to an output, both are compared after the sum. A layer whose rows differ between the
+    networks, or that has none, has no error.
     """
     graph = teacher.trace.graph
     original = Walker(graph.model, batches, teacher.trace.facts.dtypes, threads)
@@ -38,9 +39,11 @@ def output_errors(
         original.reach([goal])
         current.reach([goal])
         wanted = [teacher.trace.kept_part(goal, teacher.keep, value) for value in original.values(goal)]
+        found = current.values(goal)
+        if any(y.shape != t.shape for y, t in zip(found, wanted, strict=True)) or not sum(t.size for t in wanted):
+            continue
         square = sum(
-            float(np.sum(_difference(y, t) ** 2, dtype=np.float64))
-            for y, t in zip(current.values(goal), wanted, strict=True)
+            float(np.sum(_difference(y, t) ** 2, dtype=np.float64)) for y, t in zip(found, wanted, strict=True)
         )
         count = max(sum(t.size for t in wanted), 1)
         mean = sum(float(np.sum(t, dtype=np.float64)) for t in wanted) / count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.batches import affordable
 from onnxprune.capture.features import Linear, residual_partner
-from onnxprune.capture.layers import matched, with_bias, write
+from onnxprune.capture.layers import by_weights, matched, with_bias, write
 from onnxprune.capture.moments import Split
+from onnxprune.capture.rows import Unmatched
 from onnxprune.capture.walker import Walker
 from onnxprune.masking.layers import LAYERS, Candidate
 from onnxprune.masking.problem import Problem
@@ -123,7 +125,8 @@ def visits(
     others: Collection[str] = (),
     threads: int = 0,
 ) -> Iterator[Visit]:
-    """The layers in order; what is written into `current` between two visits counts for those that follow.
+    """The layers in order; what is written into `current` between two visits counts for those that follow. A layer
+    whose rows are none, or not those of the original, is judged by its weights.
 
     `rows`: keep the rows where an activation follows that clips. `others`: outputs of layers without a mask that are
     refitted when the walk comes by, after the first task: their inputs have changed.
@@ -141,12 +144,16 @@ def visits(
             begun = True
             assert linear is not None  # as it was, or with a bias
             view = View(linear, task.view.shape, task.view.layout)
-            split, clipping = pair.split(linear, rows)
+            try:
+                split, clipping = pair.split(linear, rows)
+            except Unmatched:
+                split, clipping = by_weights(linear, current.tensors), None
             power = split.scale(with_bias(linear, current.tensors))
             yield Visit(task, view, current, view.problems(current.tensors, task.allowed, split, clipping), power)
         elif begun and linear is not None:
-            split, clipping = pair.split(linear, True)
-            fit_layer(node.label, linear, split, current, clipping)
+            with contextlib.suppress(Unmatched):
+                split, clipping = pair.split(linear, True)
+                fit_layer(node.label, linear, split, current, clipping)
 
 
 def in_order(

@@ -11,8 +11,9 @@ a is an output of the original, b the candidate's, over all samples:
   agreement, with a reason;
 - agreement of integers, booleans and strings: the share of equal elements.
 
-The samples are axis 0 of an output if it is as long as the longest axis 0 among the inputs; otherwise what one feed
-gives is one sample. The interval of an agreement counts samples, not elements: those of one sample hang together.
+The samples are the axis of an output that is as long as a feed has samples, the first such one; where there is none,
+what one feed gives is one sample. The interval of an agreement counts samples, not elements: those of one sample hang
+together.
 
 Elements that are the same NaN or infinity in both models are left out of the sums; one that is not finite in one model
 only makes the errors infinite. Both are counted. Values are compared batch by batch and dropped.
@@ -28,11 +29,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from onnxprune.capture.session import open_session
+from onnxprune.data.batch import samples_of
 from onnxprune.errors import DataError, ModelError
 from onnxprune.measure.classes import class_axes
 from onnxprune.measure.files import as_file
 from onnxprune.measure.tally import Tally, tally
 from onnxprune.model.load import Model, load
+from onnxprune.model.random import is_random, seeded
 from onnxprune.results import Fidelity, OutputFidelity
 
 Array = NDArray[Any]
@@ -59,17 +62,20 @@ def fidelity(
     Raises ModelError (a model cannot be loaded, an output is missing), DataError (one does not run on the feeds, or
     there are none).
     """
+    known = original if isinstance(original, Model) else load(original)
+    if is_random(known.proto):
+        original, candidate = with_seeds(known), with_seeds(candidate)
     with _session(original, "the original", threads) as a, _session(candidate, "the candidate", threads) as b:
         kinds = {value.name: value.type for value in a.get_outputs()}
         missing = sorted(set(kinds) - {value.name for value in b.get_outputs()})
         if missing:
             raise ModelError(f"the candidate has no output {missing[0]!r}")
         names = [name for name, kind in kinds.items() if kind in _TYPES]
-        classes = class_axes(original if isinstance(original, Model) else load(original))
+        classes = class_axes(known)
         tallies: dict[str, Tally] = {}
         samples = 0
         for number, feed in enumerate(batches):
-            rows = _rows(feed)
+            rows = samples_of(feed)
             first, second = _run(a, names, feed, "the original"), _run(b, names, feed, "the candidate")
             for name, x, y in zip(names, first, second, strict=True):
                 if name not in tallies:
@@ -91,10 +97,6 @@ def fidelity(
     )
 
 
-def _rows(feed: Mapping[str, Array]) -> int:
-    return max((array.shape[0] for array in feed.values() if array.ndim), default=1)
-
-
 def _run(session: Any, names: list[str], feed: Mapping[str, Array], what: str) -> list[Array]:
     if not names:
         return []
@@ -113,3 +115,9 @@ def _session(model: Model | Path, what: str, threads: int) -> Iterator[Any]:
         except Exception as error:  # onnxruntime raises many types
             raise ModelError(f"ONNX Runtime cannot load {what}: {error}") from error
         yield session
+
+
+def with_seeds(model: Model | Path) -> Model:
+    """A model whose nodes that draw numbers draw the same in every session."""
+    found = model if isinstance(model, Model) else load(model)
+    return found.replace(seeded(found.proto), found.tensors)

@@ -36,15 +36,16 @@ class Tally(ABC):
             return
         if not a.size:
             return
-        own = a.ndim > 0 and a.shape[0] == rows
+        axis = sample_axis(a.shape, rows)
         self.elements += a.size
-        self.samples += rows if own else 1
-        if not own:
-            self._add(a, b, own)
+        self.samples += 1 if axis is None else rows
+        if axis is None:
+            self._add(a, b, None)
             return
         step = max(1, CHUNK // (a.size // rows))
         for start in range(0, rows, step):
-            self._add(a[start : start + step], b[start : start + step], own)
+            part = (slice(None),) * axis + (slice(start, start + step),)
+            self._add(a[part], b[part], axis)
 
     def result(self, name: str) -> OutputFidelity:
         if self.reshaped:
@@ -53,8 +54,8 @@ class Tally(ABC):
         return self._result(name)
 
     @abstractmethod
-    def _add(self, a: Array, b: Array, own: bool) -> None:
-        """Values of equal shapes; `own`: axis 0 counts samples."""
+    def _add(self, a: Array, b: Array, axis: int | None) -> None:
+        """Values of equal shapes; `axis` counts samples, None if they are one sample."""
 
     @abstractmethod
     def _result(self, name: str) -> OutputFidelity: ...
@@ -75,34 +76,34 @@ class Reals(Tally):
         self.not_finite = self.clashes = 0
         self.reason: str | None = None
 
-    def _add(self, a: Array, b: Array, own: bool) -> None:
+    def _add(self, a: Array, b: Array, axis: int | None) -> None:
         a, b = a.astype(np.float64), b.astype(np.float64)
-        self._add_top(a, b, own)
+        self._add_top(a, b, axis)
         odd = ~(np.isfinite(a) & np.isfinite(b))
         if odd.any():
             self.not_finite += int(odd.sum())
             same = (a == b) | (np.isnan(a) & np.isnan(b))
             self.clashes += int((odd & ~same).sum())
             a, b = np.where(odd, 0.0, a), np.where(odd, 0.0, b)
-        rows = len(a) if own else 1
-        x, y = a.reshape(rows, -1), b.reshape(rows, -1)
+        x, y = ((v[None] if axis is None else np.moveaxis(v, axis, 0)) for v in (a, b))
+        x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
         d = x - y
         self.difference += float(np.einsum("ij,ij->", d, d))
         self.norm += float(np.einsum("ij,ij->", x, x))
         self.largest = max(self.largest, float(np.abs(d).max(initial=0.0)))
         self.cosines += float(_cosines(x, y).sum())
 
-    def _add_top(self, a: Array, b: Array, own: bool) -> None:
+    def _add_top(self, a: Array, b: Array, rows: int | None) -> None:
         """The samples, or the shares of their places, at which the largest of the classes is the same."""
         axis = None if self.classes is None else self.classes.of(a.shape)
-        if axis == 0 and own:
+        if axis is not None and axis == rows:
             self.reason = OVER_SAMPLES
             return
         if axis is not None:
             same = np.argmax(a, axis=axis) == np.argmax(b, axis=axis)
-            self.same_top += float(same.mean()) * (len(a) if own else 1)
+            self.same_top += float(same.mean()) * (1 if rows is None else a.shape[rows])
             return
-        reason = _no_classes(a, own)
+        reason = _no_classes(a, rows == 0)
         self.reason = self.reason or reason
         if reason is None:
             flat = a.reshape(len(a), -1), b.reshape(len(b), -1)
@@ -134,7 +135,7 @@ class Symbols(Tally):
         super().__init__()
         self.equal = 0
 
-    def _add(self, a: Array, b: Array, own: bool) -> None:
+    def _add(self, a: Array, b: Array, axis: int | None) -> None:
         self.equal += int(np.asarray(a == b).sum())
 
     def _result(self, name: str) -> OutputFidelity:
@@ -142,6 +143,14 @@ class Symbols(Tally):
             return OutputFidelity(name, None, None, None, None, "it has no elements", 0)
         agreement = agreed(self.equal / self.elements, self.samples)
         return OutputFidelity(name, None, None, None, agreement, None, self.elements)
+
+
+def sample_axis(shape: tuple[int, ...], rows: int) -> int | None:
+    """The axis of an output that counts `rows` samples: the first one that is as long, which for a single sample is the
+    first of all.
+    """
+    wanted = shape[:1] if rows == 1 else shape
+    return next((axis for axis, size in enumerate(wanted) if size == rows), None)
 
 
 def agreed(share: float, samples: int) -> Agreement:

@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.capture.batches import first_samples
+from onnxprune.capture.batches import first_samples, known
 from onnxprune.capture.features import residual_partner
 from onnxprune.capture.fisher import Information, information, of_channels
 from onnxprune.capture.shapes import inferred_shapes
-from onnxprune.data.specs import input_specs
+from onnxprune.data.batch import Batch, joined
 from onnxprune.model.graph import Graph
+from onnxprune.model.load import Model
 from onnxprune.sensitivity import judged, last_layers
 from onnxprune.trace.groups import Trace
 
@@ -45,14 +46,14 @@ LARGEST_MODEL = 1 << 30
 
 @dataclass(frozen=True)
 class Importance:
-    """Weights of the positions of `values`, whose mean is 1 or less. `divisible`: samples can be run one by one."""
+    """Weights of the positions of `values`, whose mean is 1 or less."""
 
     values: tuple[str, ...]
     _information: Information
     _scales: Mapping[str, Floats]
     _shares: Mapping[str, Sequence[float]]
     _means: Mapping[str, float]
-    _divisible: bool
+    _model: Model
 
     @staticmethod
     def measured(trace: Trace, batches: Sequence[Feeds], threads: int = 0) -> Importance | None:
@@ -62,19 +63,18 @@ class Importance:
         model = trace.graph.model
         if model.size_bytes > LARGEST_MODEL or all(len(trace.axes(key)) <= 2 for key in judged(trace)):
             return None
-        divisible = all(spec.batched for spec in input_specs(model))
-        some = [one for batch in first_samples(model, list(batches), MEASURED) for one in _parts(batch, divisible)]
+        some = [one for b in first_samples(model, list(batches), MEASURED) for one in known(model, b).one_by_one()]
         if len({_shapes(one) for one in some}) != 1:
             return None
-        values = _plain_values(trace, some[0], divisible)
+        values = _plain_values(trace, some[0])
         logits = {key: values.get(key) for found in last_layers(trace).values() for key in found}
-        known = {key: axis for key, axis in logits.items() if axis is not None}
-        if not known or len(known) < len(logits):
+        of_logits = {key: axis for key, axis in logits.items() if axis is not None}
+        if not of_logits or len(of_logits) < len(logits):
             return None
-        found = information(trace.graph, some[0], known, values, threads)
+        found = information(trace.graph, some[0], of_logits, values, threads)
         if found is None:
             return None
-        scales, uneven = _scales(found, known, some)
+        scales, uneven = _scales(found, of_logits, some)
         if not uneven:
             return None
         shares = _shares(found, scales, uneven)
@@ -84,11 +84,11 @@ class Importance:
                 means[key] += float(told.mean(dtype=np.float64)) / len(some)
         if not all(math.isfinite(mean) for mean in means.values()):
             return None
-        return Importance(found.values, found, scales, shares, means, divisible)
+        return Importance(found.values, found, scales, shares, means, model)
 
     def of(self, feeds: Feeds) -> dict[str, Floats]:
         """The weights for a batch; the same sample always gets the same."""
-        parts = [self._of(one) for one in _parts(feeds, self._divisible)]
+        parts = [self._of(one) for one in known(self._model, feeds).one_by_one()]
         return {key: np.concatenate([part[key] for part in parts]) for key in self.values}
 
     def _of(self, feeds: Feeds) -> dict[str, Floats]:
@@ -102,11 +102,12 @@ def _weights(told: Floats, mean: float) -> Floats:
     return np.asarray(UNIFORM + (1 - UNIFORM) * np.minimum(share, MOST), np.float32)
 
 
-def _plain_values(trace: Trace, one: Feeds, divisible: bool) -> dict[str, int]:
+def _plain_values(trace: Trace, one: Batch) -> dict[str, int]:
     """The float32 values of `channel_axes` that have a row for every sample, and lose nothing but channels."""
     proto = trace.graph.model.complete_proto()
     first, _ = inferred_shapes(proto, one)
-    twice, _ = inferred_shapes(proto, {k: np.concatenate([v, v]) for k, v in one.items()}) if divisible else (first, {})
+    divisible = not one.fixed
+    twice, _ = inferred_shapes(proto, joined([one, one])) if divisible else (first, {})
     found: dict[str, int] = {}
     for key, axis in channel_axes(trace.graph).items():
         shape = first.get(key, ())
@@ -174,13 +175,6 @@ def _even(sensitivities: Floats) -> bool:
     if math.prod(whole.shape[2:]) == 1:
         return True
     return float(whole.sum()) ** 2 >= EVEN * whole.size * float(np.sum(whole**2))
-
-
-def _parts(batch: Feeds, divisible: bool) -> list[Feeds]:
-    if not divisible:
-        return [batch]
-    rows = max(len(array) for array in batch.values())
-    return [{name: array[k : k + 1] for name, array in batch.items()} for k in range(rows)]
 
 
 def _shapes(feeds: Feeds) -> tuple[tuple[str, tuple[int, ...]], ...]:

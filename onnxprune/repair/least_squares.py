@@ -14,8 +14,8 @@ stack; a depthwise one loses no inputs, but those it keeps have changed, and its
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.layers import matched, with_bias, write
 from onnxprune.capture.moments import Split
+from onnxprune.capture.rows import Unmatched
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.folding import folded
@@ -54,9 +55,12 @@ class LayerFit:
 
 @dataclass(frozen=True)
 class Refit:
+    """`unmatched`: of the layers that were skipped, those that have no rows to be fitted to, and why."""
+
     model: Model
     layers: tuple[LayerFit, ...]
     skipped: tuple[str, ...]
+    unmatched: Mapping[str, str] = field(default_factory=dict)
 
 
 def with_biases(model: Model, names: set[str]) -> Model:
@@ -100,6 +104,7 @@ def least_squares(
     by_output = _by_output(current.graph)
     fits: list[LayerFit] = []
     skipped: list[str] = []
+    unmatched: dict[str, str] = {}
     for number, index in enumerate(losers):
         node = trace.graph.nodes[index]
         layer = fittable(current.graph, by_output.get(_first_output(node)), implied=True)
@@ -108,22 +113,18 @@ def least_squares(
             continue
         partner = residual_partner(trace.graph, layer.y)
         phi = None if layer.implied else clipping_behind(current.graph, partner[0] if partner else layer.y)
-        split = matched(
-            trace.graph,
-            layer,
-            original,
-            current,
-            held_out,
-            index,
-            _kept(trace, node, layer, keep),
-            keep_rows=phi is not None,
-        )
-        fits.append(fit_layer(node.label, layer, split, current, phi))
+        kept = _kept(trace, node, layer, keep)
+        try:
+            split = matched(trace.graph, layer, original, current, held_out, index, kept, keep_rows=phi is not None)
+            fits.append(fit_layer(node.label, layer, split, current, phi))
+        except Unmatched as problem:
+            skipped.append(node.label)
+            unmatched[node.label] = problem.reason
         if progress is not None:
             progress(number + 1, len(losers))
     tensors = {name: current.tensors[name] for name in cut.tensors}
     model = lowered(bare, cut.replace(cut.proto, tensors))
-    return Refit(model, tuple(fits), tuple(skipped))
+    return Refit(model, tuple(fits), tuple(skipped), unmatched)
 
 
 def _prepared(trace: Trace, losers: list[int], cut: Model) -> Model:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.data.batch import Batch
 from onnxprune.repair.augment import varied
 
 Array = NDArray[Any]
@@ -22,14 +23,17 @@ VARIED_FROM = 20  # times that a sample comes: from then on it is varied as much
 @dataclass(frozen=True)
 class Minibatches:
     """A step has `count` shards of `size` samples. `arrays` are (samples, rows, *item): the first `fit` samples are
-    fitted, the others judge. Only a model of fixed batch size has more than one row a sample. `shared` are inputs that
-    every feed has: what is the same for all samples."""
+    fitted, the others judge. Only a model of fixed batch size has more than one row a sample. `axes`: where the samples
+    of an input lie in a feed, by default on its first axis; `shared` are inputs that every feed has: what is the same
+    for all samples."""
 
     arrays: Feeds
     fit: int
     size: int
     count: int
     shared: Feeds = field(default_factory=dict)
+    axes: Mapping[str, int] = field(default_factory=dict)
+    fixed: bool = False
 
     @staticmethod
     def of(batches: Sequence[Feeds], held_out: int, *, whole: Collection[str] = ()) -> Minibatches | str:
@@ -39,6 +43,10 @@ class Minibatches:
 
         Why not, if samples differ in shape, or are too few for two steps.
         """
+        first = batches[0]
+        axes = {k: a for k, a in first.axes.items() if a} if isinstance(first, Batch) else {}
+        fixed = first.fixed if isinstance(first, Batch) else bool(whole)
+        batches = [{k: np.moveaxis(v, axes[k], 0) if k in axes else v for k, v in b.items()} for b in batches]
         if len({tuple((k, v.shape[1:], v.ndim) for k, v in batch.items()) for batch in batches}) != 1:
             return "the samples differ in shape"
         shared = {k: v for k, v in batches[0].items() if k in whole and _equal([batch[k] for batch in batches])}
@@ -50,7 +58,6 @@ class Minibatches:
         rows = [{len(array) for array in batch.values()} for batch in batches]
         if any(len(found) != 1 for found in rows):
             return "the inputs differ in their number of rows"
-        fixed = bool(whole)
         if fixed and any(found != rows[0] for found in rows):
             return "the samples differ in shape"
         arrays = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -65,7 +72,7 @@ class Minibatches:
         if fit < 2 * step or judge < size:
             return f"the samples are too few: {fit} to fit and {judge} to judge, and it takes {2 * step} and {size}"
         grouped = {name: array.reshape(total, group, *array.shape[1:]) for name, array in arrays.items()}
-        return Minibatches(grouped, fit, size, step // size, shared)
+        return Minibatches(grouped, fit, size, step // size, shared, axes, fixed)
 
     @property
     def batch(self) -> int:
@@ -92,7 +99,7 @@ class Minibatches:
                 if number % self.count == 0:
                     shards: list[Feeds] = []
                 rows = order[number * self.size : (number + 1) * self.size]
-                shards.append(self.shared | varied(self._own(rows), rng, strength))
+                shards.append(self._feed(varied(self._own(rows), rng, strength), len(rows)))
                 if len(shards) == self.count:
                     yield shards
 
@@ -109,7 +116,15 @@ class Minibatches:
 
     def take(self, samples: NDArray[np.int64]) -> Feeds:
         """A feed of these samples."""
-        return self.shared | self._own(samples)
+        return self._feed(self._own(samples), len(samples))
+
+    def _feed(self, own: Feeds, samples: int) -> Feeds:
+        """A feed that says where its samples are. `own`: inputs that are not shared, (samples * rows, *item)."""
+        moved = {
+            k: np.ascontiguousarray(np.moveaxis(v, 0, self.axes[k])) if k in self.axes else v for k, v in own.items()
+        }
+        axes = {**dict.fromkeys(self.shared), **{name: self.axes.get(name, 0) for name in own}}
+        return Batch(self.shared | own | moved, axes, samples=samples, fixed=self.fixed)
 
     def _own(self, samples: NDArray[np.int64]) -> Feeds:
         return {name: array[samples].reshape(-1, *array.shape[2:]) for name, array in self.arrays.items()}

@@ -73,7 +73,7 @@ def measured(
     found: dict[str, Moments] = {}
     for key in [*inputs, *order]:
         walker.reach([key])
-        values = [value.astype(np.float64) for value in walker.values(key) if value.ndim > 1]
+        values = [value.astype(np.float64) for value in walker.values(key) if value.ndim > 1 and value.size]
         if values:
             rows = [np.moveaxis(value, 1, -1).reshape(-1, value.shape[1]) for value in values]
             count = sum(len(part) for part in rows)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.sensitivity import judged
+from onnxprune.sensitivity import is_steady, judged
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -25,7 +25,8 @@ def judged_places(trace: Trace, keep: Bools) -> Places:
     found = {where.get(key, key): key for key in judged(trace) if key not in lost or key in where}
     if any(key in lost and key not in where for key in judged(trace)):
         found |= {value.name: value.name for value in trace.graph.model.proto.graph.output}
-    return {key: goal for key, goal in found.items() if trace.facts.dtypes.get(goal) == TensorProto.FLOAT}
+    floats = {key: goal for key, goal in found.items() if trace.facts.dtypes.get(goal) == TensorProto.FLOAT}
+    return {key: goal for key, goal in floats.items() if is_steady(trace, goal)}
 
 
 def target_places(trace: Trace, keep: Bools, keys: list[str]) -> Places:

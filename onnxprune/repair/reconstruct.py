@@ -30,19 +30,21 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from onnxprune.capture.batches import known
 from onnxprune.capture.features import residual_partner
 from onnxprune.capture.shapes import concrete_shapes
 from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
-from onnxprune.data.specs import input_specs
 from onnxprune.model.cost import total
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
+from onnxprune.model.random import is_random
 from onnxprune.repair.descent import Descent
 from onnxprune.repair.importance import CHANNELS, LARGEST_MODEL, Importance
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.places import judged_places, target_places
 from onnxprune.repair.whiten import coordinates
+from onnxprune.sensitivity import is_steady
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -148,7 +150,10 @@ def _samples(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, 
         return "rows of its inputs are no samples of their own"
     if max(cut.size_bytes, trace.graph.model.size_bytes) > LARGEST_MODEL:
         return "the model is too large to be trained in one piece"
-    whole = {spec.name for spec in input_specs(trace.graph.model) if not spec.batched}
+    if is_random(trace.graph.model.proto):
+        return "the network draws random numbers, which differ from run to run"
+    first = known(trace.graph.model, batches[0])
+    whole = {name for name, axis in first.axes.items() if axis is None}
     return Minibatches.of(batches, held_out, whole=whole)
 
 
@@ -178,7 +183,8 @@ def _targets(trace: Trace, graph: Graph) -> list[str]:
         if node.scope == 0 and not node.domain and node.op_type in LAYERS and node.inputs[1] in graph.constants:
             partner = residual_partner(graph, node.outputs[0])
             key = partner[0] if partner else node.outputs[0]
-            if key in trace.graph.producer and trace.facts.dtypes.get(key) == TensorProto.FLOAT:
+            floats = key in trace.graph.producer and trace.facts.dtypes.get(key) == TensorProto.FLOAT
+            if floats and is_steady(trace, key):
                 found[key] = None
     return list(found)
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.moments import meaningful, require_finite
+from onnxprune.capture.rows import NO_ROWS, Unmatched, differences
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.load import Model
@@ -114,19 +115,24 @@ def scale_shift(
     by_output = {n.proto.output[0]: n for n in current.graph.nodes if n.scope == 0 and n.proto.output}
     fits: list[LayerFit] = []
     skipped: list[str] = []
+    unmatched: dict[str, str] = {}
     for number, node in enumerate(touched):
         found = by_output.get(node.proto.output[0])
         affine = None if found is None else affine_of(current.graph, found)
         if affine is None or affine.y not in trace.graph.producer:
             skipped.append(node.label)
         else:
-            spreads = _spreads(trace, keep, affine, original, current, held_out)
-            fits.append(_fit(node.label, affine, *spreads, current))
+            try:
+                spreads = _spreads(trace, keep, affine, original, current, held_out)
+                fits.append(_fit(node.label, affine, *spreads, current))
+            except Unmatched as problem:
+                skipped.append(node.label)
+                unmatched[node.label] = problem.reason
             current.drop_dead()
         if progress is not None:
             progress(number + 1, len(touched))
     tensors = {name: current.tensors[name] for name in cut.tensors}
-    return Refit(lowered(bare, cut.replace(cut.proto, tensors)), tuple(fits), tuple(skipped))
+    return Refit(lowered(bare, cut.replace(cut.proto, tensors)), tuple(fits), tuple(skipped), unmatched)
 
 
 def affine_of(graph: Graph, node: Node) -> Affine | None:
@@ -207,16 +213,19 @@ def _output_axis(layer: Linear) -> int:
 def _spreads(
     trace: Trace, keep: Bools, affine: Affine, original: Walker, current: Walker, held_out: int
 ) -> tuple[Spread, Spread]:
-    """Of the samples that are fitted, and of those that are held out."""
+    """Of the samples that are fitted, and of those that are held out. Raises Unmatched where one has no rows."""
     partner = residual_partner(trace.graph, affine.y)
     goal = partner[0] if partner else affine.y
     original.reach([goal])
     current.reach([affine.y, *([partner[1]] if partner else [])])
     targets = [trace.kept_part(goal, keep, value).astype(np.float64) for value in original.values(goal)]
     if partner:
-        targets = [t - o for t, o in zip(targets, current.values(partner[1]), strict=True)]
+        targets = differences(targets, current.values(partner[1]))
     ys, at = current.values(affine.y), len(targets) - held_out
     original.drop_dead()
+    parts = [part for values in (ys, targets) for part in (values[:at] or values, values[at:])]
+    if not all(sum(value.size for value in part) for part in parts):
+        raise Unmatched(NO_ROWS)
     fitted = Spread.of(ys[:at] or ys, targets[:at] or targets, affine.axis)
     return fitted, Spread.of(ys[at:], targets[at:], affine.axis)
 

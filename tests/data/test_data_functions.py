@@ -12,7 +12,7 @@ import pytest
 from data_models import model, one
 from onnx import TensorProto
 
-from onnxprune.data import folder, open_data
+from onnxprune.data import open_data, pieces
 from onnxprune.errors import DataError, UsageError
 
 M = one("N", 3)
@@ -78,7 +78,7 @@ def test_one_that_never_ends_is_asked_for_samples_only() -> None:
 
 
 def test_one_that_gives_too_much_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "LIMIT_BYTES", 10_000)
+    monkeypatch.setattr(pieces, "LIMIT_BYTES", 10_000)
     fails("larger than", lambda: ({"x": np.ones((1000, 3), np.float32)} for _ in itertools.count()))
 
 
