@@ -119,7 +119,7 @@ def verdicts_of(found: list[dict[str, Any]]) -> list[str]:
 
 def counts(found: list[dict[str, Any]]) -> str:
     verdicts = verdicts_of(found)
-    return ", ".join(f"{verdicts.count(v)} {v}" for v in ("faster", "same", "slower"))
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in ("faster", "same", "slower", "undecided"))
 
 
 @contextlib.contextmanager
@@ -143,7 +143,7 @@ def row(title: str, found: list[dict[str, Any]]) -> list[str]:
     loads = sorted(entry["load"] for entry in found)
     return [
         title,
-        *(str(verdicts.count(v)) for v in ("faster", "same", "slower")),
+        *(str(verdicts.count(v)) for v in ("faster", "same", "slower", "undecided")),
         f"{statistics.median(ratios):.3f} ({ratios[0]:.3f}-{ratios[-1]:.3f})",
         f"{100 * half:.2f} %",
         f"{statistics.median(loads):.1f} ({loads[0]:.1f}-{loads[-1]:.1f})",
@@ -151,7 +151,16 @@ def row(title: str, found: list[dict[str, Any]]) -> list[str]:
 
 
 def report(rows: list[list[str]], runs: int, seconds: float, how: str) -> str:
-    head = ["", "faster", "same", "slower", "time ratio, median (range)", "half of the interval, median", "load"]
+    head = [
+        "",
+        "faster",
+        "same",
+        "slower",
+        "undecided",
+        "time ratio, median (range)",
+        "half of the interval, median",
+        "load",
+    ]
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
     lines += [f"| {' | '.join(line)} |" for line in rows]
     text = HEADER.format(

@@ -18,6 +18,7 @@ from onnxprune.errors import UsageError, did_you_mean
 OWN_FILE = "onnxprune.toml"
 SHARED_FILE = "pyproject.toml"
 MAX_BYTES = 1 << 20
+MOVED = {"jobs": "threads"}  # what people write -> what it is called
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Config:
 
     def _unknown(self, command: str | None, key: str, names: list[str]) -> UsageError:
         shown = [name.replace("_", "-") for name in names]
-        guess = did_you_mean(key.replace("_", "-"), shown)
+        guess = f"Threads of the runtime are {MOVED[key]!r}.  " if MOVED.get(key) in names else ""
+        guess = guess or did_you_mean(key.replace("_", "-"), shown)
         known = f"Known: {', '.join(shown)}" if shown else "It takes no options from a file."
         return UsageError(f"{self.where(command)} has an unknown key {key!r}.", hint=f"{guess}{known}")
 

@@ -53,6 +53,38 @@ class CalibrationSummary:
     peak_bytes: int | None
 
 
+@dataclass(frozen=True)
+class Cause:
+    """What keeps a part of a model from being faster than the reference, by `kind` (see benching/causes.py), and the
+    share of the time in kernels that it stands for (0 to 1). `layers` are the longest of `count`; `step`: what their
+    widths are rounded up to multiples of.
+    """
+
+    kind: str
+    share: float
+    layers: tuple[str, ...]
+    count: int
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class TimingSummary:
+    """The result timed in turn with the original: how many times as fast it is, with the 95 % interval of paired runs,
+    and the medians of both, for `batch` samples with `threads` threads. `causes` if it is not faster.
+    """
+
+    verdict: str
+    speedup: float
+    low: float
+    high: float
+    before_s: float
+    after_s: float
+    threads: int
+    batch: int
+    pairs: int
+    causes: tuple[Cause, ...] = ()
+
+
 def failure_after(written: Sequence[Path], problem: OnnxPruneError | None) -> OnnxPruneError | None:
     """A problem that came after the files were there, as the error of the command."""
     if problem is None:

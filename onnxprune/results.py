@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxprune.difference_results import Difference as Difference
+from onnxprune.difference_results import NodeDifference as NodeDifference
+from onnxprune.difference_results import TensorDifference as TensorDifference
 from onnxprune.error_curves import ErrorCurve
 from onnxprune.errors import OnnxPruneError
 from onnxprune.evidence import CalibrationSummary as CalibrationSummary
+from onnxprune.evidence import Cause as Cause
 from onnxprune.evidence import ProofSummary as ProofSummary
 from onnxprune.evidence import ReconstructionSummary as ReconstructionSummary
+from onnxprune.evidence import TimingSummary as TimingSummary
 from onnxprune.evidence import failure_after
 from onnxprune.sparse_results import SparseWeights, SparsitySummary
 
@@ -284,8 +289,9 @@ class ShrinkResult:
 
     `blocks` are there with units "blocks", and then there are no groups.
     `asked_ratio` is None with a target or a plan, or if it was searched for; `target` without one, `calibration` and
-    `fidelity` without data, `metric` without one. `curves` if the choice was made by error. `problem` is what failed
-    once the files in `written` were there: its timing (`bench`), or its report.
+    `fidelity` without data, `metric` without one. `curves` if the choice was made by error. `planned`: what a dry run
+    would leave, its bytes an estimate; `timing` with `bench`, if it could be timed. `problem` is what failed once the
+    files in `written` were there: the report.
     """
 
     before: ModelSummary
@@ -307,6 +313,8 @@ class ShrinkResult:
     curves: tuple[ErrorCurve, ...] = ()
     sparsity: SparsitySummary | None = None
     problem: OnnxPruneError | None = None
+    planned: ModelSummary | None = None
+    timing: TimingSummary | None = None
 
     def failure(self) -> OnnxPruneError | None:
         """What makes the command fail although the result is there."""
@@ -317,8 +325,9 @@ class ShrinkResult:
 class SparsifyResult:
     """Outcome of `sparsify`. `after`, `written` and the proof are empty in a dry run, or if no layer became sparse.
 
-    `after.macs` are those that are executed: what sparse operators skip is not counted. `calibration` and `fidelity`
-    without data are None; `problem` is what failed with the report once the files were there.
+    `after.macs` are those that are executed: what sparse operators skip is not counted, where their library is there.
+    `calibration` and `fidelity` without data are None; `problem` is what failed with the report once the files were
+    there; `planned` and `timing` as those of `ShrinkResult`.
     """
 
     before: ModelSummary
@@ -331,6 +340,8 @@ class SparsifyResult:
     calibration: CalibrationSummary | None = None
     fidelity: Fidelity | None = None
     problem: OnnxPruneError | None = None
+    planned: ModelSummary | None = None
+    timing: TimingSummary | None = None
 
     def failure(self) -> OnnxPruneError | None:
         """As that of `ShrinkResult`."""
@@ -353,38 +364,3 @@ class VerifyResult:
     units: str = "channels"
     sparse: SparseWeights | None = None
     sparse_proof: ProofSummary | None = None
-
-
-@dataclass(frozen=True)
-class TensorDifference:
-    """An initializer of two models; None where one does not have it. `max_difference` if the shapes agree."""
-
-    name: str
-    shape_a: tuple[int, ...] | None
-    shape_b: tuple[int, ...] | None
-    max_difference: float | None = None
-
-
-@dataclass(frozen=True)
-class NodeDifference:
-    """A node (by name or first output) of two models: what is different about it, in words."""
-
-    name: str
-    op_type: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What distinguishes two model files."""
-
-    a: ModelSummary
-    b: ModelSummary
-    signature: tuple[str, ...]
-    metadata: tuple[str, ...]
-    nodes: tuple[NodeDifference, ...]
-    tensors: tuple[TensorDifference, ...]
-
-    @property
-    def same(self) -> bool:
-        return not (self.signature or self.metadata or self.nodes or self.tensors)

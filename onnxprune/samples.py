@@ -62,10 +62,10 @@ class Samples:
     notes: tuple[str, ...] = ()
     independent: bool = True
 
-    def few(self, model: Model) -> dict[str, Array]:
+    def few(self, model: Model, count: int = COMPARED) -> dict[str, Array]:
         """A feed of the `model` with a few samples, of those that are held out; all of them if they belong together."""
         held_out = self.batches[-self.held_out :]
-        return first_samples(model, held_out, COMPARED)[0] if self.independent else held_out[0]
+        return first_samples(model, held_out, count)[0] if self.independent else held_out[0]
 
     @property
     def count(self) -> int:

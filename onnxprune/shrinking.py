@@ -11,24 +11,25 @@ from threadpoolctl import threadpool_limits
 
 from onnxprune.clock import Clock
 from onnxprune.data import anchored
-from onnxprune.errors import OnnxPruneError, UsageError
+from onnxprune.errors import UsageError
 from onnxprune.gradual import plan_in_steps
 from onnxprune.html.command import shrink_commands
 from onnxprune.html.shrink import shrink_page
-from onnxprune.html.write import ReportFile, shrink_file, with_report
+from onnxprune.html.write import shrink_file, with_report
 from onnxprune.measure.gate import open_gate
-from onnxprune.measuring import bench as timed
 from onnxprune.measuring import environment
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan, check_source
 from onnxprune.planning import Choice, Run, largest_within, outcome, repaired
+from onnxprune.provenance import record
 from onnxprune.publish import Published, publish
 from onnxprune.request import OPTIONS, Request, resolve
 from onnxprune.results import ProgressCallback, ShrinkResult
 from onnxprune.samples import files_of, open_samples
 from onnxprune.sources import beside, destination, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS, SparseRequest, resolve_stage
-from onnxprune.summaries import outgrown, with_size
+from onnxprune.summaries import outgrown, summary_of, with_size
+from onnxprune.timed import check_bench, with_timing
 from onnxprune.trace import trace_model
 
 SUFFIX = ".pruned.onnx"
@@ -100,8 +101,9 @@ def shrink(
     the original.
 
     `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
-    nothing was written. `report` is an HTML file to write; with `bench`, the result is timed for it in turn with the
-    original (5 s, and a profile); if that or the report fails, the model stays, and `problem` says what it was.
+    nothing was written. With `bench` (as the commands do) the result is timed in turn with the original: about 2 s,
+    on one sample; a model that cannot be timed is a note. `report` is an HTML file to write; if that fails, the model
+    stays, and `problem` says what it was.
     """
     given = dict(locals())
     clock = Clock(progress)
@@ -110,6 +112,7 @@ def shrink(
     data, metric = anchored(data), anchored(metric)
     protected = (*source.origin, *files_of(data), *files_of(metric))
     place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
+    check_bench(given)
     page = shrink_file(given, place)
     if metric is not None:
         clock.start("measure")
@@ -139,8 +142,13 @@ def shrink(
             result = _unwritten(result, run, choice, tried=search)
         else:
             result = _written(result, publish(run, choice, verify=verify))
-        result = replace(result, metric=gate.summary() if gate else None, seconds=clock.finish())
-    return result if page is None else _reported(page, result, given, source, data)
+        result = replace(result, metric=gate.summary() if gate else None)
+    result, times = with_timing(result, source, found, clock, given)
+    result = replace(result, seconds=clock.finish())
+    if page is None:
+        return result
+    commands = shrink_commands(given, shrink.__kwdefaults__ or {})
+    return with_report(page, shrink_page(result, environment(), commands, dry_run=dry_run, bench=times), result)
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,9 @@ def _unwritten(result: ShrinkResult, run: Run, choice: Choice, *, tried: bool) -
     """Of a dry run, or where nothing leaves. The gate sees what was not `tried` in a search."""
     if run.gate is not None and not tried and choice.plan.removed_count:
         run.gate.check(repaired(run, choice))
+    if choice.plan.removed_count:
+        left = record(choice.smaller, choice.traced.graph.model, choice.plan)
+        result = replace(result, planned=summary_of(left, run.place.target, choice.traced.facts))
     return result if run.sparse is None else replace(result, notes=(*result.notes, UNMASKED))
 
 
@@ -197,20 +208,3 @@ def _written(result: ShrinkResult, done: Published) -> ShrinkResult:
         written=done.written,
         target=with_size(result.target, done.written),
     )
-
-
-def _reported(
-    page: ReportFile, result: ShrinkResult, given: Mapping[str, Any], source: Model, data: Any
-) -> ShrinkResult:
-    """The result, after it was timed, if asked for, and its report was written."""
-    times = None
-    if given["bench"] and result.written:
-        how = {"data": data, **{key: given[key] for key in ("preprocess", "seed", "progress")}}
-        try:
-            times = timed(source, result.written[0], threads=given["threads"] or None, profile=True, **how)
-        except OnnxPruneError as error:
-            notes = (*result.notes, f"the result was not timed: {error.message}")
-            result = replace(result, notes=notes, problem=error)
-    commands = shrink_commands(given, shrink.__kwdefaults__ or {})
-    text = shrink_page(result, environment(), commands, dry_run=given["dry_run"], bench=times)
-    return with_report(page, text, result)

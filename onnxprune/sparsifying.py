@@ -19,13 +19,14 @@ from onnxprune.model.load import Model
 from onnxprune.plan import Plan
 from onnxprune.provenance import record
 from onnxprune.request import check_data_options
-from onnxprune.results import ProgressCallback, SparsifyResult
+from onnxprune.results import ModelSummary, ProgressCallback, SparsifyResult
 from onnxprune.samples import Samples, files_of, open_samples
 from onnxprune.sources import destination, opened
 from onnxprune.sparsity.publish import SparsePublished, publish_sparse
 from onnxprune.sparsity.request import OPTIONS, SparseRequest, resolve_sparsity
 from onnxprune.sparsity.stage import Sparsified, sparsified
-from onnxprune.summaries import calibration_summary, outgrown, summary
+from onnxprune.summaries import all_executed, calibration_summary, outgrown, summary, summary_of
+from onnxprune.timed import check_bench, with_timing
 from onnxprune.trace import Trace, trace_model
 
 SUFFIX = ".sparse.onnx"
@@ -55,6 +56,7 @@ def sparsify(
     force: bool = False,
     external_data: Any = "auto",
     report: str | Path | None = None,
+    bench: bool = False,
     seed: int = 0,
     threads: int = 0,
     progress: ProgressCallback | None = None,
@@ -68,7 +70,8 @@ def sparsify(
     calibration samples as in `shrink`: with them `method` is obs and `repair` reconstruct by default, without them
     magnitude and none. `lock`: weights that are zero stay zero, and count. Layers whose output is further off than
     `max_error` (its squared error relative to its variance) stay dense. Raises an OnnxPruneError; then nothing was
-    written. `report` is an HTML file to write.
+    written. With `bench` (as the command does) the result is timed in turn with the original: about 2 s. `report` is
+    an HTML file to write.
     """
     given = dict(locals())
     clock = Clock(progress)
@@ -78,6 +81,7 @@ def sparsify(
     data = anchored(data)
     protected = (*source.origin, *files_of(data))
     place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
+    check_bench(given)
     page = open_report(report, force=force, inputs=protected, outputs=() if dry_run else (place.target,))
     with threadpool_limits(1, user_api="blas"):  # see shrinking.shrink
         clock.start("trace")
@@ -92,11 +96,14 @@ def sparsify(
             recorded = record(made.model, source, result.plan)
             done = publish_sparse(traced, source, recorded, made, place, found, clock, seed=seed, threads=threads)
             result = _written(result, done)
+        elif made.plan is not None:
+            result = replace(result, planned=_planned(result, made, source, traced))
+    result, times = with_timing(result, source, found, clock, given)
     result = replace(result, seconds=clock.finish())
     if page is None:
         return result
     commands = sparsify_commands(given, sparsify.__kwdefaults__ or {})
-    return with_report(page, sparsify_page(result, environment(), commands, dry_run=dry_run), result)
+    return with_report(page, sparsify_page(result, environment(), commands, dry_run=dry_run, bench=times), result)
 
 
 def _outcome(traced: Trace, request: SparseRequest, made: Sparsified, found: Samples | None) -> SparsifyResult:
@@ -107,6 +114,12 @@ def _outcome(traced: Trace, request: SparseRequest, made: Sparsified, found: Sam
     before = summary(source, traced.graph, traced.facts)
     notes = (*source.notes, *(found.notes if found else ()))
     return SparsifyResult(before, None, plan, made.summary, (), {}, notes, calibration_summary(found))
+
+
+def _planned(result: SparsifyResult, made: Sparsified, source: Model, traced: Trace) -> ModelSummary:
+    """What would be written."""
+    left = summary_of(record(made.model, source, result.plan), None, traced.facts)
+    return left if made.summary.library is None else all_executed(left, result.before)
 
 
 def _written(result: SparsifyResult, done: SparsePublished) -> SparsifyResult:

@@ -55,6 +55,13 @@ def summary_of(model: Model, path: Path | None, facts: Facts | None = None) -> M
     return summary(model, graph, infer(graph, facts.symbols if facts else None), path.name if path else None)
 
 
+def all_executed(after: ModelSummary, dense: ModelSummary) -> ModelSummary:
+    """`after` with the multiply-accumulates of the dense model: where the library of the sparse operators, which would
+    skip those of zeros, is missing.
+    """
+    return replace(after, macs=dense.macs, uncounted=dense.uncounted)
+
+
 def _layer_names(traced: Trace, group: Group) -> tuple[str, ...]:
     return tuple(dict.fromkeys(traced.graph.nodes[m.node].label for m in group.members))
 

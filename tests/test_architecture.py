@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onnxprune"
 
 LAYERS = [
-    {"errors", "units", "results", "evidence", "sparse_results", "error_curves", "summary_document", "native"},
+    {"errors", "units", "results", "evidence", "sparse_results", "error_curves", "summary_document", "native"}
+    | {"difference_results", "wording"},
     {"model"},
     {"ops", "grad", "branches"},
     {"trace", "data"},
@@ -33,7 +34,7 @@ LAYERS = [
     {"gradual"},
     {"report"},
     {"html"},
-    {"measuring", "shrinking", "sparsifying", "verifying"},
+    {"measuring", "timed", "shrinking", "sparsifying", "verifying"},
     {"sweeps"},
     {"api"},
     {"cli"},

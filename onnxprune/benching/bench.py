@@ -12,19 +12,23 @@ from typing import Any
 
 from onnxprune.benching.baseline import Baseline, compare_with, differences, is_document, read_baseline
 from onnxprune.benching.candidates import PROBES, Candidate, Session, opened, prepare, probe
-from onnxprune.benching.inputs import check_shapes
+from onnxprune.benching.inputs import Fed, check_shapes
 from onnxprune.benching.options import Sizes, limit, positive_list, providers, settings, shapes
-from onnxprune.benching.results import BenchResult, Gate, Rejected, Setting, SettingResult
+from onnxprune.benching.results import SAME, SLOWER, BenchResult, Gate, Rejected, Setting, SettingResult
+from onnxprune.benching.rounds import MIN_ROUNDS
 from onnxprune.benching.running import profiled, timed
 from onnxprune.benching.statistics import MARGIN
 from onnxprune.capture.operators import remark
 from onnxprune.data import anchored
 from onnxprune.errors import ModelError, UsageError
+from onnxprune.measure.timing import WINDOW
 from onnxprune.model.load import Model
 from onnxprune.results import ProgressCallback
 from onnxprune.system import Environment
+from onnxprune.units import format_seconds
 
 SECONDS = 5.0
+LEAST_RUNS = 2 * WINDOW + MIN_ROUNDS  # of each model: to warm up, and for an interval
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Request:
     limit: float | None
     seed: int
     probes: int = PROBES
+    fed: Fed | None = None  # what all models get, instead of data or noise
+    most_seconds: float | None = None  # that all of it may take, instead of what it takes
+    explain: bool = False  # profile where a model is not clearly faster
 
 
 def request(
@@ -111,18 +118,20 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
         everybody, rejected, reference = opened(asked.models, stack)
         survivors(len(everybody), rejected, reference, len(asked.models))
         check_shapes(asked.shapes, [candidate.model for candidate in everybody])
-        session.steps = len(asked.settings) * (len(everybody) + 1) + asked.profile
+        session.steps = len(asked.settings) * (len(everybody) + 1) + (asked.profile or asked.explain)
         for setting in asked.settings:
             try_all(session, everybody, setting, asked)
         rejected += [Rejected(c.name, c.refused) for c in everybody if c.refused is not None]
         candidates = [c for c in everybody if c.refused is None]
         survivors(len(candidates), rejected, reference, len(asked.models))
+        affordable(candidates, asked)
         results = []
         for setting in asked.settings:
             session.tell("timing all models in turn")
             results.append(timed(session, candidates, setting))
         profiles = comparisons = ()
-        if asked.profile:
+        slow = asked.explain and any(c.verdict in (SAME, SLOWER) for result in results for c in result.comparisons)
+        if asked.profile or slow:
             session.tell("profiling")
             profiles, comparisons = profiled(session, candidates, asked.settings[0])  # type: ignore[assignment]
         notes = [note for c in candidates for s in asked.settings for note in c.fed[s].notes]
@@ -165,11 +174,25 @@ def survivors(left: int, rejected: Sequence[Rejected], reference: str, wanted: i
     raise ModelError(f"{one.model} could not be measured: {one.reason}", hint=hint)
 
 
+def affordable(candidates: Sequence[Candidate], asked: Request) -> None:
+    """Raise ModelError if timing would take more than is allowed, by what loading and running took just now."""
+    if asked.most_seconds is None:
+        return
+    probes = [candidate.probes[setting] for candidate in candidates for setting in asked.settings]
+    runs = sum(found[0]["later_run_s"] for found in probes)
+    expected = sum(found[0]["load_s"] for found in probes) + LEAST_RUNS * runs
+    if expected > asked.most_seconds:
+        raise ModelError(
+            f"one run of each takes {format_seconds(runs)} together, so that timing takes {format_seconds(expected)}: "
+            f"onnxprune bench {' '.join(candidate.name for candidate in candidates)}"
+        )
+
+
 def try_all(session: Session, candidates: Sequence[Candidate], setting: Setting, asked: Request) -> None:
     """Feeds and probes of all candidates that are still there. Larger sizes are chosen if the usual ones do not run."""
     for larger in (False, True):
         left = [candidate for candidate in candidates if candidate.refused is None]
-        prepare(session, left, setting, asked.shapes, asked.data, asked.preprocess, larger=larger)
+        prepare(session, left, setting, asked, larger=larger)
         free = any(used.chosen for candidate in left for used in candidate.fed[setting].used)
         failures = []
         for candidate in left:

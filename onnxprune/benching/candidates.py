@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from onnxprune.benching.inputs import Fed, from_data, noise, write_feeds
 from onnxprune.benching.options import Sizes
@@ -67,6 +67,22 @@ class Session:
         self.done += 1
 
 
+class Source(Protocol):
+    """What models are fed: `fed` if it is there, samples of `data`, or noise of these `shapes`."""
+
+    @property
+    def fed(self) -> Fed | None: ...
+
+    @property
+    def data(self) -> Any: ...
+
+    @property
+    def preprocess(self) -> str | None: ...
+
+    @property
+    def shapes(self) -> Sizes: ...
+
+
 def names_of(paths: Sequence[Path | None]) -> list[str]:
     """How reports call the models: by file name, with the folder or a number where two have the same."""
     files = ["model" if path is None else path.name for path in paths]
@@ -110,9 +126,7 @@ def prepare(
     session: Session,
     candidates: Sequence[Candidate],
     setting: Setting,
-    given: Sizes,
-    data: Any,
-    preprocess: str | None,
+    asked: Source,
     *,
     larger: bool,
 ) -> None:
@@ -120,7 +134,7 @@ def prepare(
     shared: list[tuple[Fed, list[str]]] = []
     for number, candidate in enumerate(candidates):
         try:
-            fed = _fed(session, candidate.model, setting, given, data, preprocess, larger=larger)
+            fed = _fed(session, candidate.model, setting, asked, larger=larger)
         except (UsageError, DataError) as error:
             raise type(error)(f"{candidate.name}: {error.message}", hint=error.hint) from error
         same = next((paths for other, paths in shared if _alike(other, fed)), None)
@@ -130,12 +144,12 @@ def prepare(
         candidate.fed[setting], candidate.feeds[setting] = fed, same
 
 
-def _fed(
-    session: Session, model: Model, setting: Setting, given: Sizes, data: Any, preprocess: str | None, *, larger: bool
-) -> Fed:
-    if data is None:
-        return noise(model, given, setting.batch, session.seed, larger=larger)
-    return from_data(open_data(data, model, preprocess=preprocess, seed=session.seed), setting.batch)
+def _fed(session: Session, model: Model, setting: Setting, asked: Source, *, larger: bool) -> Fed:
+    if asked.fed is not None:
+        return asked.fed
+    if asked.data is None:
+        return noise(model, asked.shapes, setting.batch, session.seed, larger=larger)
+    return from_data(open_data(asked.data, model, preprocess=asked.preprocess, seed=session.seed), setting.batch)
 
 
 def _alike(a: Fed, b: Fed) -> bool:

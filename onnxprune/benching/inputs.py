@@ -176,6 +176,13 @@ def _repeated(one: Batch, wanted: int) -> Feed:
     return {n: a if (k := one.axes[n]) is None else np.take(a, picked, axis=k, mode="wrap") for n, a in one.items()}
 
 
+def from_feed(model: Model, one: Feed, source: str) -> Fed:
+    """Exactly this feed of the model, whatever its sizes; `source` says where it is from."""
+    specs = [spec for spec in input_specs(model) if spec.name in one]
+    used = tuple(InputUsed(spec.name, type_name(spec), tuple(one[spec.name].shape)) for spec in specs)
+    return Fed((one,), _samples(specs, one, None), used, source)
+
+
 def write_feeds(feeds: Sequence[Feed], folder: Path, name: str) -> list[str]:
     """One .npz each, names with an x in front so that any name is one; their paths. Raises DataError."""
     paths = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.errors import GateError, ModelError, OnnxPruneError
+from onnxprune.evidence import Cause as Cause
 
-FASTER, SAME, SLOWER = "faster", "same", "slower"
+FASTER, SAME, SLOWER, UNDECIDED = "faster", "same", "slower", "undecided"
 
 
 @dataclass(frozen=True)
@@ -162,11 +163,14 @@ class Profile:
 
 @dataclass(frozen=True)
 class ProfileComparison:
-    """Layers of two models side by side, the largest times first."""
+    """Layers of two models side by side, the largest times first. `causes`: where the time of `model` is, if it is not
+    where it got faster.
+    """
 
     model: str
     reference: str
     changes: tuple[LayerChange, ...]
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from onnxprune.benching.candidates import Candidate, Session
+from onnxprune.benching.causes import causes, weights_of
 from onnxprune.benching.kernels import layer_names, read_kernels
 from onnxprune.benching.preemption import Paired, Samples, paired
 from onnxprune.benching.profile import compare, layers_of, profile
@@ -128,12 +130,18 @@ def profiled(
     if "error" in result:
         raise ModelError(f"ONNX Runtime failed while the models were profiled: {result['error']}")
     kernels = [read_kernels(session.folder / file, PROFILE_SKIP) for file in result["files"]]
-    names = [layer_names(build(c.model), found) for c, found in zip(candidates, kernels, strict=True)]
+    graphs = [build(candidate.model) for candidate in candidates]
+    names = [layer_names(graph, found) for graph, found in zip(graphs, kernels, strict=True)]
     layers = [layers_of(found, called) for found, called in zip(kernels, names, strict=True)]
     profiles = tuple(
         profile(c.name, found, called) for c, found, called in zip(candidates, kernels, names, strict=True)
     )
+    weights = [weights_of(graph) for graph in graphs]
     compared = tuple(
-        compare(candidates[0].name, layers[0], candidates[k].name, layers[k]) for k in range(1, len(candidates))
+        replace(
+            compare(candidates[0].name, layers[0], candidates[k].name, layers[k]),
+            causes=causes(layers[0], layers[k], weights[0], weights[k]),
+        )
+        for k in range(1, len(candidates))
     )
     return profiles, compared

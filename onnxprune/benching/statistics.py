@@ -15,12 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.benching.results import FASTER, SAME, SLOWER, Estimate, Outliers, Spread
+from onnxprune.benching.results import FASTER, SAME, SLOWER, UNDECIDED, Estimate, Outliers, Spread
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 MARGIN = 0.02
 """Models whose times differ by less than this share count as the same: two sessions of one file do differ so much."""
+WIDE = 0.25
+"""An interval around 1 that would not show a change of this share says nothing: neither same nor different."""
 RESAMPLES = 1000
 _CHUNK = 1 << 22  # elements that are resampled at once
 _LARGEST = 700.0  # whose exponential is finite
@@ -103,8 +105,12 @@ def unpaired_ratio(now: Estimate, before: Estimate) -> Estimate:
 
 
 def verdict(ratio: Estimate, margin: float = MARGIN) -> str:
-    """Same if the interval holds 1, or the ratio itself is within the margin; otherwise the side on which it is."""
-    if ratio.low <= 1 <= ratio.high or 1 / (1 + margin) <= ratio.value <= 1 + margin:
+    """Same if the interval holds 1, or the ratio itself is within the margin; otherwise the side on which it is.
+    Undecided if it holds 1 and nearly everything else.
+    """
+    if ratio.low <= 1 <= ratio.high:
+        return UNDECIDED if resolution(ratio) > WIDE else SAME
+    if 1 / (1 + margin) <= ratio.value <= 1 + margin:
         return SAME
     return SLOWER if ratio.low > 1 else FASTER
 

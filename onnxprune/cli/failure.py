@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import sys
 import threading
@@ -15,11 +16,15 @@ import click
 from onnxprune.cli.run import Run, discard
 from onnxprune.errors import OnnxPruneError
 from onnxprune.units import printable
+from onnxprune.wording import readable
 
 USAGE = 2
 MEMORY = 3
 BUG = 70
 INTERRUPTED = 130
+MOVED = {"--jobs": "Threads of the runtime are --threads. --jobs is of sweep alone: how many points at a time."}
+"""Options that a command had, or that people expect of it -> what to write."""
+_ARGUMENT = re.compile(r"\b([a-z_]+)=True\b")
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ def guarded(run: Run, action: Callable[[], None]) -> int:
 
 def _failure(run: Run, error: BaseException) -> Failure:
     if isinstance(error, OnnxPruneError):
-        return Failure(type(error).__name__, error.message, error.hint, error.exit_code)
+        hint = None if error.hint is None else _as_options(error.hint)
+        return Failure(type(error).__name__, _as_options(error.message), hint, error.exit_code)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Failure("Interrupted", "interrupted", None, INTERRUPTED)
     if isinstance(error, click.ClickException):
@@ -61,6 +67,11 @@ def _failure(run: Run, error: BaseException) -> Failure:
     if isinstance(error, MemoryError):
         return Failure("MemoryError", "there is not enough memory for this model", None, MEMORY)
     return _bug(run, error)
+
+
+def _as_options(text: str) -> str:
+    """What the functions of the API call `force=True` is `--force` here."""
+    return _ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')}", text)
 
 
 def _usage_hint(error: click.ClickException) -> str | None:
@@ -74,6 +85,8 @@ def _misplaced(error: click.ClickException, context: click.Context) -> str | Non
     """Where an option belongs that the program has, and its command has not."""
     if not isinstance(error, click.NoSuchOption) or context.parent is None:
         return None
+    if error.option_name in MOVED:
+        return MOVED[error.option_name]
     options = [param for param in context.parent.command.params if isinstance(param, click.Option)]
     found = next((param for param in options if error.option_name in param.opts), None)
     if found is None:
@@ -100,7 +113,7 @@ def _tell(run: Run, failure: Failure) -> None:
     lines = [f"Error: {failure.message}", *([f"  {failure.hint}"] if failure.hint else [])]
     if failure.exit_code == BUG:
         lines = [" ".join(line.strip() for line in lines)]
-    text = "\n".join(printable(line) for line in "\n".join(lines).split("\n"))
+    text = "\n".join(readable(printable(line)) for line in "\n".join(lines).split("\n"))
     if failure.exit_code == INTERRUPTED:
         text = "Interrupted."
     try:

@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMAND_LINE_ONLY = frozenset(
     {"help", "output", "plan", "save_plan", "force", "dry_run", "groups", "layers", "why", "metric", "max_drop"}
     | {"baseline", "export_json", "export_markdown", "junit"}
-    | {"report", "bench"}
+    | {"report"}
 )
 """What a file cannot set: it must not name files to write, allow to overwrite, name code, or make a run another."""
 
@@ -165,6 +165,12 @@ def check_limit(ctx: click.Context, data: Any) -> None:
         )
 
 
+def wants_timing(ctx: click.Context, dry_run: bool) -> bool:
+    """Whether to time the result: not in a dry run, unless the command line asks for both, which is an error."""
+    asked: bool = ctx.params["bench"]
+    return asked and (not dry_run or ctx.get_parameter_source("bench") == ParameterSource.COMMANDLINE)
+
+
 def combined(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     """Several options as one decorator, shown in this order."""
 
@@ -272,6 +278,12 @@ units_option: Callable[[F], F] = click.option(
     help="What is removed: channels (within attention, of every head alike); channels, but where an axis is split "
     "into heads, whole heads; or whole residual blocks.",
 )
+bench_option: Callable[[F], F] = click.option(
+    "--bench/--no-bench",
+    default=True,
+    show_default=True,
+    help="At the end, time the result in turn with MODEL (about 2 s); where it is not faster, say why.",
+)
 run_options: Callable[[F], F] = combined(
     (
         click.option(
@@ -282,7 +294,8 @@ run_options: Callable[[F], F] = combined(
             help="Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.",
         ),
         click.option(
-            "--jobs",
+            "--threads",
+            metavar="N",
             type=click.IntRange(min=0),
             default=0,
             show_default="all cores",

@@ -76,7 +76,8 @@ quality = combined(
         click.option("--max-drop", metavar="D", type=float, help="How far the metric may fall, in its unit."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draw."),
         click.option(
-            "--jobs",
+            "--threads",
+            metavar="N",
             type=click.IntRange(min=0),
             default=0,
             show_default="all cores",
@@ -94,7 +95,7 @@ quality = combined(
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @output_format
 @click.pass_context
-def command(ctx: click.Context, /, model: Path, output: Path | None, jobs: int, format_: str, **options: Any) -> None:
+def command(ctx: click.Context, /, model: Path, output: Path | None, format_: str, **options: Any) -> None:
     """Store MODEL for transport or rest: shared weights, gaps for zeros, entropy coding. `unpack` gives a model back.
 
     Weights of convolutions, matrix products and embeddings are approximated; everything else stays as it is, to the
@@ -108,7 +109,7 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, jobs: int, 
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
     with progress(run) as callback:
-        result = api.pack(model, output, threads=jobs, progress=callback, **options)
+        result = api.pack(model, output, progress=callback, **options)
 
     def report() -> Report:
         return text.outcome(result) if run.quiet else text.pack_report(result, tensors=run.verbosity > 0)

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from onnxprune.cli.options import (
     Command,
     FilePath,
+    bench_option,
     check_limit,
     combined,
     data_options,
@@ -25,6 +26,7 @@ from onnxprune.cli.options import (
     run_options,
     schedule_options,
     units_option,
+    wants_timing,
     writing_options,
 )
 from onnxprune.cli.run import Run
@@ -116,7 +118,7 @@ how_much = combined(
             "--target",
             metavar="COST",
             help="What may be left instead: macs=50%, macs=1.2G, params=2M, size=10MB (of the file that is written), "
-            "or latency=50% or latency=4ms: measured here, with --jobs threads. It holds for this machine only.",
+            "or latency=50% or latency=4ms: measured here, with --threads. It holds for this machine only.",
         ),
         click.option(
             "--criterion",
@@ -215,11 +217,7 @@ plan_and_output = combined(
         click.option("--save-plan", metavar="FILE", type=FilePath(), help="Write the plan as JSON."),
         click.option("--plan", metavar="FILE", type=FilePath(), help="Remove what this plan says."),
         click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with plots (HTML)."),
-        click.option(
-            "--bench",
-            is_flag=True,
-            help="For the page, also time the result in turn with MODEL (5 s), and profile both.",
-        ),
+        bench_option,
         writing_options,
     )
 )
@@ -247,7 +245,6 @@ def command(
     save_plan: Path | None,
     dry_run: bool,
     force: bool,
-    jobs: int,
     format_: str,
     **options: Any,
 ) -> None:
@@ -259,6 +256,7 @@ def command(
 
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
+    options["bench"] = wants_timing(ctx, dry_run)
     check_limit(ctx, options["data"])
     given = _read_plan(ctx, plan, options)
     protected = _check_save_plan(model, output, plan, save_plan, dry_run=dry_run, force=force)
@@ -269,9 +267,7 @@ def command(
         plans = [[] if path is None else [path] for path in (plan, save_plan)]
         open_report(options["report"], force=force, inputs=plans[0], outputs=plans[1])
     with progress(run) as callback:
-        result = api.shrink(
-            model, output, plan=given, dry_run=dry_run, force=force, threads=jobs, progress=callback, **options
-        )
+        result = api.shrink(model, output, plan=given, dry_run=dry_run, force=force, progress=callback, **options)
     result = _with_plan(result, save_plan, protected, force)
 
     def report() -> Report:

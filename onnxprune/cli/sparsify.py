@@ -10,6 +10,7 @@ import click
 from onnxprune.cli.options import (
     Command,
     FilePath,
+    bench_option,
     check_limit,
     combined,
     data_options,
@@ -18,6 +19,7 @@ from onnxprune.cli.options import (
     output_option,
     run_options,
     schedule_options,
+    wants_timing,
     writing_options,
 )
 from onnxprune.cli.run import Run
@@ -78,12 +80,13 @@ repair = click.option(
 @repair
 @click.option("--dry-run", is_flag=True, help="Choose, refit and report; write no model.")
 @click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with plots (HTML).")
+@bench_option
 @writing_options
 @run_options
 @output_format
 @click.pass_context
 def command(
-    ctx: click.Context, /, model: Path, output: Path | None, dry_run: bool, jobs: int, format_: str, **options: Any
+    ctx: click.Context, /, model: Path, output: Path | None, dry_run: bool, format_: str, **options: Any
 ) -> None:
     """Set most weights of MODEL to zero, in blocks that operators can skip, and write the result, proven."""
     from onnxprune import api
@@ -93,9 +96,10 @@ def command(
 
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
+    options["bench"] = wants_timing(ctx, dry_run)
     check_limit(ctx, options["data"])
     with progress(run) as callback:
-        result = api.sparsify(model, output, dry_run=dry_run, threads=jobs, progress=callback, **options)
+        result = api.sparsify(model, output, dry_run=dry_run, progress=callback, **options)
 
     def report() -> Report:
         if run.quiet:

@@ -19,7 +19,7 @@ from onnxprune.cli.run import Run
 @run_options
 @output_format
 @click.pass_context
-def command(ctx: click.Context, /, original: Path, pruned: Path, jobs: int, format_: str, **options: Any) -> None:
+def command(ctx: click.Context, /, original: Path, pruned: Path, format_: str, **options: Any) -> None:
     """Prove again that PRUNED is ORIGINAL minus what the plan stored in PRUNED removes, and with the zeros it names."""
     from onnxprune import api
     from onnxprune.cli.progress import progress
@@ -29,5 +29,5 @@ def command(ctx: click.Context, /, original: Path, pruned: Path, jobs: int, form
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
     with progress(run) as callback:
-        result = api.verify(original, pruned, threads=jobs, progress=callback, **options)
+        result = api.verify(original, pruned, progress=callback, **options)
     run.show(lambda: verify_report(result), lambda: documents.verify(result))

@@ -10,7 +10,6 @@ from typing import Any
 
 from onnxprune.sources import beside
 
-RENAMED = {"threads": "jobs"}
 SILENT = {"force", "progress", "verify", "report"}  # say nothing about the result, or are not on the command line
 UNKNOWN = "IN-PYTHON"
 PLANNED = {"ratio", "target", "criterion", "scope", "normalise", "aggregate", "include", "exclude", "units"} | {
@@ -27,7 +26,6 @@ def command(
     files: Sequence[Any],
     options: Mapping[str, Any],
     defaults: Mapping[str, Any],
-    renamed: Mapping[str, str] = RENAMED,
 ) -> str:
     """`onnxprune NAME ...`, quoted for a shell: paths as they were given, options that are not the default.
 
@@ -37,7 +35,7 @@ def command(
     for key, value in options.items():
         if key in SILENT or value is None or _same(value, defaults.get(key)):
             continue
-        flag = f"--{renamed.get(key, key).replace('_', '-')}"
+        flag = f"--{key.replace('_', '-')}"
         if value is True:
             words.append(flag)
         else:
@@ -61,7 +59,7 @@ def shrink_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
 def sparsify_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """The run, its proof once more, and how fast the result is."""
     model, out = given["model"], given["out"]
-    options = {key: value for key, value in given.items() if key not in ("model", "out")}
+    options = {key: value for key, value in given.items() if key not in ("model", "out", "bench")}
     run = command("sparsify", [model] if out is None else [model, "-o", out], options, defaults)
     return [run] if given["dry_run"] else [run, *_after(model, out, ".sparse.onnx")]
 
@@ -77,7 +75,7 @@ def _after(model: Any, out: Any, suffix: str) -> list[str]:
 def bench_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """The measurement."""
     options = {key: value for key, value in given.items() if key not in ("models", "request", "run")}
-    return [command("bench", given["models"], options, defaults, {})]
+    return [command("bench", given["models"], options, defaults)]
 
 
 def sweep_command(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
@@ -85,7 +83,7 @@ def sweep_command(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     lists = {key: _joined(given[key]) for key in ("ratios", "targets", "criteria")}
     options = {key: value for key, value in {**given, **lists}.items() if key not in ("model", "out", "bench")}
     files = [given["model"], *([] if given["out"] is None else ["-o", given["out"]])]
-    return command("sweep", [*files, *([] if given["bench"] else ["--no-bench"])], options, defaults, {})
+    return command("sweep", [*files, *([] if given["bench"] else ["--no-bench"])], options, defaults)
 
 
 def _joined(values: Any) -> str | None:

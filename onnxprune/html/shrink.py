@@ -134,7 +134,7 @@ def _rest_of(repair: RepairSummary) -> str:
     if not built.steps:
         return paragraph(f"All weights together: not adjusted: {built.reason}") + body
     text = (
-        f"All weights together, {plural(built.steps, 'step')}: held-out error of the outputs "
+        f"All weights together, {plural(built.steps, 'step')}: held-out loss, the error of the outputs "
         f"{format_percent(built.error_before)} -> {format_percent(built.error_after)} of their standard deviation "
         "(one measurement, without an interval)"
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxprune.benching.results import BenchResult
+from onnxprune.html import bench as timing
 from onnxprune.html import charts
 from onnxprune.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
 from onnxprune.html.reproduce import reproduce
 from onnxprune.report.blocks import Line, Report
+from onnxprune.report.closing import closing
 from onnxprune.report.fidelity import advice, fidelity_lines
 from onnxprune.report.shared import model_line, tolerance_text
 from onnxprune.report.sparsify import outcome, stages_table
@@ -24,14 +27,20 @@ EXACT = (
 
 
 def sparsify_page(
-    result: SparsifyResult, machine: Environment, commands: Sequence[str], *, dry_run: bool = False
+    result: SparsifyResult,
+    machine: Environment,
+    commands: Sequence[str],
+    *,
+    dry_run: bool = False,
+    bench: BenchResult | None = None,
 ) -> str:
-    """The whole document."""
+    """The whole document. `bench`: the original against the result, if that was measured."""
     lead = head(result, outcome(result, dry_run=dry_run))
     sections = [
         _before_after(result),
         _accuracy(result),
         layers_section(result.sparsity),
+        *([] if bench is None else timing.sections(bench)),
         _run(result),
         reproduce(commands, machine, result.before),
     ]
@@ -44,7 +53,8 @@ def head(result: ShrinkResult | SparsifyResult, otherwise: Report) -> str:
     if not result.written:
         return lead + blocks(otherwise)
     names = ", ".join(path.name for path in result.written)
-    return lead + paragraph(f"wrote {names}     plan {result.plan.digest}")
+    said = closing(result)
+    return lead + paragraph(f"wrote {names}     plan {result.plan.digest}") + ("" if said is None else paragraph(said))
 
 
 def fidelity_remarks(found: Fidelity) -> str:

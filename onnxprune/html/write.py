@@ -65,9 +65,6 @@ def with_report(page: ReportFile, text: str, result: R) -> R:
 
 def shrink_file(given: Mapping[str, Any], place: Place) -> ReportFile | None:
     """The file of the report of `shrink`, called with `given`, whose result goes to `place`."""
-    if given["bench"] and (given["report"] is None or given["dry_run"]):
-        wrong = "needs --report, which shows it" if given["report"] is None else "has no effect with --dry-run"
-        raise UsageError(f"--bench {wrong}.", hint="To time two models alone: onnxprune bench.")
     outputs = () if given["dry_run"] else (place.target,)
     return open_report(given["report"], force=given["force"], inputs=place.protected, outputs=outputs)
 

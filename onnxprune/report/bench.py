@@ -8,6 +8,7 @@ from onnxprune.benching.options import short_provider
 from onnxprune.benching.results import (
     SAME,
     SLOWER,
+    UNDECIDED,
     BenchResult,
     InputUsed,
     LayerChange,
@@ -122,7 +123,7 @@ def _setting(found: SettingResult, sizes: dict[str, int]) -> list[Block]:
     blocks: list[Block] = [Heading(f"{setting_text(found.setting)}: {rounds}")]
     for one in found.comparisons:
         blocks.append(Line(comparison_text(one, found.setting.threads), indent=2))
-        if one.verdict == SAME and one.resolution > 0.05:
+        if one.verdict in (SAME, UNDECIDED) and one.resolution > 0.05:
             blocks.append(Line(unresolved_text(one), indent=4))
     blocks.append(Table(_SPEED, tuple(_speed(m) for m in found.measurements)))
     blocks.append(Table(_START, tuple(_start(m, sizes[m.model]) for m in found.measurements)))

@@ -15,6 +15,7 @@ from onnxprune.benching.results import (
     SettingResult,
     Spread,
 )
+from onnxprune.report.closing import cause_document
 from onnxprune.report.documents import Document
 
 
@@ -39,6 +40,7 @@ def bench(result: BenchResult) -> Document:
                 "model": found.model,
                 "reference": found.reference,
                 "changes": [_change(change) for change in found.changes],
+                "causes": [cause_document(cause) for cause in found.causes],
             }
             for found in result.profile_comparisons
         ],

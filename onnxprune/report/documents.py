@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnxprune.report.closing import summary_document, timing_document
 from onnxprune.report.document_parts import Document as Document
 from onnxprune.report.document_parts import (
     calibration_document,
@@ -63,6 +64,9 @@ def shrink(result: ShrinkResult) -> Document:
         "proof": None if result.proof is None else proof_document(result.proof),
         "fidelity": None if result.fidelity is None else fidelity_document(result.fidelity),
         "metric": None if result.metric is None else _metric(result.metric),
+        "planned": None if result.planned is None else model_document(result.planned),
+        "timing": None if result.timing is None else timing_document(result.timing),
+        "summary": summary_document(result),
         "written": [_path(path) for path in result.written],
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
         "notes": list(result.notes),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from onnxprune.results import Fidelity, MetricSummary, OutputFidelity
 from onnxprune.units import format_percent, plural
 
-POOR_AGREEMENT, POOR_ERROR = 0.9, 0.3
-
 
 def fidelity_lines(found: Fidelity) -> tuple[str, ...]:
     """Agreement with its interval, where there is one; the error of the outputs, or why nothing was compared."""
@@ -45,16 +43,12 @@ def metric_line(found: MetricSummary) -> str:
 
 
 def advice(found: Fidelity) -> tuple[str, ...]:
-    """What to know or try where the result is far from the original."""
-    odd = tuple(
+    """Outputs that are not numbers in one of the models only."""
+    return tuple(
         f"output {output.name!r}: {plural(output.clashes, 'value')} NaN or infinite in one of the models only"
         for output in found.outputs
         if output.clashes
     )
-    share, error = found.agreement, found.worst_error
-    if (share is not None and share < POOR_AGREEMENT) or (share is None and error is not None and error > POOR_ERROR):
-        return (*odd, "the result is far from the original: remove less, or give more samples")
-    return odd
 
 
 def _least_agreement(found: Fidelity) -> OutputFidelity | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from onnxprune.benching.results import FASTER, Comparison, Estimate, Spread
+from onnxprune.benching.results import FASTER, UNDECIDED, Comparison, Estimate, Spread
 from onnxprune.units import format_percent, plural
 
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
@@ -58,11 +58,19 @@ def _decimals(value: float) -> int:
 
 
 def ratio_text(found: Estimate, verdict: str = "") -> str:
-    """A time ratio: "1.09x the time (95 % CI 1.03-1.22)"; of what is faster "2.20x faster (95 % CI 2.10-2.31)"."""
+    """A time ratio: "1.09x the time (95 % CI 1.03-1.22)"; of what is faster "2.20x faster (95 % CI 2.10-2.31)"; of
+    what is undecided the interval alone, since a value in it would be taken for more.
+    """
+    if verdict == UNDECIDED and math.isfinite(found.high):
+        return f"{_number(found.low)} to {_number(found.high)} times the time (95 % CI)"
     if verdict == FASTER:
         shown = Estimate(1 / found.value, 1 / found.high, 1 / found.low if found.low > 0 else math.inf)
         return f"{_times(shown.value)} faster ({_interval(shown)})"
     return f"{_times(found.value)} the time ({_interval(found)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
 def _times(value: float) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.shared import model_line, names, notes
+from onnxprune.report.shared import model_line, names, notes, shortened
 from onnxprune.results import GroupSummary, Inspection, LayerCost
 from onnxprune.units import format_count, plural
+from onnxprune.wording import counted, of_several
 
 SHOWN_GROUPS = 20
 _GROUPS = (Column("group", code=True), Column("channels", right=True), Column("layers", code=True))
@@ -71,7 +72,7 @@ def summary_lines(result: Inspection) -> tuple[Line, ...]:
 
 def _blocks_overview(result: Inspection) -> str:
     free, total = result.removable, len(result.blocks)
-    return f"{plural(total, 'residual block')}: {free} removable, {total - free} stay"
+    return f"{plural(total, 'residual block')}: {free} removable, {counted(total - free, 'stay')}"
 
 
 def _blocks_report(result: Inspection) -> Report:
@@ -122,10 +123,13 @@ def why_sentence(group: GroupSummary) -> str:
 
 def _overview(result: Inspection, free: list[GroupSummary]) -> str:
     if not free:
-        return f"nothing can be removed: all of {plural(len(result.groups), 'group')} stay"
+        count = len(result.groups)
+        all_of = f"all of {count} groups stay" if count != 1 else "its one group stays"
+        return f"nothing can be removed: {all_of}"
     pinned = len(result.groups) - len(free)
     channels = format_count(sum(group.size for group in free))
-    return f"{plural(len(result.groups), 'group')}: {len(free)} prunable ({channels} channels), {pinned} stay"
+    text = f"{plural(len(result.groups), 'group')}: {len(free)} prunable ({channels} channels)"
+    return f"{text}, {counted(pinned, 'stay')}"
 
 
 def _removable(free: list[GroupSummary]) -> Table:
@@ -146,7 +150,7 @@ def _pinned(groups: tuple[GroupSummary, ...]) -> list[Block]:
     if not by_reason:
         return []
     rows = tuple(
-        (str(len(found)), reason, names(tuple(found)))
+        (str(len(found)), of_several(reason, len(found)), names(tuple(found)))
         for reason, found in sorted(by_reason.items(), key=lambda item: -len(item[1]))
     )
     return [Line("stay, because:", indent=2), Table(_PINNED, rows, bare=True, indent=4)]
@@ -160,9 +164,21 @@ def _without_rule(result: Inspection) -> list[Block]:
     return [Line(f"operators without a rule (what touches them stays): {listed}", indent=2)]
 
 
+def _numbered(result: Inspection) -> list[str]:
+    """What the number behind the name of a group or block is, if one has a number."""
+    known = {layer.node for layer in result.layers}
+    for name in (*(group.name for group in result.groups), *(block.name for block in result.blocks)):
+        plain, mark, number = name.rpartition("#")
+        if mark and number.isdigit() and name not in known:
+            what = "block, of several that end in this sum" if result.blocks else "group of the outputs of this layer"
+            apart = "" if result.blocks else ", of which different things read different parts"
+            return [f"{shortened(plain)}#{number}: number {number}, a {what}{apart}"]
+    return []
+
+
 def _notes(result: Inspection) -> tuple[Line, ...]:
     sizes = ", ".join(f"{name} = {size}" for name, size in result.model.symbols.items())
-    return notes(*result.notes, *([f"MACs are for {sizes}"] if sizes else []))
+    return notes(*result.notes, *_numbered(result), *([f"MACs are for {sizes}"] if sizes else []))
 
 
 def _reason(pinned: str | None, pinned_by: str | None) -> str:

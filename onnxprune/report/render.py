@@ -1,6 +1,7 @@
 """Blocks to text: plain (piped), coloured and fitted to the width (terminal), and Markdown.
 
-Names come out of model files, so nothing in them may act: control characters become escapes, markup is inert.
+Names come out of model files, so nothing in them may act: control characters become escapes, markup is inert. Long ones
+are shortened in all of these; JSON has them whole.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from onnxprune.report.blocks import Heading, Line, Report, Table
 from onnxprune.units import printable
+from onnxprune.wording import readable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,20 +24,24 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#])")
 
 
 def plain(report: Report) -> str:
-    """Text without colours in which nothing is cut off, however long."""
+    """Text without colours in which nothing but long names is cut, however long."""
     lines: list[str] = []
     for block in report:
         if isinstance(block, Table):
             lines.extend(_plain_table(block))
         elif isinstance(block, Line):
-            lines.append(" " * block.indent + printable(block.text))
+            lines.append(" " * block.indent + _shown(block.text))
         else:
-            lines.append(printable(block.text))
+            lines.append(_shown(block.text))
     return "".join(f"{line}\n" for line in lines)
 
 
+def _shown(text: str) -> str:
+    return readable(printable(text))
+
+
 def _plain_table(table: Table) -> list[str]:
-    rows = [tuple(printable(cell) for cell in row) for row in table.rows]
+    rows = [tuple(_shown(cell) for cell in row) for row in table.rows]
     if not table.bare:
         rows.insert(0, tuple(column.title for column in table.columns))
     widths = [_width(rows, k) for k in range(len(table.columns))]
@@ -74,7 +80,7 @@ def terminal(report: Report, width: int) -> str:
 def _rich_line(block: Heading | Line) -> RenderableType:
     from rich.text import Text
 
-    return Text(printable(block.text), style="bold" if isinstance(block, Heading) else "")
+    return Text(_shown(block.text), style="bold" if isinstance(block, Heading) else "")
 
 
 def _rich_table(table: Table) -> RenderableType:
@@ -90,7 +96,7 @@ def _rich_table(table: Table) -> RenderableType:
             overflow="fold",
         )
     for row in table.rows:
-        result.add_row(*(Text(printable(cell)) for cell in row))
+        result.add_row(*(Text(_shown(cell)) for cell in row))
     return result
 
 
@@ -121,10 +127,10 @@ def _markdown_table(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", printable(text))
+    return _MARKDOWN.sub(r"\\\1", _shown(text))
 
 
 def _code(text: str) -> str:
     """A code span; a name with a backtick in it cannot be one, and is escaped."""
-    shown = printable(text)
+    shown = _shown(text)
     return _escaped(text) if "`" in shown or shown != shown.strip() else "`" + shown.replace("|", "\\|") + "`"

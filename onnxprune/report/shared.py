@@ -16,7 +16,9 @@ from onnxprune.units import (
     format_seconds,
     plural,
 )
+from onnxprune.wording import shortened as shortened
 
+LISTED = 120  # characters of a few names in a row
 STAGES = (Column("stage"), Column("result"), Column("time", right=True))
 
 
@@ -105,12 +107,9 @@ def notes(*texts: str) -> tuple[Line, ...]:
 
 
 def names(layers: tuple[str, ...], shown: int = 3) -> str:
-    """A few names, and how many more there are."""
-    listed = ", ".join(layers[:shown])
-    return listed if len(layers) <= shown else f"{listed} and {len(layers) - shown} more"
-
-
-def shortened(name: str, most: int = 60) -> str:
-    """A name that some exporter made of many, cut in the middle so that lines stay readable; JSON has it whole."""
-    half = most // 2
-    return name if len(name) <= most else f"{name[: half - 1]}...{name[-half + 2 :]}"
+    """A few names, and how many more there are; fewer where they are long."""
+    short = [shortened(name) for name in layers[:shown]]
+    while len(short) > 1 and sum(map(len, short)) > LISTED:
+        short.pop()
+    listed = ", ".join(short)
+    return listed if len(layers) == len(short) else f"{listed} and {len(layers) - len(short)} more"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
+from onnxprune.report.closing import closing_lines
 from onnxprune.report.fidelity import advice, quality_lines
 from onnxprune.report.shared import (
     STAGES,
+    before_after,
     captured,
     measured_rows,
     model_line,
@@ -35,6 +37,7 @@ from onnxprune.units import (
     format_ratio,
     plural,
 )
+from onnxprune.wording import counted, of_several
 
 _GROUPS = (
     Column("group", code=True),
@@ -69,6 +72,8 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
         blocks.append(layers_table(result.sparsity))
     if result.after is not None:
         blocks.append(changes_table(result.before, result.after, result.sparsity))
+    elif result.planned is not None:
+        blocks.append(before_after(result.before, result.planned, ("before", "would be")))
     blocks.extend(notes(*result.notes, *(result.proof.notes if result.proof else ())))
     blocks.extend(notes(*(remarks(result.sparsity) if result.sparsity else ())))
     if result.fidelity is not None:
@@ -83,11 +88,17 @@ def stages_table(result: ShrinkResult) -> Table:
 
 
 def outcome(result: ShrinkResult, *, dry_run: bool = False) -> Report:
-    """The last line alone."""
+    """The last lines alone."""
     return tuple(_outcome(result, dry_run))
 
 
 def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
+    """The file, and what it is good for."""
+    return [*written_line(result, dry_run), *closing_lines(result)]
+
+
+def written_line(result: ShrinkResult, dry_run: bool) -> list[Line]:
+    """What was written, or why nothing was."""
     if not result.plan.removed_count and not result.written:
         return [Line(f"nothing was removed, and no file written: {_nothing(result)}")]
     digest = f"plan {result.plan.digest}"
@@ -157,9 +168,11 @@ def _traced(result: ShrinkResult) -> str:
     groups, total = result.groups, len(result.blocks)
     if result.plan.units == "blocks":
         leaving = sum(block.removed for block in result.blocks)
-        return f"{plural(total, 'residual block')}: {leaving} leave, {total - leaving} stay"
+        stays = counted(total - leaving, "stay")
+        return f"{plural(total, 'residual block')}: {counted(leaving, 'leave')}, {stays}"
     shrinking = sum(1 for group in groups if group.removed)
-    text = f"{plural(len(groups), 'group')}: {shrinking} shrink, {len(groups) - shrinking} stay"
+    rest = counted(len(groups) - shrinking, "stay")
+    text = f"{plural(len(groups), 'group')}: {counted(shrinking, 'shrink')}, {rest}"
     return f"{text} (inspect --why)" if any(group.pinned for group in groups) else text
 
 
@@ -169,7 +182,10 @@ def _reasons_of_this_run(groups: tuple[GroupChange, ...]) -> list[str]:
     for group in groups:
         if group.reason is not None and not group.pinned and not group.removed:
             by_reason.setdefault(group.reason, []).append(group.name)
-    return [f"{names(tuple(found))} {_STAY[len(found) > 1]}: {reason}" for reason, found in by_reason.items()]
+    return [
+        f"{names(tuple(found))} {_STAY[len(found) > 1]}: {of_several(reason, len(found))}"
+        for reason, found in by_reason.items()
+    ]
 
 
 def _planned(result: ShrinkResult) -> str:
@@ -215,7 +231,10 @@ def _repaired(repair: RepairSummary) -> str:
     by_reason: dict[str, list[str]] = {}
     for layer in repair.skipped:
         by_reason.setdefault(layer.reason, []).append(layer.name)
-    parts += [f"{len(found)} not: {reason} ({names(tuple(found))})" for reason, found in by_reason.items()]
+    parts += [
+        f"{len(found)} not: {of_several(reason, len(found))} ({names(tuple(found))})"
+        for reason, found in by_reason.items()
+    ]
     if repair.bias_corrected:
         parts.append(f"{repair.bias_corrected} of these by bias correction")
     return "; ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnxprune.report.closing import summary_document, timing_document
 from onnxprune.report.document_parts import (
     Document,
     calibration_document,
@@ -24,6 +25,9 @@ def sparsify(result: SparsifyResult) -> Document:
         "sparsity": sparsity_document(result.sparsity),
         "calibration": None if result.calibration is None else calibration_document(result.calibration),
         "fidelity": None if result.fidelity is None else fidelity_document(result.fidelity),
+        "planned": None if result.planned is None else model_document(result.planned),
+        "timing": None if result.timing is None else timing_document(result.timing),
+        "summary": summary_document(result),
         "written": [str(path) for path in result.written],
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
         "notes": list(result.notes),

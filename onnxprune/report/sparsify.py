@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Heading, Line, Report, Table
+from onnxprune.report.closing import closing_lines
 from onnxprune.report.fidelity import advice, quality_lines
 from onnxprune.report.shared import STAGES, captured, measured_rows, model_line, notes, shown_path, stage_time
 from onnxprune.report.sparsity import changes_table, dense_text, layers_table, remarks, sparse_rows
@@ -19,6 +20,8 @@ def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = Fals
         blocks.append(layers_table(found))
     if result.after is not None:
         blocks.append(changes_table(result.before, result.after, found))
+    elif result.planned is not None:
+        blocks.append(changes_table(result.before, result.planned, found, ("before", "would be")))
     blocks.extend(notes(*result.notes, *(found.proof.notes if found.proof else ()), *remarks(found)))
     if result.fidelity is not None:
         blocks.extend(notes(*advice(result.fidelity)))
@@ -26,14 +29,14 @@ def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = Fals
 
 
 def outcome(result: SparsifyResult, *, dry_run: bool = False) -> Report:
-    """The last line alone."""
+    """The last lines alone."""
     if not result.sparsity.sparse_layers:
         why = dense_text(result.sparsity) or "the model has no Conv, Gemm or MatMul with a constant weight"
         return (Line(f"no weights became zero, and no file was written: {why}"),)
-    digest = f"plan {result.plan.digest}"
+    digest, last = f"plan {result.plan.digest}", closing_lines(result)
     if dry_run or not result.written:
-        return (Line(f"dry run: no model was written     {digest}"),)
-    return (Line(f"wrote {', '.join(map(shown_path, result.written))}     {digest}"),)
+        return (Line(f"dry run: no model was written     {digest}"), *last)
+    return (Line(f"wrote {', '.join(map(shown_path, result.written))}     {digest}"), *last)
 
 
 def stages_table(result: SparsifyResult) -> Table:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from onnxprune.report.blocks import Column, Table
-from onnxprune.report.shared import before_after, names, stage_time, tolerance_text
+from onnxprune.report.shared import before_after, names, shortened, stage_time, tolerance_text
 from onnxprune.results import ModelSummary, ProofSummary, ReconstructionSummary
 from onnxprune.sparse.patterns import FLOAT_ROWS, parse_pattern
 from onnxprune.sparse_results import SparseLayer, SparsitySummary
@@ -18,6 +18,7 @@ from onnxprune.units import (
     format_ratio,
     plural,
 )
+from onnxprune.wording import of_several
 
 BREAK_EVEN = {1: 0.55, 2: 0.45, 4: 0.3, 8: 0.3}
 INTEGER_BREAK_EVEN = 0.6
@@ -39,7 +40,7 @@ def sparse_rows(found: SparsitySummary, seconds: dict[str, float]) -> tuple[tupl
     rows = [("masked", _masked(found), stage_time(seconds, "mask", "rewrite"))]
     worst = max((layer for layer in found.sparse_layers if layer.error is not None), key=_error, default=None)
     if worst is not None:
-        rows.append(("", f"largest error of a layer {_errors(worst)} at {worst.node}", ""))
+        rows.append(("", f"largest error of a layer {_errors(worst)} at {shortened(worst.node)}", ""))
     if found.reconstruction is not None:
         rows.append(rebuilt_row(found.reconstruction, stage_time(seconds, "rebuild")))
     if found.proof is not None:
@@ -53,7 +54,7 @@ def rebuilt_row(found: ReconstructionSummary, time: str) -> tuple[str, str, str]
     """All weights together: what it gained, or why they are as the layer by layer repair left them."""
     if not found.steps:
         return "", f"not rebuilt: {found.reason}", ""
-    text = f"{plural(found.steps, 'step')}, held-out output error "
+    text = f"{plural(found.steps, 'step')}, held-out loss "
     text += f"{format_percent(found.error_before)} -> {format_percent(found.error_after)}"
     if found.frozen_weights:
         text += f"; {plural(found.frozen_weights, 'weight')} not: no gradient reaches them"
@@ -91,7 +92,8 @@ def dense_text(found: SparsitySummary) -> str | None:
     alone = len(set(reasons)) == 1
     listed = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
     verb = "stays" if len(reasons) == 1 else "stay"
-    return f"{plural(len(reasons), 'layer')} {verb} dense: {reasons[0] if alone else listed}" if reasons else None
+    why = of_several(reasons[0], len(reasons)) if reasons and alone else listed
+    return f"{plural(len(reasons), 'layer')} {verb} dense: {why}" if reasons else None
 
 
 def remarks(found: SparsitySummary) -> tuple[str, ...]:
@@ -103,7 +105,7 @@ def remarks(found: SparsitySummary) -> tuple[str, ...]:
         by_reason.setdefault(layer.reason or "", []).append(layer.node)
     for reason, nodes in by_reason.items():
         some = f"{plural(len(nodes), 'layer')} ({names(tuple(nodes))})"
-        texts.append(f"{some}: there are zeros, but no operator that skips them: {reason}")
+        texts.append(f"{some}: there are zeros, but no operator that skips them: {of_several(reason, len(nodes))}")
     if found.integers and (found.method != "magnitude" or found.repair != "none"):
         texts.append(f"{plural(found.integers, 'layer')} of int8: the smallest weights left, others are as they were")
     few = [layer for layer in found.sparse_layers if _few_zeros(layer)]
@@ -131,9 +133,14 @@ def _few_zeros(layer: SparseLayer) -> bool:
     return 1.0 - layer.kept / layer.size < least
 
 
-def changes_table(before: ModelSummary, after: ModelSummary, found: SparsitySummary | None) -> Table:
+def changes_table(
+    before: ModelSummary,
+    after: ModelSummary,
+    found: SparsitySummary | None,
+    titles: tuple[str, str] = ("before", "after"),
+) -> Table:
     """Size and cost, and how many weights of layers are not zero."""
-    table = before_after(before, after)
+    table = before_after(before, after, titles)
     if found is None:
         return table
     counts = found.nonzero_before, found.nonzero

@@ -8,8 +8,6 @@ from pathlib import Path
 from onnxprune.clock import Clock
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.held_out import judged
-from onnxprune.model.graph import build
-from onnxprune.model.infer import infer
 from onnxprune.model.load import Model, load
 from onnxprune.proof.sparse import prove_sparse
 from onnxprune.results import Fidelity, ModelSummary
@@ -18,7 +16,7 @@ from onnxprune.sources import Place
 from onnxprune.sparse_results import SparsitySummary
 from onnxprune.sparsity.compare import compare_sparse
 from onnxprune.sparsity.stage import Sparsified
-from onnxprune.summaries import left_over, proof_summary, summary
+from onnxprune.summaries import all_executed, left_over, proof_summary, summary_of
 from onnxprune.trace.groups import Trace
 
 
@@ -66,6 +64,7 @@ def publish_sparse(
         measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
         clock.start("write")
         written = staged.commit()
-    graph = build(recorded)
-    after = summary(recorded, graph, infer(graph, traced.facts.symbols), place.target.name)
+    after = summary_of(recorded, place.target, traced.facts)
+    if outcome.library is not None:
+        after = all_executed(after, summary_of(bare, None, traced.facts))
     return SparsePublished(outcome, measured, written, after, left_over(staged.left_over))

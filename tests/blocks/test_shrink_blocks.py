@@ -18,6 +18,7 @@ from onnxprune.plan import parse, read
 from tests.blocks.networks import classic, transformer
 from tests.builders import Net
 from tests.oracle import session
+from tests.untimed import untimed
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_options_about_channels_are_refused(model: Path, options: dict[str, obje
 
 def test_commands(model: Path, tmp_path: Path) -> None:
     def run(*arguments: object) -> str:
-        done = CliRunner().invoke(application, [str(argument) for argument in arguments], prog_name="onnxprune")
+        done = CliRunner().invoke(application, untimed(arguments), prog_name="onnxprune")
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -172,6 +173,6 @@ def test_nothing_to_remove_is_said(tmp_path: Path) -> None:
     net.head(net.stem())
     onnx.save(net.model(), tmp_path / "net.onnx")
     done = CliRunner().invoke(
-        application, ["shrink", str(tmp_path / "net.onnx"), "--units", "blocks"], prog_name="onnxprune"
+        application, ["shrink", str(tmp_path / "net.onnx"), "--units", "blocks", "--no-bench"], prog_name="onnxprune"
     )
     assert done.exit_code == 0 and "the model has no residual blocks" in done.stdout

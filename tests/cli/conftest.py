@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cli_support import DIGITS, Call, Spawn
 from click.testing import CliRunner, Result
+from untimed import untimed
 
 from onnxprune.cli.main import application
 
@@ -34,7 +35,7 @@ def call(folder: Path) -> Call:
     """Run a command in this process."""
 
     def run(*arguments: object, code: int | None = 0) -> Result:
-        result = CliRunner().invoke(application, [str(a) for a in arguments], prog_name="onnxprune")
+        result = CliRunner().invoke(application, untimed(arguments), prog_name="onnxprune")
         assert code is None or result.exit_code == code, (result.exit_code, result.output)
         return result
 
@@ -57,7 +58,7 @@ def spawn(folder: Path) -> Spawn:
 
     def run(*arguments: object, python: tuple[str, ...] = (), code: int | None = 0, **options: Any) -> Any:
         environment = {**os.environ, **options.pop("env", {})}
-        command = [sys.executable, *python, "-m", "onnxprune", *map(str, arguments)]
+        command = [sys.executable, *python, "-m", "onnxprune", *untimed(arguments)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
         result = subprocess.run(command, text=True, env=environment, check=False, **options)
         assert code is None or result.returncode == code, (result.returncode, result.stdout, result.stderr)

@@ -81,7 +81,7 @@ def test_the_report(call: Call) -> None:
     assert "60 samples of few.npz, 12 held out" in stages["captured"]
     assert "macs=60% asked" in stages["planned"] and "% of the MACs left" in stages["planned"]
     assert "least squares, worst residual" in stages["repaired"]
-    assert re.search(r"rebuilt +\d+ steps, held-out output error [\d.]+ % -> [\d.]+ %", stages["rebuilt"])
+    assert re.search(r"rebuilt +\d+ steps, held-out loss [\d.]+ % -> [\d.]+ %", stages["rebuilt"])
     verbose = call("-v", "shrink", "digits.onnx", "--target", "macs=60%", *QUICK, *LAYERWISE, "--force").stdout
     assert "after repair (held out)" in verbose
     table = call("shrink", "digits.onnx", *QUICK, "--samples", "8", "--force", "--format", "markdown").stdout
@@ -98,9 +98,7 @@ def test_words_for_reconstruction(folder: Path) -> None:
         return [" ".join(line.split()) for line in plain(report(replace(bare, repair=repair))).splitlines()]
 
     lines = said(ReconstructionSummary(462, 0.12, 0.083, 2))
-    assert (
-        "rebuilt 462 steps, held-out output error 12 % -> 8.3 %; 2 weights not: no gradient reaches them 0 ms" in lines
-    )
+    assert "rebuilt 462 steps, held-out loss 12 % -> 8.3 %; 2 weights not: no gradient reaches them 0 ms" in lines
     assert any(line.startswith("repaired 3 layers, least squares ") for line in lines)
     lines = said(ReconstructionSummary(0, 0.0, 0.0, 0, "nothing to train"))
     assert "not rebuilt: nothing to train" in lines and not any("->" in line for line in lines)
@@ -182,7 +180,7 @@ def test_max_memory(call: Call, document: Document) -> None:
 def test_same_bytes(document: Document, folder: Path) -> None:
     """Twice the same call: the same file. Another seed holds other samples out."""
     files = []
-    for number, arguments in enumerate(((), ("--jobs", "1"), ("--seed", "1"))):
+    for number, arguments in enumerate(((), ("--threads", "1"), ("--seed", "1"))):
         document("shrink", "digits.onnx", *QUICK, "--ratio", "0.2", "-o", f"{number}.onnx", *arguments)
         files.append((folder / f"{number}.onnx").read_bytes())
     assert files[0] == files[1] != files[2]

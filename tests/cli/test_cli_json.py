@@ -19,6 +19,7 @@ UNITS = re.compile(
 DATA = ("--data", "random", "--samples", "20")
 CALLS = {
     "shrink": ("shrink", "digits.onnx"),
+    "shrink --bench": ("shrink", "digits.onnx", "--ratio", "0.1", "--multiple-of", "1", "--bench", *DATA),
     "shrink --dry-run": ("shrink", "digits.onnx", "--dry-run"),
     "shrink --ratio 0": ("shrink", "digits.onnx", "--ratio", "0"),
     "shrink --data": ("shrink", "digits.onnx", *DATA),

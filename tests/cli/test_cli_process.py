@@ -85,7 +85,7 @@ def test_closed_streams(folder: Path) -> None:
 def test_signals_leave_nothing_behind(folder: Path, number: signal.Signals) -> None:
     """The process is stopped where it stays longest: while the models run."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "onnxprune", "shrink", "digits.onnx"],
+        [sys.executable, "-m", "onnxprune", "shrink", "digits.onnx", "--no-bench"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -22,10 +22,11 @@ from tests.builders import Net
 from tests.html.page_parser import Page
 from tests.sparse.sessions import needs_library
 from tests.sparsity.conftest import MODELS
+from tests.untimed import untimed
 
 
 def call(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(application, [str(a) for a in arguments], prog_name="onnxprune")
+    result = CliRunner().invoke(application, untimed(arguments), prog_name="onnxprune")
     assert result.exit_code == code, (result.exit_code, result.output)
     return result
 
