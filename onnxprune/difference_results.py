@@ -1,12 +1,8 @@
-"""What `diff` gives back: plain values."""
+"""What `diff` says of single tensors and nodes: plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from onnxprune.results import ModelSummary
 
 
 @dataclass(frozen=True)
@@ -26,19 +22,3 @@ class NodeDifference:
     name: str
     op_type: str
     what: str
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What distinguishes two model files."""
-
-    a: ModelSummary
-    b: ModelSummary
-    signature: tuple[str, ...]
-    metadata: tuple[str, ...]
-    nodes: tuple[NodeDifference, ...]
-    tensors: tuple[TensorDifference, ...]
-
-    @property
-    def same(self) -> bool:
-        return not (self.signature or self.metadata or self.nodes or self.tensors)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxprune.difference_results import Difference as Difference
 from onnxprune.difference_results import NodeDifference as NodeDifference
 from onnxprune.difference_results import TensorDifference as TensorDifference
 from onnxprune.error_curves import ErrorCurve
@@ -364,3 +363,19 @@ class VerifyResult:
     units: str = "channels"
     sparse: SparseWeights | None = None
     sparse_proof: ProofSummary | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What distinguishes two model files."""
+
+    a: ModelSummary
+    b: ModelSummary
+    signature: tuple[str, ...]
+    metadata: tuple[str, ...]
+    nodes: tuple[NodeDifference, ...]
+    tensors: tuple[TensorDifference, ...]
+
+    @property
+    def same(self) -> bool:
+        return not (self.signature or self.metadata or self.nodes or self.tensors)

@@ -77,7 +77,7 @@ def _of_fidelity(found: Fidelity, result: Result) -> str | None:
         text = f"output error {format_percent(error)}: if more counts than the top class, measure it (--metric)"
         return text if error > FAR_ERROR else None
     if error > FAR_ERROR:
-        return f"the answers changed: with such an error a detector had lost half of its mAP; {advice}"
+        return f"the answers changed: with 30 % a detector had lost half of its mAP; {advice}"
     return f"the answers changed: {advice}" if error > CHANGED_ERROR else None
 
 

@@ -227,7 +227,8 @@ def _repaired(repair: RepairSummary) -> str:
     if repair.worst is not None:
         parts[0] += f", worst residual {format_percent(repair.worst.error_after)} at {shortened(repair.worst.name)}"
     if repair.kept:
-        parts.append(f"{len(repair.kept)} kept their weights, which no fit improved ({names(repair.kept)})")
+        whose = "its" if len(repair.kept) == 1 else "their"
+        parts.append(f"{len(repair.kept)} kept {whose} weights, which no fit improved ({names(repair.kept)})")
     by_reason: dict[str, list[str]] = {}
     for layer in repair.skipped:
         by_reason.setdefault(layer.reason, []).append(layer.name)

@@ -41,11 +41,11 @@ def why_not(found: TimingSummary, options: Mapping[str, Any]) -> str | None:
     named = [cause for cause in found.causes if cause.share >= LEAST_SHARE][:MOST]
     if found.verdict == FASTER or not named:
         return None
-    parts = [_cause_text(cause, found) for cause in named]
+    parts = [_cause_text(cause, found, first=cause is named[0]) for cause in named]
     return f"{', '.join(parts)}: {_advice(named, options)}"
 
 
-def _cause_text(cause: Cause, found: TimingSummary) -> str:
+def _cause_text(cause: Cause, found: TimingSummary, *, first: bool) -> str:
     if cause.kind == SMALL:
         return f"a run takes {format_latency(found.after_s)} in {plural(cause.count, 'kernel')}: little to save"
     if cause.kind == LAYOUT:
@@ -58,7 +58,7 @@ def _cause_text(cause: Cause, found: TimingSummary) -> str:
     else:
         noun = "operator" if cause.kind == WEIGHTLESS else "layer"
         what = f"{plural(cause.count, noun)} {_OTHERS[cause.kind]} (the longest: {shortened(cause.layers[0])})"
-    return f"{cause.share * 100:.0f} % of its time is in {what}"
+    return f"{cause.share * 100:.0f} % {'of its time is in' if first else 'in'} {what}"
 
 
 _OTHERS = {
@@ -75,7 +75,7 @@ def _advice(causes: Sequence[Cause], options: Mapping[str, Any]) -> str:
     multiple = options.get("multiple_of") or 1
     step = next((cause.step for cause in causes if cause.kind == ROUNDED and cause.step), None)
     wanted = step or 16
-    if (ROUNDED in kinds or LAYOUT in kinds) and (not isinstance(multiple, int) or multiple % wanted):
+    if {ROUNDED, LAYOUT, KERNEL} & set(kinds) and (not isinstance(multiple, int) or multiple % wanted):
         return f"try --multiple-of {wanted}, or ask for time itself (--target latency=...)"
     if kinds[0] == SMALL:
         return "larger batches or inputs may gain (onnxprune bench --batch)"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onnxprune.benching.preemption import Paired, Samples, paired
-from onnxprune.benching.results import SAME, SLOWER
+from onnxprune.benching.results import SAME, SLOWER, UNDECIDED
 from onnxprune.benching.statistics import paired_ratio, verdict
 from onnxprune.benching.waiting import TASKS, Waiting
 
@@ -65,7 +65,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_model_is_the_same_as_itself(name: str, threads: int) -> None:
     found = [paired(simulated(seed=seed, threads=threads, **CASES[name]), 1, 0, seed) for seed in range(RUNS)]
-    assert np.mean([verdict(one.ratio) == SAME for one in found]) >= 0.95
+    assert np.mean([verdict(one.ratio) in (SAME, UNDECIDED) for one in found]) >= 0.95
 
 
 @pytest.mark.parametrize("threads", [1, 2])

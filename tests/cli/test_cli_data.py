@@ -76,7 +76,7 @@ def test_the_report(call: Call) -> None:
     lines = call("shrink", "digits.onnx", "--target", "macs=60%", *QUICK).stdout.splitlines()
     stages = {line.split()[0]: line for line in lines[1:8]}
     kept = stages.pop("stem.conv,")
-    assert kept.endswith("stay: its removal would cost more than it saves")
+    assert kept.endswith("stay: their removal would cost more than it saves")
     assert list(stages) == ["traced", "captured", "planned", "repaired", "rebuilt", "verified"]
     assert "60 samples of few.npz, 12 held out" in stages["captured"]
     assert "macs=60% asked" in stages["planned"] and "% of the MACs left" in stages["planned"]
