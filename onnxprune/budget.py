@@ -17,6 +17,7 @@ from onnxprune.units import format_bytes, format_latency
 Bools = NDArray[np.bool_]
 Choice = TypeVar("Choice")
 ROUNDS = 6
+BESIDES = 0.1  # how much the cost itself counts beside time
 
 
 class Budget(Protocol):
@@ -30,25 +31,41 @@ class Budget(Protocol):
 
     def cost(self, keep: Bools) -> float: ...
 
+    def worth(self, keep: Bools) -> float | None:
+        """What the cost is to be spent on, if not on itself: None or a number that is to become small."""
+        ...
+
     def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
         """The choice that meets the target. `choose` finds one whose `cost` is at most its argument, or raises."""
         ...
 
 
 class Counted:
-    """Multiply-accumulates or parameters: what is planned is what comes out."""
+    """Multiply-accumulates or parameters: what is planned is what comes out.
+
+    `seconds`: about what the network takes that keeps some units. Multiply-accumulates are then spent where they take
+    time.
+    """
 
     stepped = False
 
-    def __init__(self, trace: Trace, target: Target) -> None:
+    def __init__(self, trace: Trace, target: Target, seconds: Callable[[Bools], float] | None = None) -> None:
         planned = PlannedCost(trace)
         self._measure = planned.macs if target.kind == "macs" else planned.parameters
         self.kind = target.kind
         self.before = float(self._measure(np.ones(trace.unit_count, bool)))
         self.limit = target.limit(self.before)
+        self._seconds = seconds if target.kind == "macs" else None
+        self._whole = 0.0 if self._seconds is None else self._seconds(np.ones(trace.unit_count, bool))
 
     def cost(self, keep: Bools) -> float:
         return float(self._measure(keep))
+
+    def worth(self, keep: Bools) -> float | None:
+        """Time, and the cost itself to a lesser part: it breaks ties where no time is gained."""
+        if self._seconds is None or not self._whole:
+            return None
+        return self._seconds(keep) / self._whole + BESIDES * self.cost(keep) / max(self.before, 1.0)
 
     def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
         return choose(self.limit)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.allocate.device import Device
 from onnxprune.budget import Bools, Budget, Choice, Counted, OutOfReach, aim
 from onnxprune.capture.batches import first_samples
 from onnxprune.capture.features import linear_layer
 from onnxprune.cut import cut, planned_shapes
 from onnxprune.cut.planned_cost import PlannedCost
+from onnxprune.latency.estimate import Estimate
 from onnxprune.latency.meter import Meter
 from onnxprune.model.load import Model
 from onnxprune.model.save import written_bytes
@@ -46,6 +48,9 @@ class Sized:
 
     def cost(self, keep: Bools) -> float:
         return self._around + self._weights(keep)
+
+    def worth(self, keep: Bools) -> None:
+        return None
 
     def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
         def actual(choice: Choice) -> float:
@@ -86,6 +91,9 @@ class Timed:
             raise OutOfReach(self, seconds)
         return found
 
+    def worth(self, keep: Bools) -> None:
+        return None
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the measurements."""
@@ -104,13 +112,20 @@ class Timed:
         return self.measured[key]
 
 
-def open_budget(trace: Trace, target: Target, meter: Callable[[], Meter], written: Callable[[Bools], int]) -> Budget:
+def open_budget(
+    trace: Trace, target: Target, device: Device, meter: Callable[[], Meter], written: Callable[[Bools], int]
+) -> Budget:
     """`meter` is asked for a target in time, `written` (mask -> bytes) for one in bytes."""
     if target.kind == "size":
         return Sized(trace, target, written)
     if target.kind == "latency":
         return Timed(trace, target, meter())
-    return Counted(trace, target)
+    return counted(trace, target, device)
+
+
+def counted(trace: Trace, target: Target, device: Device) -> Counted:
+    """Multiply-accumulates go where they take time on `device`."""
+    return Counted(trace, target, Estimate(trace, device).cost if target.kind == "macs" else None)
 
 
 def target_summary(request: Request, budget: Budget | None, keep: Bools) -> TargetSummary | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.allocate import GroupScores, aligned, global_, parse_min_keep, scope
+from onnxprune.allocate import GroupScores, global_, parse_min_keep, scope
+from onnxprune.allocate.device import Device, find_device
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.error_curves import ErrorCurve
 from onnxprune.errors import UsageError, did_you_mean
@@ -34,9 +35,10 @@ class Options:
     aggregate: Combine = "mean"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    multiple_of: int | None = None  # by width: see `multiple_for`
+    multiple_of: int | None = None  # by the device: see `multiple_for`
     min_keep: str | int | float = 1
     seed: int = 0
+    device: Device = field(default_factory=find_device)
 
 
 @dataclass(frozen=True)
@@ -103,23 +105,21 @@ def entry(trace: Trace, group: Group, scores: FloatArray, options: Options) -> G
     """A group as an allocator sees it. In a later step of a removal, its limits are those of the group as it was."""
     whole = max(trace.width_before(group), group.size)
     floor = parse_min_keep(options.min_keep, whole)
-    multiple = multiple_for(group, whole) if options.multiple_of is None else options.multiple_of
+    multiple = multiple_for(group, options.device) if options.multiple_of is None else options.multiple_of
     gone = whole - group.size
     return GroupScores(group.name, scores, min_keep=floor, multiple_of=multiple, blocks=group.blocks, gone=gone)
 
 
-def multiple_for(group: Group, units: int | None = None) -> int:
-    """The number of which a group keeps a multiple if none is asked for: its layers keep a multiple of 4 channels if
-    they have 16 or more, of 8 from 64 on, of 16 from 128 on (docs/channels.md says what others would cost).
-    `units`: how many the group has, or had.
+def multiple_for(group: Group, device: Device) -> int:
+    """The number of which a group keeps a multiple if none is asked for: its layers then keep multiples of the block of
+    channels on which the kernels of `device` work.
 
     A unit may be many channels (a head); groups with blocks have a step of their own.
     """
     if group.blocks is not None or not group.members:
         return 1
     per_unit = max(int(np.isin(m.labels, group.units).sum()) for m in group.members) // group.size
-    wanted = aligned(per_unit * (group.size if units is None else units))
-    return wanted // math.gcd(wanted, max(per_unit, 1))
+    return device.block // math.gcd(device.block, max(per_unit, 1))
 
 
 def allocate(trace: Trace, options: Options, ranking: Ranking) -> Selection:

@@ -206,7 +206,7 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
     def written(keep: NDArray[np.bool_]) -> int:
         return bytes_written(traced, keep, options, request.repair, run.place)
 
-    return open_budget(traced, request.target, meter, written)
+    return open_budget(traced, request.target, request.options.device, meter, written)
 
 
 def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:

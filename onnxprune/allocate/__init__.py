@@ -4,14 +4,13 @@ from onnxprune.allocate.global_ import global_
 from onnxprune.allocate.groups import Allocator, GroupScores, Mask, check_ratio, parse_min_keep
 from onnxprune.allocate.local import local
 from onnxprune.allocate.scopes import SCOPES, scope
-from onnxprune.allocate.widths import aligned, keep_mask, widths
+from onnxprune.allocate.widths import keep_mask, widths
 
 __all__ = [
     "SCOPES",
     "Allocator",
     "GroupScores",
     "Mask",
-    "aligned",
     "check_ratio",
     "global_",
     "keep_mask",

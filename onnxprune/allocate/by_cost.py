@@ -7,7 +7,8 @@ sum_g e_g(k_g) subject to cost(k) <= target is a knapsack; its Lagrangian splits
 
 with c_g the cost that one unit of the group is worth. Costs multiply (in times out), so c_g is measured again at the
 widths found, a few times; the price is bisected on the true cost. Where the cost goes in steps (time: kernels work on
-several channels at once), c_g * k is what k removals save, for every k.
+several channels at once), c_g * k is what k removals save, for every k. And what a removal saves may be another cost
+than the one with the limit (`worth`): at most so many multiply-accumulates, spent where they take time.
 
 A price reaches only the corners of the curves' convex hulls, and a hull may have long edges: what the target still
 allows after that is given back, where it makes up for most error per cost.
@@ -36,29 +37,40 @@ class Curve:
     allowed: NDArray[np.int64]
 
 
-def by_cost(curves: Sequence[Curve], cost: CostFunction, target: float, *, stepped: bool = False) -> list[int] | None:
+def by_cost(
+    curves: Sequence[Curve],
+    cost: CostFunction,
+    target: float,
+    *,
+    stepped: bool = False,
+    worth: CostFunction | None = None,
+) -> list[int] | None:
     """Removals per group with cost(removals) <= target, or None if even removing all that is allowed is too little.
 
-    `stepped`: whether the cost goes in steps, and may even rise where a unit leaves.
+    `stepped`: whether the cost goes in steps, and may even rise where a unit leaves. `worth`: what removals are to
+    save, if that is not the cost; it goes in steps.
     """
     most = [int(c.allowed.max()) for c in curves]
-    if stepped:
+    by_step = worth is not None or stepped
+    if by_step:
         curves = [_thinned(curve) for curve in curves]
     if cost([0] * len(curves)) <= target:
         return [0] * len(curves)
     if cost(most) > target:
         return None
     counts, best = [m // 2 for m in most], most
+    if by_step:
+        counts = [int(c.allowed[np.abs(c.allowed - k).argmin()]) for c, k in zip(curves, counts, strict=True)]
     best_error = np.inf
     for _ in range(ROUNDS):
-        if stepped:
-            saved = _saved(curves, cost, counts)
+        if by_step:
+            saved = _saved(curves, worth or cost, counts)
         else:
-            worth = _worth(curves, cost, counts)
-            saved = [c * curve.allowed.astype(np.float64) for curve, c in zip(curves, worth.tolist(), strict=True)]
+            each = _worth(curves, cost, counts)
+            saved = [c * curve.allowed.astype(np.float64) for curve, c in zip(curves, each.tolist(), strict=True)]
         counts = _bisect(curves, saved, cost, target, most)
         if not stepped:
-            counts = _filled(curves, counts, cost, target)
+            counts = _filled(curves, counts, cost, target, worth)
         error = sum(float(c.errors[k]) for c, k in zip(curves, counts, strict=True))
         if error < best_error:
             best, best_error = counts, error
@@ -113,12 +125,19 @@ def _bisect(
     return best
 
 
-def _filled(curves: Sequence[Curve], counts: list[int], cost: CostFunction, target: float) -> list[int]:
+def _filled(
+    curves: Sequence[Curve], counts: list[int], cost: CostFunction, target: float, worth: CostFunction | None
+) -> list[int]:
     """`counts` with removals taken back as long as the target allows one that makes the error less."""
     counts = list(counts)
     here = cost(counts)
     while True:
-        found = [step for g, curve in enumerate(curves) for step in _given_back(curve, g, counts, cost, here, target)]
+        spent = None if worth is None else worth(counts)
+        found = [
+            step
+            for g, curve in enumerate(curves)
+            for step in _given_back(curve, g, counts, cost, here, target, worth, spent)
+        ]
         if not found:
             return counts
         _, group, count, here = max(found)
@@ -126,17 +145,28 @@ def _filled(curves: Sequence[Curve], counts: list[int], cost: CostFunction, targ
 
 
 def _given_back(
-    curve: Curve, group: int, counts: list[int], cost: CostFunction, here: float, target: float
+    curve: Curve,
+    group: int,
+    counts: list[int],
+    cost: CostFunction,
+    here: float,
+    target: float,
+    worth: CostFunction | None,
+    spent: float | None,
 ) -> list[tuple[float, int, int, float]]:
-    """(error made up for per cost, group, its new count, the new cost) of what a group may take back."""
+    """(error made up for per cost, or per `worth` over what is `spent`; group, its new count, the new cost) of what a
+    group may take back.
+    """
     found = []
     for count in curve.allowed[curve.allowed < counts[group]][::-1].tolist():
-        there = cost([*counts[:group], count, *counts[group + 1 :]])
+        other = [*counts[:group], count, *counts[group + 1 :]]
+        there = cost(other)
         if there > target:
             break
         gain = float(curve.errors[counts[group]] - curve.errors[count])
+        price = max(there - here, 1e-9 * target) if worth is None or spent is None else max(worth(other) - spent, 1e-9)
         if gain > 0:
-            found.append((gain / max(there - here, 1e-9 * target), group, count, there))
+            found.append((gain / price, group, count, there))
     return found
 
 

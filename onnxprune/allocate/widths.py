@@ -9,14 +9,6 @@ from numpy.typing import NDArray
 
 from onnxprune.allocate.groups import GroupScores, Mask
 
-ALIGNED = ((128, 16), (64, 8), (16, 4))
-"""(channels, multiple): from so many channels on, layers are best left with a multiple of this many."""
-
-
-def aligned(channels: int) -> int:
-    """A multiple that kernels do well, and that is at most an eighth (of the narrowest, a quarter) of the channels."""
-    return next((multiple for least, multiple in ALIGNED if channels >= least), 1)
-
 
 def step(group: GroupScores) -> int:
     """A number of kept units is a multiple of this: of `multiple_of`, and divisible over the blocks."""

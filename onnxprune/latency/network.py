@@ -81,7 +81,7 @@ class Sizes:
         return [int(np.count_nonzero(keep[units])) for units in self._labels]
 
 
-def _dims(axes: Sequence[int], counts: Sequence[int]) -> Dims:
+def dims_of(axes: Sequence[int], counts: Sequence[int]) -> Dims:
     return tuple(size if size >= 0 else counts[-1 - size] for size in axes)
 
 
@@ -94,7 +94,7 @@ class _Timed:
     constant: bool
 
     def widths(self, counts: Sequence[int]) -> Widths:
-        x, w, y = (_dims(axes, counts) for axes in (self.x, self.w, self.y))
+        x, w, y = (dims_of(axes, counts) for axes in (self.x, self.w, self.y))
         return widths(self.node, x, w, y, self.constant)
 
 
@@ -104,7 +104,7 @@ _Users = list[tuple[int, list[Dims]]]
 
 def _work(users: _Users, counts: Sequence[int], gone: frozenset[int]) -> float:
     """Elements that nodes read and write."""
-    return float(sum(math.prod(_dims(axes, counts)) for index, values in users if index not in gone for axes in values))
+    return float(sum(math.prod(dims_of(axes, counts)) for index, values in users if index not in gone for axes in values))
 
 
 class _Shared:
@@ -118,7 +118,7 @@ class _Shared:
     def time(self, counts: Sequence[int], gone: frozenset[int]) -> float:
         if gone:
             return self.seconds * _work(self._users, counts, gone) / self._whole
-        now = sum(math.prod(_dims(axes, counts)) * times for axes, times in self._alike.items())
+        now = sum(math.prod(dims_of(axes, counts)) * times for axes, times in self._alike.items())
         return self.seconds * now / self._whole
 
 
