@@ -18,6 +18,7 @@ Bools = NDArray[np.bool_]
 Choice = TypeVar("Choice")
 ROUNDS = 6
 BESIDES = 0.1  # how much the cost itself counts beside time
+LESS = 0.65  # of the logarithm of what is saved is to be saved in time, too
 
 
 class Budget(Protocol):
@@ -30,6 +31,9 @@ class Budget(Protocol):
     """whether the cost may rise where a unit leaves"""
 
     def cost(self, keep: Bools) -> float: ...
+
+    ceiling: float
+    """what `worth` is to come down to, as far as the widths allow"""
 
     def worth(self, keep: Bools) -> float | None:
         """What the cost is to be spent on, if not on itself: None or a number that is to become small."""
@@ -52,20 +56,31 @@ class Counted:
     def __init__(self, trace: Trace, target: Target, seconds: Callable[[Bools], float] | None = None) -> None:
         planned = PlannedCost(trace)
         self._measure = planned.macs if target.kind == "macs" else planned.parameters
+        self._known: dict[bytes, float] = {}
+        self._worths: dict[bytes, float] = {}
         self.kind = target.kind
         self.before = float(self._measure(np.ones(trace.unit_count, bool)))
         self.limit = target.limit(self.before)
         self._seconds = seconds if target.kind == "macs" else None
         self._whole = 0.0 if self._seconds is None else self._seconds(np.ones(trace.unit_count, bool))
+        share = min(self.limit / max(self.before, 1.0), 1.0)
+        self.ceiling = share**LESS + BESIDES * share
 
     def cost(self, keep: Bools) -> float:
-        return float(self._measure(keep))
+        key = keep.tobytes()
+        if key not in self._known:
+            self._known[key] = float(self._measure(keep))
+        return self._known[key]
 
     def worth(self, keep: Bools) -> float | None:
         """Time, and the cost itself to a lesser part: it breaks ties where no time is gained."""
         if self._seconds is None or not self._whole:
             return None
-        return self._seconds(keep) / self._whole + BESIDES * self.cost(keep) / max(self.before, 1.0)
+        key = keep.tobytes()
+        if key not in self._worths:
+            besides = BESIDES * self.cost(keep) / max(self.before, 1.0)
+            self._worths[key] = self._seconds(keep) / self._whole + besides
+        return self._worths[key]
 
     def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
         return choose(self.limit)

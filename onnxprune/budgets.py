@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ BUSY = 1.15  # spread of ratios from which on they are not to be trusted
 class Sized:
     """Bytes of the file, with its data file if it has one: as much below the limit as one step of a channel is."""
 
-    kind, stepped = "size", False
+    kind, stepped, ceiling = "size", False, math.inf
 
     def __init__(self, trace: Trace, target: Target, written: Callable[[Bools], int]) -> None:
         self._everything = np.ones(trace.unit_count, bool)
@@ -66,7 +67,7 @@ class Sized:
 class Timed:
     """Seconds: predicted from a table of layers, then measured against the original."""
 
-    kind, stepped = "latency", True
+    kind, stepped, ceiling = "latency", True, math.inf
 
     def __init__(self, trace: Trace, target: Target, meter: Meter) -> None:
         self._trace, self._target, self._meter = trace, target, meter

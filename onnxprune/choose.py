@@ -5,12 +5,12 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.allocate import GroupScores, global_, parse_min_keep, scope
+from onnxprune.allocate import GroupScores, finer, global_, parse_min_keep, scope
 from onnxprune.allocate.device import Device, find_device
 from onnxprune.allocate.groups import check_ratio
 from onnxprune.error_curves import ErrorCurve
@@ -18,6 +18,7 @@ from onnxprune.errors import UsageError, did_you_mean
 from onnxprune.model.graph import Graph, Node
 from onnxprune.score.aggregate import Combine, Normalise
 from onnxprune.trace.groups import Group, Trace
+from onnxprune.trace.whole import may_leave_whole
 
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
@@ -46,7 +47,7 @@ class Selection:
     """Masks over the units of `groups`, and per pruned group name why it lost less than asked.
 
     `blocks` are names of residual branches that leave; `reasons` has those of others, too. `curves` are those that the
-    choice was made from, if it was made by error.
+    choice was made from, if it was made by error. `notes` are to be said of the choice.
     """
 
     groups: tuple[Group, ...]
@@ -54,6 +55,7 @@ class Selection:
     reasons: dict[str, str]
     blocks: tuple[str, ...] = ()
     curves: tuple[ErrorCurve, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:
@@ -76,16 +78,21 @@ def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:
                 reasons[group.name] = reason
                 break
     groups = trace.prunable
-    return Selection(tuple(groups), tuple(alive[unit[g.units]] for g in groups), reasons, curves=selection.curves)
+    masks = tuple(alive[unit[g.units]] for g in groups)
+    return Selection(tuple(groups), masks, reasons, curves=selection.curves, notes=selection.notes)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Groups that may lose units with the scores of these, and why others stay."""
+    """Groups that may lose units with the scores of these, and why others stay.
+
+    `fine`: their steps are finer than those of the device, which left nothing to choose.
+    """
 
     groups: list[Group]
     entries: list[GroupScores]
     reasons: dict[str, str]
+    fine: bool = False
 
 
 def ranked(trace: Trace, options: Options, score: Callable[[list[Group]], Sequence[FloatArray | None]]) -> Ranking:
@@ -98,13 +105,19 @@ def ranked(trace: Trace, options: Options, score: Callable[[list[Group]], Sequen
     pairs = list(zip(groups, score(groups), strict=True))
     reasons.update((group.name, NO_SCORE) for group, found in pairs if found is None)
     scored = [(group, found) for group, found in pairs if found is not None]
-    return Ranking([g for g, _ in scored], [entry(trace, g, found, options) for g, found in scored], reasons)
+    return Ranking([g for g, _ in scored], entries_of(trace, scored, options), reasons)
 
 
-def entry(trace: Trace, group: Group, scores: FloatArray, options: Options) -> GroupScores:
-    """A group as an allocator sees it. In a later step of a removal, its limits are those of the group as it was."""
+def entries_of(trace: Trace, pairs: Sequence[tuple[Group, FloatArray]], options: Options) -> list[GroupScores]:
+    """Groups with their scores (n,) as an allocator sees them."""
+    free = may_leave_whole(trace) if str(options.min_keep) == "1" else frozenset()
+    return [_entry(trace, group, scores, options, 0 if group.name in free else 1) for group, scores in pairs]
+
+
+def _entry(trace: Trace, group: Group, scores: FloatArray, options: Options, least: int) -> GroupScores:
+    """In a later step of a removal, its limits are those of the group as it was."""
     whole = max(trace.width_before(group), group.size)
-    floor = parse_min_keep(options.min_keep, whole)
+    floor = parse_min_keep(options.min_keep, whole) if least else 0
     multiple = multiple_for(group, options.device) if options.multiple_of is None else options.multiple_of
     gone = whole - group.size
     return GroupScores(group.name, scores, min_keep=floor, multiple_of=multiple, blocks=group.blocks, gone=gone)
@@ -120,6 +133,36 @@ def multiple_for(group: Group, device: Device) -> int:
         return 1
     per_unit = max(int(np.isin(m.labels, group.units).sum()) for m in group.members) // group.size
     return device.block // math.gcd(device.block, max(per_unit, 1))
+
+
+def narrower(ranking: Ranking, options: Options) -> Ranking | None:
+    """The same with finer steps, if they are not what was asked for."""
+    found = finer(ranking.entries) if options.multiple_of is None else None
+    return None if found is None else replace(ranking, entries=found, fine=True)
+
+
+def chosen(trace: Trace, options: Options, ranking: Ranking) -> Selection:
+    """`allocate`; with finer steps where all groups are too narrow for a step of the device."""
+    found = allocate(trace, options, ranking)
+    wanted = any(options.ratio * entry.whole >= 1 for entry in ranking.entries)
+    while wanted and all(mask.all() for mask in found.keep):
+        again = narrower(ranking, options)
+        if again is None:
+            break
+        ranking = again
+        found = allocate(trace, options, ranking)
+    return replace(found, notes=notes_of(ranking, options))
+
+
+def notes_of(ranking: Ranking, options: Options) -> tuple[str, ...]:
+    """What is to be said of steps that are finer than the kernels'."""
+    if not ranking.fine:
+        return ()
+    device = options.device
+    return (
+        f"some layers keep widths that are no multiple of {device.block} channels, the step of this device "
+        f"({device.name}): fewer multiply-accumulates, but no less time",
+    )
 
 
 def allocate(trace: Trace, options: Options, ranking: Ranking) -> Selection:

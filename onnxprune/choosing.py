@@ -17,17 +17,26 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.allocate import widths
-from onnxprune.allocate.by_cost import Curve as Priced
-from onnxprune.allocate.by_cost import by_cost
-from onnxprune.allocate.groups import check_ratio, removed_count
-from onnxprune.allocate.widths import keep_mask, removal_order
+from onnxprune.allocate.groups import check_ratio
+from onnxprune.allocate.widths import removal_order
 from onnxprune.budget import Budget, OutOfReach
 from onnxprune.capture.batches import affordable, first_samples, sample_count
-from onnxprune.choose import NO_SCORE, Options, Ranking, Selection, allocate, entry, even_blocks, ranked, selected
+from onnxprune.choose import (
+    NO_SCORE,
+    Options,
+    Ranking,
+    Selection,
+    allocate,
+    chosen,
+    entries_of,
+    even_blocks,
+    ranked,
+    selected,
+)
 from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
 from onnxprune.curves import Curve, by_criterion, by_order, judged_curves
 from onnxprune.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
+from onnxprune.least_error import Priced, keep_masks, least_error, with_finer
 from onnxprune.model.cost import total
 from onnxprune.reselect import reselect
 from onnxprune.score.registry import FloatArray
@@ -65,7 +74,7 @@ def select(
     if batches is not None and (family(options.criterion) == CONSUMERS or options.scope == "global"):
         return _by_error(trace, options, batches, held_out, budget, threads, progress)
     ranking = _ranked(trace, options, batches, threads, progress)
-    return allocate(trace, options, ranking) if budget is None else _to_target(trace, options, ranking, budget)
+    return chosen(trace, options, ranking) if budget is None else _to_target(trace, options, ranking, budget)
 
 
 def _ranked(trace: Trace, options: Options, batches: Batches | None, threads: int, progress: Steps | None) -> Ranking:
@@ -76,12 +85,15 @@ def _to_target(trace: Trace, options: Options, ranking: Ranking, budget: Budget)
     """The smallest share that meets the target."""
 
     def keep_of(found: Selection) -> NDArray[np.bool_]:
-        return _keep(trace, found.groups, found.keep)
+        return keep_masks(trace, found.groups, found.keep)
 
     def cost(found: Selection) -> float:
         return budget.cost(keep_of(found))
 
-    return budget.settle(lambda limit: _smallest(trace, options, ranking, budget, cost, limit), keep_of)
+    def within(limit: float) -> Selection:
+        return with_finer(ranking, options, lambda r: Priced(_smallest(trace, options, r, budget, cost, limit)))
+
+    return budget.settle(within, keep_of)
 
 
 def _smallest(
@@ -119,7 +131,7 @@ def _smallest(
 
 
 def _between(
-    trace: Trace, wider: Selection, narrower: Selection, cost: Callable[[Selection], float], limit: float
+    trace: Trace, wider: Selection, narrow: Selection, cost: Callable[[Selection], float], limit: float
 ) -> Selection:
     """A step of all groups at once may save far more than needed: only some of them take it, those first that save most
     per unit.
@@ -127,18 +139,18 @@ def _between(
     here = cost(wider)
 
     def with_steps(groups: Sequence[int]) -> Selection:
-        masks = [narrower.keep[g] if g in groups else mask for g, mask in enumerate(wider.keep)]
-        reasons = dict(narrower.reasons)
+        masks = [narrow.keep[g] if g in groups else mask for g, mask in enumerate(wider.keep)]
+        reasons = dict(narrow.reasons)
         return replace(wider, keep=tuple(even_blocks(trace, list(wider.groups), masks, reasons)), reasons=reasons)
 
-    units = [int(a.sum()) - int(b.sum()) for a, b in zip(wider.keep, narrower.keep, strict=True)]
+    units = [int(a.sum()) - int(b.sum()) for a, b in zip(wider.keep, narrow.keep, strict=True)]
     saved = [(here - cost(with_steps([g]))) / n if n else 0.0 for g, n in enumerate(units)]
     order = sorted((g for g, n in enumerate(units) if n), key=lambda g: -saved[g])
     for count in range(1, len(order)):
         found = with_steps(order[:count])
         if cost(found) <= limit:
             return found
-    return narrower
+    return narrow
 
 
 def _by_error(
@@ -160,12 +172,12 @@ def _by_error(
     entries, removals = ranking.entries, [c.removal for c in curves]
     if options.scope == "global":
         felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
-        counts = _least_error(trace, ranking, felt, options, budget)
-        masks = tuple(keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True))
+        found = least_error(trace, ranking, felt, options, budget, _instead(ranking, options))
     elif budget is not None:
-        masks = _to_target(trace, options, ranking, budget).keep
+        found = _to_target(trace, options, ranking, budget)
     else:
-        masks = allocate(trace, options, ranking).keep
+        found = chosen(trace, options, ranking)
+    masks = found.keep
     if family(options.criterion) == CONSUMERS:
         counts = [int((~mask).sum()) for mask in masks]
         gone = reselect(
@@ -184,7 +196,7 @@ def _by_error(
     for group, mask in zip(ranking.groups, keep, strict=True):
         if mask.all():
             reasons.setdefault(group.name, "its removal would cost more than it saves")
-    return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown))
+    return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown), notes=found.notes)
 
 
 def _judged(
@@ -204,7 +216,7 @@ def _judged(
     curves = judged_curves(trace, groups, judge, fit, shares=shares, threads=threads, progress=progress)
     reasons.update((g.name, _unread(trace, g)) for g, c in zip(groups, curves, strict=True) if c is None)
     pairs = [(g, c) for g, c in zip(groups, curves, strict=True) if c is not None]
-    entries = [entry(trace, g, c.removal.scores(), options) for g, c in pairs]
+    entries = entries_of(trace, [(g, c.removal.scores()) for g, c in pairs], options)
     return Ranking([g for g, _ in pairs], entries, reasons), [c for _, c in pairs]
 
 
@@ -233,39 +245,6 @@ def _felt(
     return felt, shown
 
 
-def _least_error(
-    trace: Trace, ranking: Ranking, errors: Sequence[FloatArray], options: Options, budget: Budget | None
-) -> list[int]:
-    """How many units each group loses: at least cost for the target, or a share of all units together."""
-    entries = ranking.entries
-    curves = [
-        Priced(e.name, error, np.unique(e.size - np.array([e.size, *widths(e)], np.int64)))
-        for e, error in zip(entries, errors, strict=True)
-    ]
-    most = [int(c.allowed.max()) for c in curves]
-    if budget is None:
-        units, whole = sum(e.size for e in entries), sum(e.whole for e in entries)
-        left = float(whole - removed_count(options.ratio, whole))
-        found = by_cost(curves, lambda counts: float(units - sum(counts)), left)
-        return most if found is None else found
-
-    def masks(counts: Sequence[int]) -> list[NDArray[np.bool_]]:
-        return [keep_mask(e, e.size - k) for e, k in zip(entries, counts, strict=True)]
-
-    def cost(counts: Sequence[int]) -> float:
-        return budget.cost(_keep(trace, ranking.groups, masks(counts)))
-
-    def within(limit: float) -> list[int]:
-        found = by_cost(curves, cost, limit, stepped=budget.stepped)
-        if found is None:
-            raise OutOfReach(budget, cost(most), _instead(ranking, options))
-        return found
-
-    return budget.settle(
-        within, lambda counts: _keep(trace, ranking.groups, even_blocks(trace, ranking.groups, masks(counts), {}))
-    )
-
-
 def _instead(ranking: Ranking, options: Options) -> str:
     """What judges the groups that stay only because this criterion, or a choice by error, cannot judge them."""
     count = sum(reason in (NO_READER, INSIDE, NO_SCORE) for reason in ranking.reasons.values())
@@ -279,14 +258,6 @@ def _unread(trace: Trace, group: Group) -> str:
     """Why no layer is known that could make up for what leaves."""
     readers = (c.node for c in trace.closings if np.isin(c.labels, group.units).any())
     return INSIDE if any(trace.graph.nodes[index].scope for index in readers) else NO_READER
-
-
-def _keep(trace: Trace, groups: Sequence[Group], masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """The masks of the groups over all units, (unit_count,)."""
-    keep = np.ones(trace.unit_count, bool)
-    for group, mask in zip(groups, masks, strict=True):
-        keep[group.units] = mask
-    return keep
 
 
 def _without(size: int, gone: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import PlanError, UsageError
 from onnxprune.trace.groups import Group, Trace
+from onnxprune.trace.whole import may_leave_whole
 
 VERSION = 1
 MAX_BYTES = 256 << 20
@@ -118,12 +119,14 @@ def keep_of(plan: Plan, trace: Trace) -> NDArray[np.bool_]:
     """Which units stay, (unit_count,), unit 0 included. Raises PlanError where the plan does not fit the trace."""
     keep = np.ones(trace.unit_count, bool)
     known = {group.name: group for group in trace.prunable}
+    whole = any(len(entry.removed) >= entry.size for entry in plan.groups)
+    free = may_leave_whole(trace) if whole else frozenset()
     for entry in plan.groups:
         group = known.get(entry.name)
         if group is None or group.size != entry.size:
             found = "is not prunable here" if group is None else f"has {group.size} indices here"
             raise PlanError(f"the plan removes from group {entry.name!r} of {entry.size} indices, which {found}")
-        if len(entry.removed) >= group.size:
+        if len(entry.removed) >= group.size and entry.name not in free:
             raise PlanError(f"the plan removes all {group.size} indices of group {entry.name!r}")
         keep[group.units[list(entry.removed)]] = False
     keep[[_unit_of(trace, name) for name in plan.blocks]] = False

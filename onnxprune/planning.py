@@ -108,7 +108,7 @@ def plan_and_cut(run: Run) -> Choice:
             if refusals:  # counted in the units of the trace as it was
                 budget = _budget(unpinned, run, meter)
             asked = target_summary(run.request, budget, keep)
-            notes = budget.notes if isinstance(budget, Timed) else ()
+            notes = (*(budget.notes if isinstance(budget, Timed) else ()), *(selection.notes if selection else ()))
             notes += tuple(f"a part stays: {reason}" for reason in sorted(set(refusals)) if not planned.removed_count)
             return Choice(unpinned, planned, selection, smaller, keep, asked, notes)
         except CutError as refusal:

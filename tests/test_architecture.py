@@ -26,6 +26,7 @@ LAYERS = [
     {"plan", "choose", "config", "curves", "target", "schedule", "reselect", "criteria"},
     {"cut", "provenance", "sparse"},
     {"sensitivity", "feeding", "independence", "samples", "budget"},
+    {"least_error"},
     {"choosing", "blocks"},
     {"repair", "proof", "request", "clock", "measure", "outputs", "sources"},
     {"masking"},

@@ -4,7 +4,7 @@ from onnxprune.allocate.global_ import global_
 from onnxprune.allocate.groups import Allocator, GroupScores, Mask, check_ratio, parse_min_keep
 from onnxprune.allocate.local import local
 from onnxprune.allocate.scopes import SCOPES, scope
-from onnxprune.allocate.widths import keep_mask, widths
+from onnxprune.allocate.widths import finer, keep_mask, widths
 
 __all__ = [
     "SCOPES",
@@ -12,6 +12,7 @@ __all__ = [
     "GroupScores",
     "Mask",
     "check_ratio",
+    "finer",
     "global_",
     "keep_mask",
     "local",

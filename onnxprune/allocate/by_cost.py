@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 CostFunction = Callable[[Sequence[int]], float]
+Fits = Callable[[Sequence[int]], bool]
 ROUNDS, BISECTIONS = 4, 40
+REACH = 0.7
 MOST_COUNTS = 64  # of a group, whose costs are measured one by one
 
 
@@ -44,20 +46,29 @@ def by_cost(
     *,
     stepped: bool = False,
     worth: CostFunction | None = None,
+    ceiling: float = np.inf,
 ) -> list[int] | None:
     """Removals per group with cost(removals) <= target, or None if even removing all that is allowed is too little.
 
     `stepped`: whether the cost goes in steps, and may even rise where a unit leaves. `worth`: what removals are to
-    save, if that is not the cost; it goes in steps.
+    save, if that is not the cost; it goes in steps, and is to come down to `ceiling`, or as near to it as REACH of what
+    removing everything saves.
     """
     most = [int(c.allowed.max()) for c in curves]
     by_step = worth is not None or stepped
     if by_step:
         curves = [_thinned(curve) for curve in curves]
-    if cost([0] * len(curves)) <= target:
-        return [0] * len(curves)
+    nothing = [0] * len(curves)
+    if cost(nothing) <= target:
+        return nothing
     if cost(most) > target:
         return None
+    if worth is not None:
+        ceiling = max(ceiling, worth(nothing) - REACH * (worth(nothing) - worth(most)))
+
+    def fits(counts: Sequence[int]) -> bool:
+        return cost(counts) <= target and (worth is None or worth(counts) <= ceiling)
+
     counts, best = [m // 2 for m in most], most
     if by_step:
         counts = [int(c.allowed[np.abs(c.allowed - k).argmin()]) for c, k in zip(curves, counts, strict=True)]
@@ -68,9 +79,9 @@ def by_cost(
         else:
             each = _worth(curves, cost, counts)
             saved = [c * curve.allowed.astype(np.float64) for curve, c in zip(curves, each.tolist(), strict=True)]
-        counts = _bisect(curves, saved, cost, target, most)
+        counts = _bisect(curves, saved, fits, most)
         if not stepped:
-            counts = _filled(curves, counts, cost, target, worth)
+            counts = _filled(curves, counts, worth or cost, fits)
         error = sum(float(c.errors[k]) for c, k in zip(curves, counts, strict=True))
         if error < best_error:
             best, best_error = counts, error
@@ -108,15 +119,13 @@ def _saved(curves: Sequence[Curve], cost: CostFunction, counts: list[int]) -> li
     return result
 
 
-def _bisect(
-    curves: Sequence[Curve], saved: Sequence[FloatArray], cost: CostFunction, target: float, most: list[int]
-) -> list[int]:
+def _bisect(curves: Sequence[Curve], saved: Sequence[FloatArray], fits: Fits, most: list[int]) -> list[int]:
     low, high = 1e-30, 1e6
     best = most
     for _ in range(BISECTIONS * 2):
         price = float(np.sqrt(low * high))
         counts = [_cheapest(curve, price * s) for curve, s in zip(curves, saved, strict=True)]
-        if cost(counts) <= target:
+        if fits(counts):
             best, high = counts, price
         else:
             low = price
@@ -125,48 +134,32 @@ def _bisect(
     return best
 
 
-def _filled(
-    curves: Sequence[Curve], counts: list[int], cost: CostFunction, target: float, worth: CostFunction | None
-) -> list[int]:
-    """`counts` with removals taken back as long as the target allows one that makes the error less."""
+def _filled(curves: Sequence[Curve], counts: list[int], spent: CostFunction, fits: Fits) -> list[int]:
+    """`counts` with removals taken back as long as one fits that makes the error less: that which makes up for most of
+    it for what is `spent`.
+    """
     counts = list(counts)
-    here = cost(counts)
     while True:
-        spent = None if worth is None else worth(counts)
-        found = [
-            step
-            for g, curve in enumerate(curves)
-            for step in _given_back(curve, g, counts, cost, here, target, worth, spent)
-        ]
+        here = spent(counts)
+        found = [step for g, curve in enumerate(curves) for step in _given_back(curve, g, counts, spent, here, fits)]
         if not found:
             return counts
-        _, group, count, here = max(found)
+        _, group, count = max(found)
         counts[group] = count
 
 
 def _given_back(
-    curve: Curve,
-    group: int,
-    counts: list[int],
-    cost: CostFunction,
-    here: float,
-    target: float,
-    worth: CostFunction | None,
-    spent: float | None,
-) -> list[tuple[float, int, int, float]]:
-    """(error made up for per cost, or per `worth` over what is `spent`; group, its new count, the new cost) of what a
-    group may take back.
-    """
+    curve: Curve, group: int, counts: list[int], spent: CostFunction, here: float, fits: Fits
+) -> list[tuple[float, int, int]]:
+    """(error made up for per cost, group, its new count) of what a group may take back."""
     found = []
     for count in curve.allowed[curve.allowed < counts[group]][::-1].tolist():
         other = [*counts[:group], count, *counts[group + 1 :]]
-        there = cost(other)
-        if there > target:
+        if not fits(other):
             break
         gain = float(curve.errors[counts[group]] - curve.errors[count])
-        price = max(there - here, 1e-9 * target) if worth is None or spent is None else max(worth(other) - spent, 1e-9)
         if gain > 0:
-            found.append((gain / price, group, count, there))
+            found.append((gain / max(spent(other) - here, 1e-9 * abs(here)), group, count))
     return found
 
 

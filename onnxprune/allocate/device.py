@@ -48,9 +48,7 @@ def find_device(name: str = HERE) -> Device:
         return DEVICES[_here()]
     if name not in DEVICES:
         known = (HERE, *DEVICES)
-        raise UsageError(
-            f"unknown device {name!r}.", hint=f"{did_you_mean(name, known)}Known: {', '.join(known)}."
-        )
+        raise UsageError(f"unknown device {name!r}.", hint=f"{did_you_mean(name, known)}Known: {', '.join(known)}.")
     return DEVICES[name]
 
 

@@ -22,7 +22,7 @@ class GroupScores:
     """A group as plain values.
 
     scores:       (n,) float64, higher for what should stay.
-    min_keep:     at least so many units stay (never less than one).
+    min_keep:     at least so many units stay; none only where other groups keep the same axes alive.
     multiple_of:  the number of kept units is a multiple of this, or the group stays whole.
     blocks:       (n,) block of every unit: equal numbers are kept in every block. The blocks are of equal size.
     weight:       cost (parameters or MACs) that the removal of one unit saves, for a ranking by score per cost.

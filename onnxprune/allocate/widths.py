@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.allocate.groups import GroupScores, Mask
+
+LEAST_STEP = 4  # fewer channels than a kernel loads at once are as good as one
 
 
 def step(group: GroupScores) -> int:
@@ -18,8 +22,14 @@ def step(group: GroupScores) -> int:
 def widths(group: GroupScores) -> list[int]:
     """The numbers that may be kept, widest first: n itself, then every multiple of `step` down to the least."""
     unit = step(group)
-    least = max(group.min_keep, 1)
-    return [group.size, *range((group.size - 1) // unit * unit, least - 1, -unit)]
+    return [group.size, *range((group.size - 1) // unit * unit, group.min_keep - 1, -unit)]
+
+
+def finer(groups: Sequence[GroupScores]) -> list[GroupScores] | None:
+    """The same with steps of half the units, and of one where that is less than 4; None if they all are of one."""
+    if all(group.multiple_of == 1 for group in groups):
+        return None
+    return [replace(g, multiple_of=g.multiple_of // 2 if g.multiple_of > LEAST_STEP else 1) for g in groups]
 
 
 def nearest_width(group: GroupScores, kept: int) -> int:

@@ -23,11 +23,11 @@ from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
 Dims = tuple[int, ...]
-LAUNCH = 1.5e-6
+LAUNCH = 1e-6
 MACS, DEPTHWISE, PRODUCTS, GROUPED = 125e9, 57e9, 110e9, 40e9
 """Multiply-accumulates a second: of convolutions, depthwise ones, matrix products, grouped convolutions outside of the
 blocked layout."""
-FEW_BLOCKS = {1: 1.45, 2: 1.08, 3: 1.03}
+FEW_BLOCKS = {1: 1.6, 2: 1.2, 3: 1.07}
 """By how much longer a block takes where there are so few of them: sums wait for each other."""
 OFF_INPUT, OFF_DEPTHWISE = 1.3, 7.0
 """The same where the layout cannot be used."""
@@ -137,7 +137,8 @@ def convolution(kind: tuple[str, bool], ins: Sequence[Dims], outs: Sequence[Dims
         return LAUNCH + slow * places * window * padded(groups, block) / DEPTHWISE
     inner, outer = w[1], y[1] // groups
     if groups > 1 and (inner % block or outer % block):
-        return LAUNCH * (1 + groups) + groups * places * window * inner * outer / GROUPED + UNFOLD * places * window * x[1]
+        apart = groups * (LAUNCH + places * window * inner * outer / GROUPED)
+        return LAUNCH + apart + UNFOLD * places * window * x[1]
     slow = OFF_INPUT if inner >= block and inner % device.least else 1.0
     inner = padded(inner, block) if inner >= block else inner
     return LAUNCH + slow * groups * places * window * inner * _blocks(outer, block) / MACS

@@ -104,7 +104,8 @@ _Users = list[tuple[int, list[Dims]]]
 
 def _work(users: _Users, counts: Sequence[int], gone: frozenset[int]) -> float:
     """Elements that nodes read and write."""
-    return float(sum(math.prod(dims_of(axes, counts)) for index, values in users if index not in gone for axes in values))
+    left = (axes for index, values in users if index not in gone for axes in values)
+    return float(sum(math.prod(dims_of(axes, counts)) for axes in left))
 
 
 class _Shared:

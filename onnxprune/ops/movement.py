@@ -271,7 +271,7 @@ def pad(op: Op) -> None:
             continue
         if labels is None and size > 1:
             continue
-        ends = [op.state.atoms.fresh(n) if n else np.zeros(0, np.int64) for n in (before, after)]
+        ends = np.split(op.state.atoms.fresh(before + after), [before])  # of one origin: both sides are alike
         made[axis] = (ends[0], ends[1])
         middle = np.full(size, STAYS, np.int64) if labels is None else labels
         result[axis] = np.concatenate([ends[0], middle, ends[1]])
