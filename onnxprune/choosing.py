@@ -146,11 +146,13 @@ def _between(
     units = [int(a.sum()) - int(b.sum()) for a, b in zip(wider.keep, narrow.keep, strict=True)]
     saved = [(here - cost(with_steps([g]))) / n if n else 0.0 for g, n in enumerate(units)]
     order = sorted((g for g, n in enumerate(units) if n), key=lambda g: -saved[g])
-    for count in range(1, len(order)):
-        found = with_steps(order[:count])
-        if cost(found) <= limit:
-            return found
-    return narrow
+    fitting = (count for count in range(1, len(order)) if cost(with_steps(order[:count])) <= limit)
+    taken = order[: next(fitting, len(order))]
+    for g in list(taken):  # the last one may have made others superfluous
+        without = [other for other in taken if other != g]
+        if without and cost(with_steps(without)) <= limit:
+            taken = without
+    return with_steps(taken) if taken else narrow
 
 
 def _by_error(

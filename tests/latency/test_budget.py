@@ -62,7 +62,7 @@ def test_a_prediction_that_asks_too_much_is_tried_all_the_same() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"target": "size=60%"},
+        {"target": "size=60%", "multiple_of": 4},
         {"target": "size=60%", "scope": "global", "repair": "none"},
         {"target": "size=400kB", "scope": "global"},
         {"target": "size=400kB", "scope": "global", "external_data": "always"},
@@ -81,7 +81,9 @@ def test_the_written_file_meets_the_target(options: dict[str, Any], tmp_path: Pa
 
 def test_with_data_the_bytes_go_where_they_cost_least(tmp_path: Path) -> None:
     data = {"image": np.load(ROOT / "models" / "digits_calib.npz")["image"][:64]}
-    result = onnxprune.shrink(DIGITS, tmp_path / "out.onnx", target="size=50%", data=data, repair="least-squares")
+    result = onnxprune.shrink(
+        DIGITS, tmp_path / "out.onnx", target="size=50%", data=data, repair="least-squares", multiple_of=4
+    )
     assert result.target is not None and result.written[0].stat().st_size <= result.target.limit
     shares = {round(group.removed / group.size, 2) for group in result.groups if group.removed}
     assert len(shares) > 2, "global: not the same share everywhere"
