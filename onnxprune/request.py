@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onnxprune.allocate.device import HERE, find_device
 from onnxprune.choose import Options
 from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
@@ -20,7 +21,7 @@ BLOCK_ERROR, BLOCK_ENERGY = "block-error", "block-energy"  # how blocks are rank
 GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
 AUTO = "auto"
 OPTIONS = (
-    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units"),
+    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "device", "min_keep", "units"),
     *("schedule", "steps", "repair", "seed"),
 )
 """Of `resolve`: what is asked for besides an amount, a criterion and samples."""
@@ -52,6 +53,7 @@ class Request:
             "include": list(options.include),
             "exclude": list(options.exclude),
             "multiple_of": options.multiple_of,
+            "device": options.device.name,
             "min_keep": options.min_keep,
             "repair": self.repair,
             "samples": samples,
@@ -77,6 +79,7 @@ def resolve(
     multiple_of: int | str | None,
     min_keep: str | int | float,
     seed: int,
+    device: str = HERE,
     units: str = "channels",
     schedule: str | None = None,
     steps: int | None = None,
@@ -109,6 +112,7 @@ def resolve(
         _multiple(multiple_of),
         min_keep,
         seed,
+        find_device(device),
     )
     wanted = None if target is None else parse_target(target)
     schedule, steps = _schedule(schedule, steps, blocks, wanted)

@@ -56,6 +56,7 @@ def shrink(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     multiple_of: int | str | None = None,
+    device: str = "auto",
     min_keep: str | int | float = 1,
     units: str = "channels",
     schedule: str | None = None,
@@ -86,8 +87,9 @@ def shrink(
 ) -> ShrinkResult:
     """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M",
     "size=10MB" may be left, or "latency=50%", "latency=4ms" as measured here with `threads`), or of the attention heads
-    or residual blocks (`units`); prove the result, and write it to `out`. What stays are multiples of 4 channels, of 8
-    in wider and of 16 in the widest layers, or of `multiple_of`; "auto" measures here which is best.
+    or residual blocks (`units`); prove the result, and write it to `out`. What stays are multiples of
+    what the kernels of `device` work on at once ("auto" is this machine; avx512: 16 channels, avx2: 8, neon: 16), and
+    narrower layers stay; or of `multiple_of`; "auto" measures here which is best.
 
     `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
     Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by

@@ -44,6 +44,7 @@ def sweep(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     multiple_of: int | str | None = None,
+    device: str = "auto",
     min_keep: str | int | float = 1,
     units: str = "channels",
     schedule: str | None = None,

@@ -75,6 +75,7 @@ CHOOSING = (
     "include",
     "exclude",
     "multiple_of",
+    "device",
     "min_keep",
     "units",
     "schedule",
@@ -172,9 +173,16 @@ which = combined(
             "--multiple-of",
             metavar="N|auto",
             type=multiple,
-            show_default="4 of 16 or more, 8 of 64, 16 of 128",
+            show_default="the step of --device, 8 or 16; narrower layers stay",
             help="Keep a multiple of N channels; groups that cannot stay whole. 1 leaves the choice free: best for "
             "accuracy at equal MACs, often slow. auto: what this machine's kernels do best, measured.",
+        ),
+        click.option(
+            "--device",
+            type=_choice("auto", "avx512", "avx2", "neon", "any"),
+            default="auto",
+            show_default="this machine",
+            help="The processor whose kernels the widths are for: a step of 16 channels, of 8 for avx2.",
         ),
         click.option(
             "--min-keep",

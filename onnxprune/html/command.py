@@ -14,6 +14,7 @@ SILENT = {"force", "progress", "verify", "report"}  # say nothing about the resu
 UNKNOWN = "IN-PYTHON"
 PLANNED = {"ratio", "target", "criterion", "scope", "normalise", "aggregate", "include", "exclude", "units"} | {
     "multiple_of",
+    "device",
     "min_keep",
     "schedule",
     "steps",

@@ -21,7 +21,19 @@ from onnxprune.system import Environment
 from onnxprune.units import plural
 
 POINT_OPTIONS = (
-    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "min_keep", "units", "schedule", "steps"),
+    *(
+        "scope",
+        "normalise",
+        "aggregate",
+        "include",
+        "exclude",
+        "multiple_of",
+        "device",
+        "min_keep",
+        "units",
+        "schedule",
+        "steps",
+    ),
     *("sparsity", "pattern", "method", "emit", "lock", "max_error"),
     *("data", "preprocess", "samples", "max_memory", "repair", "external_data", "seed"),
 )
