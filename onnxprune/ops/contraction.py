@@ -6,9 +6,12 @@ Output indices belong to the weight; summed indices tie input and weight, and en
 from __future__ import annotations
 
 from onnxprune.ops.atoms import Labels
-from onnxprune.ops.context import NotUnderstood, Op
+from onnxprune.ops.context import Choice, NotUnderstood, Op
 from onnxprune.ops.registry import MICROSOFT, rule
 
+WIDE, SEVERAL = 32, 4
+"""Channels of a group of a convolution from which on, and groups up to which, every group loses some of its channels.
+Kernels take 16 channels of a group at once: 32 is the narrowest that can lose a step."""
 SPATIAL = "it is a spatial axis of a convolution"
 
 
@@ -16,7 +19,7 @@ SPATIAL = "it is a spatial axis of a convolution"
 def convolution(op: Op) -> None:
     """W has shape (O, I/g, k...). Depthwise (I/g = 1): an output lives with its input, and g shrinks.
 
-    Other groups: both sides lose equally many indices per group, g stays.
+    Other groups: both sides lose equally many indices per group, g stays; narrow ones leave whole, and g shrinks.
     """
     x, w, bias = 0, 1, 2
     group, outputs, inputs = op.attribute("group", 1), op.size(w, 0), op.size(w, 1)
@@ -49,10 +52,32 @@ def _grouped(op: Op, x: int, w: int, out: Labels, group: int, per_group: int) ->
         return
     if op.constant(w) is None:
         raise NotUnderstood("it is grouped and its weight is not a plain constant")
-    op.equal_per_block(incoming, group)
-    op.equal_per_block(out, group)
-    op.block_axis(w, 1, incoming, group)
+    if _whole_groups(op, incoming, out, group, min(op.size(w, 1), per_group)):
+        op.rewrite(
+            lambda edit: edit.set_attribute("group", edit.count(incoming, group * op.size(w, 1)) // op.size(w, 1))
+        )
+    else:
+        op.equal_per_block(incoming, group)
+        op.equal_per_block(out, group)
+        op.block_axis(w, 1, incoming, group)
     op.close(x, 1)
+
+
+def _whole_groups(op: Op, incoming: Labels, out: Labels, group: int, width: int) -> bool:
+    """Groups so narrow that kernels gain nothing where each of them loses channels leave whole, inputs and outputs
+    together, unless that ties all of them (as a shuffle does).
+    """
+    if group < SEVERAL or width >= WIDE or incoming is None or out is None:
+        return False
+    taken = op.state.choices.get(op.node.index, 0)
+    if taken == 0:
+        for labels in (incoming, out):
+            rows = labels.reshape(group, -1)
+            for column in rows.T[1:]:
+                op.tie(rows[:, 0], column)
+        op.tie(incoming.reshape(group, -1)[:, 0], out.reshape(group, -1)[:, 0])
+    op.state.taken.append(Choice(op.node.index, 2, taken, incoming))
+    return taken == 0
 
 
 @rule("FusedConv", domain=MICROSOFT)

@@ -65,7 +65,8 @@ class Trace:
     @property
     def has_heads(self) -> bool:
         """Whether some axis is split, so that it matters which part of it carries the indices."""
-        return bool(self.state.taken or self.state.split)
+        split = (self.graph.nodes[choice.node].op_type != "Conv" for choice in self.state.taken)
+        return any(split) or bool(self.state.split)
 
     @property
     def removable_branches(self) -> list[tuple[int, Branch]]:

@@ -96,7 +96,12 @@ def _pinned_choices(state: State) -> Sequence[Choice]:
     pinned[0] = True
     for atoms, _, _ in state.pins:
         pinned[state.atoms.find(atoms)] = True
-    return [c for c in state.taken if pinned[state.atoms.find(c.labels)].all()]
+    return [c for c in state.taken if pinned[state.atoms.find(c.labels)].all() or _collapsed(state, c)]
+
+
+def _collapsed(state: State, choice: Choice) -> bool:
+    """Whether all indices of a choice are tied into one: none of them can leave without the others."""
+    return choice.labels.size > 1 and np.unique(state.atoms.find(choice.labels)).size == 1
 
 
 def _shared(graph: Graph) -> set[str]:

@@ -37,9 +37,24 @@ def conv_padded_and_dilated(net: Net) -> None:
     net.head(net.add(net.conv(h, 8, 3, pads=[2, 2, 2, 2], dilations=[2, 2]), h))
 
 
-@case({"a": 8, "g": 12}, each={"2": (2,), "C/2": (4,)})
+@case({"a": 8, "g": 12}, each={"2": (2,)})
 def grouped_conv(net: Net, group: int) -> None:
     net.head(net.relu(net.conv(net.relu(net.stem()), 12, 3, name="g", group=group)))
+
+
+@case({"a": 4, "after": 8})
+def narrow_groups_leave_whole(net: Net) -> None:
+    """Two inputs and three outputs a group: kernels gain nothing where each of the four loses one of them."""
+    h = net.relu(net.conv(net.relu(net.stem()), 12, 3, name="g", group=4))
+    net.head(net.conv(h, 8, name="after"))
+
+
+@case({"a": 16, "h": 16}, {"g": "groups of two sizes meet on it"})
+def narrow_groups_that_meet_all_others_lose_evenly(net: Net) -> None:
+    """Groups of outputs are shuffled over groups of inputs: whole groups would all be tied."""
+    h = net.relu(net.conv(net.relu(net.stem(16)), 16, 3, name="g", group=4))
+    h = net.reshape(net.transpose(net.reshape(h, 0, 4, 4, -1), 0, 2, 1, 3), 0, 16, 6, 6)
+    net.head(net.relu(net.conv(h, 16, name="h", group=4)))
 
 
 @case({"a": 8}, each={"1": (8,), "2": (16,), "3": (24,)})

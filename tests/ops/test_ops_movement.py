@@ -262,7 +262,7 @@ def pad_of_space(net: Net, mode: str) -> None:
     net.head(_pad(net, net.relu(net.stem()), [0, 0, 1, 2, 0, 0, 2, 1], mode=mode))
 
 
-@case({"a": 8, "b": 2, "b#2": 2}, opsets=(7, 11, 13, 18))
+@case({"a": 8, "b": 4}, opsets=(7, 11, 13, 18))
 def padded_shortcut(net: Net) -> None:
     """Zeros make up channels that live with those they meet (the shortcut of a ResNet for CIFAR)."""
     h = net.relu(net.stem())
