@@ -111,26 +111,35 @@ def ranked(trace: Trace, options: Options, score: Callable[[list[Group]], Sequen
 def entries_of(trace: Trace, pairs: Sequence[tuple[Group, FloatArray]], options: Options) -> list[GroupScores]:
     """Groups with their scores (n,) as an allocator sees them."""
     free = may_leave_whole(trace) if str(options.min_keep) == "1" else frozenset()
-    return [_entry(trace, group, scores, options, 0 if group.name in free else 1) for group, scores in pairs]
+    convolved = [b.labels.ravel() for b in trace.blocks if "Conv" in trace.graph.nodes[b.node].op_type]
+    apart = np.unique(np.concatenate([*convolved, np.zeros(0, np.int64)]))
+    return [
+        _entry(trace, g, scores, options, 0 if g.name in free else 1, apart=bool(np.isin(g.units, apart).any()))
+        for g, scores in pairs
+    ]
 
 
-def _entry(trace: Trace, group: Group, scores: FloatArray, options: Options, least: int) -> GroupScores:
+def _entry(trace: Trace, group: Group, scores: FloatArray, options: Options, least: int, *, apart: bool) -> GroupScores:
     """In a later step of a removal, its limits are those of the group as it was."""
     whole = max(trace.width_before(group), group.size)
     floor = parse_min_keep(options.min_keep, whole) if least else 0
-    multiple = multiple_for(group, options.device) if options.multiple_of is None else options.multiple_of
+    multiple = multiple_for(group, options.device, apart=apart) if options.multiple_of is None else options.multiple_of
     gone = whole - group.size
     return GroupScores(group.name, scores, min_keep=floor, multiple_of=multiple, blocks=group.blocks, gone=gone)
 
 
-def multiple_for(group: Group, device: Device) -> int:
+def multiple_for(group: Group, device: Device, *, apart: bool = False) -> int:
     """The number of which a group keeps a multiple if none is asked for: its layers then keep multiples of the block of
     channels on which the kernels of `device` work.
 
-    A unit may be many channels (a head); groups with blocks have a step of their own.
+    A unit may be many channels (a head). `apart`: its blocks are groups of a convolution, each of which has channels of
+    its own for the kernels; other blocks only have to lose evenly.
     """
-    if group.blocks is not None or not group.members:
+    if not group.members:
         return 1
+    if group.blocks is not None and apart:
+        count = int(group.blocks.max()) + 1
+        return count * device.block if group.size >= count * device.block else 1
     per_unit = max(int(np.isin(m.labels, group.units).sum()) for m in group.members) // group.size
     return device.block // math.gcd(device.block, max(per_unit, 1))
 

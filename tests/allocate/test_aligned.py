@@ -44,8 +44,12 @@ def test_a_unit_may_be_many_channels(units: int, per_unit: int, device: str, mul
     assert multiple_for(group(units, per_unit), find_device(device)) == multiple
 
 
-def test_blocks_have_a_step_of_their_own() -> None:
-    assert multiple_for(group(128, 1, blocks=8), find_device("avx512")) == 1
+def test_blocks_lose_evenly_and_those_of_convolutions_by_steps_of_their_own() -> None:
+    """What is normalised together only has to lose evenly; the groups of a convolution are apart for its kernels."""
+    device = find_device("avx512")
+    assert multiple_for(group(128, 1, blocks=8), device) == 16
+    assert multiple_for(group(128, 1, blocks=4), device, apart=True) == 64
+    assert multiple_for(group(32, 1, blocks=8), device, apart=True) == 1, "too narrow for the blocked layout anyway"
 
 
 def test_this_machine_is_a_device() -> None:

@@ -53,7 +53,7 @@ def narrow_groups_leave_whole(net: Net) -> None:
 def narrow_groups_that_meet_all_others_lose_evenly(net: Net) -> None:
     """Groups of outputs are shuffled over groups of inputs: whole groups would all be tied."""
     h = net.relu(net.conv(net.relu(net.stem(16)), 16, 3, name="g", group=4))
-    h = net.reshape(net.transpose(net.reshape(h, 0, 4, 4, -1), 0, 2, 1, 3), 0, 16, 6, 6)
+    h = net.reshape(net.transpose(net.reshape(h, 0, 4, 4, -1), 0, 2, 1, 3), 0, 16, 4, 4)
     net.head(net.relu(net.conv(h, 16, name="h", group=4)))
 
 
