@@ -38,7 +38,7 @@ def check(group: GroupScores, mask: Mask) -> None:
     assert mask.dtype == np.bool_
     if kept == group.size:
         return
-    assert kept >= max(1, group.min_keep)
+    assert kept >= group.min_keep
     assert kept % group.multiple_of == 0
     for block in [None] if group.blocks is None else np.unique(group.blocks):
         inside = np.ones(group.size, bool) if block is None else group.blocks == block
