@@ -62,7 +62,7 @@ HEADER = """# Accuracy of real models
 
 Made by `make eval`; do not edit. Trained models, scored on labelled data that onnxprune never saw. Every line that
 names a target is one command, `onnxprune shrink MODEL --target TARGET --data SAMPLES --multiple-of 1 -o OUT`: no
-training, no labels, and as many channels of each layer as it takes (by default they are multiples of 4, 8 or 16, which
+training, no labels, and as many channels of each layer as it takes (by default they are multiples of 8 or 16, which
 is faster). A naive cut is the same target with `--repair none --criterion l1` and no samples. The bar is what the
 project asks of itself; where it is missed, [accuracy-limits.md](accuracy-limits.md) says what was tried. Times are
 those of the command, its proof included, with other programs on the machine.
