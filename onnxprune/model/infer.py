@@ -17,8 +17,9 @@ from onnx import TensorProto, TypeProto, ValueInfoProto
 from onnxprune.model.arithmetic import INTEGERS, evaluated, is_value, partial_of, shape_from_parts, value_of
 from onnxprune.model.contrib import SHAPED, contrib_shape
 from onnxprune.model.facts import Facts, Shape, complete
+from onnxprune.model.fitting import contradicted, fitting
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.sizes import input_shapes, other_sides
+from onnxprune.model.sizes import input_shapes
 from onnxprune.model.structure import graphs_of
 
 __all__ = ["Facts", "Shape", "infer", "partial_of", "propagate", "value_of"]
@@ -33,8 +34,7 @@ def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
     """
     facts = _infer(graph, sizes or {})
     if sizes is None and facts.refused:
-        found = (_infer(graph, other) for other in other_sides(graph.model))
-        facts = next((other for other in found if not other.refused), facts)
+        facts = fitting(graph, facts, lambda other: _infer(graph, other))
     return facts
 
 
@@ -69,6 +69,8 @@ def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
             whole = [part.value if part is not None and part.whole else None for part in inputs]
             _infer_node(graph, facts, node, whole)
             shape_from_parts(facts, node, inputs, opset)
+        if fill and node.scope == 0 and node.label not in facts.refused and contradicted(node, facts):
+            facts.refused.append(node.label)
         outputs = evaluated(graph, facts, node, inputs, opset)
         if outputs is None:
             continue

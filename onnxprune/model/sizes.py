@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from onnx import TensorProto, TensorShapeProto, TypeProto
 
@@ -55,6 +56,34 @@ def input_shapes(
             shape.append(symbols.setdefault(symbol, usual) if named else symbols.get(symbol, usual))
         shapes[name] = tuple(shape)
     return shapes, symbols
+
+
+@dataclass(frozen=True)
+class OpenSize:
+    """A dimension that an input leaves open, by the name that `size_name` gives it."""
+
+    name: str
+    input: str
+    axis: int
+
+
+def open_sizes(model: Model) -> list[OpenSize]:
+    """All that the inputs leave open."""
+    return [
+        OpenSize(size_name(name, axis, dim), name, axis)
+        for name, kind in _open_inputs(model)
+        for axis, dim in enumerate(kind.shape.dim)
+        if dim.dim_value <= 0
+    ]
+
+
+def sizes_of(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """The sizes of what the inputs leave open, in a feed of these shapes."""
+    found: dict[str, int] = {}
+    for one in open_sizes(model):
+        if one.axis < len(shapes.get(one.input, ())):
+            found.setdefault(one.name, shapes[one.input][one.axis])
+    return found
 
 
 def other_sides(model: Model) -> Iterator[dict[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,64 @@ def test_what_may_broadcast_in_another_batch_is_not_equal() -> None:
     other = net.conv(net.declare("b", [1, 3, 6, 6]), 8, 3)
     net.output(net.add(one, other))
     assert not Shapes.of(build(load(net.model()))).equal(one, other)
+
+
+# ---- sizes that the graph forces -------------------------------------------------------------------------------
+def positions() -> Net:
+    """A table of 24 positions, cut to the length of the text."""
+    net = Net(17)
+    ids = net.declare("ids", ["N", "S"], np.int64)
+    h = net.op("Gather", net.normal(20, 8), ids)
+    length = net.op("Slice", net.op("Shape", ids), ints(1), ints(2))
+    h = net.add(h, net.op("Slice", net.normal(1, 24, 8), ints(0), length, ints(1)))
+    h = net.relu(net.op("MatMul", h, net.normal(8, 16), name="a"))
+    net.output(net.op("MatMul", h, net.normal(16, 4), name="z"), rank=3)
+    return net
+
+
+def product() -> Net:
+    net = Net(17)
+    h = net.relu(net.op("Gemm", net.declare("x", ["N", "L"]), net.normal(20, 16), name="a"))
+    net.output(net.op("Gemm", h, net.normal(16, 4), name="z"), rank=2)
+    return net
+
+
+def two_tables() -> Net:
+    """Two texts, each with a table of its own."""
+    net = Net(17)
+    sums = []
+    for name, rows in (("s", 12), ("t", 7)):
+        ids = net.declare(f"ids_{name}", ["N", name], np.int64)
+        h = net.add(net.op("Gather", net.normal(20, 8), ids), net.normal(rows, 8))
+        sums.append(net.op("ReduceMean", h, axes=[1], keepdims=0))
+    h = net.relu(net.op("MatMul", net.add(*sums), net.normal(8, 16), name="a"))
+    net.output(net.op("MatMul", h, net.normal(16, 4), name="z"), rank=2)
+    return net
+
+
+def rows_written_down() -> Net:
+    """The batch is a literal, and a width hides it from who looks at one sample."""
+    net = Net(17)
+    h = net.op("Gemm", net.declare("x", ["N", 8]), net.normal(8, 7), name="a")
+    net.output(net.op("MatMul", net.relu(net.reshape(h, 4, -1)), net.normal(7, 4), name="z"), rank=2)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("build_net", "expected"),
+    [
+        (positions, {"ids": (1, 24)}),
+        (product, {"x": (1, 20)}),
+        (two_tables, {"ids_s": (1, 12), "ids_t": (1, 7)}),
+        (rows_written_down, {"x": (4, 8)}),
+    ],
+)
+def test_sizes_that_operators_force(
+    build_net: Callable[[], Net], expected: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    proto = build_net().model()
+    facts = infer(build(load(proto)))
+    assert facts.inputs == expected and not facts.refused
+    if build_net is not rows_written_down:  # its width belongs to the batch
+        result = onnxprune.shrink(load(proto), tmp_path / "out.onnx", ratio=0.5)
+        assert result.plan.removed_count and result.proof is not None
