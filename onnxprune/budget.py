@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import UsageError
+from onnxprune.model.cost import uncounted
 from onnxprune.target import Target
 from onnxprune.trace.groups import Trace
-from onnxprune.units import format_bytes, format_latency
+from onnxprune.units import format_bytes, format_latency, plural
 
 Bools = NDArray[np.bool_]
 Choice = TypeVar("Choice")
@@ -61,6 +62,11 @@ class Counted:
         self.kind = target.kind
         self.before = float(self._measure(np.ones(trace.unit_count, bool)))
         self.limit = target.limit(self.before)
+        if not self.before and (any(g.members for g in trace.prunable) or trace.removable_branches):
+            raise UsageError(
+                f"the {target.kind} of this model cannot be counted: {_why_uncounted(trace)}",
+                hint="Give --data with samples, whose sizes are taken, or --ratio, or --target params=50%.",
+            )
         self._seconds = seconds if target.kind == "macs" else None
         self._whole = 0.0 if self._seconds is None else self._seconds(np.ones(trace.unit_count, bool))
         share = min(self.limit / max(self.before, 1.0), 1.0)
@@ -84,6 +90,14 @@ class Counted:
 
     def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
         return choose(self.limit)
+
+
+def _why_uncounted(trace: Trace) -> str:
+    open_ = uncounted(trace.graph, trace.facts)
+    if not open_:
+        return "none of its operators is one that multiplies by weights, as far as known"
+    more = f" and of {plural(len(open_) - 1, 'other layer')}" if len(open_) > 1 else ""
+    return f"the sizes of what goes through {open_[0]!r}{more} are known only when it runs"
 
 
 class OutOfReach(UsageError):

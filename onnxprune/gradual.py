@@ -26,7 +26,7 @@ from onnxprune.planning import Choice, Run, plan_and_cut, with_multiple
 from onnxprune.request import Request
 from onnxprune.schedule import shares
 from onnxprune.target import Target
-from onnxprune.trace import Trace, trace_model
+from onnxprune.trace import Trace, trace_again
 
 Bools = NDArray[np.bool_]
 
@@ -58,7 +58,7 @@ def plan_in_steps(run: Run) -> Choice:
                 progress=run.clock.steps("rebuild"),
             )
             run.clock.start("trace")
-            traced = _in_units_of(run.traced, keep, trace_model(model, units=run.traced.units_mode))
+            traced = _in_units_of(run.traced, keep, trace_again(model, run.traced))
     reasons = _reasons(run.traced, keep, origins(run.traced, before, here.traced), here)
     return _together(run, keep, reasons, budget, Stage(here.traced, here.keep, here.smaller))
 

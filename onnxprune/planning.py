@@ -33,7 +33,7 @@ from onnxprune.sources import Place
 from onnxprune.sparsity.request import SparseRequest
 from onnxprune.sparsity.stage import Sparsified, sparsified
 from onnxprune.summaries import block_changes, calibration_summary, changes, summary, summary_of
-from onnxprune.trace import Trace, trace_model
+from onnxprune.trace import Trace, trace_again
 
 MAX_ATTEMPTS = 20
 LARGEST_RATIO = 0.99  # that a search asks for
@@ -182,7 +182,9 @@ def sparsified_cut(run: Run, choice: Choice, model: Model, request: SparseReques
     """`model`, which is the repaired cut, with sparse weights."""
     run.clock.start("trace")
     whole = (choice.traced, choice.keep)
-    return sparsified(trace_model(model), request, run.samples, run.clock, whole=whole, threads=run.threads)
+    return sparsified(
+        trace_again(model, choice.traced), request, run.samples, run.clock, whole=whole, threads=run.threads
+    )
 
 
 def with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:

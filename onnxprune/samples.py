@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 
 from onnxprune.capture.batches import first_samples
 from onnxprune.capture.features import Linear, linear_layer
+from onnxprune.capture.shapes import measured_shapes
 from onnxprune.data import Calibration, open_data
 from onnxprune.data.specs import expected, input_specs
 from onnxprune.errors import DataError, UsageError
@@ -29,8 +30,8 @@ from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.load import Model
 from onnxprune.model.plain import shape_of
-from onnxprune.model.sizes import size_name
-from onnxprune.trace.groups import Trace
+from onnxprune.model.sizes import sizes_of
+from onnxprune.trace import Trace, trace_model
 from onnxprune.units import format_bytes, parse_bytes, plural
 
 Array = NDArray[Any]
@@ -71,6 +72,29 @@ class Samples:
     def count(self) -> int:
         """Different samples: a single one is both fitted and held out."""
         return max(self.fit_samples + self.held_out_samples, 1)
+
+
+def traced_for(
+    model: Model,
+    data: Any,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    *,
+    units: str = "channels",
+) -> tuple[Trace, Calibration | None]:
+    """The trace of a model for the sizes that its samples have, and the samples; for the usual sizes without `data`.
+
+    Raises what `opened_data` raises.
+    """
+    if data is None:
+        return trace_model(model, units=units), None
+    found = opened_data(data, model, preprocess, samples, seed)
+    sizes = sizes_of(model, _largest(found))
+    known = {name: size for name, size in sizes.items() if size > 1}  # an axis of size 1 tells little: it broadcasts
+    trace = trace_model(model, units=units, sizes=known)
+    trace.facts.measured = measured_shapes(trace.graph, trace.facts, next(found.batches(1)))
+    return trace, found
 
 
 def open_samples(
@@ -196,13 +220,7 @@ def facts_for(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> Facts:
     """Facts for inputs of these shapes: those of the trace where they are the same."""
     if all(trace.facts.inputs.get(name) == shape for name, shape in shapes.items()):
         return trace.facts
-    sizes: dict[str, int] = {}
-    for value in trace.graph.model.proto.graph.input:
-        for axis, size in enumerate(shapes.get(value.name, ())):
-            dim = value.type.tensor_type.shape.dim[axis]
-            if not (dim.HasField("dim_value") and dim.dim_value > 0):
-                sizes[size_name(value.name, axis, dim)] = size
-    return infer(trace.graph, sizes)
+    return infer(trace.graph, sizes_of(trace.graph.model, shapes))
 
 
 def _bytes(facts: Facts, key: str) -> int:

@@ -25,12 +25,11 @@ from onnxprune.provenance import record
 from onnxprune.publish import Published, publish
 from onnxprune.request import OPTIONS, Request, resolve
 from onnxprune.results import ProgressCallback, ShrinkResult
-from onnxprune.samples import files_of, open_samples
+from onnxprune.samples import files_of, open_samples, traced_for
 from onnxprune.sources import beside, destination, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS, SparseRequest, resolve_stage
 from onnxprune.summaries import outgrown, summary_of, with_size
 from onnxprune.timed import check_bench, with_timing
-from onnxprune.trace import trace_model
 
 SUFFIX = ".pruned.onnx"
 ASKED = ("ratio", "target", "criterion", "preprocess", "samples", *OPTIONS)
@@ -121,7 +120,7 @@ def shrink(
     # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
     with threadpool_limits(1, user_api="blas"), open_gate(metric, max_drop, source) as gate:
         clock.start("trace")
-        traced = trace_model(source, units=asked.units)
+        traced, given_samples = traced_for(source, data, preprocess, samples, seed, units=asked.units)
         if asked.plan is not None:
             check_source(asked.plan, traced)
         elif asked.units == "heads" and not traced.has_heads:
@@ -130,9 +129,9 @@ def shrink(
                 hint="Leave out --units, to remove channels.",
             )
         found = None
-        if data is not None:
+        if given_samples is not None:
             clock.start("capture")
-            found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
+            found = open_samples(given_samples, traced, max_memory=max_memory, seed=seed)
         run = Run(traced, asked.request, asked.plan, found, gate, threads, clock, place, asked.sparse)
         search = max_drop is not None and asked.free
         choice = largest_within(run, plan_in_steps) if search else plan_in_steps(run)

@@ -20,14 +20,14 @@ from onnxprune.plan import Plan
 from onnxprune.provenance import record
 from onnxprune.request import check_data_options
 from onnxprune.results import ModelSummary, ProgressCallback, SparsifyResult
-from onnxprune.samples import Samples, files_of, open_samples
+from onnxprune.samples import Samples, files_of, open_samples, traced_for
 from onnxprune.sources import destination, opened
 from onnxprune.sparsity.publish import SparsePublished, publish_sparse
 from onnxprune.sparsity.request import OPTIONS, SparseRequest, resolve_sparsity
 from onnxprune.sparsity.stage import Sparsified, sparsified
 from onnxprune.summaries import all_executed, calibration_summary, outgrown, summary, summary_of
 from onnxprune.timed import check_bench, with_timing
-from onnxprune.trace import Trace, trace_model
+from onnxprune.trace import Trace
 
 SUFFIX = ".sparse.onnx"
 
@@ -85,11 +85,11 @@ def sparsify(
     page = open_report(report, force=force, inputs=protected, outputs=() if dry_run else (place.target,))
     with threadpool_limits(1, user_api="blas"):  # see shrinking.shrink
         clock.start("trace")
-        traced = trace_model(source)
+        traced, given_samples = traced_for(source, data, preprocess, samples, seed)
         found = None
-        if data is not None:
+        if given_samples is not None:
             clock.start("capture")
-            found = open_samples(data, traced, preprocess=preprocess, samples=samples, max_memory=max_memory, seed=seed)
+            found = open_samples(given_samples, traced, max_memory=max_memory, seed=seed)
         made = sparsified(traced, request, found, clock, threads=threads)
         result = _outcome(traced, request, made, found)
         if made.plan is not None and not dry_run:

@@ -52,7 +52,10 @@ def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -
 
 def summary_of(model: Model, path: Path | None, facts: Facts | None = None) -> ModelSummary:
     graph = build(model)
-    return summary(model, graph, infer(graph, facts.symbols if facts else None), path.name if path else None)
+    found = infer(graph, facts.symbols if facts else None)
+    if facts is not None:
+        found.measured = facts.measured
+    return summary(model, graph, found, path.name if path else None)
 
 
 def all_executed(after: ModelSummary, dense: ModelSummary) -> ModelSummary:

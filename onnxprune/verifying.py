@@ -18,12 +18,11 @@ from onnxprune.provenance import plan_of, record
 from onnxprune.publish import prove_in_memory
 from onnxprune.request import check_data_options
 from onnxprune.results import ProgressCallback, ProofSummary, VerifyResult
-from onnxprune.samples import few_samples
+from onnxprune.samples import few_samples, traced_for
 from onnxprune.sources import opened
 from onnxprune.sparse_results import SparseWeights
 from onnxprune.sparsity.compare import Compared, compare_sparse
 from onnxprune.summaries import proof_summary, summary, summary_of
-from onnxprune.trace import trace_model
 from onnxprune.trace.groups import Trace
 
 
@@ -45,9 +44,9 @@ def verify(
     a, b = opened(original), opened(pruned)
     planned = plan_of(b)
     clock.start("trace")
-    traced = trace_model(a, units=planned.units)
+    traced, given_samples = traced_for(a, data, preprocess, None, seed, units=planned.units)
     check_source(planned, traced)
-    samples = None if data is None else few_samples(data, traced, preprocess, seed)
+    samples = None if given_samples is None else few_samples(given_samples, traced, None, seed)
     keep = keep_of(planned, traced)
     clock.start("cut")
     try:

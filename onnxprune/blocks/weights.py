@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxprune.branches import Branch
-from onnxprune.model.folding import folded, source
+from onnxprune.model.folding import folded, is_computed
 from onnxprune.model.graph import Graph, Node
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -41,7 +41,7 @@ def energy(graph: Graph, branch: Branch) -> float | None:
 
 
 def _is_weight(graph: Graph, node: Node, slot: int) -> bool:
-    return len(node.inputs) > slot and bool(node.inputs[slot]) and source(graph, node.inputs[slot]) is not None
+    return len(node.inputs) > slot and bool(node.inputs[slot]) and is_computed(graph, node.inputs[slot])
 
 
 def _power(graph: Graph, node: Node, slot: int) -> float:

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from onnxprune.branches.branch import Branch
 from onnxprune.model.cost import macs_of
-from onnxprune.model.folding import source
+from onnxprune.model.folding import is_computed
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts, infer
 from onnxprune.model.random import RANDOM
@@ -98,7 +98,7 @@ class _Finder:
         return infer(self._graph, {name: size + 1 for name, size in sizes.items()}).shapes
 
     def _activation(self, key: str) -> bool:
-        known = key in self._facts.values or source(self._graph, key) is not None
+        known = key in self._facts.values or is_computed(self._graph, key)
         return not known and self._facts.dtypes.get(key) in FLOATS
 
     def _root(self, key: str) -> str:

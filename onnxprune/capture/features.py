@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from onnxprune.model.folding import is_computed
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.plain import copyable, owned, settable, shape_of
 from onnxprune.ops.recurrent import GATES
@@ -95,12 +96,14 @@ class Linear:
 
 
 def linear_layer(graph: Graph, node: Node, *, shared_bias: bool = False, implied: bool = False) -> Linear | None:
-    """The linear view of a node, or None: activation-times-activation products have none.
+    """The linear view of a node, or None: products of activations have none, nor what a layer makes of constants.
 
     `shared_bias`: the bias may be one that others read, too, if it can be copied. `implied`: recurrent layers count,
     as what they make of their input in every step: X W'.
     """
     if node.domain or len(node.inputs) < 2 or not settable(graph, node.inputs[1]):
+        return None
+    if is_computed(graph, node.inputs[0]):
         return None
     shape = shape_of(graph, node.inputs[1])
     if node.op_type in RECURRENT:

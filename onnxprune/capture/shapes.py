@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from onnx import TypeProto
 
 from onnxprune.capture.session import open_session
+from onnxprune.model.cost import macs_of
+from onnxprune.model.facts import Facts, complete
+from onnxprune.model.graph import Graph
 
 Shape = tuple[int, ...]
 
@@ -27,6 +30,23 @@ def concrete_shapes(
     names = {name for node in fixed.graph.node for name in node.output if name}
     _measure(fixed, feeds, sorted(name for name in names if name not in shapes), shapes, types)
     return shapes, types
+
+
+def measured_shapes(graph: Graph, facts: Facts, feed: Mapping[str, NDArray[Any]]) -> dict[str, Shape]:
+    """Shapes, in a run on `feed`, of the values whose sizes `facts` leaves open; none where it does not run."""
+    heavy = [node for node in graph.nodes if macs_of(node, facts) is None and node.scope == 0]
+    if not heavy:
+        return {}
+    keys = {
+        key for node in heavy for key in (*node.inputs, *node.outputs) if key and not complete(facts.shapes.get(key))
+    }
+    try:
+        shapes, _ = concrete_shapes(graph.model.complete_proto(), feed)
+    except (
+        Exception
+    ):  # onnx and onnxruntime raise many types; costs stay unknown then, and whoever runs it next says why
+        return {}
+    return {key: shapes[key] for key in keys if key in shapes}
 
 
 def inferred_shapes(

@@ -42,7 +42,7 @@ class PlannedCost:
             for slot, key in enumerate(node.inputs):
                 shapes[f"i{slot}"] = self._input(node.index, slot, key, keep)
             for k, key in enumerate(node.outputs):
-                shapes[f"o{k}"] = self._shrunk(self._trace.facts.shapes.get(key, ()), self._axes(key), keep)
+                shapes[f"o{k}"] = self._shrunk(self._trace.facts.sized(key) or (), self._axes(key), keep)
             total += macs_of(renamed, Facts(shapes)) or 0
         return total
 
@@ -71,7 +71,7 @@ class PlannedCost:
         return self._trace.state.axes.get(key, [])
 
     def _input(self, index: int, slot: int, key: str, keep: Bools) -> Shape:
-        state, shape = self._trace.state, self._trace.facts.shapes.get(key, ())
+        state, shape = self._trace.state, self._trace.facts.sized(key) or ()
         axes = state.uses.get((index, slot)) or self._axes(key)
         shape = self._shrunk(shape, axes, keep)
         block = state.block_axes.get((index, slot))

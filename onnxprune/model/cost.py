@@ -30,6 +30,11 @@ def total(graph: Graph, facts: Facts) -> tuple[int, int]:
     return sum(c for c in counts if c is not None), sum(c is None for c in counts)
 
 
+def uncounted(graph: Graph, facts: Facts) -> list[str]:
+    """Labels of the nodes that could not be counted."""
+    return [node.label for node in graph.nodes if macs_of(node, facts) is None]
+
+
 def parameters(graph: Graph) -> int:
     """Elements of all initializers and Constant nodes. Of sparse weights: what is stored, without its places."""
     places = {
@@ -47,7 +52,7 @@ class _Unknown(Exception):
 
 
 def _known(facts: Facts, keys: tuple[str, ...], slot: int) -> Sizes:
-    shape = facts.shapes.get(keys[slot])
+    shape = facts.sized(keys[slot])
     if shape is None or any(size is None for size in shape):
         raise _Unknown
     return tuple(int(size or 0) for size in shape)

@@ -8,7 +8,7 @@ first operator which refuses meets, then smaller and larger ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 from onnxprune.model.facts import Facts, Shape, complete
 from onnxprune.model.graph import Graph, Node
@@ -27,13 +27,16 @@ BROADCASTS = frozenset(
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
-def fitting(graph: Graph, facts: Facts, inferred: Callable[[Sizes], Facts]) -> Facts:
+def fitting(
+    graph: Graph, facts: Facts, inferred: Callable[[Sizes], Facts], given: Container[str] = frozenset()
+) -> Facts:
     """The facts of the first sizes that no operator refuses, or else `facts`, of which some do.
 
-    `inferred` gives the facts for sizes of symbols (and of axes without a symbol, as sizes.py names them).
+    `inferred` gives the facts for sizes of symbols (and of axes without a symbol, as sizes.py names them). Those whose
+    names are `given` are left alone.
     """
     tries = max(LEAST_TRIES, min(MOST_TRIES, NODES // max(len(graph.nodes), 1)))
-    open_ = open_sizes(graph.model)
+    open_ = [one for one in open_sizes(graph.model) if one.name not in given]
     if not open_:
         return facts
     best, chosen = facts, Sizes()

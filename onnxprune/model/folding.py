@@ -1,4 +1,6 @@
-"""Weights that reach their layer through Identity, Cast, Transpose, QuantizeLinear or DequantizeLinear."""
+"""Weights that the graph computes: those that reach their layer through Identity, Cast, Transpose, QuantizeLinear or
+DequantizeLinear, one after the other, and whatever else comes from constants alone (joined, scaled, summed).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxprune.errors import ModelError
 from onnxprune.model.graph import Graph, Node
 
 PASSED = frozenset({"Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear"})
@@ -30,15 +33,67 @@ def source(graph: Graph, key: str) -> list[Node] | None:
     return path[::-1]
 
 
+def is_computed(graph: Graph, key: str) -> bool:
+    """Whether `key` is a constant, or comes from constants alone."""
+    return key in graph.constants or key in graph.computed
+
+
 def folded(graph: Graph, key: str) -> NDArray[Any]:
-    """The value of `key`, a weight for which `source` gives a path."""
+    """The value of `key`, which `is_computed`. Raises KeyError if it is not, ModelError if it cannot be computed."""
     path = source(graph, key)
     if path is None:
-        raise KeyError(key)
+        return _computed(graph, key)
     array = graph.constants[path[0].inputs[0] if path else key].array()
     for node in path:
         array = _apply(graph, node, array)
     return array
+
+
+def expression(graph: Graph, key: str) -> list[Node]:
+    """The nodes that make `key`, which `is_computed`, from constants, in their order."""
+    todo, found = [key], set[int]()
+    while todo:
+        index = graph.producer.get(todo.pop())
+        if index is None or index in found or graph.nodes[index].outputs[0] in graph.constants:
+            continue
+        found.add(index)
+        todo.extend(k for k in graph.nodes[index].inputs if k)
+    return [graph.nodes[index] for index in sorted(found)]
+
+
+def _computed(graph: Graph, key: str) -> NDArray[Any]:
+    if not is_computed(graph, key):
+        raise KeyError(key)
+    values: dict[str, NDArray[Any]] = {}
+    for node in expression(graph, key):
+        given = [None if not k else values[k] if k in values else graph.constants[k].array() for k in node.inputs]
+        values.update(zip(node.outputs, _evaluated(graph, node, given), strict=False))
+    return values[key]
+
+
+def _evaluated(graph: Graph, node: Node, given: list[NDArray[Any] | None]) -> list[NDArray[Any]]:
+    """The outputs of one node, by onnx's own reference implementation."""
+    from onnx.reference import ReferenceEvaluator  # takes a while to import, and few models need it
+
+    names = [f"i{k}" if array is not None else "" for k, array in enumerate(given)]
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node.proto)
+    del copy.input[:]
+    copy.input.extend(names)
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in zip(names, given, strict=True)
+        if array is not None
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in copy.output if name]
+    opset = [onnx.helper.make_opsetid("", graph.model.opset())]
+    proto = onnx.helper.make_model(onnx.helper.make_graph([copy], "node", inputs, outputs), opset_imports=opset)
+    feed = {name: array for name, array in zip(names, given, strict=True) if array is not None}
+    try:
+        result = iter(ReferenceEvaluator(proto).run(None, feed))
+    except Exception as error:  # it raises many types
+        raise ModelError(f"what node {node.label!r} makes of constants cannot be computed: {error}") from error
+    return [np.asarray(next(result)) if name else np.zeros(0) for name in copy.output]
 
 
 def _apply(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:

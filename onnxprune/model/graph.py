@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from onnxprune.model.load import Model
+from onnxprune.model.random import draws
 from onnxprune.model.structure import graphs_of
 
 WEIGHT_TYPES = frozenset(
@@ -115,6 +116,17 @@ class Graph:
                 if key:
                     result.setdefault(key, []).append((node.index, slot))
         return result
+
+    @cached_property
+    def computed(self) -> frozenset[str]:
+        """Keys that come from constants alone, by operators of ONNX that always do the same, without bodies."""
+        found: set[str] = set()
+        for node in self.nodes:
+            given = [key for key in node.inputs if key]
+            known = bool(given) and all(key in self.constants or key in found for key in given)
+            if known and not node.domain and not draws(node.proto) and not list(graphs_of(node.proto)):
+                found.update(key for key in node.outputs if key)
+        return frozenset(found)
 
 
 def build(model: Model) -> Graph:

@@ -27,14 +27,16 @@ __all__ = ["Facts", "Shape", "infer", "partial_of", "propagate", "value_of"]
 INLINE_BYTES = 8192
 
 
-def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Facts:
+def infer(graph: Graph, sizes: Mapping[str, int] | None = None, *, fit: bool = False) -> Facts:
     """Facts for symbolic dimensions of the given `sizes` (symbol -> size), defaults for the others.
 
-    Without `sizes`, where operators refuse the defaults, for the first other ones that none refuses, if there are any.
+    Without `sizes`, or with `fit`: where operators refuse the defaults, for the first other ones that none refuses, if
+    there are any.
     """
-    facts = _infer(graph, sizes or {})
-    if sizes is None and facts.refused:
-        facts = fitting(graph, facts, lambda other: _infer(graph, other))
+    given = dict(sizes or {})
+    facts = _infer(graph, given)
+    if facts.refused and (fit or sizes is None):
+        facts = fitting(graph, facts, lambda other: _infer(graph, {**other, **given}), given)
     return facts
 
 

@@ -1,54 +1,48 @@
 """Weights that are not initializers: as initializers in a working form of the model, and back in their places.
 
-A weight may be the value of a Constant node, or reach its layer through Identity, Transpose or a Cast between floats.
-In the working form the layer reads an initializer of the same name, and the nodes on the way are left out; `lowered`
-writes new values to where they came from, so that the nodes of the file stay what they are.
+A weight may be the value of a Constant node, or be computed from constants by operators that can be undone: Identity,
+Transpose, Casts, changes of shape, Concat, and products and sums with constants (an 8-bit weight and its scale). In the
+working form the layer reads an initializer of the same name, and the nodes on the way are left out; `lowered` writes
+new values to where they came from, so that the nodes of the file stay what they are. Integers are rounded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, NodeProto, helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper
 
-from onnxprune.model.folding import folded, source
-from onnxprune.model.graph import Graph, Node, build
+from onnxprune.model.folding import folded
+from onnxprune.model.graph import Graph, build
 from onnxprune.model.load import Model
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import FLOATS, LazyTensor
+from onnxprune.model.undo import Made, made, undone
 
 Array = NDArray[Any]
-PASSED = frozenset({"Identity", "Transpose", "Cast"})
 
 
-def plain_path(graph: Graph, key: str) -> list[Node] | None:
-    """The nodes between a floating-point constant and `key`, if all of them can be undone; None if `key` is no such
-    weight."""
-    path = source(graph, key)
-    if path is None:
-        return None
-    constant = graph.constants[path[0].inputs[0] if path else key]
-    types = [constant.dtype, *(node.attribute("to") for node in path if node.op_type == "Cast")]
-    if not FLOATS.issuperset(types) or any(node.op_type not in PASSED for node in path):
-        return None
-    return path
+def plain_path(graph: Graph, key: str) -> Made | None:
+    """How `key` is made from constants, if all of it can be undone; None if `key` is no such weight."""
+    return made(graph, key)
 
 
-def origin(graph: Graph, key: str) -> str:
-    """The constant from which `key`, a weight for which `plain_path` gives a path, comes."""
-    path = source(graph, key)
-    return path[0].inputs[0] if path else key
+def origins(graph: Graph, key: str) -> Sequence[str]:
+    """The constants from which `key`, a weight for which `plain_path` gives a way, comes."""
+    found = made(graph, key)
+    return () if found is None else found.constants
 
 
 def settable(graph: Graph, key: str) -> bool:
     """Whether `key` is an initializer that is the model's own, or becomes one in the working form."""
     if key in graph.model.tensors:
         return key not in graph.fixed
-    path = plain_path(graph, key)
-    return path is not None and _exclusive(graph, key, path)
+    way = made(graph, key)
+    return way is not None and _exclusive(graph, key, way)
 
 
 def owned(graph: Graph, key: str) -> bool:
@@ -62,7 +56,8 @@ def copyable(graph: Graph, key: str) -> bool:
     """
     if key in graph.model.tensors:
         return key not in graph.fixed and len(graph.consumers[key]) > 1
-    return plain_path(graph, key) is not None and origin(graph, key) not in graph.fixed
+    way = made(graph, key)
+    return way is not None and graph.fixed.keys().isdisjoint(way.constants)
 
 
 def shape_of(graph: Graph, key: str) -> tuple[int, ...]:
@@ -73,9 +68,9 @@ def shape_of(graph: Graph, key: str) -> tuple[int, ...]:
 
 
 def dtype_of(graph: Graph, key: str) -> int:
-    """The element type of `key`, a weight for which `plain_path` gives a path."""
-    casts = [int(node.attribute("to")) for node in source(graph, key) or () if node.op_type == "Cast"]
-    return casts[-1] if casts else graph.constants[origin(graph, key)].dtype
+    """The element type of `key`, a weight for which `plain_path` gives a way."""
+    way = made(graph, key)
+    return TensorProto.FLOAT if way is None else way.dtype
 
 
 def outputs_of(node: NodeProto, shape: tuple[int, ...]) -> int:
@@ -94,11 +89,11 @@ def hoisted(model: Model) -> Model:
         return model
     tensors = dict(model.tensors)
     gone = set()
-    for key, path in paths.items():
-        start = origin(graph, key)
-        gone |= {node.index for node in path} | {graph.constants[start].node} - {None}
-        if start not in paths:
-            tensors.pop(start, None)
+    for key, way in paths.items():
+        gone |= {node.index for node in way.nodes} | {graph.constants[start].node for start in way.constants}
+        for start in way.constants:
+            if start not in paths:
+                tensors.pop(start, None)
         tensors[key] = LazyTensor.from_array(key, folded(graph, key), dtype_of(graph, key))
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
@@ -137,16 +132,16 @@ def lowered(model: Model, repaired: Model) -> Model:
             node.input.extend(inputs[name])
     tensors = dict(model.tensors)
     tensors.update((name, tensor) for name, tensor in repaired.tensors.items() if name not in paths)
-    for key, path in paths.items():
+    for key, way in paths.items():
         array = repaired.tensors[key].array()
         if np.array_equal(array, folded(graph, key), equal_nan=True):
             continue
-        constant = graph.constants[origin(graph, key)]
-        values = _undone(graph, path, array).astype(constant.array().dtype)
-        if constant.node is None:
-            tensors[constant.name] = tensors[constant.name].with_array(values)
-        else:
-            _set_value(by_output[constant.name], values)
+        for start, values in undone(graph, way, array).items():
+            constant = graph.constants[start]
+            if constant.node is None:
+                tensors[constant.name] = tensors[constant.name].with_array(values)
+            else:
+                _set_value(by_output[constant.name], values)
     return model.replace(proto, tensors)
 
 
@@ -161,38 +156,34 @@ def constant_value(node: NodeProto) -> AttributeProto | None:
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
-def _paths(graph: Graph) -> dict[str, list[Node]]:
-    """The values at the top level that become initializers, each with the nodes between its constant and itself."""
-    found: dict[str, list[Node]] = {}
+def _paths(graph: Graph) -> dict[str, Made]:
+    """The values at the top level that become initializers, and how each is made."""
+    found: dict[str, Made] = {}
     for node in graph.nodes:
-        for key in node.inputs if node.scope == 0 and not (node.op_type in PASSED and not node.domain) else ():
+        if node.scope != 0 or not graph.computed.isdisjoint(node.outputs):
+            continue
+        for key in node.inputs:
             if not key or key in graph.model.tensors or key in found:
                 continue
-            path = plain_path(graph, key)
-            if path is not None and _exclusive(graph, key, path):
-                found[key] = path
+            way = made(graph, key)
+            if way is not None and _exclusive(graph, key, way):
+                found[key] = way
     return found
 
 
-def _exclusive(graph: Graph, key: str, path: list[Node]) -> bool:
-    """Whether nobody else reads the constant and the values on the way, and all of them are at the top level."""
-    start, outputs = origin(graph, key), {value.name for value in graph.model.proto.graph.output}
-    constant = graph.constants[start]
-    if key in outputs or constant.scope != 0 or start in graph.fixed or any(node.scope != 0 for node in path):
+def _exclusive(graph: Graph, key: str, way: Made) -> bool:
+    """Whether nobody else reads the constants and the values on the way, and all of them are at the top level."""
+    outputs = {value.name for value in graph.model.proto.graph.output}
+    if key in outputs or any(node.scope != 0 for node in way.nodes):
         return False
-    if constant.node is not None and constant_value(graph.nodes[constant.node].proto) is None:
-        return False
-    between = [start, *(node.outputs[0] for node in path[:-1])] if path else []
+    for start in way.constants:
+        constant = graph.constants[start]
+        if constant.scope != 0 or start in graph.fixed:
+            return False
+        if constant.node is not None and constant_value(graph.nodes[constant.node].proto) is None:
+            return False
+    between = {*way.constants, *(node.outputs[0] for node in way.nodes)} - {key}
     return all(len(graph.consumers.get(one, ())) == 1 and one not in outputs for one in between)
-
-
-def _undone(graph: Graph, path: list[Node], array: Array) -> Array:
-    """The value of the constant that becomes `array` on its way. Casts are undone by who writes it."""
-    for node in reversed(path):
-        if node.op_type == "Transpose":
-            order = node.attribute("perm") or list(range(array.ndim))[::-1]
-            array = np.transpose(array, np.argsort(order))
-    return array
 
 
 def _set_value(node: NodeProto, values: Array) -> None:

@@ -38,24 +38,36 @@ class Statics:
         """Per element of `key`, of which something is known: whether it is known, and always the same."""
         before = partial_of(self._graph, self._facts, key)
         assert before is not None
-        sizes = self._sizes
-        if key in self._graph.constants or not sizes:
+        if key in self._graph.constants or not self._sizes:
             return before.known
-        if not self._others:
-            for other in ({s: n + 1 for s, n in sizes.items()}, {s: 2 * n for s, n in sizes.items()}):
-                self._others.append(infer(self._graph, other))
-            self._others.append(infer(self._graph, {s: max(n // 4, 1) for s, n in sizes.items()}))
-        first = partial_of(self._graph, self._others[0], key)
+        others = self._inferred()
+        first = partial_of(self._graph, others[0], key)
         if first is None or first.value.shape != before.value.shape:
             return np.zeros(before.value.shape, bool)
         result = before.known & first.known & _same(first.value, before.value)
-        for far in self._others[1:]:  # sizes that the model may not take: what is unknown there says nothing
+        for far in others[1:]:  # sizes that the model may not take: what is unknown there says nothing
             other_value = partial_of(self._graph, far, key)
             if other_value is not None and other_value.value.shape != before.value.shape:
                 return np.zeros(before.value.shape, bool)
             if other_value is not None:
                 result &= ~other_value.known | _same(other_value.value, before.value)
         return np.asarray(result, bool)
+
+    def varies(self, key: str, axis: int) -> bool:
+        """Whether the size of an axis is known to depend on the symbolic sizes."""
+        here = self._facts.shapes.get(key)
+        shapes = [other.shapes.get(key) for other in (self._inferred() if self._sizes else ())]
+        sizes = {shape[axis] for shape in shapes if shape is not None and here is not None and len(shape) == len(here)}
+        return here is not None and bool(sizes - {here[axis], None})
+
+    def _inferred(self) -> list[Facts]:
+        """Facts for other sizes."""
+        sizes = self._sizes
+        if not self._others:
+            for other in ({s: n + 1 for s, n in sizes.items()}, {s: 2 * n for s, n in sizes.items()}):
+                self._others.append(infer(self._graph, other))
+            self._others.append(infer(self._graph, {s: max(n // 4, 1) for s, n in sizes.items()}))
+        return self._others
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from onnxprune.model.folding import source
+from onnxprune.model.folding import is_computed
 from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
 from onnxprune.model.infer import Facts, Shape, partial_of, value_of
 from onnxprune.model.statics import Statics
@@ -325,7 +325,7 @@ class Op:
         """Along `axis`, this input holds the weights that produce the indices: criteria score them."""
         labels = self.label(slot, axis)
         graph, key = self.state.graph, self.node.inputs[slot]
-        if labels is not None and (key in graph.overridable or source(graph, key) is not None):
+        if labels is not None and (key in graph.overridable or is_computed(graph, key)):
             self.state.members.append(Member(self.node.index, slot, axis % len(self.shape(slot)), labels))
 
     def equal_per_block(self, labels: Labels, blocks: int) -> None:

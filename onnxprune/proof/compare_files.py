@@ -1,8 +1,8 @@
 """Is a pruned file what its plan gives? Same nodes; the values of weights and biases may differ, as repair sets them.
 
 Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and the
-biases of normalisations and to floating-point constants that are added, be they initializers or in Constant nodes, also
-behind nodes that `plain_path` passes; and give a Conv, ConvTranspose or Gemm a bias of its own (it had none, or shared
+biases of normalisations and to constants that are added, be they initializers or in Constant nodes, also behind nodes
+that can be undone (`plain_path`); and give a Conv, ConvTranspose or Gemm a bias of its own (it had none, or shared
 one), of the length of its outputs.
 """
 
@@ -19,7 +19,7 @@ from onnxprune.capture.features import RECURRENT
 from onnxprune.errors import VerificationError
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
-from onnxprune.model.plain import constant_value, dtype_of, origin, outputs_of, plain_path, shape_of
+from onnxprune.model.plain import constant_value, dtype_of, origins, outputs_of, plain_path, shape_of
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.native.marks import DOMAIN
 
@@ -73,14 +73,14 @@ def compare_with_expected(expected: Model, found: Model, free: Collection[str] =
 
 
 def _weights(graph: Graph) -> set[str]:
-    """Floating-point constants at the top level that layers read where repair may give new values."""
+    """Constants at the top level that layers read where repair may give new values."""
     read = {
         node.inputs[slot]
         for node in graph.nodes
         for slot in _slots(node)
         if node.scope == 0 and slot < len(node.inputs)
     }
-    return {origin(graph, key) for key in read if plain_path(graph, key) is not None}
+    return {start for key in read for start in origins(graph, key)}
 
 
 def _slots(node: Node) -> tuple[int, ...]:

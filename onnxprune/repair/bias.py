@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.model.folding import folded, source
+from onnxprune.model.folding import folded, is_computed
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
@@ -93,7 +93,7 @@ def _delta(
     covered: FloatArray | None,
 ) -> FloatArray | None:
     """What the removed inputs contributed on average, per original output; None if some mean is unknown."""
-    if found is None or found.mean.size != labels.size or source(trace.graph, node.inputs[1]) is None:
+    if found is None or found.mean.size != labels.size or not is_computed(trace.graph, node.inputs[1]):
         return None
     gone = ~keep[labels]
     if np.isnan(found.mean[gone]).any():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from onnxprune.capture.walker import Walker
-from onnxprune.model.folding import folded, source
+from onnxprune.model.folding import folded, is_computed
 from onnxprune.model.graph import Graph, Node
 from onnxprune.trace.groups import Trace
 
@@ -125,14 +125,14 @@ def _normalised(graph: Graph, node: Node, before: Moments | None) -> Moments | N
 
 
 def _dead_filters(graph: Graph, node: Node) -> Moments | None:
-    if source(graph, node.inputs[1]) is None:
+    if not is_computed(graph, node.inputs[1]):
         return None
     weight = folded(graph, node.inputs[1])
     rows = np.moveaxis(weight, 0 if node.op_type == "Conv" or node.attribute("transB", 0) else 1, 0)
     dead = ~rows.reshape(len(rows), -1).any(axis=1)
     bias = np.zeros(len(rows))
     if len(node.inputs) > 2 and node.inputs[2]:
-        if source(graph, node.inputs[2]) is None:
+        if not is_computed(graph, node.inputs[2]):
             return None
         found = folded(graph, node.inputs[2]).astype(np.float64)
         if found.size != 1 and (found.size != len(rows) or found.shape[-1] != len(rows)):

@@ -118,12 +118,19 @@ def _no_unit(result: ShrinkResult) -> str:
     if result.plan.units == "blocks":
         return _no_block(result.blocks)
     if not result.groups:
-        return "the model has no channels that could be removed"
-    if result.target is not None and result.target.before <= result.target.limit:
+        return f"the model has no channels that could be removed{_uncounted(result)}"
+    if result.target is not None and 0 < result.target.before <= result.target.limit:
         return f"the original meets {result.target.asked} already"
     if any(group.reason is None for group in result.groups):
         return "less than one channel was asked of every group that can shrink"
-    return f"no group can shrink ({stays(result.groups)})"
+    return f"no group can shrink ({stays(result.groups)}){_uncounted(result)}"
+
+
+def _uncounted(result: ShrinkResult) -> str:
+    """What is to be said of a target in what cannot be counted."""
+    if result.target is None or result.target.before:
+        return ""
+    return f", and no {result.target.kind} of it can be counted"
 
 
 def _no_block(blocks: tuple[BlockChange, ...]) -> str:

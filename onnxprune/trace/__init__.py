@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,20 +17,29 @@ from onnxprune.trace.tracer import run
 
 UNITS = ("channels", "heads", "blocks")
 
-__all__ = ["UNITS", "Group", "Pin", "Trace", "trace_model"]
+__all__ = ["UNITS", "Group", "Pin", "Trace", "trace_again", "trace_model"]
 
 
-def trace_model(model: Model, *, units: str = "channels") -> Trace:
-    """Trace a model. `units` says what may leave: `channels`, `heads` (where an axis is split, the part outside, not
-    positions in every part), or `blocks`: whole residual branches, and then every index stays.
+def trace_model(model: Model, *, units: str = "channels", sizes: Mapping[str, int] | None = None) -> Trace:
+    """Trace a model, for `sizes` of what its inputs leave open (see model/sizes.py).
+
+    `units` says what may leave: `channels`, `heads` (where an axis is split, the part outside, not positions in every
+    part), or `blocks`: whole residual branches, and then every index stays.
     """
     if units not in UNITS:
         raise UsageError(f"--units is {', '.join(UNITS[:-1])} or {UNITS[-1]}, found {units!r}")
     graph = build_graph(model)
-    facts = infer(graph)
+    facts = infer(graph, sizes, fit=True)
     trace = build(run(graph, facts, prefer_outer=units == "heads"))
     trace.units_mode = units
     return _of_blocks(trace) if units == "blocks" else trace
+
+
+def trace_again(model: Model, trace: Trace) -> Trace:
+    """Trace what was made of a traced model, for the same sizes."""
+    again = trace_model(model, units=trace.units_mode, sizes=trace.facts.symbols)
+    again.facts.measured = trace.facts.measured
+    return again
 
 
 def _of_blocks(trace: Trace) -> Trace:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from onnxprune.model.load import Model, load
 from onnxprune.trace import Trace, trace_model
-from tests.builders import MICROSOFT, Net
+from tests.builders import MICROSOFT, Net, ints
 from tests.oracle import Bools, Case, Cases, compare, expect, remove
 
 case = Cases()
@@ -76,6 +78,30 @@ def group_normalization_with_literal_sizes(net: Net) -> None:
     h = net.stem(size=3)
     grouped = net.op("InstanceNormalization", net.reshape(h, 0, 2, -1), net.positive(2), net.normal(2))
     net.head(net.reshape(grouped, 0, 8, 3, 3))
+
+
+def open_pixels(net: Net) -> tuple[str, str]:
+    """An image of any size, which is that of the batch here; its channels, and those of each of two groups."""
+    image = net.declare("x", ["N", 3, "N", "N"])
+    h = net.op("Conv", image, net.normal(8, 3, 1, 1), net.normal(8), name="a")
+    return h, net.op("Reshape", h, ints(0, 2, -1))
+
+
+@case({"a": 4}, opsets=(17, 18))
+def group_normalization_of_open_pixels(net: Net) -> None:
+    """Channels and pixels on one axis: its mask is as long as the image is large."""
+    h, grouped = open_pixels(net)
+    grouped = net.op("InstanceNormalization", grouped, net.positive(2), net.normal(2))
+    back = net.op("Reshape", net.op("Sigmoid", grouped), net.op("Shape", h))
+    net.output(net.op("Conv", back, net.normal(4, 8, 1, 1), name="z"), rank=4)
+
+
+@case({"a": 4}, each={op: (op,) for op in ("ReduceMean", "ReduceMax", "ReduceSum")})
+def reduction_of_open_pixels(net: Net, op_type: str) -> None:
+    _, grouped = open_pixels(net)
+    axes: dict[str, Any] = {} if op_type == "ReduceSum" else {"axes": [2]}
+    inputs = [ints(2)] if op_type == "ReduceSum" else []
+    net.output(net.op(op_type, net.op("Sigmoid", grouped), *inputs, **axes), rank=3)
 
 
 @case({"a": 2}, units="heads")

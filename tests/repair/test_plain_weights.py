@@ -1,5 +1,5 @@
-"""Weights in Constant nodes, and behind Identity, Transpose and Cast: repaired like initializers, written where they
-were, and accepted by `verify`."""
+"""Weights in Constant nodes, and what graphs make of constants by operators that can be undone: repaired like
+initializers, written where they were, and accepted by `verify`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from onnxprune.model.plain import hoisted, lowered, settable
 from tests.builders import Net
 
 Array = NDArray[Any]
-SPELLINGS = ("constant", "identity", "transpose", "cast", "floats")
+COMPUTED = ("transpose", "cast", "joined", "shaped", "scaled", "shifted")
+SPELLINGS = ("constant", "identity", "floats", *COMPUTED)
 X = np.random.default_rng(1).standard_normal((60, 2, 6, 6)).astype(np.float32)
 
 
@@ -37,7 +38,7 @@ def network(spelling: str) -> onnx.ModelProto:
     net.output(net.gemm(net.relu(net.gemm(h, 8)), 4))
     model = net.model()
     rounded(model)
-    if spelling in ("transpose", "cast"):
+    if spelling in COMPUTED:
         behind(model, spelling)
     if spelling == "floats":
         as_floats(model)
@@ -57,11 +58,28 @@ def rounded(model: onnx.ModelProto) -> None:
 
 def behind(model: onnx.ModelProto, how: str) -> None:
     """Every initializer of a layer reaches it through one more node."""
-    for tensor in tensors_of(model):
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0.5], np.float32), "half"))
+    for tensor in tensors_of(model)[:-1]:
         array, name = numpy_helper.to_array(tensor), tensor.name
         if how == "cast":
             node = helper.make_node("Cast", [f"{name}_raw"], [name], to=TensorProto.FLOAT)
             array = array.astype(np.float16)
+        elif how == "joined":
+            if len(array) < 2:
+                continue
+            node = helper.make_node("Concat", [f"{name}_raw", f"{name}_rest"], [name], axis=0)
+            model.graph.initializer.append(numpy_helper.from_array(array[1:], f"{name}_rest"))
+            array = array[:1]
+        elif how == "shaped":
+            node = helper.make_node("Reshape", [f"{name}_raw", f"{name}_shape"], [name])
+            sizes = np.array(array.shape, np.int64)
+            model.graph.initializer.append(numpy_helper.from_array(sizes, f"{name}_shape"))
+            array = array[None]
+        elif how in ("scaled", "shifted"):
+            if array.size < 2:
+                continue
+            node = helper.make_node("Mul" if how == "scaled" else "Add", ["half", f"{name}_raw"], [name])
+            array = 2 * array if how == "scaled" else array - np.float32(0.5)
         else:
             node, array = helper.make_node("Transpose", [f"{name}_raw"], [name]), array.T
         model.graph.node.insert(0, node)
@@ -85,17 +103,20 @@ def answer(model: Model | Path) -> Array:
 def test_the_working_form_computes_the_same_and_is_undone(spelling: str) -> None:
     model = load(network(spelling))
     working = hoisted(model)
-    assert not {"Constant", "Identity", "Transpose", "Cast"} & {n.op_type for n in working.proto.graph.node}
+    assert not {"Constant", "Identity", "Transpose", "Cast", "Concat", "Reshape"} & {
+        n.op_type for n in working.proto.graph.node
+    }
     np.testing.assert_allclose(answer(working), answer(model), rtol=1e-5, atol=1e-6)
     same = lowered(model, working)
     assert same.complete_proto().SerializeToString() == model.complete_proto().SerializeToString()
-    doubled = {name: t.with_array(2 * t.array()) for name, t in working.tensors.items()}
+    stays = {name for name, t in working.tensors.items() if t.dtype != TensorProto.FLOAT} | {"half"}
+    doubled = {name: t if name in stays else t.with_array(2 * t.array()) for name, t in working.tensors.items()}
     back = lowered(model, working.replace(working.proto, doubled))
     assert [n.op_type for n in back.proto.graph.node] == [n.op_type for n in model.proto.graph.node]
     again = hoisted(back)
     assert set(again.tensors) == set(doubled)
     for name, tensor in again.tensors.items():
-        np.testing.assert_array_equal(tensor.array(), doubled[name].array())
+        np.testing.assert_allclose(tensor.array(), doubled[name].array(), atol=1e-6 if spelling == "shifted" else 0)
 
 
 @pytest.mark.parametrize("repair", ["bias", "least-squares", "reconstruct"])

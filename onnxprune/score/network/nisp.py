@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.model.folding import folded, source
+from onnxprune.model.folding import folded, is_computed
 from onnxprune.model.graph import Node
 from onnxprune.ops.atoms import IntArray
 from onnxprune.ops.registry import MICROSOFT
@@ -143,7 +143,7 @@ def _absolute_weight(trace: Trace, node: Node) -> FloatArray | None:
 
     Depthwise convolutions are none: their outputs are tied to their inputs.
     """
-    if node.op_type not in LAYERS or node.domain not in ("", MICROSOFT) or source(trace.graph, node.inputs[1]) is None:
+    if node.op_type not in LAYERS or node.domain not in ("", MICROSOFT) or not is_computed(trace.graph, node.inputs[1]):
         return None
     weight: FloatArray = np.abs(folded(trace.graph, node.inputs[1]).astype(np.float64))
     if node.op_type == "MatMul":
