@@ -65,11 +65,11 @@ def behind(model: onnx.ModelProto, how: str) -> None:
             node = helper.make_node("Cast", [f"{name}_raw"], [name], to=TensorProto.FLOAT)
             array = array.astype(np.float16)
         elif how == "joined":
-            if len(array) < 2:
+            if array.ndim < 4:  # parts of channels would be groups of their own
                 continue
-            node = helper.make_node("Concat", [f"{name}_raw", f"{name}_rest"], [name], axis=0)
-            model.graph.initializer.append(numpy_helper.from_array(array[1:], f"{name}_rest"))
-            array = array[:1]
+            node = helper.make_node("Concat", [f"{name}_raw", f"{name}_rest"], [name], axis=3)
+            model.graph.initializer.append(numpy_helper.from_array(array[..., 1:].copy(), f"{name}_rest"))
+            array = array[..., :1]
         elif how == "shaped":
             node = helper.make_node("Reshape", [f"{name}_raw", f"{name}_shape"], [name])
             sizes = np.array(array.shape, np.int64)
