@@ -11,7 +11,7 @@ from onnxprune.branches.vanish import orphans, vanishing
 from onnxprune.choose import Selection
 from onnxprune.model import cost
 from onnxprune.model.graph import Graph, build
-from onnxprune.model.infer import Facts, infer
+from onnxprune.model.infer import Facts, infer_like
 from onnxprune.model.load import Model
 from onnxprune.ops.registry import find
 from onnxprune.plan import Plan
@@ -52,10 +52,7 @@ def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -
 
 def summary_of(model: Model, path: Path | None, facts: Facts | None = None) -> ModelSummary:
     graph = build(model)
-    found = infer(graph, facts.symbols if facts else None)
-    if facts is not None:
-        found.measured = facts.measured
-    return summary(model, graph, found, path.name if path else None)
+    return summary(model, graph, infer_like(graph, facts), path.name if path else None)
 
 
 def all_executed(after: ModelSummary, dense: ModelSummary) -> ModelSummary:

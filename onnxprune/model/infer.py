@@ -22,7 +22,7 @@ from onnxprune.model.graph import Graph, Node
 from onnxprune.model.sizes import input_shapes
 from onnxprune.model.structure import graphs_of
 
-__all__ = ["Facts", "Shape", "infer", "partial_of", "propagate", "value_of"]
+__all__ = ["Facts", "Shape", "infer", "infer_like", "partial_of", "propagate", "value_of"]
 
 INLINE_BYTES = 8192
 
@@ -38,6 +38,15 @@ def infer(graph: Graph, sizes: Mapping[str, int] | None = None, *, fit: bool = F
     if facts.refused and (fit or sizes is None):
         facts = fitting(graph, facts, lambda other: _infer(graph, {**other, **given}), given)
     return facts
+
+
+def infer_like(graph: Graph, facts: Facts | None) -> Facts:
+    """Facts for the sizes of those of another model, of which this one was made; for the usual ones without them."""
+    if facts is None:
+        return infer(graph)
+    found = infer(graph, facts.symbols)
+    found.measured = facts.measured
+    return found
 
 
 def _infer(graph: Graph, sizes: Mapping[str, int]) -> Facts:

@@ -9,7 +9,7 @@ import onnx
 
 from onnxprune.errors import VerificationError
 from onnxprune.model.graph import build
-from onnxprune.model.infer import Facts, infer
+from onnxprune.model.infer import Facts, infer_like
 from onnxprune.model.load import Model, load
 from onnxprune.trace.groups import Trace
 
@@ -34,7 +34,7 @@ def same_signature(original: onnx.ModelProto, candidate: Path, *, added: str | N
 
 def check_shapes(trace: Trace, model: Model, planned: dict[str, Any]) -> Facts:
     """The shapes inferred for the cut model must be those that the plan promises. What was inferred."""
-    after = infer(build(model), trace.facts.symbols)
+    after = infer_like(build(model), trace.facts)
     for key, expected in planned.items():
         shape = after.shapes.get(key)
         if shape is None or key in trace.graph.constants or key in trace.facts.values:

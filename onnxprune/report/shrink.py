@@ -130,7 +130,7 @@ def _uncounted(result: ShrinkResult) -> str:
     """What is to be said of a target in what cannot be counted."""
     if result.target is None or result.target.before:
         return ""
-    return f", and no multiply-accumulates of it can be counted"
+    return ", and no multiply-accumulates of it can be counted"
 
 
 def _no_block(blocks: tuple[BlockChange, ...]) -> str:
