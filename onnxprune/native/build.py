@@ -74,7 +74,11 @@ def find_compiler() -> list[str]:
     CXX may be a command with words of its own: "ccache g++", "zig c++ -target aarch64-linux-gnu.2.28". Raises
     BuildError.
     """
-    wanted = shlex.split(os.environ.get("CXX", ""), posix=os.name != "nt")
+    asked = os.environ.get("CXX", "")
+    whole = shutil.which(asked)
+    if whole:  # also a path with spaces
+        return [whole]
+    wanted = shlex.split(asked, posix=os.name != "nt")
     names = wanted[:1] or ["c++", "g++", "clang++"]
     for name in names:
         found = shutil.which(name)

@@ -112,6 +112,10 @@ def test_a_compiler_may_be_a_command_with_words_of_its_own(tmp_path: Path, monke
     assert build.find_compiler() == [str(noted), "c++", "-target somewhere"]
     with pytest.raises(OSError):  # it writes no library
         build.build(tmp_path / "library.so")
+    (tmp_path / "a folder").mkdir()
+    spaced = program(tmp_path / "a folder" / "c++", "true")
+    monkeypatch.setenv("CXX", str(spaced))
+    assert build.find_compiler() == [str(spaced)]
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) > len(build.sources(["false"])) and set(calls) == {"c++ -target somewhere"}
 
