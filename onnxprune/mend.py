@@ -16,6 +16,7 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.model.cost import total
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, settable
+from onnxprune.model.recorded import tidied
 from onnxprune.repair import correct_biases
 from onnxprune.repair.bias import Corrections, losers
 from onnxprune.repair.least_squares import least_squares, unfittable
@@ -83,7 +84,7 @@ def mend(
     bare, cut = cut, hoisted(cut)
     if method in FROM_MEANS:
         model, summary = _from_means(trace, keep, cut, method, samples, threads)
-        return (bare if model is cut else declared(lowered(bare, model))), summary
+        return (bare if model is cut else _as_file(bare, model)), summary
     if samples is None:
         raise ValueError(f"repair {method!r} takes samples")
     model, summary = _layer_by_layer(trace, keep, cut, method, samples, threads, progress)
@@ -92,7 +93,12 @@ def mend(
         # where whole blocks left, no layer lost inputs
         name = "reconstruction" if trace.removed_sums(keep) else f"{summary.method} and reconstruction"
         summary = replace(summary, method=name, reconstruction=adjusted)
-    return declared(lowered(bare, model)), summary
+    return _as_file(bare, model), summary
+
+
+def _as_file(bare: Model, model: Model) -> Model:
+    """What is written of `model`, made of the working form of `bare`."""
+    return tidied(declared(lowered(bare, model)), bare)
 
 
 def _from_means(

@@ -67,8 +67,8 @@ def publish(run: Run, choice: Choice, *, verify: bool = True) -> Published:
     with run.place.staged(repaired) as staged:
         if proof is not None:
             clock.start("verify")
-            checker = proof.checker_ok
-            check_runs(traced, staged.path, checker=checker, samples=samples, seed=seed, threads=run.threads)
+            refused = proof.refused
+            check_runs(traced, staged.path, refused=refused, samples=samples, seed=seed, threads=run.threads)
         done = _committed(run, choice, repaired, staged, facts)
     return replace(done, proof=proof, repair=fixed, sparsity=zeros)
 

@@ -21,6 +21,7 @@ from onnx import NodeProto, TensorProto, helper
 from onnxprune.branches import Branch
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.names import fresh_prefix, taken
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.ops.atoms import IntArray
@@ -107,19 +108,20 @@ class _Builder:
         self.before: dict[int, list[NodeProto]] = {}
         self.dropped: set[int] = set()
         self.masks: list[Mask] = []
+        self.prefix = fresh_prefix(PREFIX, taken(graph.model.proto, graph.model.tensors))
         self.tensors: dict[str, LazyTensor] = {}
         self._known: dict[tuple[bytes, str, tuple[int, ...], int], str] = {}
         self._count = 0
 
     def fresh(self) -> str:
         self._count += 1
-        return f"{PREFIX}{self._count}"
+        return f"{self.prefix}{self._count}"
 
     def mask(self, labels: IntArray, kind: str, shape: tuple[int, ...], dtype: int) -> str:
         """Name of a mask input; equal ones are shared. `labels` are unit numbers."""
         identity = (labels.tobytes(), kind, shape, dtype)
         if identity not in self._known:
-            mask = Mask(f"{PREFIX}mask{len(self.masks)}", labels, kind, shape, dtype)
+            mask = Mask(f"{self.prefix}mask{len(self.masks)}", labels, kind, shape, dtype)
             self.masks.append(mask)
             self._known[identity] = mask.name
         return self._known[identity]

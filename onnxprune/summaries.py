@@ -145,7 +145,7 @@ def proof_summary(proof: Proof) -> ProofSummary:
         proof.tolerance.policy,
         proof.sensitive,
         proof.notes,
-        proof.checker_ok,
+        proof.refused,
     )
 
 

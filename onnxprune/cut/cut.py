@@ -18,7 +18,7 @@ from onnxprune.branches import remove
 from onnxprune.cut.constants import variants
 from onnxprune.cut.sizes import OldSizes, Sizes
 from onnxprune.cut.surgeon import Surgeon
-from onnxprune.model.graph import Graph, Node
+from onnxprune.model.graph import Node
 from onnxprune.model.infer import Facts, Shape, partial_of, propagate
 from onnxprune.model.load import Model
 from onnxprune.model.partial import Partial
@@ -87,8 +87,8 @@ def cut(trace: Trace, keep: Bools) -> Model:
     handled = _literals(trace, kept, after, surgeon, sizes, old)
     handled |= _rewrites(trace, kept, surgeon)
     _freeze(trace, surgeon, handled, sizes, old)
-    _value_info(surgeon.graph, shapes)
-    smaller = surgeon.finish()
+    before = trace.facts.shapes
+    smaller = surgeon.finish({key: (before[key], shapes[key]) for key in before if shapes[key] != before[key]})
     if proto.ir_version < 4:
         _declare_initializers(smaller.proto)
     sums = {trace.graph.nodes[index].outputs[0]: slot for index, slot in trace.removed_sums(keep).items()}
@@ -225,20 +225,6 @@ def _freeze(trace: Trace, surgeon: Surgeon, handled: set[tuple[int, int]], sizes
             key = output.name if scope == 0 else f"{output.name}@{scope}"
             if key in sizes.changed:
                 surgeon.rename(key, old.name(key))
-
-
-def _value_info(graph: Graph, shapes: Mapping[str, Shape]) -> None:
-    """Bring the recorded shapes of intermediate values up to date; symbolic dimensions stay symbolic."""
-    for scope, body in enumerate(graph.scopes):
-        for value in body.value_info:
-            key = value.name if scope == 0 else f"{value.name}@{scope}"
-            dims = value.type.tensor_type.shape.dim
-            shape = shapes.get(key)
-            if shape is None or len(shape) != len(dims):
-                continue
-            for dim, size in zip(dims, shape, strict=True):
-                if dim.HasField("dim_value") and size is not None and dim.dim_value != size:
-                    dim.dim_value = size
 
 
 def _declare_initializers(proto: onnx.ModelProto) -> None:

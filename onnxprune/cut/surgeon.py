@@ -12,6 +12,8 @@ from onnx import NodeProto, helper
 
 from onnxprune.model.graph import Constant, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.names import fresh, taken
+from onnxprune.model.recorded import Resized, tidy
 from onnxprune.model.splice import FRONT, splice
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.ops.atoms import IntArray, Labels
@@ -29,10 +31,8 @@ class Surgeon:
         self._proto = proto
         self._tensors = dict(model.tensors)
         self.graph = build(Model(proto, self._tensors, model.path, model.external_files, model.notes))
-        self._names = set(self._tensors) | {n for node in self.graph.nodes for n in node.proto.output}
-        self._names |= {i.name for i in proto.graph.input}
+        self._names = taken(proto, self._tensors)
         self._before: dict[int, list[NodeProto]] = {}
-        self._orphans: set[str] = set()
         self._made: dict[tuple[bytes, str, tuple[int, ...]] | None, str] = {}
 
     # ---- constants ---------------------------------------------------------------------------------------------
@@ -47,8 +47,6 @@ class Surgeon:
             name = self._add(f"{constant.name}.pruned", array, constant.dtype)
             for index, slot in uses:
                 self.graph.nodes[index].proto.input[slot] = name
-        if all(array is not None for _, array in cuts):
-            self._orphans.add(constant.key)
 
     def _overwrite(self, constant: Constant, array: Array) -> None:
         if constant.node is not None:
@@ -89,12 +87,7 @@ class Surgeon:
 
     def fresh(self, wanted: str) -> str:
         """A name like `wanted` that nothing has."""
-        name, number = wanted, 1
-        while name in self._names:
-            number += 1
-            name = f"{wanted}.{number}"
-        self._names.add(name)
-        return name
+        return fresh(wanted, self._names)
 
     # ---- sizes -------------------------------------------------------------------------------------------------
     def patch_sizes(self, node: Node, slot: int, known: Array | None, sizes: Mapping[int, int], length: int) -> None:
@@ -158,35 +151,10 @@ class Surgeon:
         return NodeEdit(self, self.graph.nodes[index].proto, mask, count)
 
     # ---- the result --------------------------------------------------------------------------------------------
-    def finish(self) -> Model:
-        """Insert the new nodes, drop what the cut left without use, and give the model."""
+    def finish(self, resized: Resized) -> Model:
+        """Insert the new nodes, drop constants that lost their readers, correct what is recorded; see `tidy`."""
         splice(self.graph, self._before)
-        used = {name for node in self.graph.nodes for name in node.proto.input}
-        used |= {o.name for scope in self.graph.scopes for o in scope.output}
-        for key in self._orphans:
-            constant = self.graph.constants[key]
-            if constant.name in used:
-                continue
-            if constant.node is not None:
-                self._remove_node(constant)
-            elif constant.scope == 0:
-                self._drop_initializer(constant.name)
-        return self._model.replace(self._proto, self._tensors)
-
-    def _drop_initializer(self, name: str) -> None:
-        del self._tensors[name]
-        inputs = self._proto.graph.input
-        for value in [v for v in inputs if v.name == name]:
-            inputs.remove(value)
-
-    def _remove_node(self, constant: Constant) -> None:
-        assert constant.node is not None
-        body = self.graph.scopes[constant.scope]
-        wanted = self.graph.nodes[constant.node].proto.output[0]
-        for position, node in enumerate(body.node):
-            if node.op_type == "Constant" and node.output[0] == wanted:
-                del body.node[position]
-                return
+        return self._model.replace(self._proto, tidy(self._proto, self._tensors, self._model.proto, resized))
 
 
 class NodeEdit:

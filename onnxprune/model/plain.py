@@ -19,6 +19,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, helper
 from onnxprune.model.folding import folded
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.load import Model
+from onnxprune.model.recorded import tidy
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import FLOATS, LazyTensor
 from onnxprune.model.undo import Made, made, undone
@@ -101,7 +102,7 @@ def hoisted(model: Model) -> Model:
     splice(copy, {}, {index for index in gone if index is not None})
     for value in [v for v in proto.graph.input if v.name in model.tensors and v.name not in tensors]:
         proto.graph.input.remove(value)
-    return declared(model.replace(proto, tensors))
+    return declared(model.replace(proto, tidy(proto, tensors, model.proto, nodes=False)))
 
 
 def declared(model: Model) -> Model:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError, VerificationError
+from onnxprune.proof.checker import require
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.tolerance import Tolerance, tolerance
 from onnxprune.trace.groups import Trace
@@ -60,8 +61,8 @@ class Proof:
     tolerance: Tolerance
     sensitive: bool
     notes: tuple[str, ...] = ()
-    checker_ok: bool = True
-    """False where onnx.checker refuses the original as well: the note has its words."""
+    refused: tuple[str, ...] = ()
+    """The checks that refuse the original as well, see `checker`: the note has the words of the first."""
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -99,8 +100,8 @@ def judge(
         )
     if "load" in result:
         raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
-    if "checker" in result and "checker" not in original:
-        raise VerificationError(f"onnx.checker refuses the result: {result['checker']}")
+    refused = result.get("refused", {})
+    require("the result", refused, original.get("refused", {}))
     allowed = tolerance(trace, rounded=rounded)
     comparisons: list[Comparison] = []
     done, skipped = [], []
@@ -130,8 +131,8 @@ def judge(
             "nothing could be compared: the outputs are empty or not finite",
             hint="Run the original on inputs of yours: if it gives no numbers there either, it holds NaN or infinity.",
         )
-    notes = () if "checker" not in result else (f"onnx.checker: {result['checker'].splitlines()[0]}",)
-    return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, not notes)
+    notes = tuple(f"{name}: {reason.splitlines()[0]}" for name, reason in list(refused.items())[:1])
+    return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, tuple(refused))
 
 
 def _compare(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from onnxprune.model.load import load
 from onnxprune.model.save import write
 from onnxprune.model.statics import free_sizes
 from onnxprune.model.tensors import FLOATS
+from onnxprune.proof.checker import file_of, require
 from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
 from onnxprune.proof.inputs import SAMPLES, Case, cases, literal_batches
 from onnxprune.proof.judge import Differs, Proof, SamplesFail, Unloadable, judge
@@ -188,7 +189,7 @@ def _run_once(
                 "model": str(here / "reference.onnx"),
                 "feeds": [*files, files[0]],
                 "masks": masks,
-                "check": str(here / "reference.onnx"),
+                "check": str(file_of(trace.graph.model, here / "original.onnx")),
                 "frugal": trace.graph.model.size_bytes > LARGE_BYTES,
             },
             {"name": "candidate", "model": str(compared), "feeds": files, "check": str(candidate)},
@@ -202,15 +203,20 @@ def _run_once(
 
 
 def check_runs(
-    trace: Trace, candidate: Path, *, checker: bool, samples: Feed | None = None, seed: int = 0, threads: int = 0
+    trace: Trace,
+    candidate: Path,
+    *,
+    refused: Collection[str],
+    samples: Feed | None = None,
+    seed: int = 0,
+    threads: int = 0,
 ) -> None:
     """A repaired model must load and run: on samples, if there are any; otherwise with the default sizes, or where it
-    does not take them, with larger ones. `checker`: onnx.checker must accept it as well, as it accepted the bare cut.
+    does not take them, with larger ones. Only the checks in `refused`, which refuse the original, may refuse it.
     """
     first = cases(trace.graph, trace.facts, seed)[0].feed if samples is None else samples
     result = _run_alone(candidate, first, threads)
-    if checker and "checker" in result:
-        raise VerificationError(f"onnx.checker refuses the repaired model: {result['checker']}")
+    require("the repaired model", result["refused"], dict.fromkeys(refused, ""))
     failure = _failure(result)
     if failure and samples is None:
         larger = cases(trace.graph, trace.facts, seed, larger=True)[0].feed

@@ -21,6 +21,7 @@ from onnxprune.errors import VerificationError
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import write
 from onnxprune.native.marks import DOMAIN
+from onnxprune.proof.checker import file_of
 from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
 from onnxprune.proof.inputs import Case
 from onnxprune.proof.judge import Proof, judge
@@ -123,8 +124,9 @@ class _Work:
                 }
             files = [save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
             common = {"feeds": files, "optimise": optimise, "frugal": self.twin.size_bytes > LARGE_BYTES}
+            original = file_of(self.trace.graph.model, here / "original.onnx")
             tasks: list[dict[str, Any]] = [
-                {**common, "model": str(paths["twin"]), "check": str(here / "twin.onnx")},
+                {**common, "model": str(paths["twin"]), "check": str(original)},
                 {**common, "model": str(paths["wrong"]), "feeds": files[:1]},
                 *(
                     {**common, "model": str(paths["candidate"]), "check": str(self.candidate), "library": library}
@@ -149,5 +151,5 @@ class _Work:
             comparisons=comparisons,
             sensitive=all(proof.sensitive for proof in proofs),
             notes=notes,
-            checker_ok=all(proof.checker_ok for proof in proofs),
+            refused=tuple(dict.fromkeys(name for proof in proofs for name in proof.refused)),
         )

@@ -21,6 +21,7 @@ from onnxprune.model.folding import along_axis
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
+from onnxprune.model.names import fresh_prefix, taken
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.proof.tolerance import QUANTISERS
@@ -42,6 +43,7 @@ def unrounded(model: Model, facts: Facts) -> Model:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     graph = build(Model(proto, model.tensors, model.path, model.external_files))
+    prefix = fresh_prefix(PREFIX, taken(proto, model.tensors))
     given = {value.name for value in proto.graph.output}
     before: dict[int, list[NodeProto]] = {}
     dropped: set[int] = set()
@@ -53,11 +55,11 @@ def unrounded(model: Model, facts: Facts) -> Model:
         shown = node.scope or node.outputs[0] in given
         if shown or not readers or not all(_undoes(graph, reader, node) for reader in readers):
             raise AlwaysRounds
-        names = [f"{PREFIX}{node.index}.{end}" for end in ("low", "high", "step")]
+        names = [f"{prefix}{node.index}.{end}" for end in ("low", "high", "step")]
         for name, limit in zip(names, _limits(graph, node, facts), strict=True):
             tensors[name] = LazyTensor.from_array(name, limit)
         for reader in readers:
-            above, clipped = (f"{PREFIX}{reader.index}.{end}" for end in ("above", "clipped"))
+            above, clipped = (f"{prefix}{reader.index}.{end}" for end in ("above", "clipped"))
             before[reader.index] = [
                 helper.make_node("Max", [node.proto.input[0], names[0]], [above], name=above),
                 helper.make_node("Min", [above, names[1]], [clipped], name=clipped),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.capture.operators import equip
+from onnxprune.proof.checker import refusals
 
 
 def _session(path: str, threads: int, optimise: bool, frugal: bool, library: bool) -> Any:
@@ -39,13 +40,8 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     for task in job["tasks"]:
         entry: dict[str, Any] = {"name": task["name"], "cases": []}
         result["runs"].append(entry)
-        try:
-            if task.get("check"):
-                import onnx
-
-                onnx.checker.check_model(task["check"])
-        except Exception as error:  # the checker's own types differ between versions
-            entry["checker"] = str(error)[:2000]
+        if task.get("check"):
+            entry["refused"] = refusals(task["check"])
         try:
             session = _session(
                 task["model"],

@@ -20,6 +20,7 @@ from onnx import TensorProto
 from onnxprune.model.folding import folded, is_computed
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.names import fresh, taken
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.moments import Moments, moments
 from onnxprune.trace.groups import Trace
@@ -60,6 +61,7 @@ def correct_biases(
     proto = onnx.ModelProto()
     proto.CopyFrom(cut.proto)
     tensors = dict(cut.tensors)
+    names = taken(proto, tensors)
     by_output = {n.output[0]: n for n in proto.graph.node if n.output}
     corrected, unknown = [], []
     for node, labels in losers(trace, keep):
@@ -70,7 +72,7 @@ def correct_biases(
         delta = _delta(trace, keep, node, labels, known.get(node.inputs[0]), covered)
         if delta is None or target is None:
             unknown.append(node.label)
-        elif np.abs(delta).max() > 0 and _add(node, target, delta, trace, keep, graph, tensors):
+        elif np.abs(delta).max() > 0 and _add(node, target, delta, trace, keep, graph, tensors, names):
             corrected.append(node.label)
     return Corrections(cut.replace(proto, tensors), tuple(corrected), tuple(unknown))
 
@@ -120,10 +122,12 @@ def _add(
     keep: Bools,
     graph: Graph,
     tensors: dict[str, LazyTensor],
+    names: set[str],
 ) -> bool:
     """Put the correction into the bias of the cut node: a tensor of its own, for no other layer may change.
 
-    `graph` and `tensors` are those of the cut network, where an earlier repair may have given the node a bias.
+    `graph` and `tensors` are those of the cut network, where an earlier repair may have given the node a bias; `names`
+    are taken there.
     """
     axes = trace.axes(node.outputs[0])
     labels = axes[1] if len(axes) > 1 else None
@@ -135,14 +139,11 @@ def _add(
         return False
     old = tensors[target.input[2]] if has_bias else None
     bias = delta if old is None else old.array().astype(np.float64) + delta  # Gemm: per column, whatever its shape
-    name = f"{target.output[0]}.bias.corrected"
-    while name in tensors:
-        name += "_"
     if old is not None and old.shape == bias.shape and _only_use(graph, target.input[2]):
         name = target.input[2]
-    elif len(target.input) > 2:
-        target.input[2] = name
     else:
+        name = fresh(f"{target.output[0]}.bias.corrected", names)
+        del target.input[2:]
         target.input.append(name)
     dtype = weight.dtype
     tensors[name] = LazyTensor.from_array(name, bias if dtype == TensorProto.DOUBLE else bias.astype(np.float32), dtype)

@@ -30,6 +30,7 @@ from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.folding import folded
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.names import fresh, taken
 from onnxprune.model.plain import copyable, hoisted, lowered, outputs_of
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.rectified import Clipping, clipping_behind, error_behind, rectified
@@ -70,6 +71,7 @@ def with_biases(model: Model, names: set[str]) -> Model:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     tensors = dict(model.tensors)
+    used = taken(proto, tensors)
     graph = build(model)
     for node in proto.graph.node:
         if not node.output or node.output[0] not in names or node.op_type not in BIASED:
@@ -78,7 +80,7 @@ def with_biases(model: Model, names: set[str]) -> Model:
         weight = tensors.get(node.input[1])
         if weight is None or (old and not copyable(graph, old)):
             continue
-        name = f"{node.output[0]}.bias.fitted"
+        name = fresh(f"{node.output[0]}.bias.fitted", used)
         bias = folded(graph, old) if old else np.zeros(outputs_of(node, weight.shape), np.float32)
         tensors[name] = LazyTensor.from_array(name, bias, weight.dtype)
         del node.input[2:]

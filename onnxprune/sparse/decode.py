@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, 
 from onnxprune.errors import ModelError
 from onnxprune.model import LazyTensor, Model
 from onnxprune.model.graph import Graph, Node, build
+from onnxprune.model.names import fresh_prefix, taken
 from onnxprune.model.splice import splice
 from onnxprune.native.marks import DOMAIN
 from onnxprune.sparse.storage import Stored, StoredIntegers, decode, decode_integers
@@ -115,6 +116,7 @@ def _constant(graph: Graph, node: Node, slot: int) -> Array:
 class _Decoding:
     def __init__(self, graph: Graph, tensors: dict[str, LazyTensor]) -> None:
         self.graph, self.tensors, self.count = graph, tensors, 0
+        self.prefix = fresh_prefix("onnxprune.dense.", taken(graph.model.proto, tensors))
 
     def nodes_for(self, node: Node) -> Iterator[NodeProto]:
         """Standard nodes for a sparse operator, as its function has them."""
@@ -176,7 +178,7 @@ class _Decoding:
 
     def fresh(self) -> str:
         self.count += 1
-        return f"onnxprune.dense.{self.count}"
+        return f"{self.prefix}{self.count}"
 
 
 _STEPS: dict[str, Callable[[_Decoding, Node], Iterator[NodeProto]]] = {

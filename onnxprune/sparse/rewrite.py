@@ -12,6 +12,8 @@ from onnx import ModelProto, NodeProto, helper
 from onnxprune.errors import ModelError
 from onnxprune.model import LazyTensor, Model
 from onnxprune.model.graph import Graph, Node, build
+from onnxprune.model.names import fresh, taken
+from onnxprune.model.recorded import tidy
 from onnxprune.model.splice import splice
 from onnxprune.native.marks import DOMAIN
 from onnxprune.sparse.bodies import LEAST_OPSET, spelled_bounds, spelled_weight
@@ -80,7 +82,7 @@ def rewrite(model: Model, masks: Mapping[str, Mask], *, depthwise: Collection[st
             work.replace(fuse(graph, work.shapes, node, layer, work.dropped), masks.get(weight))
         except Declined as reason:
             work.declined[node.label] = str(reason)
-    return work.finish()
+    return work.finish(model.proto)
 
 
 class _Rewriting:
@@ -94,7 +96,7 @@ class _Rewriting:
         self.declined: dict[str, str] = {}
         self.stored: dict[str, tuple[str, bool]] = {}
         self.depthwise: list[str] = []
-        self.names = set(tensors) | {name for node in graph.nodes for name in node.proto.output}
+        self.names = taken(graph.model.proto, tensors)
 
     def replace(self, fused: Fused, mask: Mask | None) -> None:
         layer, first = fused.layer, fused.nodes[0]
@@ -153,27 +155,18 @@ class _Rewriting:
         self.operators[replaced[0].label] = operator.name
 
     def _add(self, wish: str, array: NDArray[np.generic]) -> str:
-        name, number = wish, 1
-        while name in self.names:
-            number += 1
-            name = f"{wish}_{number}"
-        self.names.add(name)
+        name = fresh(wish, self.names)
         self.tensors[name] = LazyTensor.from_array(name, array)
         return name
 
-    def finish(self) -> Rewritten:
+    def finish(self, before: ModelProto) -> Rewritten:
         proto = self.graph.model.proto
         if not self.used:
             return Rewritten(self.graph.model, {}, self.declined)
         self._drop_unread()
-        gone = {name for index in self.dropped for name in self.graph.nodes[index].proto.output}
-        gone -= {name for nodes in self.inserted.values() for node in nodes for name in node.output}
         splice(self.graph, self.inserted, self.dropped)
         self._import(proto)
-        kept = [value for value in proto.graph.value_info if value.name not in gone]
-        del proto.graph.value_info[:]
-        proto.graph.value_info.extend(kept)
-        model = self.graph.model.replace(proto, self._read(proto))
+        model = self.graph.model.replace(proto, tidy(proto, self.tensors, before, nodes=False))
         return Rewritten(model, self.operators, self.declined, self.stored, tuple(self.depthwise))
 
     def _drop_unread(self) -> None:
@@ -197,13 +190,6 @@ class _Rewriting:
             del proto.graph.input[:]
             proto.graph.input.extend(inputs)
         proto.ir_version = max(proto.ir_version, LEAST_IR)
-
-    def _read(self, proto: ModelProto) -> dict[str, LazyTensor]:
-        """Without the dense weights and biases that nothing reads any more."""
-        replaced = {name for index in self.dropped for name in self.graph.nodes[index].proto.input}
-        graph = build(self.graph.model.replace(proto, self.tensors))
-        needed = set(graph.consumers) | set(graph.fixed)
-        return {name: tensor for name, tensor in self.tensors.items() if name in needed or name not in replaced}
 
 
 def _storable(pattern: Pattern, layer: Layer) -> Pattern:
