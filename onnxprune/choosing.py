@@ -39,6 +39,7 @@ from onnxprune.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
 from onnxprune.least_error import Priced, keep_masks, least_error, with_finer
 from onnxprune.model.cost import total
 from onnxprune.reselect import reselect
+from onnxprune.score.finite import require_finite
 from onnxprune.score.registry import FloatArray
 from onnxprune.sensitivity import output_errors, rescaled
 from onnxprune.trace.groups import Group, Trace
@@ -71,6 +72,8 @@ def select(
     On the last `held_out` of the batches it is judged what an error in a layer does to the outputs.
     """
     check_ratio(options.ratio)
+    staying = selected(trace, options)
+    require_finite(trace, [group for group in trace.prunable if group.name not in staying])
     if batches is not None and (family(options.criterion) == CONSUMERS or options.scope == "global"):
         return _by_error(trace, options, batches, held_out, budget, threads, progress)
     ranking = _ranked(trace, options, batches, threads, progress)

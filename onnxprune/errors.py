@@ -35,6 +35,10 @@ class ModelError(OnnxPruneError):
     exit_code = 3
 
 
+class NotFinite(ModelError):
+    """Values of the network are NaN or infinite where numbers are needed."""
+
+
 class DataError(OnnxPruneError):
     """Calibration or input data cannot be read or does not fit the model."""
 

@@ -18,6 +18,7 @@ from onnxprune.html.shrink import shrink_page
 from onnxprune.html.write import shrink_file, with_report
 from onnxprune.measure.gate import open_gate
 from onnxprune.measuring import environment
+from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan, check_source
 from onnxprune.planning import Choice, Run, largest_within, outcome, repaired
@@ -118,7 +119,7 @@ def shrink(
     if metric is not None:
         clock.start("measure")
     # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
-    with threadpool_limits(1, user_api="blas"), open_gate(metric, max_drop, source) as gate:
+    with threadpool_limits(1, user_api="blas"), open_gate(metric, max_drop, source) as gate, blaming(source):
         clock.start("trace")
         traced, given_samples = traced_for(source, data, preprocess, samples, seed, units=asked.units)
         if asked.plan is not None:

@@ -15,6 +15,7 @@ from onnxprune.html.command import sparsify_commands
 from onnxprune.html.sparsify import sparsify_page
 from onnxprune.html.write import open_report, with_report
 from onnxprune.measuring import environment
+from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan
 from onnxprune.provenance import record
@@ -83,7 +84,7 @@ def sparsify(
     place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
     check_bench(given)
     page = open_report(report, force=force, inputs=protected, outputs=() if dry_run else (place.target,))
-    with threadpool_limits(1, user_api="blas"):  # see shrinking.shrink
+    with threadpool_limits(1, user_api="blas"), blaming(source):  # see shrinking.shrink
         clock.start("trace")
         traced, given_samples = traced_for(source, data, preprocess, samples, seed)
         found = None

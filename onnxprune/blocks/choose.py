@@ -25,7 +25,8 @@ from onnxprune.capture.batches import first_samples
 from onnxprune.choose import NO_SCORE, Options, Selection, matching
 from onnxprune.criteria import Batches, Steps
 from onnxprune.cut.planned_cost import PlannedCost
-from onnxprune.errors import UsageError
+from onnxprune.errors import ModelError, UsageError
+from onnxprune.model.finite import damage
 from onnxprune.trace.groups import Trace
 
 JUDGED, FEWEST = 128, 32  # samples that errors are measured on: most and least
@@ -61,6 +62,11 @@ def select_blocks(
     check_ratio(options.ratio)
     reasons = _excluded(trace, options)
     free = {unit: branch for unit, branch in trace.removable_branches if branch.name not in reasons}
+    for branch in free.values():
+        nodes = (trace.graph.nodes[index] for index in branch.nodes)
+        for node, found in damage(trace.graph, nodes):
+            hint = f"Export the model again, or leave this block as it is: --exclude {node.label!r}."
+            raise ModelError(str(found), hint=hint)
     if batches is None:
         errors, free = _by_weights(trace, free, reasons)
         again = True

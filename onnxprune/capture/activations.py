@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.statistics import Statistic
 from onnxprune.capture.walker import Walker
-from onnxprune.errors import ModelError
+from onnxprune.errors import NotFinite
 from onnxprune.ops.atoms import IntArray
 from onnxprune.trace.groups import Group, Trace
 
@@ -68,7 +68,7 @@ def gathered(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Activation, S]]:
-    """The statistic of every activation that the samples reach, in one walk over the network. Raises ModelError for NaN
+    """The statistic of every activation that the samples reach, in one walk over the network. Raises NotFinite for NaN
     and infinity.
     """
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
@@ -79,7 +79,7 @@ def gathered(
         for value in values:
             for maps in _pieces(value, activation.axis):
                 if not np.isfinite(maps).all():
-                    raise ModelError(
+                    raise NotFinite(
                         f"the activation {activation.key!r} holds NaN or infinity",
                         hint="the network overflows on the calibration samples: check them, and how they are "
                         "normalised",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.features import Array, Linear, input_rows, output_rows, positions_of
-from onnxprune.errors import ModelError
+from onnxprune.errors import NotFinite
 
 FloatArray = NDArray[np.float64]
 POSITIONS_PER_FEATURE, MIN_POSITIONS, MAX_POSITIONS = 24, 30_000, 100_000
@@ -61,7 +61,7 @@ class Moments:
         return x
 
     def require_finite(self, layer: str) -> None:
-        """Raises ModelError, naming the `layer`, if something has overflowed."""
+        """Raises NotFinite, naming the `layer`, if something has overflowed."""
         require_finite(layer, self.gram, self.cross, self.target)
 
     @property
@@ -91,9 +91,9 @@ class Moments:
 
 
 def require_finite(layer: str, *sums: FloatArray) -> None:
-    """Raises ModelError, naming the `layer`, if one of the sums over its values is not finite."""
+    """Raises NotFinite, naming the `layer`, if one of the sums over its values is not finite."""
     if not all(np.isfinite(part).all() for part in sums):
-        raise ModelError(
+        raise NotFinite(
             f"the inputs or outputs of {layer!r} hold NaN or infinity on the samples, or their squares do",
             hint="the network overflows on the calibration samples: check them, and how they are normalised",
         )

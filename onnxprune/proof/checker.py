@@ -58,8 +58,8 @@ def file_of(model: Model, spare: Path) -> Path:
 
 
 def _infer(model: Model) -> None:
-    """On the model without its weights: only what may be a size is read. To inference, sparse initializers are of a type
-    of their own, which no operator takes; to runtimes they are tensors, and so they are here.
+    """On the model without its weights: only what may be a size is read. To inference, sparse initializers are of a
+    type of their own, which no operator takes; to runtimes they are tensors, and so they are here.
     """
     proto = ModelProto()
     proto.CopyFrom(model.proto)

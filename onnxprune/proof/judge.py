@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError, VerificationError
+from onnxprune.model.finite import AGAIN, culprit
 from onnxprune.proof.checker import require
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.tolerance import Tolerance, tolerance
@@ -20,6 +21,10 @@ Bools = NDArray[np.bool_]
 
 class Unloadable(ModelError):
     """ONNX Runtime refuses the original itself, whatever its inputs."""
+
+
+class NoNumbers(Unloadable):
+    """A weight of the original holds NaN or infinity, and so do its outputs."""
 
 
 class SamplesFail(ModelError):
@@ -121,18 +126,28 @@ def judge(
         comparisons.extend(found)
         for item in found:
             if not item.difference <= allowed.relative:
+                if not np.isfinite(item.difference):
+                    _blame(trace, f"output {item.output!r} is not finite ({case.name})")
                 raise Differs(
                     f"output {item.output!r} differs by {item.difference:.3g} of {item.scale} from {reference} "
                     f"({case.name}); {allowed.relative:.1g} is allowed"
                 )
     sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
     if not any(c.elements for c in comparisons):
+        _blame(trace, "nothing can be compared: the outputs are not finite")
         raise VerificationError(
             "nothing could be compared: the outputs are empty or not finite",
             hint="Run the original on inputs of yours: if it gives no numbers there either, it holds NaN or infinity.",
         )
     notes = tuple(f"{name}: {reason.splitlines()[0]}" for name, reason in list(refused.items())[:1])
     return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, tuple(refused))
+
+
+def _blame(trace: Trace, what: str) -> None:
+    """Raise NoNumbers if a weight of the original is to blame."""
+    found = culprit(trace.graph)
+    if found is not None:
+        raise NoNumbers(f"{what}, since {found}", hint=AGAIN)
 
 
 def _compare(

@@ -113,13 +113,15 @@ def reconstruct(
     targets, teacher = _taught(trace, keep, graph, places, importance, example)
     if not targets:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
-    goals = teacher(example)
+    goals, outputs = teacher(example), _Outputs(trace, keep, samples)
+    if not outputs.finite or not all(np.isfinite(value).all() for value in goals.targets):
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, "the original gives NaN or infinity on the samples")
     variances = [max(float(np.var(value)), 1e-12) for value in goals.targets]
     weighted = {k: weight.shape for k, weight in goals.weights.items()}
     step = training_step(graph, example, names, targets, variances, threads=1, weighted=weighted)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
     run = _Run(samples, teacher, step, graph, masks or {})
-    judge = _Judge(cut, run, _Outputs(trace, keep, samples))
+    judge = _Judge(cut, run, outputs)
     before = judge.of(weights)
     start = {name: array.copy() for name, array in weights.items()}
     run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
@@ -240,6 +242,7 @@ class _Outputs:
         teacher = _Teacher(trace, keep, list(places.values()))
         self._feeds = samples.judged()
         self._wanted = [teacher(feeds).targets for feeds in self._feeds]
+        self.finite = all(np.isfinite(value).all() for values in self._wanted for value in values)
 
     def error(self, model: Model) -> float:
         session = observer(model, self._keys)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from onnxprune.capture.statistics import Statistic
-from onnxprune.errors import ModelError
+from onnxprune.errors import NotFinite
 from onnxprune.score import names
 from onnxprune.score.registry import FloatArray
 
@@ -45,7 +45,7 @@ class ActivationCriterion:
         if scores.shape != (channels,) or scores.dtype != np.float64:
             raise ValueError(f"criterion {self.name!r} gave {scores.dtype} {scores.shape} for {channels} channels")
         if not np.isfinite(scores).all():
-            raise ModelError(f"the {self.name} score of {activation!r} is not finite")
+            raise NotFinite(f"the {self.name} score of {activation!r} is not finite")
         return scores
 
 

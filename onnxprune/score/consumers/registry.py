@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.errors import ModelError
+from onnxprune.errors import NotFinite
 from onnxprune.score import names
 from onnxprune.score.consumers.moments import Consumer, Removal
 
@@ -52,7 +52,7 @@ class ConsumerCriterion:
         if not np.array_equal(np.sort(removal.order), np.arange(n)) or removal.errors.shape != (n + 1,):
             raise ValueError(f"criterion {self.name!r} gave no order of {n} units")
         if not np.isfinite(removal.errors).all():
-            raise ModelError(f"the {self.name} errors of {', '.join(c.name for c in consumers)} are not finite")
+            raise NotFinite(f"the {self.name} errors of {', '.join(c.name for c in consumers)} are not finite")
         return removal
 
 
@@ -61,7 +61,7 @@ def _check(consumer: Consumer, n: int) -> None:
         raise ValueError(f"units of {consumer.name!r} are not in -1..{n - 1}")
     for what in ("gram", "cross", "weight"):
         if not np.isfinite(getattr(consumer, what)).all():
-            raise ModelError(
+            raise NotFinite(
                 f"the {what} of {consumer.name!r} holds NaN or infinity",
                 hint="the network overflows on the calibration samples: check them, and how they are normalised",
             )

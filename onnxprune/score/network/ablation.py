@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.batches import first_samples
 from onnxprune.capture.masked import MaskedNetwork
-from onnxprune.errors import ModelError
+from onnxprune.errors import ModelError, NotFinite
 from onnxprune.score.network.registry import Network, network_criterion
 from onnxprune.score.registry import FloatArray, Needs
 
@@ -44,7 +44,7 @@ def ablation(network: Network) -> list[FloatArray]:
     measures = {k: _measure([outputs[k] for outputs in whole]) for k in range(len(runs.outputs)) if _floats(whole, k)}
     for k in measures:
         if not all(np.isfinite(outputs[k]).all() for outputs in whole):
-            raise ModelError(
+            raise NotFinite(
                 f"the output {runs.outputs[k]!r} holds NaN or infinity on the calibration samples",
                 hint="check the samples, and how they are normalised",
             )

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.errors import ModelError, UsageError
+from onnxprune.errors import NotFinite, UsageError
 from onnxprune.score import names
 from onnxprune.score.registry import FloatArray, Needs
 from onnxprune.trace.groups import Group, Trace
@@ -58,7 +58,7 @@ class NetworkCriterion:
             raise ValueError(f"criterion {self.name!r} gave {[s.shape for s in scores]}")
         for group, found in zip(network.groups, scores, strict=True):
             if not np.isfinite(found).all():
-                raise ModelError(f"the {self.name} score of {group.name!r} is not finite")
+                raise NotFinite(f"the {self.name} score of {group.name!r} is not finite")
         return scores
 
 
