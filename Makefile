@@ -19,6 +19,8 @@
 #   make bench-latency  latency asked and found, write docs/latency.md; MODELS=folder holds exported architectures
 #   make sparsity-accuracy   accuracy that real models keep with most weights zero, write docs/sparsity-accuracy.md
 #   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
+#   make downstream  whether other tools take what shrink writes, write docs/downstream.md; EVAL as for eval,
+#                    MODELS=folder holds other .onnx files
 #   make docs        regenerate what README.md and docs/operators.md show
 #   make operators   regenerate docs/operators.md only
 #   make clean       remove everything that the other targets made
@@ -31,11 +33,11 @@ BIN := $(VENV)/bin
 EVAL ?= eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack docs operators clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,24s/^# //p' Makefile
+	@sed -n '2,26s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -101,6 +103,10 @@ sparsity-accuracy: $(VENV)/installed
 bench-pack: $(VENV)/installed-test
 	@$(BIN)/python benchmarks/pack.py --eval "$(EVAL)" --report docs/pack-benchmarks.md
 
+downstream: .venv-downstream/installed
+	.venv-downstream/bin/python benchmarks/downstream.py --eval "$(EVAL)" $(if $(MODELS),--models "$(MODELS)") \
+	  --report docs/downstream.md
+
 docs: $(VENV)/installed
 	$(BIN)/python scripts/docs.py
 
@@ -108,7 +114,7 @@ operators: $(VENV)/installed
 	$(BIN)/python scripts/docs.py --operators
 
 clean:
-	rm -rf .venv .venv-zoo out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-zoo .venv-downstream out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments: a stamp inside each says what is installed; pyproject.toml renews it -------------------------------
@@ -129,6 +135,11 @@ $(VENV)/installed-dev: $(VENV)/installed-test
 .venv-zoo/installed: pyproject.toml
 	@$(call environment,.venv-zoo)
 	@.venv-zoo/bin/python $(PIP) -e '.[zoo]'
+	@touch $@
+
+.venv-downstream/installed: pyproject.toml
+	@$(call environment,.venv-downstream)
+	@.venv-downstream/bin/python $(PIP) -e '.[downstream]'
 	@touch $@
 
 define environment

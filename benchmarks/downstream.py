@@ -11,6 +11,7 @@ Exits with 1 if a tool takes an original and not its result.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 import subprocess
@@ -77,9 +78,10 @@ def tried(model: Path) -> dict[str, str | None]:
     """By tool: None, or what it said. A tool that crashes takes the process with it; the others get a new one."""
     found: dict[str, str | None] = {}
     while left := [tool for tool in TOOLS if tool not in found]:
-        command = [sys.executable, str(ROOT / "benchmarks" / "downstream_tools.py"), str(model), *left]
+        command = [sys.executable, str(ROOT / "benchmarks" / "downstream_tools.py"), str(model.absolute()), *left]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+            with tempfile.TemporaryDirectory() as here:  # some tools leave files where they run
+                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, cwd=here)
             lines, why = done.stdout.splitlines(), f"ended with {done.returncode}"
         except subprocess.TimeoutExpired as error:
             lines, why = (error.stdout or b"").decode().splitlines(), f"more than {TIMEOUT_S} s"
@@ -157,7 +159,7 @@ def main() -> int:
             place = options.results / f"{name.replace('/', '-')}.json"
             work = Path(folder) / "work"
             work.mkdir()
-            rows.append(kept(place, lambda name=name, model=model, work=work: examine(name, model, work)))
+            rows.append(kept(place, functools.partial(examine, name, model, work)))
             shutil.rmtree(work)
     page, lost = report(rows)
     if options.report:
