@@ -23,6 +23,8 @@ from pathlib import Path
 from downstream_tools import TOOLS
 from evaluation import Evaluation, Row, absent, kept, machine, markdown
 
+from onnxprune.units import plural
+
 ROOT = Path(__file__).resolve().parents[1]
 SHRINK = ("--target", "macs=75%", "--criterion", "l1", "--repair", "none", "--force")
 WHOLE = "removes nothing"
@@ -32,14 +34,15 @@ TAKES, LOSES, NEVER = "yes", "**no**", "-"
 HEADER = """# Other tools
 
 Made by `make downstream`; do not edit. Whether other tools take what `onnxprune shrink MODEL --target macs=75%
---criterion l1 --repair none` writes: onnx's full check (`check_model(full_check=True)`) and strict shape inference
-(with types and data), ONNX Runtime's `quant_pre_process` (without
-symbolic shapes where those fail), `quantize_static` (after it) and `quantize_dynamic`, onnxsim,
-onnxslim, and OpenVINO, which reads and compiles. What a tool writes must load in ONNX Runtime. "No unread weights": no
-initializer is left that no node reads.
+--criterion l1 --repair none` writes (without data; by `--ratio 0.1` where that target is out of reach): onnx's full
+check (`check_model(full_check=True)`) and strict shape inference (with types and data), ONNX Runtime's
+`quant_pre_process` (without symbolic shapes where those fail), `quantize_static` (after it) and `quantize_dynamic`,
+onnxsim, onnxslim, and OpenVINO, which reads and compiles. What a tool writes must load in ONNX Runtime. "No unread
+weights": no initializer is left that no node reads. Names with `dynamo` and `script` are architectures of torchvision
+from PyTorch's two exporters.
 
-"yes": the tool takes the original and the result. "{never}": it does not take the original{but}. "{loses}":
-it takes the original and not the result, which is a fault of onnxprune.
+"yes": the tool takes the original and the result. "{never}": it does not take the original either{but}. "{loses}": it
+takes the original and not the result, which is a fault of onnxprune.
 
 {machine}
 {versions}
@@ -141,7 +144,7 @@ def report(rows: list[Row]) -> tuple[str, int]:
         summary=summary,
         never=NEVER,
         loses=LOSES,
-        but=f" either ({refused} times)" if refused else "",
+        but=f" ({plural(refused, 'pair')})" if refused else "",
     )
     return page, lost
 
