@@ -6,7 +6,8 @@
 | weights, activations | yes | the same share of every group | least error of a refit, in the order of scores |
 | consumers | yes | the same share of every group | least error |
 
-With a target, local is the smallest share that meets it, and least error is least error per cost.
+With a target, local is the smallest share that meets it, and least error is least error per cost. Groups that samples
+cannot judge stay, unless a target needs them or there are no others: then their weights judge them (`fallback.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from onnxprune.allocate.widths import removal_order
 from onnxprune.budget import Budget, OutOfReach
 from onnxprune.capture.batches import affordable, first_samples, sample_count
 from onnxprune.choose import (
-    NO_SCORE,
     Options,
     Ranking,
     Selection,
@@ -34,23 +34,18 @@ from onnxprune.choose import (
     selected,
 )
 from onnxprune.criteria import CONSUMERS, Batches, Steps, family, scores_of
-from onnxprune.curves import Curve, by_criterion, by_order, judged_curves
+from onnxprune.curves import Curve, by_criterion, by_order, judged_curves, readers_of
 from onnxprune.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
+from onnxprune.fallback import BY_WEIGHTS, UNJUDGED, Extended, extended, unread
 from onnxprune.least_error import Priced, keep_masks, least_error, with_finer
 from onnxprune.model.cost import total
 from onnxprune.reselect import reselect
 from onnxprune.score.finite import require_finite
 from onnxprune.score.registry import FloatArray
 from onnxprune.sensitivity import output_errors, rescaled
-from onnxprune.trace.groups import Group, Trace
+from onnxprune.trace.groups import Trace
 from onnxprune.units import plural
 
-BY_WEIGHTS = "l1"  # judges every group that has weights; with --scope local, no reader has to be known
-NO_READER = "no layer with a plain weight reads it, so nothing could make up for it"
-INSIDE = (
-    f"what reads it is inside of a branch or a loop, where samples do not show values: --criterion {BY_WEIGHTS} can "
-    "judge it by its weights"
-)
 TRIALS = (0.25, 0.5)  # shares of a group at which the effect on the outputs is measured
 JUDGED = 64  # samples on which it is
 SHARES = 128  # that are tried one after the other
@@ -174,15 +169,22 @@ def _by_error(
     shown = [
         error_curve(g.name, c.removal.errors, READERS, fitted) for g, c in zip(ranking.groups, curves, strict=True)
     ]
-    entries, removals = ranking.entries, [c.removal for c in curves]
+    removals = [c.removal for c in curves]
+    felt = [removal.errors for removal in removals]
     if options.scope == "global":
         felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
-        found = least_error(trace, ranking, felt, options, budget, _instead(ranking, options))
-    elif budget is not None:
-        found = _to_target(trace, options, ranking, budget)
-    else:
-        found = chosen(trace, options, ranking)
-    masks = found.keep
+    everything = Extended(ranking, removals, felt)
+    few = first_samples(trace.graph.model, batches[len(batches) - held_out :] or batches, JUDGED)
+    if not ranking.groups:
+        everything = extended(trace, options, ranking, removals, felt, few, threads) or everything
+    try:
+        found = _least(trace, options, everything, budget)
+    except OutOfReach:
+        more = extended(trace, options, everything.ranking, removals, felt, few, threads)
+        if more is None:
+            raise
+        everything, found = more, _least(trace, options, more, budget)
+    ranking, entries, removals, masks = everything.ranking, everything.ranking.entries, everything.removals, found.keep
     if family(options.criterion) == CONSUMERS:
         counts = [int((~mask).sum()) for mask in masks]
         gone = reselect(
@@ -201,7 +203,16 @@ def _by_error(
     for group, mask in zip(ranking.groups, keep, strict=True):
         if mask.all():
             reasons.setdefault(group.name, "its removal would cost more than it saves")
-    return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown), notes=found.notes)
+    notes = (*found.notes, *everything.notes)
+    return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown), notes=notes)
+
+
+def _least(trace: Trace, options: Options, everything: Extended, budget: Budget | None) -> Selection:
+    """What stays of each group. Raises OutOfReach."""
+    ranking = everything.ranking
+    if options.scope == "global":
+        return least_error(trace, ranking, everything.felt, options, budget, _instead(ranking, options))
+    return chosen(trace, options, ranking) if budget is None else _to_target(trace, options, ranking, budget)
 
 
 def _judged(
@@ -219,7 +230,9 @@ def _judged(
     fit = batches[: len(batches) - held_out] or batches
     shares = TRIALS if options.scope == "global" else ()
     curves = judged_curves(trace, groups, judge, fit, shares=shares, threads=threads, progress=progress)
-    reasons.update((g.name, _unread(trace, g)) for g, c in zip(groups, curves, strict=True) if c is None)
+    known = [bool(found) for found in readers_of(trace, groups)]
+    unknown = [(g, rows) for g, c, rows in zip(groups, curves, known, strict=True) if c is None]
+    reasons.update((g.name, unread(trace, g, has_rows=not rows)) for g, rows in unknown)
     pairs = [(g, c) for g, c in zip(groups, curves, strict=True) if c is not None]
     entries = entries_of(trace, [(g, c.removal.scores()) for g, c in pairs], options)
     return Ranking([g for g, _ in pairs], entries, reasons), [c for _, c in pairs]
@@ -252,17 +265,11 @@ def _felt(
 
 def _instead(ranking: Ranking, options: Options) -> str:
     """What judges the groups that stay only because this criterion, or a choice by error, cannot judge them."""
-    count = sum(reason in (NO_READER, INSIDE, NO_SCORE) for reason in ranking.reasons.values())
+    count = sum(reason in UNJUDGED for reason in ranking.reasons.values())
     if not count:
         return ""
     other = f"--criterion {BY_WEIGHTS} --scope local"
     return f"{plural(count, 'group')} cannot be judged by criterion {options.criterion!r}: try {other}. "
-
-
-def _unread(trace: Trace, group: Group) -> str:
-    """Why no layer is known that could make up for what leaves."""
-    readers = (c.node for c in trace.closings if np.isin(c.labels, group.units).any())
-    return INSIDE if any(trace.graph.nodes[index].scope for index in readers) else NO_READER
 
 
 def _without(size: int, gone: NDArray[np.int64]) -> NDArray[np.bool_]:

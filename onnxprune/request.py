@@ -12,6 +12,7 @@ from onnxprune.criteria import needs_data
 from onnxprune.errors import UsageError
 from onnxprune.schedule import ONE_SHOT, resolved
 from onnxprune.target import Target, parse_target
+from onnxprune.units import listed
 
 REPAIRS = ("auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct")
 WITH_SAMPLES = ("scale-shift", "least-squares", "reconstruct")
@@ -107,8 +108,8 @@ def resolve(
         scope,
         normalise,
         aggregate,
-        tuple(include),
-        tuple(exclude),
+        listed(include),
+        listed(exclude),
         _multiple(multiple_of),
         min_keep,
         seed,

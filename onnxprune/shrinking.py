@@ -31,6 +31,7 @@ from onnxprune.sources import beside, destination, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS, SparseRequest, resolve_stage
 from onnxprune.summaries import outgrown, summary_of, with_size
 from onnxprune.timed import check_bench, with_timing
+from onnxprune.units import listed
 
 SUFFIX = ".pruned.onnx"
 ASKED = ("ratio", "target", "criterion", "preprocess", "samples", *OPTIONS)
@@ -107,7 +108,7 @@ def shrink(
     on one sample; a model that cannot be timed is a note. `report` is an HTML file to write; if that fails, the model
     stays, and `problem` says what it was.
     """
-    given = dict(locals())
+    given = {**dict(locals()), "include": listed(include), "exclude": listed(exclude)}
     clock = Clock(progress)
     asked = _asked(given)
     source = opened(model)

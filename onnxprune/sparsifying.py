@@ -29,6 +29,7 @@ from onnxprune.sparsity.stage import Sparsified, sparsified
 from onnxprune.summaries import all_executed, calibration_summary, outgrown, summary, summary_of
 from onnxprune.timed import check_bench, with_timing
 from onnxprune.trace import Trace
+from onnxprune.units import listed
 
 SUFFIX = ".sparse.onnx"
 
@@ -74,7 +75,7 @@ def sparsify(
     written. With `bench` (as the command does) the result is timed in turn with the original: about 2 s. `report` is
     an HTML file to write.
     """
-    given = dict(locals())
+    given = {**dict(locals()), "include": listed(include), "exclude": listed(exclude)}
     clock = Clock(progress)
     check_data_options(data is not None, preprocess, samples)
     request = resolve_sparsity(**{name: given[name] for name in OPTIONS}, with_data=data is not None)

@@ -20,7 +20,7 @@ from onnxprune.samples import files_of, opened_data
 from onnxprune.sources import beside, opened
 from onnxprune.sparsity.request import STAGE_OPTIONS
 from onnxprune.sweeping.results import SweepResult
-from onnxprune.units import parse_bytes
+from onnxprune.units import listed, parse_bytes
 
 SHARED = (*OPTIONS, *STAGE_OPTIONS, "max_memory", "external_data")
 """Options of `shrink` that all points have."""
@@ -84,7 +84,7 @@ def sweep(
     HTML file to write. The other options are those of `shrink`. A point that fails is in the result;
     `SweepResult.failure` is an error if all do. Raises an OnnxPruneError for what concerns all points.
     """
-    given = dict(locals())
+    given = {**dict(locals()), "include": listed(include), "exclude": listed(exclude)}
     from onnxprune.sweeping import cluster, timing
     from onnxprune.sweeping.points import measures, points_of
     from onnxprune.sweeping.run import Request, run

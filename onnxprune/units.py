@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from onnxprune.errors import UsageError
 
@@ -158,3 +159,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def listed(texts: str | Sequence[str]) -> tuple[str, ...]:
+    """Several texts, or one by itself, which is not its letters."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)

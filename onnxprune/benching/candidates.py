@@ -16,6 +16,7 @@ from onnxprune.benching.tasks import Crashed, run_job
 from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.data import open_data
 from onnxprune.errors import DataError, OnnxPruneError, UsageError
+from onnxprune.feeding import runnable
 from onnxprune.measure.files import as_file
 from onnxprune.model.load import Model, load
 from onnxprune.results import Progress, ProgressCallback
@@ -149,7 +150,8 @@ def _fed(session: Session, model: Model, setting: Setting, asked: Source, *, lar
         return asked.fed
     if asked.data is None:
         return noise(model, asked.shapes, setting.batch, session.seed, larger=larger)
-    return from_data(open_data(asked.data, model, preprocess=asked.preprocess, seed=session.seed), setting.batch)
+    found = open_data(asked.data, model, preprocess=asked.preprocess, seed=session.seed)
+    return from_data(runnable(model, found), setting.batch)
 
 
 def _alike(a: Fed, b: Fed) -> bool:

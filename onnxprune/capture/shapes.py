@@ -28,7 +28,7 @@ def concrete_shapes(
     """
     fixed, shapes, types = _inferred(proto, feeds)
     names = {name for node in fixed.graph.node for name in node.output if name}
-    _measure(fixed, feeds, sorted(name for name in names if name not in shapes), shapes, types)
+    _measure(fixed, proto, feeds, sorted(name for name in names if name not in shapes), shapes, types)
     return shapes, types
 
 
@@ -89,19 +89,33 @@ def _read(name: str, kind: TypeProto, shapes: dict[str, Shape], types: dict[str,
 
 def _measure(
     fixed: onnx.ModelProto,
+    loose: onnx.ModelProto,
     feeds: Mapping[str, NDArray[Any]],
     missing: list[str],
     shapes: dict[str, Shape],
     types: dict[str, int],
 ) -> None:
+    """Run the model with the sizes of the feeds; where a branch that is not taken does not go with these, with sizes
+    left open (`loose`).
+    """
     if not missing:
         return
-    del fixed.graph.output[:]
-    fixed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
-    session = open_session(fixed)
+    try:
+        session = open_session(_showing(fixed, missing))
+    except Exception:  # onnxruntime raises many types
+        session = open_session(_showing(loose, missing))
     wanted = {value.name for value in session.get_inputs()}
     results = session.run(missing, {name: array for name, array in feeds.items() if name in wanted})
     for name, array in zip(missing, results, strict=True):
         if isinstance(array, np.ndarray) and array.dtype.kind != "O":
             shapes[name] = array.shape
             types[name] = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+
+
+def _showing(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """The model with these values as its outputs."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return shown

@@ -25,7 +25,7 @@ from onnxprune.checking.results import (
 )
 from onnxprune.data import anchored
 from onnxprune.errors import UsageError, did_you_mean
-from onnxprune.units import parse_bytes, parse_count, parse_ratio
+from onnxprune.units import listed, parse_bytes, parse_count, parse_ratio
 
 LIMITS = {
     "max_size": SIZE,
@@ -101,10 +101,11 @@ def budget(name: str, path: Path, given: Mapping[str, Given], where: str) -> Bud
 
 def only(found: Sequence[Budget], kinds: Sequence[str]) -> list[Budget]:
     """The budgets of some kinds; models without one are left out. Raises UsageError for an unknown kind."""
+    kinds = listed(kinds)
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"--only {kind!r} is not a kind of budget.", hint=f"Known: {', '.join(KINDS)}.")
-    wanted = tuple(kinds) or KINDS
+    wanted = kinds or KINDS
     return [replace(one, limits=one.of(wanted)) for one in found if one.of(wanted)]
 
 

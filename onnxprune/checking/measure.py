@@ -14,6 +14,7 @@ from onnxprune.checking.budgets import SAMPLED, SCORED, Budget
 from onnxprune.checking.results import AGREEMENT, COSTS, DROP, LATENCY, Check
 from onnxprune.data import open_data
 from onnxprune.errors import DataError
+from onnxprune.feeding import runnable
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.metric import Metric
 from onnxprune.model.load import Model, load
@@ -80,7 +81,8 @@ class Subject:
 
     def outputs(self) -> Iterator[Check]:
         data = open_data(self.budget.data, self.model, preprocess=self.budget.preprocess, seed=self.how.seed)
-        found = fidelity(self.baseline, self.model, data.batches(BATCH), threads=self.how.threads or 0)
+        batches = runnable(self.model, data).batches(BATCH)
+        found = fidelity(self.baseline, self.model, batches, threads=self.how.threads or 0)
         for limit in self.budget.of(SAMPLED):
             if limit.kind == AGREEMENT:
                 worst = found.worst_agreement

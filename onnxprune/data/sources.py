@@ -22,7 +22,7 @@ from onnxprune.data.fit import Raw, fit, takes_pixels
 from onnxprune.data.folder import Spooled, choose, read_folder
 from onnxprune.data.npy import read_npy, read_npz
 from onnxprune.data.preprocess import Preprocess, parse
-from onnxprune.data.specs import InputSpec, check_names, expected, input_specs, name_check
+from onnxprune.data.specs import NAMELESS, InputSpec, check_names, expected, input_specs, name_check
 from onnxprune.data.synthetic import DEFAULT_SAMPLES, Random
 from onnxprune.errors import DataError, UsageError
 from onnxprune.model.container import shown_path
@@ -91,7 +91,8 @@ class _Opening:
         if suffix == ".npy":
             if len(self.specs) != 1:
                 raise DataError(
-                    f"{path.name} feeds one input, the model has {len(self.specs)}: say which, x={shown_path(path)}"
+                    f"{path.name} feeds one input, the model has {len(self.specs)}: say which, x={shown_path(path)}",
+                    hint=expected(self.specs),
                 )
             return self.arrays({self.specs[0].name: read_npy(path)}, path.name)
         hint = "The function is missing: file.py:function." if suffix == ".py" else _FORMS
@@ -152,12 +153,11 @@ class _Opening:
         return self.finish(raws, source, dict.fromkeys(shared, True), starts, calls=pieces.calls)
 
     def arrays(self, given: Arrays, source: str) -> Calibration:
-        """Whole arrays, one per input. A single one may have any name if the model has one input."""
+        """Whole arrays, one per input. A single one needs no name if the model has one input."""
         label = source
-        if len(given) == 1 and len(self.specs) == 1 and self.specs[0].name not in given:
-            key = next(iter(given))
-            source = f"{source} (array {key!r} for input {self.specs[0].name!r})"
-            given = {self.specs[0].name: given[key]}
+        if len(self.specs) == 1 and list(given) == [NAMELESS]:
+            source = f"{source} (array {NAMELESS!r} for input {self.specs[0].name!r})"
+            given = {self.specs[0].name: given[NAMELESS]}
         check_names(given, self.specs, label)
         self.specs = by_sizes(self.specs, {name: np.shape(array) for name, array in given.items()})
         raws, shared = {}, {}

@@ -89,16 +89,20 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
     return tuple(replace(spec, axis=axis) for spec, axis in zip(found, axes, strict=True))
 
 
+NAMELESS = "arr_0"
+"""What numpy.savez calls an array that is given without a name."""
+
+
 def expected(specs: Sequence[InputSpec]) -> str:
     """A hint that lists the model's inputs."""
     return "The model's inputs: " + ("; ".join(map(str, specs)) or "none")
 
 
 def name_check(specs: Sequence[InputSpec], where: str) -> Callable[[Sequence[str]], None]:
-    """`check_names` for the names in a file, where a single array may have any name if the model has one input."""
+    """`check_names` for the names in a file, where a single array needs none if the model has one input."""
 
     def check(names: Sequence[str]) -> None:
-        if not len(names) == len(specs) == 1:
+        if not (len(specs) == 1 and list(names) == [NAMELESS]):
             check_names(names, specs, where)
 
     return check

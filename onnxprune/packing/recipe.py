@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnxprune.errors import UsageError
 from onnxprune.packing.kinds import CONNECTED, CONVOLUTION, EMBEDDING
-from onnxprune.units import parse_ratio
+from onnxprune.units import listed, parse_ratio
 
 SHARED, INT8, EXACT = "shared", "int8", "exact"
 WEIGHTS = (SHARED, INT8, EXACT)
@@ -52,7 +52,7 @@ def recipe(
     limit = None if max_error is None else parse_ratio(max_error)
     if limit is not None and not 0 <= limit < 1:
         raise UsageError(f"--max-error must be at least 0 and less than 1, found {max_error!r}.")
-    return Recipe(weights, _bits(bits), clusters or "exact", limit, tuple(exclude))
+    return Recipe(weights, _bits(bits), clusters or "exact", limit, listed(exclude))
 
 
 def _bits(asked: str | int | None) -> Mapping[str, int]:

@@ -15,6 +15,7 @@ from onnxprune.choose import matching
 from onnxprune.clock import Clock
 from onnxprune.data import anchored, open_data
 from onnxprune.errors import GateError, ModelError, OutputError, UsageError
+from onnxprune.feeding import runnable
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate, open_gate
 from onnxprune.model.graph import build
@@ -170,7 +171,7 @@ class _Comparison:
             if self.data is None:
                 return None
             found = open_data(self.data, original, preprocess=self.preprocess, samples=self.samples, seed=self.seed)
-            batches = found.batches(BATCH)
+            batches = runnable(original, found).batches(BATCH)
             return fidelity(original, candidate, batches, threads=self.threads, progress=clock.steps())
 
 

@@ -100,12 +100,12 @@ def reconstruct(
     layers, names = _targets(trace, graph), _weights(graph)
     places = target_places(trace, keep, layers) if trace.removed_sums(keep) else dict(zip(layers, layers, strict=True))
     targets = list(places)
+    if not targets or not names:
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
     example = samples.take(np.arange(samples.size))
     one = _cost(samples, trace.graph.model, cut, example)
     allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
     steps = int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS))
-    if not targets or not names:
-        return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
     if steps < LEAST_STEPS:
         reason = f"it would take more than {allowed:.1e} multiply-accumulates"
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)

@@ -11,6 +11,7 @@ from onnxprune.masking import NEED_DATA, REPAIRS, SCOPES, MaskRequest, get
 from onnxprune.request import AUTO, GIVE_DATA, Request
 from onnxprune.schedule import ONE_SHOT, resolved
 from onnxprune.sparse.patterns import FLOAT_ROWS, Pattern, parse_pattern
+from onnxprune.units import listed
 
 OPERATORS, DENSE_ZEROS, SPARSE_INITIALIZERS = EMITS = ("operators", "dense-zeros", "sparse-initializers")
 DEFAULT_PATTERN = "4x1"
@@ -125,8 +126,8 @@ def resolve_sparsity(
         name_of_scope,
         _repair(repair, with_data),
         emit,
-        tuple(include),
-        tuple(exclude),
+        listed(include),
+        listed(exclude),
         lock,
         max_error,
         schedule,
