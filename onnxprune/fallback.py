@@ -2,9 +2,9 @@
 
 Samples judge a group by the layers that read it, which are refitted. Where none of these has a plain weight at the top
 level (it is quantised, or inside of a branch), or none of its rows came up, nothing but biases makes up for what
-leaves. Then units leave in the order of their weights, and the error is that of the outputs with some of them masked, and
-between follows the share of the weights' energy that leaves. Where the outputs show nothing of it, that share stands
-for the error, in units of what the outputs feel of the other groups on average.
+leaves. Then units leave in the order of their weights, and the error is that of the outputs with some of them masked;
+between these points it follows the share of the weights' energy that leaves. Where the outputs show nothing of it, that
+share stands for the error, in units of what the outputs feel of the other groups on average.
 """
 
 from __future__ import annotations

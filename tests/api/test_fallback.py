@@ -1,4 +1,4 @@
-"""Groups that samples cannot judge: they stay while a target can be met without them, and are judged by weights then."""
+"""Groups that samples cannot judge: they stay while a target can be met without them, else weights judge them."""
 
 from __future__ import annotations
 
