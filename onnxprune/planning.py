@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.blocks import select_blocks
-from onnxprune.budget import Budget
+from onnxprune.budget import Budget, OutOfReach
 from onnxprune.budgets import Timed, bytes_written, open_budget, open_meter, target_summary
 from onnxprune.choose import Selection, on_groups_of
 from onnxprune.choosing import select
@@ -26,6 +26,7 @@ from onnxprune.mend import Stage, mended
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan, keep_of, of_masks
 from onnxprune.provenance import record
+from onnxprune.reach import settled
 from onnxprune.request import Request
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.samples import Samples
@@ -218,7 +219,12 @@ def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
     steps = run.clock.steps("plan")
     held_out = 0 if samples is None else samples.held_out
     chooser = select_blocks if traced.units_mode == "blocks" else select
-    return chooser(traced, request.options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
+    try:
+        return chooser(traced, request.options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
+    except OutOfReach as problem:
+        if budget is None:
+            raise
+        return settled(problem, traced, request.options, budget)
 
 
 def _removable(traced: Trace, planned: Plan) -> int:

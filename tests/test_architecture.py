@@ -27,7 +27,7 @@ LAYERS = [
     {"cut", "provenance", "sparse"},
     {"sensitivity", "feeding", "independence", "samples", "budget"},
     {"least_error"},
-    {"choosing", "blocks", "fallback"},
+    {"choosing", "blocks", "fallback", "reach"},
     {"repair", "proof", "request", "clock", "measure", "outputs", "sources"},
     {"masking"},
     {"summaries", "differences", "system", "mend", "latency", "budgets"},
