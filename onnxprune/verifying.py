@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.clock import Clock
 from onnxprune.cut import CutError, cut
 from onnxprune.errors import VerificationError
 from onnxprune.measure.files import as_file
+from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.plan import SparsePlan, check_source, keep_of
 from onnxprune.proof.compare_files import compare_with_expected
@@ -17,12 +19,12 @@ from onnxprune.proof.sparse import prove_sparse
 from onnxprune.provenance import plan_of, record
 from onnxprune.publish import prove_in_memory
 from onnxprune.request import check_data_options
-from onnxprune.results import ProgressCallback, ProofSummary, VerifyResult
+from onnxprune.results import ModelSummary, ProgressCallback, ProofSummary, VerifyResult
 from onnxprune.samples import few_samples, traced_for
 from onnxprune.sources import opened
 from onnxprune.sparse_results import SparseWeights
 from onnxprune.sparsity.compare import Compared, compare_sparse
-from onnxprune.summaries import proof_summary, summary, summary_of
+from onnxprune.summaries import all_executed, proof_summary, summary, summary_of
 from onnxprune.trace.groups import Trace
 
 
@@ -69,7 +71,7 @@ def verify(
     clock.finish()
     return VerifyResult(
         summary(a, traced.graph, traced.facts),
-        summary_of(b, b.path, traced.facts),
+        _pruned(b, expected, traced.facts),
         planned.digest,
         proof,
         refitted,
@@ -77,6 +79,14 @@ def verify(
         weights,
         shown,
     )
+
+
+def _pruned(found: Model, dense: Model, facts: Facts) -> ModelSummary:
+    """Of the file; without their library its sparse operators multiply zeros, too."""
+    after = summary_of(found, found.path, facts)
+    if operators_of(found.proto) is not Operators.FALLBACK:
+        return after
+    return all_executed(after, summary_of(dense, None, facts))
 
 
 def _sparse(

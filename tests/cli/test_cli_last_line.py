@@ -11,6 +11,7 @@ from builders import Net
 from cli_support import DIGITS, Call, Document
 
 import onnxprune
+from onnxprune import native
 
 QUICK = ("--data", str(DIGITS.with_name("digits_calib.npz")), "--samples", "60", "--repair", "least-squares")
 SPEED = (
@@ -74,6 +75,20 @@ def test_sparse_weights_without_samples(call: Call, document: Document) -> None:
     assert "likely ruinous" in lines[-1]
     found = document("sparsify", "digits.onnx", "--sparsity", "0.6", "--force", "--bench", "--threads", "1")
     assert found["timing"]["threads_count"] == 1 and found["summary"]["verdict"] == found["timing"]["verdict"]
+
+
+def test_zeros_that_nothing_skips_are_no_work_saved(
+    document: Document, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the library, operators run by the dense functions in the file."""
+    monkeypatch.setattr(native, "_LIBRARY", folder / "none.so")
+    found = document("sparsify", "digits.onnx", "--sparsity", "0.6", "-o", "s.onnx")
+    assert found["sparsity"]["library_missing_because"]
+    assert found["after"]["macs_count"] == found["before"]["macs_count"]
+    assert found["summary"]["work_saved_ratio"] == 0 and "as much work" in found["summary"]["text"]
+    dry = document("sparsify", "digits.onnx", "--sparsity", "0.6", "--dry-run")
+    assert dry["planned"]["macs_count"] == dry["before"]["macs_count"]
+    assert document("verify", "digits.onnx", "s.onnx")["pruned"]["macs_count"] == found["before"]["macs_count"]
 
 
 def test_noise_is_no_sample(call: Call) -> None:
