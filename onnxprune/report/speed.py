@@ -72,11 +72,10 @@ def _advice(causes: Sequence[Cause], options: Mapping[str, Any]) -> str:
     kinds = [cause.kind for cause in causes]
     if "sparsity" in options:
         return "--pattern auto leaves dense what is no faster sparse"
-    multiple = options.get("multiple_of") or 1
-    step = next((cause.step for cause in causes if cause.kind == ROUNDED and cause.step), None)
-    wanted = step or 16
-    if {ROUNDED, LAYOUT, KERNEL} & set(kinds) and (not isinstance(multiple, int) or multiple % wanted):
-        return f"try --multiple-of {wanted}, or ask for time itself (--target latency=...)"
+    multiple = options.get("multiple_of")  # None: what the kernels of the processor like
+    step = next((cause.step for cause in causes if cause.kind == ROUNDED and cause.step), 16)
+    if {ROUNDED, LAYOUT, KERNEL} & set(kinds) and isinstance(multiple, int) and multiple % step:
+        return f"leave out --multiple-of {multiple}, or ask for time itself (--target latency=...)"
     if kinds[0] == SMALL:
         return "larger batches or inputs may gain (onnxprune bench --batch)"
     if kinds[0] == UNCUT:
