@@ -40,10 +40,10 @@ def test_json_has_the_same_as_values(document: Document) -> None:
 
 
 def test_without_a_timing(document: Document, call: Call) -> None:
-    found = document("shrink", "digits.onnx", "--ratio", "0.2", "--multiple-of", "4", "--no-bench")
+    found = document("shrink", "digits.onnx", "--ratio", "0.2", "--no-bench")
     assert found["timing"] is None and found["summary"]["speedup_ratio"] is None
-    text = call("shrink", "digits.onnx", "--ratio", "0.2", "--multiple-of", "4", "--no-bench", "--force").stdout
-    assert "95 % CI" not in text and text.splitlines()[-1].startswith("30 % less work. ")
+    text = call("shrink", "digits.onnx", "--ratio", "0.2", "--no-bench", "--force").stdout
+    assert "95 % CI" not in text and re.match(r"\d+ % less work\. What ", text.splitlines()[-1])
 
 
 def test_the_file_of_options_may_leave_it_out(call: Call, folder: Path) -> None:
