@@ -144,9 +144,11 @@ def _collect(inferred: onnx.GraphProto, facts: Facts) -> None:
     _number_bodies(inferred, graphs)
     for current, here in graphs:
         declared = list(current.input) if here else []
+        # a body may also say what it sees of values outside of it: those have keys of their own
+        own = {value.name for value in declared} | {name for node in current.node for name in node.output}
         for value in [*current.value_info, *current.output, *declared]:
             key = value.name if here == 0 else f"{value.name}@{here}"
-            if value.type.HasField("tensor_type"):
+            if value.type.HasField("tensor_type") and (not here or value.name in own):
                 facts.dtypes[key] = value.type.tensor_type.elem_type
                 shape = _shape(value)
                 if shape is not None:

@@ -40,9 +40,8 @@ def tidy(
     Edits `proto` in place; gives the tensors that are left.
 
     Initializers and, with `nodes`, Constant nodes that lost their last reader leave; those that had none before stay.
-    Recorded shapes are those of the
-    constants as they are now, and follow `resized`; a symbol or another number on an axis that lost indices is left
-    open. What is said of values that are gone leaves.
+    Recorded shapes are those of the constants as they are now, and follow `resized`; a symbol or another number on an
+    axis that lost indices is left open. What is said of values that are gone leaves.
     """
     left = _read(before) - _read(proto)
     tensors = _without(proto, tensors, left, nodes=nodes)
