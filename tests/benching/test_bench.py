@@ -110,7 +110,7 @@ def test_sizes_too_small_for_the_model_are_chosen_larger(tmp_path: Path) -> None
     """A kernel of 600 steps does not fit into the usual 256."""
     weight = numpy_helper.from_array(np.ones((1, 1, 600), np.float32), "w")
     path = save(tmp_path / "long.onnx", [helper.make_node("Conv", ["x", "w"], ["y"])], [weight], ["N", 1, "T"])
-    assert quick(path).inputs[0].shape == (1, 1, 1024)
+    assert quick(path).inputs[0].shape[-1] >= 600
     with pytest.raises(ModelError, match="cannot run it"):
         quick(path, shape=("x=1x1x100",))
 

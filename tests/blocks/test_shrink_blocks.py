@@ -156,7 +156,7 @@ def test_commands(model: Path, tmp_path: Path) -> None:
     assert document["removable_count"] == 3 and document["groups"] == []
     plan, out = tmp_path / "plan.json", tmp_path / "out.onnx"
     text = run("shrink", model, "--units", "blocks", "--target", "macs=80%", "--dry-run", "--save-plan", plan)
-    assert "3 residual blocks: 1 leave, 2 stay" in text and "dry run" in text
+    assert "3 residual blocks: 1 leaves, 2 stay" in text and "dry run" in text
     (name,) = read(plan).blocks
     assert name in text
     document = json.loads(run("shrink", model, "-o", out, "--plan", plan, "--format", "json"))
