@@ -8,10 +8,14 @@ from pathlib import Path
 
 from onnxprune.errors import OnnxPruneError
 
+SHOWN = 3  # names in a sentence
+
 
 @dataclass(frozen=True)
 class ProofSummary:
-    """The masked equivalence that was shown; differences are relative to the largest output."""
+    """The masked equivalence that was shown; differences are relative to the largest output. `untold`: groups, branches
+    or weights that a plan could be wrong about without anybody noticing. Without any, the proof is `sensitive`.
+    """
 
     cases: tuple[str, ...]
     skipped_cases: tuple[str, ...]
@@ -24,10 +28,21 @@ class ProofSummary:
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     """Checks of onnx that the original does not pass either; nor does the result."""
+    untold: tuple[str, ...] = ()
 
     @property
     def checker_ok(self) -> bool:
         return not any(name.startswith("onnx.checker") for name in self.refused)
+
+    @property
+    def status(self) -> str:
+        """In a word."""
+        return "proven" if self.sensitive else "unproven"
+
+    @property
+    def unproven(self) -> str | None:
+        """What was not shown, in words."""
+        return unproven_words(self.untold) if self.untold else None
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,13 @@ class TimingSummary:
     batch: int
     pairs: int
     causes: tuple[Cause, ...] = ()
+
+
+def unproven_words(untold: Sequence[str]) -> str:
+    """What was not shown of parts that were not told apart."""
+    names = ", ".join(map(repr, untold[:SHOWN]))
+    more = f" and {len(untold) - SHOWN} more" if len(untold) > SHOWN else ""
+    return f"unproven: whatever leaves {names}{more}, the outputs stay the same on all inputs that were tried"
 
 
 def failure_after(written: Sequence[Path], problem: OnnxPruneError | None) -> OnnxPruneError | None:

@@ -18,6 +18,7 @@ from onnxprune.model.save import Staged
 from onnxprune.plan import Plan
 from onnxprune.planning import Choice, Run, mended_cut, sparsified_cut
 from onnxprune.proof.masked import Feed, Proof, check_runs, check_shapes, prove
+from onnxprune.proof.unproven import require_told
 from onnxprune.provenance import record
 from onnxprune.results import Fidelity, ModelSummary, ProofSummary, RepairSummary
 from onnxprune.sparse_results import SparsitySummary
@@ -41,25 +42,31 @@ class Published:
     notes: tuple[str, ...] = ()
 
 
-def publish(run: Run, choice: Choice, *, verify: bool = True) -> Published:
-    """Prove the bare cut, repair it, run the repaired file, rename it. Raises an OnnxPruneError; nothing is written."""
+def publish(run: Run, choice: Choice, *, verify: bool = True, allow_unproven: bool = False) -> Published:
+    """Prove the bare cut, repair it, run the repaired file, rename it. Raises an OnnxPruneError; nothing is written.
+
+    `allow_unproven`: also where the proof could not have failed.
+    """
     traced, keep, clock = choice.traced, choice.keep, run.clock
     facts = check_shapes(traced, choice.smaller, planned_shapes(traced, keep))
     recorded = record(choice.smaller, traced.graph.model, choice.plan)
     proof, zeros = None, None
+    feed: Feed = {}
     seed, samples = run.request.options.seed, None if run.samples is None else run.samples.few(traced.graph.model)
     if verify and not keep.all():
         clock.start("write")
         with run.place.staged(recorded) as staged:
             clock.start("verify")
-            proof = proof_summary(prove(traced, keep, staged.path, samples=samples, seed=seed, threads=run.threads))
+            shown = prove(traced, keep, staged.path, samples=samples, seed=seed, threads=run.threads)
+            require_told(shown.untold, traced, allowed=allow_unproven, with_samples=samples is not None)
+            proof, feed = proof_summary(shown), shown.feed
             repaired, fixed = mended_cut(run, choice, recorded)
             if repaired is recorded and run.sparse is None:
                 return replace(_committed(run, choice, recorded, staged, facts), proof=proof, repair=fixed)
     else:
         repaired, fixed = mended_cut(run, choice, recorded)
     if run.sparse is not None:
-        found = _with_zeros(run, choice, recorded, repaired, run.sparse, verify)
+        found = _with_zeros(run, choice, recorded, repaired, run.sparse, verify, allow_unproven)
         if found.written or keep.all():
             return replace(found, proof=proof, repair=fixed)
         zeros = found.sparsity
@@ -67,8 +74,7 @@ def publish(run: Run, choice: Choice, *, verify: bool = True) -> Published:
     with run.place.staged(repaired) as staged:
         if proof is not None:
             clock.start("verify")
-            refused = proof.refused
-            check_runs(traced, staged.path, refused=refused, samples=samples, seed=seed, threads=run.threads)
+            check_runs(staged.path, refused=proof.refused, feed=feed, threads=run.threads)
         done = _committed(run, choice, repaired, staged, facts)
     return replace(done, proof=proof, repair=fixed, sparsity=zeros)
 
@@ -84,7 +90,13 @@ def _committed(run: Run, choice: Choice, model: Model, staged: Staged, facts: Fa
 
 
 def _with_zeros(
-    run: Run, choice: Choice, bare: Model, repaired: Model, request: SparseRequest, verify: bool
+    run: Run,
+    choice: Choice,
+    bare: Model,
+    repaired: Model,
+    request: SparseRequest,
+    verify: bool,
+    allow_unproven: bool,
 ) -> Published:
     """The repaired network with sparse weights, written; or, if no layer can be sparse, not."""
     made = sparsified_cut(run, choice, repaired, request)
@@ -102,6 +114,7 @@ def _with_zeros(
         run.clock,
         gate=run.gate,
         verify=verify,
+        allow_unproven=allow_unproven,
         seed=run.request.options.seed,
         threads=run.threads,
     )

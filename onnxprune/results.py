@@ -10,7 +10,7 @@ from typing import Any
 from onnxprune.difference_results import NodeDifference as NodeDifference
 from onnxprune.difference_results import TensorDifference as TensorDifference
 from onnxprune.error_curves import ErrorCurve
-from onnxprune.errors import OnnxPruneError
+from onnxprune.errors import OnnxPruneError, VerificationError
 from onnxprune.evidence import CalibrationSummary as CalibrationSummary
 from onnxprune.evidence import Cause as Cause
 from onnxprune.evidence import ProofSummary as ProofSummary
@@ -363,6 +363,11 @@ class VerifyResult:
     units: str = "channels"
     sparse: SparseWeights | None = None
     sparse_proof: ProofSummary | None = None
+
+    def failure(self) -> OnnxPruneError | None:
+        """What makes the command fail although nothing contradicts the result: the proof could not have failed."""
+        unproven = [p.unproven for p in (self.proof, self.sparse_proof) if p is not None and p.unproven is not None]
+        return VerificationError(unproven[0], hint="Give samples on which it matters: --data.") if unproven else None
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def shrink(
     plan: Plan | None = None,
     dry_run: bool = False,
     verify: bool = True,
+    allow_unproven: bool = False,
     force: bool = False,
     external_data: Any = "auto",
     report: str | Path | None = None,
@@ -103,7 +104,8 @@ def shrink(
     same `method`, `emit`, `lock` and `max_error`, and with this `scope`, `include` and `exclude`; repair still aims at
     the original.
 
-    `verify=False` skips the proof (for experiments; the commands never do). Raises an OnnxPruneError; then
+    `verify=False` skips the proof (for experiments; the commands never do). `allow_unproven`: the result is written
+    although no input tells whether the plan is right; otherwise that is an error. Raises an OnnxPruneError; then
     nothing was written. With `bench` (as the commands do) the result is timed in turn with the original: about 2 s,
     on one sample; a model that cannot be timed is a note. `report` is an HTML file to write; if that fails, the model
     stays, and `problem` says what it was.
@@ -144,7 +146,7 @@ def shrink(
         if dry_run or (choice.plan.removed_count == 0 and asked.sparse is None):
             result = _unwritten(result, run, choice, tried=search)
         else:
-            result = _written(result, publish(run, choice, verify=verify))
+            result = _written(result, publish(run, choice, verify=verify, allow_unproven=allow_unproven))
         result = replace(result, metric=gate.summary() if gate else None)
     result, times = with_timing(result, source, found, clock, given)
     result = replace(result, seconds=clock.finish())

@@ -55,6 +55,7 @@ def sparsify(
     repair: str = "auto",
     emit: str = "operators",
     dry_run: bool = False,
+    allow_unproven: bool = False,
     force: bool = False,
     external_data: Any = "auto",
     report: str | Path | None = None,
@@ -71,9 +72,9 @@ def sparsify(
     file), with "dense-zeros" for other runtimes, or as "sparse-initializers", which are only smaller. `data` are
     calibration samples as in `shrink`: with them `method` is obs and `repair` reconstruct by default, without them
     magnitude and none. `lock`: weights that are zero stay zero, and count. Layers whose output is further off than
-    `max_error` (its squared error relative to its variance) stay dense. Raises an OnnxPruneError; then nothing was
-    written. With `bench` (as the command does) the result is timed in turn with the original: about 2 s. `report` is
-    an HTML file to write.
+    `max_error` (its squared error relative to its variance) stay dense. `allow_unproven` as in `shrink`. Raises an
+    OnnxPruneError; then nothing was written. With `bench` (as the command does) the result is timed in turn with the
+    original: about 2 s. `report` is an HTML file to write.
     """
     given = {**dict(locals()), "include": listed(include), "exclude": listed(exclude)}
     clock = Clock(progress)
@@ -96,7 +97,8 @@ def sparsify(
         result = _outcome(traced, request, made, found)
         if made.plan is not None and not dry_run:
             recorded = record(made.model, source, result.plan)
-            done = publish_sparse(traced, source, recorded, made, place, found, clock, seed=seed, threads=threads)
+            how: dict[str, Any] = {"allow_unproven": allow_unproven, "seed": seed, "threads": threads}
+            done = publish_sparse(traced, source, recorded, made, place, found, clock, **how)
             result = _written(result, done)
         elif made.plan is not None:
             result = replace(result, planned=_planned(result, made, source, traced))

@@ -146,6 +146,7 @@ def proof_summary(proof: Proof) -> ProofSummary:
         proof.sensitive,
         proof.notes,
         proof.refused,
+        proof.untold,
     )
 
 

@@ -22,7 +22,7 @@ from onnxprune.sparsity.request import STAGE_OPTIONS
 from onnxprune.sweeping.results import SweepResult
 from onnxprune.units import listed, parse_bytes
 
-SHARED = (*OPTIONS, *STAGE_OPTIONS, "max_memory", "external_data")
+SHARED = (*OPTIONS, *STAGE_OPTIONS, "max_memory", "external_data", "allow_unproven")
 """Options of `shrink` that all points have."""
 
 
@@ -62,6 +62,7 @@ def sweep(
     repair: str = "auto",
     metric: str | Callable[[str], float] | None = None,
     external_data: Any = "auto",
+    allow_unproven: bool = False,
     bench: bool = True,
     threads: int | None = None,
     batch: int | None = None,

@@ -39,7 +39,8 @@ def verify(
     progress: ProgressCallback | None = None,
 ) -> VerifyResult:
     """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
-    on the first samples of `data` (as `shrink` takes it). Raises VerificationError.
+    on the first samples of `data` (as `shrink` takes it). Raises VerificationError; where nothing contradicts the
+    result, but nothing would contradict a wrong one either, that is the `failure()` of what is returned.
     """
     check_data_options(data is not None, preprocess, None)
     clock = Clock(progress)

@@ -262,6 +262,11 @@ writing_options: Callable[[F], F] = combined(
         ),
     )
 )
+allow_unproven_option: Callable[[F], F] = click.option(
+    "--allow-unproven",
+    is_flag=True,
+    help="Write the result although no input tells whether it is right; otherwise exit code 4.",
+)
 output_format: Callable[[F], F] = click.option(
     "--format",
     "format_",

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from onnxprune.cli.options import (
     Command,
     FilePath,
+    allow_unproven_option,
     bench_option,
     check_limit,
     combined,
@@ -226,6 +227,7 @@ plan_and_output = combined(
         click.option("--plan", metavar="FILE", type=FilePath(), help="Remove what this plan says."),
         click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with plots (HTML)."),
         bench_option,
+        allow_unproven_option,
         writing_options,
     )
 )

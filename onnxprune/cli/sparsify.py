@@ -10,6 +10,7 @@ import click
 from onnxprune.cli.options import (
     Command,
     FilePath,
+    allow_unproven_option,
     bench_option,
     check_limit,
     combined,
@@ -81,6 +82,7 @@ repair = click.option(
 @click.option("--dry-run", is_flag=True, help="Choose, refit and report; write no model.")
 @click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with plots (HTML).")
 @bench_option
+@allow_unproven_option
 @writing_options
 @run_options
 @output_format

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, FilePath, combined, model_argument, output_format, output_option
+from onnxprune.cli.options import (
+    Command,
+    FilePath,
+    allow_unproven_option,
+    combined,
+    model_argument,
+    output_format,
+    output_option,
+)
 from onnxprune.cli.run import Run
 from onnxprune.cli.shrink import manner, samples_and_repair, which
 from onnxprune.cli.sparse_options import sparse_options
@@ -101,6 +109,7 @@ judging = combined(
 @samples_and_repair
 @judging
 @computing
+@allow_unproven_option
 @output_format
 @click.pass_context
 def command(ctx: click.Context, /, model: Path, output: Path | None, format_: str, **options: Any) -> None:

@@ -31,3 +31,6 @@ def command(ctx: click.Context, /, original: Path, pruned: Path, format_: str, *
     with progress(run) as callback:
         result = api.verify(original, pruned, progress=callback, **options)
     run.show(lambda: verify_report(result), lambda: documents.verify(result))
+    failure = result.failure()
+    if failure is not None:
+        raise failure

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from onnxprune.model.graph import Graph
-from onnxprune.model.infer import Facts
-from onnxprune.model.lookup import compared_with, table_size
-from onnxprune.model.sizes import ANONYMOUS, default_size, input_shapes
+from onnxprune.model.infer import Facts, infer
+from onnxprune.model.lookup import compared_with, exact_length, is_length, longest, rows_named, table_size
+from onnxprune.model.sizes import ANONYMOUS, default_size, input_shapes, size_name
 from onnxprune.model.statics import free_sizes
 from onnxprune.model.tensors import FLOATS
 
@@ -36,8 +37,12 @@ class Case:
 
 LARGER = {2: 512, 3: 1024, 4: 320}
 """Sizes of symbolic dimensions (by rank of the input) for models that do not run with the default ones."""
+SMALLER = (16, 5)
+"""The same, for all dimensions but batches."""
 SIGNAL = 16_000
 MAX_BATCHES = 4
+BATCH = 5  # of inputs that are to tell
+SCALES = (4.0, 0.05)  # of such inputs: what saturates, and what rounds to nothing
 
 
 def larger_size(rank: int, axis: int, dtype: int) -> int:
@@ -47,24 +52,81 @@ def larger_size(rank: int, axis: int, dtype: int) -> int:
     return LARGER.get(rank, 64) if axis else 1
 
 
-def cases(graph: Graph, facts: Facts, seed: int = 0, *, larger: bool = False, batch: int | None = None) -> list[Case]:
-    """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any."""
-    base, shapes = dict(facts.symbols), facts.inputs
-    if larger:
-        shapes, base = input_shapes(graph.model, None, larger_size)
-    elif batch is not None:
-        base.update(dict.fromkeys(_batch_symbols(graph), batch))
-        shapes, _ = input_shapes(graph.model, base, lambda *of: default_size(*of) if of[1] else batch)
+def cases(
+    graph: Graph,
+    facts: Facts,
+    seed: int = 0,
+    *,
+    larger: bool = False,
+    batch: int | None = None,
+    side: int | None = None,
+    lengths: bool = True,
+) -> list[Case]:
+    """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any.
+
+    `larger`, `batch`, `side`: of other sizes; not `lengths`: where integers are lengths, they are 0 and 1.
+    """
+    base, shapes = _sizes(graph, facts, larger, batch, side)
     result = [
-        Case("seed 0", feed(graph, shapes, seed, 1.0), False),
-        Case("seed 1", feed(graph, shapes, seed + 1, 0.5), False),
+        Case("seed 0", feed(graph, shapes, seed, 1.0, lengths=lengths), False),
+        Case("seed 1", feed(graph, shapes, seed + 1, 0.5, lengths=lengths), False),
     ]
     free = {**free_sizes(graph.model, facts), **base}
     for number, sizes in enumerate((*_other_sizes(graph, base), *_larger_sizes(graph, free))):
         shapes, _ = input_shapes(graph.model, sizes, _unnamed)
         if shapes != facts.inputs:
-            result.append(Case(_describe(sizes), feed(graph, shapes, seed + 2 + number, 1.0), True))
+            values = feed(graph, shapes, seed + 2 + number, 1.0, lengths=lengths)
+            result.append(Case(_describe(sizes), values, True))
     return result
+
+
+def telling_cases(
+    graph: Graph,
+    facts: Facts,
+    seed: int = 0,
+    *,
+    larger: bool = False,
+    batch: int | None = None,
+    side: int | None = None,
+    lengths: bool = True,
+) -> list[Case]:
+    """More inputs, where those of `cases` do not tell whether something is wrong: larger and smaller values, and more
+    rows.
+    """
+    base, shapes = _sizes(graph, facts, larger, batch, side)
+    found = [
+        Case(f"values of {scale:g}", feed(graph, shapes, seed + 10 + k, scale, lengths=lengths), True)
+        for k, scale in enumerate(SCALES)
+    ]
+    symbols = _batch_symbols(graph)
+    if symbols and batch is None:
+        sizes = {**base, **dict.fromkeys(symbols, BATCH)}
+        shapes, _ = input_shapes(graph.model, sizes, default_size)
+        found.append(Case(_describe(sizes), feed(graph, shapes, seed + 20, 1.0, lengths=lengths), True))
+    return found
+
+
+def has_lengths(graph: Graph) -> bool:
+    """Whether some integers are lengths."""
+    return any(is_length(graph, value.name) for value in graph.model.proto.graph.input if _is_integer(value))
+
+
+def _sizes(
+    graph: Graph, facts: Facts, larger: bool, batch: int | None, side: int | None
+) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """Sizes of the symbols, and shapes of the inputs."""
+    base = dict(facts.symbols)
+    if larger:
+        shapes, base = input_shapes(graph.model, None, larger_size)
+        return base, shapes
+    if side is not None:
+        rest = _batch_symbols(graph)
+        base = {s: n if s in rest else side for s, n in base.items()}
+        return base, input_shapes(graph.model, base, lambda *of: side if of[1] else default_size(*of))[0]
+    if batch is not None:
+        base.update(dict.fromkeys(_batch_symbols(graph), batch))
+        return base, input_shapes(graph.model, base, lambda *of: default_size(*of) if of[1] else batch)[0]
+    return base, facts.inputs
 
 
 def literal_batches(graph: Graph) -> list[int]:
@@ -110,9 +172,14 @@ def _describe(sizes: dict[str, int]) -> str:
     return ", ".join(f"{s}={n}" for s, n in sizes.items()) or "batch 2"
 
 
-def feed(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, scale: float) -> dict[str, NDArray[Any]]:
-    """Normal numbers of the given standard deviation; integers below the size of the table that they look up."""
+def feed(
+    graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, scale: float, *, lengths: bool = True
+) -> dict[str, NDArray[Any]]:
+    """Normal numbers of the given standard deviation; integers that exist: rows of the table or the value that they
+    name, lengths of what they measure (not `lengths`: 0 and 1).
+    """
     rng = np.random.default_rng(seed)
+    draw = _Integers(graph, shapes, seed, rng, lengths)
     result: dict[str, NDArray[Any]] = {}
     for value in graph.model.proto.graph.input:
         if value.name not in shapes:
@@ -124,7 +191,7 @@ def feed(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, scale: flo
             continue
         kind = np.dtype(helper.tensor_dtype_to_np_dtype(dtype))
         if kind.kind in "iu":
-            result[value.name] = _integers(graph, value.name, shape, seed, rng).astype(kind)
+            result[value.name] = draw(value.name, shape).astype(kind)
         elif kind.kind == "b":
             result[value.name] = np.ones(shape, bool)
         else:
@@ -132,12 +199,63 @@ def feed(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, scale: flo
     return result
 
 
-def _integers(
-    graph: Graph, name: str, shape: tuple[int, ...], seed: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """A switch (a single number that the graph compares with constants) takes their values in turn."""
-    switches = compared_with(graph, name) if int(np.prod(shape)) == 1 else []
-    if switches:
-        choices = [*switches, switches[-1] + 1]
-        return np.full(shape, choices[seed % len(choices)], np.int64)
-    return rng.integers(0, table_size(graph, name) or 2, shape)
+def _is_integer(value: ValueInfoProto) -> bool:
+    dtype = value.type.tensor_type.elem_type
+    known = dtype not in (TensorProto.UNDEFINED, TensorProto.STRING)
+    return known and np.dtype(helper.tensor_dtype_to_np_dtype(dtype)).kind in "iu"
+
+
+class _Integers:
+    """Integers of inputs of given shapes."""
+
+    def __init__(
+        self, graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int, rng: np.random.Generator, lengths: bool
+    ) -> None:
+        self._graph, self._shapes, self._seed, self._rng, self._lengths = graph, shapes, seed, rng, lengths
+
+    def __call__(self, name: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """A switch (a single number that the graph compares with constants) takes their values in turn."""
+        switches = compared_with(self._graph, name) if int(np.prod(shape)) == 1 else []
+        if switches:
+            choices = [*switches, switches[-1] + 1]
+            return np.full(shape, choices[self._seed % len(choices)], np.int64)
+        length = self._lengths and is_length(self._graph, name)
+        table = table_size(self._graph, name)
+        if not length and table is not None:  # what `rows_named` says as well, without inference
+            return self._rng.integers(0, table, shape)
+        if not self._lengths or not self._graph.consumers.get(name):
+            return self._rng.integers(0, 2, shape)
+        exact = exact_length(self._graph, self._facts, name)
+        if exact is not None:
+            return np.full(shape, exact, np.int64)
+        rows = rows_named(self._graph, self._facts, name)
+        if rows is not None:
+            return self._rng.integers(0, max(rows, 1), shape)
+        if not length:
+            return self._rng.integers(0, 2, shape)
+        most = longest(self._graph, self._facts, name) or self._others(name)
+        return self._rng.integers((most + 1) // 2, most + 1, shape)
+
+    @cached_property
+    def _facts(self) -> Facts:
+        """At these sizes."""
+        sizes = {}
+        for value in self._graph.model.proto.graph.input:
+            for axis, size in enumerate(self._shapes.get(value.name, ())):
+                dim = value.type.tensor_type.shape.dim[axis]
+                if dim.dim_value <= 0:
+                    sizes[size_name(value.name, axis, dim)] = size
+        return infer(self._graph, sizes)
+
+    def _others(self, name: str) -> int:
+        """The least size of an axis, of another input, that is left open and counts no batch; of any, if there is
+        none: something must be that long.
+        """
+        inputs = [v for v in self._graph.model.proto.graph.input if v.name in self._shapes and v.name != name]
+        axes = [
+            (dim.dim_value <= 0, size)
+            for value in inputs
+            for dim, size in list(zip(value.type.tensor_type.shape.dim, self._shapes[value.name], strict=True))[1:]
+            if size > 1
+        ]
+        return min((size for free, size in axes if free), default=min((size for _, size in axes), default=2))

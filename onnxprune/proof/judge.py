@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ from onnxprune.errors import ModelError, VerificationError
 from onnxprune.model.finite import AGAIN, culprit
 from onnxprune.proof.checker import require
 from onnxprune.proof.inputs import SAMPLES, Case
-from onnxprune.proof.tolerance import Tolerance, tolerance
+from onnxprune.proof.tolerance import Tolerance
+from onnxprune.proof.wrong import Bundle
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
+Outputs = Mapping[str, str]
+"""Files of values, by name."""
 
 
 class Unloadable(ModelError):
@@ -32,14 +35,22 @@ class SamplesFail(ModelError):
 
 
 class Differs(VerificationError):
-    """The outputs are further apart than rounding explains."""
+    """The outputs are further apart than rounding explains: by `difference`, infinite if one of them is not finite."""
+
+    def __init__(self, message: str, difference: float) -> None:
+        super().__init__(message)
+        self.difference = difference
+
+
+class Nothing(VerificationError):
+    """There is nothing that could be compared."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One value on one case: `difference` is max |a-b| relative to max |a|; `mutated` the same for a wrong plan.
+    """One value on one case: `difference` is max |a-b| relative to max |a|.
 
-    Not `shown`: max |a| is too small for the tolerance, and both are relative to what is large enough for it.
+    Not `shown`: max |a| is too small for the tolerance, and the difference is relative to what is large enough for it.
     """
 
     case: str
@@ -47,7 +58,6 @@ class Comparison:
     elements: int
     difference: float
     absolute: float
-    mutated: float | None
     shown: bool = True
 
     @property
@@ -58,16 +68,23 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was shown. `sensitive`: a deliberately wrong plan was told apart from the right one."""
+    """What was shown. `untold`: parts of the plan that could be wrong without anybody noticing on these inputs."""
 
     comparisons: tuple[Comparison, ...]
     cases: tuple[str, ...]
     skipped: tuple[str, ...]
     tolerance: Tolerance
-    sensitive: bool
+    untold: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     """The checks that refuse the original as well, see `checker`: the note has the words of the first."""
+    feed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Inputs on which the original runs, for other checks."""
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether a deliberately wrong plan was told apart from the right one, whatever was wrong about it."""
+        return not self.untold
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -83,21 +100,119 @@ class Proof:
     def worst_absolute(self) -> float:
         return max((c.absolute for c in self.comparisons), default=0.0)
 
+    def joined(self, other: Proof) -> Proof:
+        """With what another one shows of the same networks: what either tells apart is told apart."""
+        known = {(c.case, c.output) for c in self.comparisons}
+        fresh = (c for c in other.comparisons if (c.case, c.output) not in known)
+        cases = tuple(dict.fromkeys((*self.cases, *other.cases)))
+        return replace(
+            self,
+            comparisons=(*self.comparisons, *fresh),
+            cases=cases,
+            skipped=tuple(c for c in dict.fromkeys((*self.skipped, *other.skipped)) if c not in cases),
+            untold=tuple(name for name in self.untold if name in other.untold),
+            notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+        )
 
-def judge(
-    trace: Trace,
-    keep: Bools,
-    feeds: Sequence[Case],
-    original: dict[str, Any],
-    result: dict[str, Any],
-    behind: Collection[str],
-    reference: str = "the original without the removed channels",
-    *,
-    rounded: bool = True,
-) -> Proof:
-    """`original` has one case more than `feeds`: what a wrong plan gives on the first one. Outputs `behind`
-    discontinuities are not compared. `rounded`: see `tolerance`.
+
+@dataclass(frozen=True)
+class Wrong:
+    """A run of the reference with a wrong plan: which parts are wrong, on which case, and what came of it."""
+
+    bundle: Bundle
+    case: int
+    outcome: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What outputs are held against: those of `reference` (in words), of which the plan keeps a part.
+
+    Outputs `behind` discontinuities are not compared.
     """
+
+    trace: Trace
+    keep: Bools
+    parts: tuple[str, ...]
+    reference: str
+    allowed: Tolerance
+    behind: Collection[str]
+
+    def judged(
+        self, feeds: Sequence[Case], original: Mapping[str, Any], result: Mapping[str, Any], wrong: Sequence[Wrong]
+    ) -> Proof:
+        """`original` and `result` have an outcome for each feed. Raises VerificationError, ModelError."""
+        check_loads(original, result)
+        comparisons: list[Comparison] = []
+        done, skipped, told = [], [], set[str]()
+        for number, case in enumerate(feeds):
+            a, b = original["cases"][number], result["cases"][number]
+            if "error" in a:
+                if not case.optional:
+                    kind = SamplesFail if case.name == SAMPLES else ModelError
+                    raise kind(f"ONNX Runtime cannot run the original on {case.words}: {a['error']}")
+                skipped.append(case.name)
+                continue
+            if "error" in b:
+                raise VerificationError(f"the result does not run where the original does ({case.name}): {b['error']}")
+            done.append(case.name)
+            found = self._compared(case.name, _files(a), _files(b))
+            comparisons += found
+            differences = {item.output: item.difference for item in found}
+            for one in wrong:
+                if one.case == number and not told.issuperset(one.bundle) and "error" not in one.outcome:
+                    told.update(one.bundle if self._tells(_files(one.outcome), _files(b), differences) else ())
+        if not any(c.elements for c in comparisons):
+            _blame(self.trace, "nothing can be compared: the outputs are not finite")
+            raise Nothing(
+                "nothing could be compared: the outputs are empty or not finite",
+                hint="Run the original on inputs of yours: if it gives no numbers there, it holds NaN or infinity.",
+            )
+        refused = result.get("refused", {})
+        notes = tuple(f"{name}: {reason.splitlines()[0]}" for name, reason in list(refused.items())[:1])
+        untold = tuple(name for name in self.parts if name not in told)
+        first = next(case.feed for case in feeds if case.name == done[0])
+        return Proof(
+            tuple(comparisons), tuple(done), tuple(skipped), self.allowed, untold, notes, tuple(refused), first
+        )
+
+    def _compared(self, case: str, a: Outputs, b: Outputs) -> list[Comparison]:
+        """Every value that both give, except what is behind."""
+        result = []
+        for name in (name for name in b if name in a and name not in self.behind):
+            x, y = self._kept(name, a), _load(b[name])
+            if x.shape != y.shape or x.dtype != y.dtype:
+                raise VerificationError(
+                    f"output {name!r} is {y.dtype} {y.shape}, the original's is {x.dtype} {x.shape}"
+                )
+            least = self.allowed.least(x, y)
+            relative, absolute, count, largest = _difference(x, y, least)
+            item = Comparison(case, name, count, relative, absolute, largest >= least)
+            if not relative <= self.allowed.relative:
+                if not np.isfinite(relative):
+                    _blame(self.trace, f"output {name!r} is not finite ({case})")
+                raise Differs(
+                    f"output {name!r} differs by {relative:.3g} of {item.scale} from {self.reference} ({case}); "
+                    f"{self.allowed.relative:.1g} is allowed",
+                    relative,
+                )
+            result.append(item)
+        return result
+
+    def _tells(self, wrong: Outputs, b: Outputs, differences: Mapping[str, float]) -> bool:
+        """Whether some value shows that a plan is wrong; `differences` are those of the right one."""
+        for name, difference in differences.items():
+            z, y = self._kept(name, wrong), _load(b[name])
+            if z.shape != y.shape or self.allowed.tells(difference, _difference(z, y, self.allowed.least(z, y))[0]):
+                return True
+        return False
+
+    def _kept(self, name: str, files: Outputs) -> NDArray[Any]:
+        return self.trace.kept_part(name, self.keep, _load(files[name]))
+
+
+def check_loads(original: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Raises Unloadable, or VerificationError."""
     if "load" in original:
         raise Unloadable(
             f"ONNX Runtime cannot load the original (with masks): {original['load']}",
@@ -105,42 +220,7 @@ def judge(
         )
     if "load" in result:
         raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
-    refused = result.get("refused", {})
-    require("the result", refused, original.get("refused", {}))
-    allowed = tolerance(trace, rounded=rounded)
-    comparisons: list[Comparison] = []
-    done, skipped = [], []
-    wrong = original["cases"][len(feeds)]
-    for number, case in enumerate(feeds):
-        a, b = original["cases"][number], result["cases"][number]
-        if "error" in a:
-            if not case.optional:
-                kind = SamplesFail if case.name == SAMPLES else ModelError
-                raise kind(f"ONNX Runtime cannot run the original on {case.words}: {a['error']}")
-            skipped.append(case.name)
-            continue
-        if "error" in b:
-            raise VerificationError(f"the result does not run where the original does ({case.name}): {b['error']}")
-        done.append(case.name)
-        found = _compare(trace, keep, case.name, a, b, wrong if number == 0 else None, allowed, behind)
-        comparisons.extend(found)
-        for item in found:
-            if not item.difference <= allowed.relative:
-                if not np.isfinite(item.difference):
-                    _blame(trace, f"output {item.output!r} is not finite ({case.name})")
-                raise Differs(
-                    f"output {item.output!r} differs by {item.difference:.3g} of {item.scale} from {reference} "
-                    f"({case.name}); {allowed.relative:.1g} is allowed"
-                )
-    sensitive = any(c.mutated is not None and not c.mutated <= allowed.relative for c in comparisons)
-    if not any(c.elements for c in comparisons):
-        _blame(trace, "nothing can be compared: the outputs are not finite")
-        raise VerificationError(
-            "nothing could be compared: the outputs are empty or not finite",
-            hint="Run the original on inputs of yours: if it gives no numbers there either, it holds NaN or infinity.",
-        )
-    notes = tuple(f"{name}: {reason.splitlines()[0]}" for name, reason in list(refused.items())[:1])
-    return Proof(tuple(comparisons), tuple(done), tuple(skipped), allowed, sensitive, notes, tuple(refused))
+    require("the result", result.get("refused", {}), original.get("refused", {}))
 
 
 def _blame(trace: Trace, what: str) -> None:
@@ -150,32 +230,14 @@ def _blame(trace: Trace, what: str) -> None:
         raise NoNumbers(f"{what}, since {found}", hint=AGAIN)
 
 
-def _compare(
-    trace: Trace,
-    keep: Bools,
-    case: str,
-    a: dict[str, Any],
-    b: dict[str, Any],
-    wrong: dict[str, Any] | None,
-    allowed: Tolerance,
-    behind: Collection[str],
-) -> list[Comparison]:
-    result = []
-    for position, (name, path) in enumerate(zip(a["names"], a["files"], strict=True)):
-        other = b["files"][b["names"].index(name)]
-        if not path or not other or name in behind:
-            continue
-        x, y = trace.kept_part(name, keep, np.load(path, allow_pickle=False)), np.load(other, allow_pickle=False)
-        if x.shape != y.shape or x.dtype != y.dtype:
-            raise VerificationError(f"output {name!r} is {y.dtype} {y.shape}, the original's is {x.dtype} {x.shape}")
-        least = allowed.least(x, y)
-        relative, absolute, count, largest = _difference(x, y, least)
-        mutated_difference = None
-        if wrong is not None and "error" not in wrong:
-            z = trace.kept_part(name, keep, np.load(wrong["files"][position], allow_pickle=False))
-            mutated_difference = _difference(z, y, least)[0] if z.shape == y.shape else np.inf
-        result.append(Comparison(case, name, count, relative, absolute, mutated_difference, largest >= least))
-    return result
+def _files(outcome: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> file of the outputs that are arrays of numbers."""
+    return {name: path for name, path in zip(outcome["names"], outcome["files"], strict=True) if path}
+
+
+def _load(path: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
 
 
 def _difference(x: NDArray[Any], y: NDArray[Any], least: float) -> tuple[float, float, int, float]:

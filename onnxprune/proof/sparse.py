@@ -1,33 +1,34 @@
 """Proof of a file with sparse weights: it computes what the dense model with the same zeros does.
 
 The file runs without the library, by the functions in it, and with the library where that is there; both must agree
-with the dense model, and not with one whose weights are in the wrong rows.
+with the dense model, and not with one whose weights are in the wrong rows, whichever weight that is.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
+from numpy.typing import NDArray
+from onnx import ModelProto, helper
 
 from onnxprune import native
 from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import Model, load
-from onnxprune.model.save import write
 from onnxprune.native.marks import DOMAIN
-from onnxprune.proof.checker import file_of
-from onnxprune.proof.discontinuous import before_discontinuities, behind_discontinuities
-from onnxprune.proof.inputs import Case
-from onnxprune.proof.judge import Proof, judge
-from onnxprune.proof.masked import LARGE_BYTES, Feed, leading_to, on_cases, save, scratch, tolerant, with_outputs
+from onnxprune.proof.attempts import Inputs
+from onnxprune.proof.discontinuous import jumps
+from onnxprune.proof.judge import Proof
+from onnxprune.proof.pair import Pair
+from onnxprune.proof.rounds import established
+from onnxprune.proof.scratch import Feed
 from onnxprune.proof.signature import same_signature
-from onnxprune.proof.tasks import run_tasks
+from onnxprune.proof.wrong import Bundle
 from onnxprune.trace.groups import Trace
 
 REFERENCE = "the dense model with the same zeros"
@@ -65,18 +66,28 @@ def prove_sparse(
         raise VerificationError(f"the file has functions of the domain {DOMAIN} that onnxprune did not write")
     changed = {node.index for node in trace.graph.nodes if set(node.inputs) & set(named)}
     both = _values(twin.proto) & _values(load(candidate).proto)
-    extra = [key for key in before_discontinuities(trace, changed) if key in both]
-    runs = [False, True] if kind is Operators.LIBRARY else [False]
-    wrong = _misplaced(twin, weights)
+    runs = (False, True) if kind is Operators.LIBRARY else (False,)
+    # zeros in the wrong rows are no zeros less
+    parts = tuple(name for name in weights if twin.tensors[name].array().any())
 
-    def proven(extra: list[str]) -> Proof:
-        behind = behind_discontinuities(trace, changed) if extra else set()
-        work = _Work(trace, twin, wrong, candidate, extra, behind, runs, threads)
-        return on_cases(trace, seed, samples, lambda feeds: tolerant(lambda optimise: work.run(feeds, optimise)))
+    def wrong(bundle: Bundle, strong: bool) -> Feed:
+        return {name: _misplaced(twin.tensors[name].array(), strong) for name in bundle}
 
-    proof = proven(extra)
-    if more := [key for name in proof.unseen for key in leading_to(trace, name) if key in both]:
-        proof = proven(list(dict.fromkeys([*extra, *more])))
+    pair = Pair(
+        trace,
+        np.ones(trace.unit_count, bool),
+        parts,
+        _open(twin, parts),
+        {},
+        wrong,
+        candidate,
+        jumps(trace, changed),
+        REFERENCE,
+        runs,
+        roundable=False,
+        threads=threads,
+    )
+    proof = established(pair, Inputs(trace, seed, samples), lambda key: key in both)
     return SparseProof(proof, tuple(_words(kind, library) for library in runs))
 
 
@@ -90,66 +101,23 @@ def _values(proto: ModelProto) -> set[str]:
     return {name for node in proto.graph.node for name in node.output if name}
 
 
-def _misplaced(twin: Model, weights: Collection[str]) -> Model:
-    """The twin with the rows of its sparse weights moved by one: what reading them wrongly would give."""
-    wrong = {
-        name: tensor.with_array(np.roll(tensor.array(), 1, axis=0)) if name in weights else tensor
-        for name, tensor in twin.tensors.items()
-    }
+def _open(model: Model, weights: Collection[str]) -> Model:
+    """The model in which these weights may be fed instead."""
     proto = ModelProto()
-    proto.CopyFrom(twin.proto)
-    return twin.replace(proto, wrong)
+    proto.CopyFrom(model.proto)
+    proto.ir_version = max(proto.ir_version, 4)  # before that, what is fed in place of an initializer is refused
+    there = {value.name for value in proto.graph.input}
+    for name in weights:
+        if name not in there:
+            tensor = model.tensors[name]
+            proto.graph.input.append(helper.make_tensor_value_info(name, tensor.dtype, list(tensor.shape)))
+    return model.replace(proto, model.tensors)
 
 
-@dataclass(frozen=True)
-class _Work:
-    trace: Trace
-    twin: Model
-    wrong: Model
-    candidate: Path
-    extra: list[str]
-    behind: set[str]
-    runs: list[bool]
-    threads: int
-
-    def run(self, feeds: Sequence[Case], optimise: bool) -> Proof:
-        with scratch() as here:
-            write(self.twin, here / "twin.onnx", external_data="always")
-            write(self.wrong, here / "wrong.onnx", external_data="always")
-            paths = {"twin": here / "twin.onnx", "wrong": here / "wrong.onnx", "candidate": self.candidate}
-            if self.extra:
-                paths = {
-                    name: with_outputs(self.trace, path, self.extra, here / f"{name}.extra.onnx")
-                    for name, path in paths.items()
-                }
-            files = [save(here / f"feed{k}.npz", case.feed) for k, case in enumerate(feeds)]
-            common = {"feeds": files, "optimise": optimise, "frugal": self.twin.size_bytes > LARGE_BYTES}
-            original = file_of(self.trace.graph.model, here / "original.onnx")
-            tasks: list[dict[str, Any]] = [
-                {**common, "model": str(paths["twin"]), "check": str(original)},
-                {**common, "model": str(paths["wrong"]), "feeds": files[:1]},
-                *(
-                    {**common, "model": str(paths["candidate"]), "check": str(self.candidate), "library": library}
-                    for library in self.runs
-                ),
-            ]
-            for number, task in enumerate(tasks):
-                task["name"], task["out"] = f"run{number}", str(here / f"run{number}")
-            twin, wrong, *found = run_tasks(here, tasks, self.threads)
-            return self._judged(feeds, twin, wrong, found)
-
-    def _judged(self, feeds: Sequence[Case], twin: dict[str, Any], wrong: dict[str, Any], found: list[Any]) -> Proof:
-        if "load" not in twin:
-            misplaced = wrong["cases"][0] if wrong["cases"] else {"error": wrong.get("load", "")}
-            twin = {**twin, "cases": [*twin["cases"], misplaced]}
-        keep = np.ones(self.trace.unit_count, bool)
-        proofs = [judge(self.trace, keep, feeds, twin, one, self.behind, REFERENCE) for one in found]
-        comparisons = tuple(item for proof in proofs for item in proof.comparisons)
-        notes = tuple(dict.fromkeys(note for proof in proofs for note in proof.notes))
-        return replace(
-            proofs[0],
-            comparisons=comparisons,
-            sensitive=all(proof.sensitive for proof in proofs),
-            notes=notes,
-            refused=tuple(dict.fromkeys(name for proof in proofs for name in proof.refused)),
-        )
+def _misplaced(weight: NDArray[Any], strong: bool) -> NDArray[Any]:
+    """Rows moved by one: what reading them wrongly would give. `strong`, or if all rows are equal: all of its numbers
+    in reverse, and if that is the same, zeros.
+    """
+    wrong = [np.roll(weight, 1, axis=0)] if weight.ndim and not strong else []
+    wrong += [weight.ravel()[::-1].reshape(weight.shape), np.zeros_like(weight)]
+    return next(array for array in wrong if not np.array_equal(array, weight))

@@ -8,6 +8,9 @@ Quantised networks differ by whole steps of their coarsest quantiser instead, as
 small output may have few digits: the runtime's sigmoid of 1e-5 is a multiple of 2^-25, and off by four of these at
 times. SAFETY times as much is no difference. What such an output comes from is compared as well then, up to the layer
 that gives it.
+
+What is allowed may be much more than what is found: types of few digits, quantisers. A wrong plan that is off by less
+than that, but by FACTOR times as much as the right one, is told apart as well.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from onnxprune.model.folding import source
 from onnxprune.trace.groups import Trace
 
 SAFETY, FLOOR, CEILING = 4.0, 3e-5, 5e-2
+FACTOR = 10.0
 STEPS = 4
 MOST = 2  # eps: the largest step
 CHUNK = 1 << 20
@@ -37,6 +41,10 @@ class Tolerance:
 
     relative: float
     policy: str
+
+    def tells(self, right: float, wrong: float) -> bool:
+        """Whether a wrong plan shows: it is off by more than is allowed, or by FACTOR times what the right one is."""
+        return not wrong <= self.relative or wrong >= max(FACTOR * right, FLOOR)
 
     def least(self, x: NDArray[Any], y: NDArray[Any]) -> float:
         """What two outputs are relative to if their largest value is less: they have too few digits for `relative`."""

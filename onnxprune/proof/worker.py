@@ -16,20 +16,22 @@ from onnxprune.capture.operators import equip
 from onnxprune.proof.checker import refusals
 
 
-def _session(path: str, threads: int, optimise: bool, frugal: bool, library: bool) -> Any:
+def _session(task: dict[str, Any], threads: int) -> Any:
     import onnxruntime
 
+    path = task["model"]
     options = onnxruntime.SessionOptions()
-    # without it, sums of bytes saturate on x86 processors without VNNI: what a model means is to be compared
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    if frugal:  # packed copies of the weights would double what a large model takes
+    if task.get("precise", True):
+        # without it, sums of bytes saturate on x86 processors without VNNI: what a model means is to be compared
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if task.get("frugal", False):  # packed copies of the weights would double what a large model takes
         options.add_session_config_entry("session.disable_prepacking", "1")
-    if not optimise:
+    if not task.get("optimise", True):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if library:
+    if task.get("library", True):
         equip(options, Path(path))
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
@@ -43,13 +45,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         if task.get("check"):
             entry["refused"] = refusals(task["check"])
         try:
-            session = _session(
-                task["model"],
-                job["threads"],
-                task.get("optimise", True),
-                task.get("frugal", False),
-                task.get("library", True),
-            )
+            session = _session(task, job["threads"])
         except Exception as error:  # onnxruntime raises many types
             entry["load"] = str(error)[:2000]
             continue
@@ -57,6 +53,8 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         for number, feed_path in enumerate(task["feeds"]):
             with np.load(feed_path, allow_pickle=False) as data:
                 feed = {k: data[k] for k in data.files}
+            if number and task.get("fresh", False):  # its generators begin anew: see model/random.py
+                session = _session(task, job["threads"])
             try:
                 outputs = session.run(None, {**feed, **_masks(task, number)})
             except Exception as error:  # as above

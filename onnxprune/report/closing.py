@@ -5,16 +5,19 @@ from __future__ import annotations
 from onnxprune.report.answers import Result, measured, state, warning
 from onnxprune.report.blocks import Line
 from onnxprune.report.document_parts import Document
+from onnxprune.report.shared import unproven
 from onnxprune.report.speed import speed_text, why_not
-from onnxprune.results import Cause, ModelSummary, TimingSummary
+from onnxprune.results import Cause, ModelSummary, ShrinkResult, TimingSummary
 
 NOTICED = 0.005  # less is nothing
 
 
 def closing_lines(result: Result) -> list[Line]:
-    """The last line, if a model was written, or would be."""
+    """The last line, if a model was written, or would be; and one more if it is unproven."""
     text = closing(result)
-    return [] if text is None else [Line(text)]
+    cut = result.proof if isinstance(result, ShrinkResult) else None
+    unknown = unproven(cut, None if result.sparsity is None else result.sparsity.proof)
+    return [*([] if text is None else [Line(text)]), *unknown]
 
 
 def closing(result: Result) -> str | None:

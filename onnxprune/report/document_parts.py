@@ -46,7 +46,9 @@ def proof_document(proof: ProofSummary) -> Document:
         "worst_difference_absolute": proof.worst_absolute,
         "tolerance_relative": proof.tolerance_relative,
         "tolerance_policy": proof.tolerance_policy,
+        "status": proof.status,
         "sensitive": proof.sensitive,
+        "not_told_apart": list(proof.untold),
         "notes": list(proof.notes),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text
+from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text, unproven
 from onnxprune.report.sparsity import proof_of_zeros
 from onnxprune.results import Difference, TensorDifference, VerifyResult
 from onnxprune.sparse_results import SparseWeights
@@ -31,7 +31,7 @@ def verify_report(result: VerifyResult) -> Report:
     proofs = [proof for proof in (result.proof, result.sparse_proof) if proof is not None]
     blocks.extend(Line(f"tolerance: {tolerance_text(proof)}", indent=2) for proof in proofs)
     blocks.append(before_after(result.original, result.pruned, ("original", "pruned" if result.proof else "sparse")))
-    return (*blocks, *notes(*dict.fromkeys(note for proof in proofs for note in proof.notes)))
+    return (*blocks, *notes(*dict.fromkeys(note for proof in proofs for note in proof.notes)), *unproven(*proofs))
 
 
 def _what(result: VerifyResult) -> str:

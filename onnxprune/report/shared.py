@@ -85,7 +85,7 @@ def proof_text(proof: ProofSummary) -> str:
         f"max |d| {format_difference(proof.worst_absolute)}",
     ]
     if not proof.sensitive:
-        parts.append("but a wrong plan gave the same outputs: the outputs do not depend on what was removed")
+        parts.append("but UNPROVEN, see below")
     return ", ".join(parts)
 
 
@@ -93,6 +93,11 @@ def tolerance_text(proof: ProofSummary) -> str:
     """How far outputs were apart, how far they may be, and why so far."""
     found, allowed = format_difference(proof.worst_relative), format_difference(proof.tolerance_relative)
     return f"relative {found}, allowed {allowed} = {proof.tolerance_policy}"
+
+
+def unproven(*proofs: ProofSummary | None) -> tuple[Line, ...]:
+    """The last line, if proofs do not show everything."""
+    return tuple(Line(proof.unproven) for proof in proofs if proof is not None and proof.unproven)
 
 
 def captured(found: CalibrationSummary) -> str:

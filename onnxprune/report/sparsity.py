@@ -76,7 +76,7 @@ def _equality(proof: ProofSummary) -> str:
     text = f"equal to the dense model with these zeros on {len(proof.cases)}/{plural(total, 'input')}"
     text += f", max |d| {format_difference(proof.worst_absolute)}"
     if not proof.sensitive:
-        text += ", but misplaced weights gave the same outputs: they do not depend on what became sparse"
+        text += ", but UNPROVEN, see below"
     return text
 
 

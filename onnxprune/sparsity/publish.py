@@ -10,6 +10,7 @@ from onnxprune.measure.gate import Gate
 from onnxprune.measure.held_out import judged
 from onnxprune.model.load import Model, load
 from onnxprune.proof.sparse import prove_sparse
+from onnxprune.proof.unproven import require_told
 from onnxprune.results import Fidelity, ModelSummary
 from onnxprune.samples import Samples
 from onnxprune.sources import Place
@@ -42,12 +43,14 @@ def publish_sparse(
     *,
     gate: Gate | None = None,
     verify: bool = True,
+    allow_unproven: bool = False,
     seed: int = 0,
     threads: int = 0,
 ) -> SparsePublished:
     """Prove the file of `recorded`, which is `made` with its provenance, and rename it. Raises an OnnxPruneError; then
     nothing is written.
 
+    `allow_unproven`: also where the proof could not have failed.
     traced: of the original; bare: what is left of it after a cut, before any repair.
     """
     assert made.plan is not None
@@ -60,6 +63,8 @@ def publish_sparse(
             names = made.weights
             few = None if samples is None else samples.few(traced.graph.model)
             shown = prove_sparse(traced, names, made.twin, names, staged.path, samples=few, seed=seed, threads=threads)
+            untold = shown.proof.untold
+            require_told(untold, traced, allowed=allow_unproven, with_samples=few is not None)
             outcome = replace(outcome, proof=proof_summary(shown.proof), runs=shown.runs)
         measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
         clock.start("write")

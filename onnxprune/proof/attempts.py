@@ -1,0 +1,81 @@
+"""Which inputs a proof is made on: the first sizes that the original takes, and the samples that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from onnxprune.errors import ModelError
+from onnxprune.model.statics import free_sizes
+from onnxprune.proof.inputs import SAMPLES, SMALLER, Case, cases, has_lengths, literal_batches, telling_cases
+from onnxprune.proof.judge import Nothing, Proof, SamplesFail, Unloadable
+from onnxprune.proof.scratch import Feed
+from onnxprune.trace.groups import Trace
+
+Run = Callable[[Sequence[Case]], Proof]
+
+
+class Inputs:
+    """Random inputs of the default sizes, or where the original does not take these, of hard-coded, larger or smaller
+    ones; and samples, or the first of them where it takes one only. What it takes is found once.
+    """
+
+    def __init__(self, trace: Trace, seed: int, samples: Feed | None) -> None:
+        self._trace, self._seed = trace, seed
+        self._samples: list[Feed | None] = [None] if samples is None else [samples, *_fewer(samples)]
+        self._options: list[dict[str, Any] | None] = [*self._all_options(), *([] if samples is None else [None])]
+
+    def run(self, run: Run, *, telling: bool = False) -> Proof:
+        """What `run` shows on them, on more of them if they are to be `telling`. Raises what it raises; ModelError if
+        the original runs on none.
+        """
+        first: ModelError | Nothing | None = None
+        for options in self._options:
+            try:
+                proof = self._on(options, run, telling)
+            except (Unloadable, SamplesFail):
+                raise
+            except (ModelError, Nothing) as error:
+                first = first or error
+                continue
+            self._options = [options]
+            return proof
+        assert first is not None
+        if self._samples != [None] or isinstance(first, Nothing):
+            raise first
+        raise ModelError(first.message, hint="Where it takes other sizes or values, say which: --data with samples.")
+
+    def _on(self, options: dict[str, Any] | None, run: Run, telling: bool) -> Proof:
+        trace = self._trace
+        drawn = [] if options is None else cases(trace.graph, trace.facts, self._seed, **options)
+        if drawn and telling:
+            drawn += telling_cases(trace.graph, trace.facts, self._seed, **(options or {}))
+        for samples in self._samples:
+            given = [] if samples is None else [Case(SAMPLES, dict(samples), False)]
+            try:
+                proof = run([*drawn, *given])
+            except SamplesFail:
+                if samples is self._samples[-1]:
+                    raise
+                continue
+            self._samples = [samples]
+            return proof
+        raise AssertionError("there is always one")
+
+    def _all_options(self) -> Iterator[dict[str, Any]]:
+        """Of `inputs.cases`, in the order in which they are tried."""
+        trace = self._trace
+        yield {}
+        if has_lengths(trace.graph):
+            yield {"lengths": False}
+        if free_sizes(trace.graph.model, trace.facts) or any(None in s for s in trace.facts.shapes.values()):
+            yield from ({"batch": n} for n in literal_batches(trace.graph))
+            yield {"larger": True}
+            yield from ({"side": n} for n in SMALLER)
+
+
+def _fewer(samples: Feed) -> Iterator[Feed]:
+    """The first sample only, if all inputs have equally many."""
+    rows = {array.shape[0] if array.ndim else 0 for array in samples.values()}
+    if len(rows) == 1 and min(rows) > 1:
+        yield {name: array[:1] for name, array in samples.items()}

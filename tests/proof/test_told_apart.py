@@ -1,0 +1,91 @@
+"""A proof that could not have failed is none: each part of a plan must be told apart, or the result is unproven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnxprune
+from onnxprune.errors import VerificationError
+from onnxprune.model.load import load
+from onnxprune.proof.judge import Differs
+from onnxprune.proof.unproven import Unproven
+from tests.builders import Net
+from tests.proof.networks import frames, proof_of, two_arms
+
+
+def test_lengths_are_such_that_attention_has_something_to_weigh(tmp_path: Path) -> None:
+    """Over one frame the softmax is 1, whatever the scale: with lengths of 0 and 1, a wrong one was no difference."""
+    assert proof_of(frames(), tmp_path).sensitive
+    with pytest.raises(Differs):
+        proof_of(frames(), tmp_path, {"scale": lambda value: value * np.float32(1.1)})
+
+
+def test_one_part_that_shows_does_not_speak_for_another(tmp_path: Path) -> None:
+    assert proof_of(two_arms(), tmp_path).untold == ("dead",)
+
+
+def test_what_is_multiplied_by_zero_needs_no_telling_apart(tmp_path: Path) -> None:
+    assert proof_of(two_arms(zeros=True), tmp_path).sensitive
+
+
+def test_over_one_frame_queries_and_keys_are_unproven(tmp_path: Path) -> None:
+    untold = proof_of(frames(static=1), tmp_path).untold
+    assert untold and "a" not in untold and not any("project_v" in name for name in untold)
+
+
+def test_every_branch_is_told_apart(tmp_path: Path) -> None:
+    net = Net(17, seed=6)
+    h = net.gemm(net.declare("x", ["N", 6]), 8, name="a")
+    for name in "bcd":
+        h = net.add(h, net.gemm(net.relu(net.gemm(h, 8)), 8), name=name)
+    net.output(net.gemm(h, 4), rank=2)
+    result = onnxprune.shrink(load(net.model()), tmp_path / "o.onnx", units="blocks", ratio=0.7)
+    assert result.plan.removed_count == 2 and result.proof is not None and result.proof.sensitive
+
+
+def test_unproven_results_are_written_only_if_that_is_allowed(tmp_path: Path) -> None:
+    model, out = load(two_arms()), tmp_path / "out.onnx"
+    with pytest.raises(Unproven, match="unproven: whatever leaves 'dead'") as caught:
+        onnxprune.shrink(model, out, ratio=0.5)
+    assert caught.value.exit_code == 4 and caught.value.hint is not None
+    assert all(way in caught.value.hint for way in ("--data", "--exclude 'dead'", "--allow-unproven"))
+    assert not out.exists()
+    assert onnxprune.shrink(model, out, ratio=0.5, exclude=["dead"], force=True).proof is not None
+    result = onnxprune.shrink(model, out, ratio=0.5, allow_unproven=True, force=True)
+    assert result.proof is not None and result.proof.untold == ("dead",) and result.proof.status == "unproven"
+    failure = onnxprune.verify(model, out).failure()
+    assert isinstance(failure, VerificationError) and "'dead'" in failure.message
+
+
+def test_sparse_weights_are_told_apart_one_by_one(tmp_path: Path) -> None:
+    model, out = load(two_arms()), tmp_path / "out.onnx"
+    with pytest.raises(Unproven, match="unproven"):
+        onnxprune.sparsify(model, out, sparsity=0.5)
+    result = onnxprune.sparsify(model, out, sparsity=0.5, allow_unproven=True)
+    proof = result.sparsity.proof
+    assert proof is not None and len(proof.untold) == 2 and result.written == (out,)
+    assert onnxprune.verify(model, out).failure() is not None
+
+
+def test_a_literal_batch_is_what_every_check_uses(tmp_path: Path) -> None:
+    """The repaired model runs on it as well, not only the bare cut."""
+    net = Net(17, seed=7)
+    h = net.gemm(net.relu(net.gemm(net.declare("x", ["N", 6]), 12, name="a")), 3, name="z")
+    net.output(net.mean(net.reshape(h, 4, -1), 0), rank=2)
+    result = onnxprune.shrink(load(net.model()), tmp_path / "o.onnx", ratio=0.5)
+    assert result.repair is not None and result.repair.corrected_layers
+    assert result.proof is not None and result.proof.sensitive
+
+
+def test_samples_are_given_one_by_one_to_a_model_that_takes_one(tmp_path: Path) -> None:
+    net = Net(17, seed=8)
+    h = net.reshape(net.gemm(net.declare("x", ["N", 6]), 12, name="a"), 1, 12)
+    net.output(net.gemm(net.relu(h), 3, name="z"), rank=2)
+    model, out = load(net.model()), tmp_path / "o.onnx"
+    onnxprune.shrink(model, out, ratio=0.5)
+    data = {"x": np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)}
+    proof = onnxprune.verify(model, out, data=data).proof
+    assert proof is not None and "samples" in proof.cases
