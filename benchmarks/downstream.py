@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHRINK = ("--target", "macs=75%", "--criterion", "l1", "--repair", "none", "--force")
 WHOLE = "removes nothing"
 TIMEOUT_S = 1800
+SHOWN = 80  # characters of why a model was not cut
 OTHERS = ("onnxsim", "onnxslim", "openvino", "sympy")
 TAKES, LOSES, NEVER = "yes", "**no**", "-"
 HEADER = """# Other tools
@@ -39,7 +40,8 @@ check (`check_model(full_check=True)`) and strict shape inference (with types an
 `quant_pre_process` (without symbolic shapes where those fail), `quantize_static` (after it) and `quantize_dynamic`,
 onnxsim, onnxslim, and OpenVINO, which reads and compiles. What a tool writes must load in ONNX Runtime. "No unread
 weights": no initializer is left that no node reads. Names with `dynamo` and `script` are architectures of torchvision
-from PyTorch's two exporters.
+from PyTorch's two exporters, those with `wheels` are files of the packages rapidocr-onnxruntime 1.4.4 and silero-vad
+6.2.3.
 
 "yes": the tool takes the original and the result. "{never}": it does not take the original either{but}. "{loses}": it
 takes the original and not the result, which is a fault of onnxprune.
@@ -134,7 +136,7 @@ def report(rows: list[Row]) -> tuple[str, int]:
         body.append([row["model"], *cells])
     done = [row for row in rows if "fault" not in row]
     summary = f"{len(done)} models, {len(done) * len(TOOLS)} pairs: {lost} in which only the original is taken."
-    uncut = [f"{row['model']} ({row['fault']})" for row in rows if "fault" in row]
+    uncut = [f"{row['model']} ({row['fault'].removeprefix('Error: ')[:SHOWN]})" for row in rows if "fault" in row]
     if uncut:
         summary += f" Not cut: {'; '.join(uncut)}."
     page = HEADER.format(
