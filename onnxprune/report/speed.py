@@ -47,7 +47,7 @@ def why_not(found: TimingSummary, options: Mapping[str, Any]) -> str | None:
 
 def _cause_text(cause: Cause, found: TimingSummary, *, first: bool) -> str:
     if cause.kind == SMALL:
-        return f"a run takes {format_latency(found.after_s)} in {plural(cause.count, 'kernel')}: little to save"
+        return f"a run takes {format_latency(found.after_s)} in {plural(cause.count, 'kernel')}, little to save"
     if cause.kind == LAYOUT:
         what = "conversions between layouts"
     elif cause.kind == ROUNDED:

@@ -53,7 +53,7 @@ def test_how_fast() -> None:
         ),
         ((WEIGHTLESS, RARE), {}, "50 % of its time is in 2 operators without weights (the longest: d): ask for time"),
         ((SPARSE,), {"sparsity": {}}, "4 layers whose zeros save less than their operators cost: --pattern auto"),
-        ((SMALL,), {}, "a run takes 75 us in 24 kernels: little to save: larger batches"),
+        ((SMALL,), {}, "a run takes 75 us in 24 kernels, little to save: larger batches"),
     ],
 )
 def test_why_it_is_not(causes: tuple[Cause, ...], options: dict[str, object], words: str) -> None:
