@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import GraphProto, ModelProto, helper
 from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -16,6 +17,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from tests.builders import Array
 
 Feed = dict[str, Array]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantisers leave files in the working directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 def recorded(model: ModelProto) -> ModelProto:
