@@ -113,6 +113,53 @@ def size_that_leaves_a_branch(net: Net) -> None:
     net.output(net.op("MatMul", net.op("Div", h, size), net.normal(8, 4), name="z"), rank=3)
 
 
+def sequence(net: Net, channels: int, name: str = "a") -> str:
+    """(N, channels, steps), of as many steps as an input says: a predicted duration."""
+    x = measured(net, net.input(7, 6), 4)
+    return net.op("Conv", net.transpose(x, 0, 2, 1), net.normal(channels, 6, 1), net.normal(channels), name=name)
+
+
+@case({"a": 8, "in": 4})
+def gated_layers_of_a_flow(net: Net) -> None:
+    """zeros_like, halves of channels by Slice and by Split, and channels turned around."""
+    h = net.relu(sequence(net, 8))
+    total = net.op("ConstantOfShape", net.op("Shape", h))
+    both = net.op("Conv", h, net.normal(8, 8, 3), net.normal(8), name="in", pads=[1, 1])
+    gate = net.op("Tanh", net.slice(both, 0, 4, 1)), net.op("Sigmoid", net.slice(both, 4, 8, 1))
+    change = net.op("Conv", net.op("Mul", *gate), net.normal(8, 4, 1), net.normal(8), name="out")
+    total = net.add(total, change)
+    turned = net.op("Slice", net.add(h, total), ints(-1), ints(-(2**31)), ints(1), ints(-1))
+    net.output(net.op("Conv", turned, net.normal(4, 8, 1), name="z"), rank=3)
+
+
+@case({"a": 8})
+def padded_by_a_computed_number_of_steps(net: Net) -> None:
+    """The pads of the steps come from their number; those of channels are literals."""
+    h = net.relu(sequence(net, 8))
+    more = net.op("Sub", ints(9), net.size_of(h, 2))
+    pads = net.op("Concat", ints(0, 0), more, ints(0, 0, 0), axis=0)
+    longer = net.op("Pad", h, pads)
+    net.output(net.op("Conv", longer, net.normal(4, 8, 1), name="z"), rank=3)
+
+
+@case({"a": 8})
+def expanded_to_a_shape_with_an_open_size(net: Net) -> None:
+    h = net.relu(sequence(net, 8))
+    bias = net.op("Expand", net.constant(np.float32([[[0.5]]])), net.op("Shape", h))
+    net.output(net.op("Conv", net.relu(net.add(h, bias)), net.normal(4, 8, 1), name="z"), rank=3)
+
+
+@case({"a": 8})
+def shape_made_by_where(net: Net) -> None:
+    """expand(-1, -1, 3) of a stack: sizes that are -1 are taken from the tensor."""
+    h = net.unsqueeze(net.relu(sequence(net, 8)), 3)
+    asked = net.op("Concat", net.size_of(h, 0), net.size_of(h, 1), net.size_of(h, 2), ints(3), axis=0)
+    ones = net.op("ConstantOfShape", ints(4), value=helper.make_tensor("v", TensorProto.INT64, [1], [1]))
+    unset = net.op("Equal", asked, net.op("Mul", ones, ints(-1)))
+    wide = net.op("Expand", h, net.op("Where", unset, ones, asked))
+    net.output(net.op("Conv", wide, net.normal(4, 8, 1, 1), name="z"), rank=4)
+
+
 @case.parametrize()
 def test_rule(case: Case) -> None:
     case.run()
