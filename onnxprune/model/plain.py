@@ -33,9 +33,9 @@ def plain_path(graph: Graph, key: str) -> Made | None:
 
 
 def origins(graph: Graph, key: str) -> Sequence[str]:
-    """The constants from which `key`, a weight for which `plain_path` gives a way, comes."""
+    """The constants from which `key`, a weight for which `plain_path` gives a way, comes, with their scales."""
     found = made(graph, key)
-    return () if found is None else found.constants
+    return () if found is None else (*found.constants, *found.scales.values())
 
 
 def settable(graph: Graph, key: str) -> bool:

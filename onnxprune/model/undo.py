@@ -1,12 +1,13 @@
 """Weights that the graph makes of constants, and the constants that make a weight of new values.
 
 What is followed is the way of the numbers themselves: through operators that move them, and through products and sums
-with other constants, which stay as they are.
+with other constants. These stay as they are, but for the scales of integers that new values would not fit into: they
+grow as far as needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,16 @@ WHOLE = frozenset({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, Tenso
 
 @dataclass(frozen=True)
 class Made:
-    """`key` as it is made of `constants` by `nodes` (in their order), all of which can be undone. `dtype`: of it."""
+    """`key` as it is made of `constants` by `nodes` (in their order), all of which can be undone. `dtype`: of it.
+
+    `scales`: constants by which integers are multiplied (node -> key), and that nobody else reads.
+    """
 
     key: str
     constants: tuple[str, ...]
     nodes: tuple[Node, ...]
     dtype: int
+    scales: Mapping[int, str]
 
 
 def made(graph: Graph, key: str) -> Made | None:
@@ -57,12 +62,14 @@ def made(graph: Graph, key: str) -> Made | None:
     found = tuple(nodes[index] for index in sorted(nodes))
     if not types <= (FLOATS | WHOLE if any(node.op_type == "Cast" for node in found) else FLOATS):
         return None
-    return Made(key, tuple(constants), found, _type(graph, key))
+    scales = {node.index: scale for node in found if (scale := _scale(graph, node)) is not None}
+    return Made(key, tuple(constants), found, _type(graph, key), scales)
 
 
 def undone(graph: Graph, way: Made, array: Array) -> dict[str, Array]:
-    """The values of the constants of which the weight `array` is made."""
+    """The values of the constants of which the weight `array` is made, and of scales that had to grow."""
     values = {way.key: array}
+    grown: dict[str, Array] = {}
     for node in reversed(way.nodes):
         result = values.pop(node.outputs[0])
         slots = _carrying(graph, node)
@@ -71,8 +78,15 @@ def undone(graph: Graph, way: Made, array: Array) -> dict[str, Array]:
             parts = np.split(result, np.cumsum(sizes)[:-1], node.attribute("axis"))
             values.update(zip(node.inputs, parts, strict=True))
         else:
-            values[node.inputs[slots[0]]] = _before(graph, node, slots[0], result)
-    return {key: _stored(graph.constants[key], value) for key, value in values.items()}
+            found = _before(graph, node, slots[0], result)
+            if node.index in way.scales:
+                scale = graph.constants[way.scales[node.index]].array().astype(np.float64)
+                factor = _growth(graph, node, slots[0], found, scale)
+                if (factor > 1).any():
+                    grown[way.scales[node.index]] = scale * factor
+                    found = found / factor
+            values[node.inputs[slots[0]]] = found
+    return {key: _stored(graph.constants[key], value) for key, value in {**values, **grown}.items()}
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
@@ -121,6 +135,50 @@ def _before(graph: Graph, node: Node, slot: int, result: Array) -> Array:
     other = folded(graph, node.inputs[1 - slot]).astype(np.float64)
     undo = _UNDO[node.op_type, slot]
     return np.asarray(undo(result.astype(np.float64), other))
+
+
+def _scale(graph: Graph, node: Node) -> str | None:
+    """The scale of integers, if a node multiplies them by one that may grow."""
+    slots = _carrying(graph, node)
+    if node.op_type != "Mul" or not slots or _range(graph, node.inputs[slots[0]]) is None:
+        return None
+    key = node.inputs[1 - slots[0]]
+    constant = graph.constants.get(key)
+    own = constant is not None and len(graph.consumers.get(key, ())) == 1 and key not in graph.fixed
+    plain = own and constant is not None and constant.node is None and constant.scope == 0 and constant.dtype in FLOATS
+    return key if plain else None
+
+
+def _range(graph: Graph, key: str) -> tuple[Array, Array] | None:
+    """The least and the largest value of integers less their zero point; None for what is made in another way."""
+    zero: Array = np.zeros(())
+    moved = False
+    while key not in graph.constants:
+        node = graph.nodes[graph.producer[key]]
+        if node.op_type == "Sub" and _carrying(graph, node) == [0] and not zero.any() and not moved:
+            zero = folded(graph, node.inputs[1]).astype(np.float64)
+        elif node.op_type not in SHAPED | {"Cast", "Identity", "Transpose"}:
+            return None
+        moved = moved or node.op_type in SHAPED | {"Transpose"}
+        key = node.inputs[0]
+    constant = graph.constants[key]
+    if constant.dtype not in WHOLE or (moved and zero.size > 1):
+        return None
+    bounds = ml_dtypes.iinfo(np.dtype(helper.tensor_dtype_to_np_dtype(constant.dtype)))  # type: ignore[no-untyped-call]
+    return float(bounds.min) - zero, float(bounds.max) - zero
+
+
+def _growth(graph: Graph, node: Node, slot: int, values: Array, scale: Array) -> Array:
+    """By how much a scale must grow, 1 or more, in its shape, for `values` to fit into their integers."""
+    found = _range(graph, node.inputs[slot])
+    assert found is not None
+    least, most = (np.broadcast_to(bound, values.shape) for bound in found)
+    share = np.zeros(values.shape)
+    np.divide(values, most, out=share, where=(values > 0) & (most > 0))
+    np.divide(values, least, out=share, where=(values < 0) & (least < 0))
+    sizes = (1,) * (values.ndim - scale.ndim) + scale.shape
+    axes = tuple(axis for axis, size in enumerate(sizes) if size == 1)
+    return np.asarray(np.maximum(share.max(axis=axes, keepdims=True), 1.0).reshape(scale.shape))
 
 
 _UNDO: dict[tuple[str, int], Callable[[Array, Array], Array]] = {

@@ -13,7 +13,9 @@ from onnx import TensorProto
 
 import onnxprune
 from onnxprune.errors import UsageError
+from onnxprune.model.graph import build
 from onnxprune.model.load import load
+from onnxprune.model.plain import hoisted, lowered
 from onnxprune.trace import trace_model
 from tests.builders import Net, ints
 
@@ -88,6 +90,25 @@ def test_eight_bits_and_a_scale_are_cut_and_refitted(repair: str, tmp_path: Path
     assert all(stored[f"w{k}"].data_type == TensorProto.INT8 for k in range(3))
     assert stored["w0"].dims[1] < 32 and stored["w1"].dims[1] < 24
     assert "w1" in onnxprune.verify(source, target).refitted
+
+
+def test_scales_grow_where_new_values_do_not_fit() -> None:
+    """By as much as a column needs: no number is cut off, and what needs nothing keeps its scale."""
+    model = load(eight_bits().model())
+    working = hoisted(model)
+    graph = build(model)
+    layers = {node.label: node.inputs[1] for node in graph.nodes if node.op_type == "MatMul"}
+    weight = working.tensors[layers["layer1"]].array().copy()
+    scale = next(c for c in graph.constants if graph.constants[c].shape == (1, 24))
+    weight[3, 5] = 500 * graph.constants[scale].array()[0, 5]
+    tensors = {**working.tensors, layers["layer1"]: working.tensors[layers["layer1"]].with_array(weight)}
+    back = lowered(model, working.replace(working.proto, tensors))
+    again = hoisted(back).tensors[layers["layer1"]].array()
+    np.testing.assert_allclose(again[3, 5], weight[3, 5], rtol=1e-6)
+    grown, before = back.tensors[scale].array(), graph.constants[scale].array()
+    assert grown[0, 5] == pytest.approx(before[0, 5] * 500 / 127)
+    np.testing.assert_array_equal(np.delete(grown, 5), np.delete(before, 5))
+    assert np.abs(again - weight).max() <= grown.max() / 2
 
 
 def test_a_layer_that_reads_a_constant_is_no_obstacle(tmp_path: Path) -> None:
