@@ -7,7 +7,7 @@ from onnxprune.report.blocks import Line
 from onnxprune.report.document_parts import Document
 from onnxprune.report.shared import unproven
 from onnxprune.report.speed import speed_text, why_not
-from onnxprune.results import Cause, ModelSummary, ShrinkResult, TimingSummary
+from onnxprune.results import Cause, ModelSummary, ProofSummary, ShrinkResult, TimingSummary
 
 NOTICED = 0.005  # less is nothing
 
@@ -15,9 +15,7 @@ NOTICED = 0.005  # less is nothing
 def closing_lines(result: Result) -> list[Line]:
     """The last line, if a model was written, or would be; and one more if it is unproven."""
     text = closing(result)
-    cut = result.proof if isinstance(result, ShrinkResult) else None
-    unknown = unproven(cut, None if result.sparsity is None else result.sparsity.proof)
-    return [*([] if text is None else [Line(text)]), *unknown]
+    return [*([] if text is None else [Line(text)]), *unproven(*_proofs(result))]
 
 
 def closing(result: Result) -> str | None:
@@ -69,6 +67,7 @@ def summary_document(result: Result) -> Document | None:
         "output_error_relative": None if fidelity is None else fidelity.worst_error,
         "why_not_faster": None if timing is None else why_not(timing, result.plan.options),
         "warning": warning(result, gone(result, after)),
+        "proof": _status(result),
     }
 
 
@@ -96,6 +95,21 @@ def cause_document(cause: Cause) -> Document:
         "layers_count": cause.count,
         "step_count": cause.step,
     }
+
+
+def _proofs(result: Result) -> list[ProofSummary]:
+    """Of the cut, and of the zeros."""
+    found = (
+        result.proof if isinstance(result, ShrinkResult) else None,
+        None if result.sparsity is None else result.sparsity.proof,
+    )
+    return [proof for proof in found if proof is not None]
+
+
+def _status(result: Result) -> str | None:
+    """Proven if everything is."""
+    states = {proof.status for proof in _proofs(result)}
+    return None if not states else "proven" if states == {"proven"} else "unproven"
 
 
 def _work(result: Result, after: ModelSummary) -> str:

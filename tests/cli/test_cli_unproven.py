@@ -22,7 +22,9 @@ def test_shrink_and_verify(model: Path, call: Call, document: Document) -> None:
     refused = call(*asked, code=4)
     assert "unproven: whatever leaves 'dead'" in refused.stderr and "--allow-unproven" in refused.stderr
     assert not model.with_name("out.onnx").exists()
-    proof = document(*asked, "--allow-unproven")["proof"]
+    found = document(*asked, "--allow-unproven")
+    proof = found["proof"]
+    assert found["summary"]["proof"] == "unproven"
     assert (proof["status"], proof["sensitive"], proof["not_told_apart"]) == ("unproven", False, ["dead"])
     shown = call(*asked, "--allow-unproven", "--force").stdout
     assert shown.splitlines()[-1].startswith("unproven: whatever leaves 'dead'")
