@@ -16,6 +16,7 @@ allows after that is given back, where it makes up for most error per cost.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -137,30 +138,42 @@ def _bisect(curves: Sequence[Curve], saved: Sequence[FloatArray], fits: Fits, mo
 def _filled(curves: Sequence[Curve], counts: list[int], spent: CostFunction, fits: Fits) -> list[int]:
     """`counts` with removals taken back as long as one fits that makes the error less: that which makes up for most of
     it for what is `spent`.
+
+    What steps cost changes little as others are taken: the best one known is measured again, and taken if it still is
+    the best. One that does not fit never will.
     """
     counts = list(counts)
-    while True:
-        here = spent(counts)
-        found = [step for g, curve in enumerate(curves) for step in _given_back(curve, g, counts, spent, here, fits)]
-        if not found:
-            return counts
-        _, group, count = max(found)
+    here = spent(counts)
+
+    def step(group: int, count: int) -> tuple[float, int, int]:
+        gain = float(curves[group].errors[counts[group]] - curves[group].errors[count])
+        return -gain / max(spent(_with(counts, group, count)) - here, 1e-9 * abs(here)), group, count
+
+    def steps(group: int) -> list[tuple[float, int, int]]:
+        curve = curves[group]
+        fewer = curve.allowed[curve.allowed < counts[group]].tolist()
+        better = [k for k in fewer if curve.errors[k] < curve.errors[counts[group]]]
+        return [step(group, k) for k in better if fits(_with(counts, group, k))]
+
+    waiting = [one for group in range(len(curves)) for one in steps(group)]
+    heapq.heapify(waiting)
+    while waiting:
+        _, group, count = heapq.heappop(waiting)
+        if count >= counts[group] or not fits(_with(counts, group, count)):
+            continue
+        now = step(group, count)
+        if waiting and now > waiting[0]:
+            heapq.heappush(waiting, now)
+            continue
         counts[group] = count
+        here = spent(counts)
+        for one in steps(group):
+            heapq.heappush(waiting, one)
+    return counts
 
 
-def _given_back(
-    curve: Curve, group: int, counts: list[int], spent: CostFunction, here: float, fits: Fits
-) -> list[tuple[float, int, int]]:
-    """(error made up for per cost, group, its new count) of what a group may take back."""
-    found = []
-    for count in curve.allowed[curve.allowed < counts[group]][::-1].tolist():
-        other = [*counts[:group], count, *counts[group + 1 :]]
-        if not fits(other):
-            break
-        gain = float(curve.errors[counts[group]] - curve.errors[count])
-        if gain > 0:
-            found.append((gain / max(spent(other) - here, 1e-9 * abs(here)), group, count))
-    return found
+def _with(counts: Sequence[int], group: int, count: int) -> list[int]:
+    return [*counts[:group], count, *counts[group + 1 :]]
 
 
 def _cheapest(curve: Curve, gain: FloatArray) -> int:
