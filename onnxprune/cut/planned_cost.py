@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.branches.vanish import orphans
+from onnxprune.cut.axes import Axes
 from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Constant, Node
 from onnxprune.model.infer import Facts, Shape
@@ -26,7 +27,8 @@ class PlannedCost:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._heavy = [node for node in trace.graph.nodes if macs_of(node, trace.facts)]
-        self._renamed = [_renamed(node) for node in self._heavy]
+        self._left = Axes()
+        self._layers = [_Layer(node, _renamed(node), self._sizes(node)) for node in self._heavy]
         self._uses = {
             key: next(((i, s) for i, s in trace.graph.consumers.get(key, ()) if (i, s) in trace.state.uses), None)
             for key in trace.graph.constants
@@ -34,17 +36,8 @@ class PlannedCost:
 
     def macs(self, keep: Bools) -> int:
         """Multiply-accumulates; nodes of unknown cost count nothing."""
-        total, gone = 0, self._trace.vanishing(keep)
-        for node, renamed in zip(self._heavy, self._renamed, strict=True):
-            if node.index in gone:
-                continue
-            shapes: dict[str, Shape] = {}
-            for slot, key in enumerate(node.inputs):
-                shapes[f"i{slot}"] = self._input(node.index, slot, key, keep)
-            for k, key in enumerate(node.outputs):
-                shapes[f"o{k}"] = self._shrunk(self._trace.facts.sized(key) or (), self._axes(key), keep)
-            total += macs_of(renamed, Facts(shapes)) or 0
-        return total
+        counts, gone = self._left.counts(keep), self._trace.vanishing(keep)
+        return sum(layer.macs(counts) for layer in self._layers if layer.node.index not in gone)
 
     def parameters(self, keep: Bools) -> int:
         """Elements of all constants; one that several layers share counts once, as its first layer cuts it."""
@@ -67,6 +60,28 @@ class PlannedCost:
             shape = constant.shape if use is None else self._input(*use, key, keep)
             yield constant, tuple(int(size or 0) for size in shape)
 
+    def _sizes(self, node: Node) -> dict[str, list[int | None]]:
+        """The axes of what a node reads and writes: their sizes, or -1 - the number of those that may shrink."""
+        state, facts = self._trace.state, self._trace.facts
+        found: dict[str, list[int | None]] = {}
+        for slot, key in enumerate(node.inputs):
+            axes = list(state.uses.get((node.index, slot)) or self._axes(key))
+            block = state.block_axes.get((node.index, slot))
+            if block is not None and axes:
+                axes[block.axis] = block.labels[0]
+            found[f"i{slot}"] = self._numbered(facts.sized(key) or (), axes)
+        for k, key in enumerate(node.outputs):
+            found[f"o{k}"] = self._numbered(facts.sized(key) or (), self._axes(key))
+        return found
+
+    def _numbered(self, shape: Shape, axes: list[Labels]) -> list[int | None]:
+        if len(axes) != len(shape):
+            return list(shape)
+        return [
+            size if labels is None or not labels.size else -1 - self._left.number(self._trace.table[labels])
+            for size, labels in zip(shape, axes, strict=True)
+        ]
+
     def _axes(self, key: str) -> list[Labels]:
         return self._trace.state.axes.get(key, [])
 
@@ -87,6 +102,26 @@ class PlannedCost:
             size if labels is None else int(np.count_nonzero(keep[self._trace.table[labels]]))
             for size, labels in zip(shape, axes, strict=True)
         )
+
+
+class _Layer:
+    """A node with the axes of what it reads and writes; what it costs is counted once for every choice of these."""
+
+    def __init__(self, node: Node, renamed: Node, sizes: dict[str, list[int | None]]) -> None:
+        self.node, self._renamed, self._sizes = node, renamed, sizes
+        self._numbers = sorted({-1 - n for axes in sizes.values() for n in axes if n is not None and n < 0})
+        self._known: dict[tuple[int, ...], int] = {}
+
+    def macs(self, counts: list[int]) -> int:
+        """`counts`: how much is left of every axis, by its number."""
+        key = tuple([counts[number] for number in self._numbers])
+        if key not in self._known:
+            shapes: dict[str, Shape] = {
+                name: tuple(counts[-1 - n] if n is not None and n < 0 else n for n in axes)
+                for name, axes in self._sizes.items()
+            }
+            self._known[key] = macs_of(self._renamed, Facts(shapes)) or 0
+        return self._known[key]
 
 
 def _renamed(node: Node) -> Node:

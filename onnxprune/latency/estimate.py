@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,17 +62,7 @@ class Estimate:
 
     def cost(self, keep: Bools) -> float:
         counts, gone = self._sizes.counts(keep), self._trace.vanishing(keep)
-        known: dict[tuple[object, ...], float] = {}  # layers repeat
-        total = 0.0
-        for one in self._nodes:
-            if one.node.index in gone:
-                continue
-            ins, outs = [dims_of(a, counts) for a in one.inputs], [dims_of(a, counts) for a in one.outputs]
-            key = (one.seconds, one.kind, *ins, *outs)
-            if key not in known:
-                known[key] = one.seconds(one.kind, ins, outs, self._device)
-            total += known[key]
-        return total
+        return sum(one.time(counts, self._device) for one in self._nodes if one.node.index not in gone)
 
     def _known(self, node: Node) -> _Known | None:
         if node.scope or node.op_type in FREE or _fused(self._trace.graph, node):
@@ -92,13 +81,29 @@ class Estimate:
 _Seconds = Callable[[tuple[str, bool], Sequence[Dims], Sequence[Dims], Device], float]
 
 
-@dataclass(frozen=True)
 class _Known:
-    node: Node
-    kind: tuple[str, bool]
-    seconds: _Seconds
-    inputs: list[Sequence[int]]
-    outputs: list[Sequence[int]]
+    """A node with the axes of what it reads and writes; its time is worked out once for every choice of these."""
+
+    def __init__(
+        self,
+        node: Node,
+        kind: tuple[str, bool],
+        seconds: _Seconds,
+        inputs: list[Sequence[int]],
+        outputs: list[Sequence[int]],
+    ) -> None:
+        self.node, self._kind, self._seconds = node, kind, seconds
+        self._inputs, self._outputs = inputs, outputs
+        self._numbers = sorted({-1 - n for axes in (*inputs, *outputs) for n in axes if n < 0})
+        self._times: dict[tuple[int, ...], float] = {}
+
+    def time(self, counts: Sequence[int], device: Device) -> float:
+        key = tuple([counts[number] for number in self._numbers])
+        if key not in self._times:
+            ins = [dims_of(axes, counts) for axes in self._inputs]
+            outs = [dims_of(axes, counts) for axes in self._outputs]
+            self._times[key] = self._seconds(self._kind, ins, outs, device)
+        return self._times[key]
 
 
 def _fused(graph: Graph, node: Node) -> bool:

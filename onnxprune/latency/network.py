@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.cut.axes import Axes
 from onnxprune.errors import ModelError
 from onnxprune.latency.layers import Dims, Widths, signature, widths
 from onnxprune.latency.table import Layer, Table
@@ -42,8 +43,7 @@ class Sizes:
 
     def __init__(self, trace: Trace, facts: Facts) -> None:
         self._trace, self._facts = trace, facts
-        self._labels: list[NDArray[np.int64]] = []
-        self._numbers: dict[bytes, int] = {}
+        self._counted = Axes()
 
     def value(self, key: str) -> Sequence[int] | None:
         """Sizes of the axes; of those that may shrink -1 - their number. None if a size is unknown."""
@@ -70,15 +70,11 @@ class Sizes:
         units = self._trace.table[labels].ravel()
         if not units.any():
             return len(units)
-        key = units.tobytes()
-        if key not in self._numbers:
-            self._numbers[key] = len(self._labels)
-            self._labels.append(units)
-        return -1 - self._numbers[key]
+        return -1 - self._counted.number(units)
 
     def counts(self, keep: Bools) -> list[int]:
         """How much is left of every axis that may shrink."""
-        return [int(np.count_nonzero(keep[units])) for units in self._labels]
+        return self._counted.counts(keep)
 
 
 def dims_of(axes: Sequence[int], counts: Sequence[int]) -> Dims:
