@@ -57,6 +57,7 @@ MOST_EPOCHS, MOST_STEPS, LEAST_STEPS = 100, 720, 40
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
 FIRST = 10  # minibatches whose loss is that of the start
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
+UNSTEADY = "how many rows the outputs have depends on what the inputs hold: there is nothing to compare"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def reconstruct(
     targets = list(places)
     if not targets or not names:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
+    if not judged_places(trace, keep):
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, UNSTEADY)
     example = samples.take(np.arange(samples.size))
     one = _cost(samples, trace.graph.model, cut, example)
     allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget

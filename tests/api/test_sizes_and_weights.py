@@ -49,6 +49,26 @@ def test_what_cannot_be_counted_is_said_and_counted_on_samples(tmp_path: Path) -
     assert result.before.uncounted == 0
 
 
+def test_outputs_of_an_open_length_behind_layers_of_a_known_one(tmp_path: Path) -> None:
+    """What is rebuilt is judged by the outputs, and these have other lengths for every sample."""
+    net = Net(17)
+    feats, steps = net.declare("feats", ["N", "S", 6]), net.declare("steps", [1], np.int64)
+    h = net.op("MatMul", feats, net.normal(6, 16), name="a")
+    h = net.relu(net.op("Slice", h, ints(0), net.op("Max", steps, ints(3)), ints(1)))
+    h = net.relu(net.op("MatMul", h, net.normal(16, 16), name="b"))
+    net.output(net.op("MatMul", h, net.normal(16, 4), name="z"), rank=3)
+    source, target = tmp_path / "source.onnx", tmp_path / "out.onnx"
+    onnx.save(net.model(), source)
+    rng = np.random.default_rng(0)
+
+    def samples() -> Any:
+        for k in range(24):
+            yield {"feats": rng.standard_normal((1, 12, 6)).astype(np.float32), "steps": np.array([4 + k % 6])}
+
+    result = onnxprune.shrink(source, target, target="macs=50%", data=samples)
+    assert result.plan.removed_count and result.proof is not None
+
+
 def test_sizes_are_those_of_the_samples(tmp_path: Path) -> None:
     net = Net(17)
     h = net.op("Gather", net.normal(20, 8), net.declare("ids", ["N", "S"], np.int64))
