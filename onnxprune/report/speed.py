@@ -38,7 +38,9 @@ def why_not(found: TimingSummary, options: Mapping[str, Any]) -> str | None:
     """
     if found.verdict == UNDECIDED:
         return "measure longer, or on a machine with less to do: onnxprune bench"
-    named = [cause for cause in found.causes if cause.share >= LEAST_SHARE][:MOST]
+    large = [cause for cause in found.causes if cause.share >= LEAST_SHARE and cause.kind != SMALL]
+    small = [cause for cause in found.causes if cause.kind == SMALL]
+    named = [*large[: MOST - len(small)], *small]
     if found.verdict == FASTER or not named:
         return None
     parts = [_cause_text(cause, found, first=cause is named[0]) for cause in named]
@@ -76,7 +78,7 @@ def _advice(causes: Sequence[Cause], options: Mapping[str, Any]) -> str:
     step = next((cause.step for cause in causes if cause.kind == ROUNDED and cause.step), 16)
     if {ROUNDED, LAYOUT, KERNEL} & set(kinds) and isinstance(multiple, int) and multiple % step:
         return f"leave out --multiple-of {multiple}, or ask for time itself (--target latency=...)"
-    if kinds[0] == SMALL:
+    if SMALL in kinds:
         return "larger batches or inputs may gain (onnxprune bench --batch)"
     if kinds[0] == UNCUT:
         return "onnxprune inspect --why says why they stay; or ask for time itself (--target latency=...)"

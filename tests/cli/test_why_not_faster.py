@@ -53,6 +53,7 @@ def test_how_fast() -> None:
         ),
         ((WEIGHTLESS, RARE), {}, "50 % of its time is in 2 operators without weights (the longest: d): ask for time"),
         ((SPARSE,), {"sparsity": {}}, "4 layers whose zeros save less than their operators cost: --pattern auto"),
+        ((KERNEL, WEIGHTLESS, SMALL), {}, "(the longest: e), a run takes 75 us in 24 kernels, little to save: larger"),
         ((SMALL,), {}, "a run takes 75 us in 24 kernels, little to save: larger batches"),
     ],
 )
