@@ -107,9 +107,9 @@ def test_a_wrong_key_suggests_the_right_one(call: Call, folder: Path) -> None:
 
 
 def test_a_plan_goes_before_configured_choices(call: Call, document: Document, folder: Path) -> None:
-    call("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")
+    planned = document("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")["reached_ratio"]
     (folder / "onnxprune.toml").write_text("[shrink]\nratio = 0.1\nexclude = ['nothing at all']\nunits = 'heads'\n")
-    assert document("shrink", "digits.onnx", "--plan", "p.json")["reached_ratio"] == pytest.approx(0.5)
+    assert document("shrink", "digits.onnx", "--plan", "p.json")["reached_ratio"] == pytest.approx(planned)
 
 
 def test_things_that_are_no_configuration(folder: Path) -> None:

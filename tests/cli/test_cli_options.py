@@ -36,6 +36,7 @@ CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--include": ((), ("--include", "stem.*")),
     "--exclude": ((), ("--exclude", "stem.*", "--exclude", "pointwise.conv")),
     "--multiple-of": ((), ("--multiple-of", "32")),
+    "--device": (("--device", "avx512"), ("--device", "avx2")),
     "--min-keep": ((), ("--min-keep", "75%")),
     "--units": ((), ("--units", "blocks")),
     "--seed": (("--criterion", "random"), ("--criterion", "random", "--seed", "1")),
@@ -66,6 +67,7 @@ ELSEWHERE = {
     "--emit": "test_shrink_then_zeros",
     "--lock": "test_options_of_zeros_need_sparsity",
     "--max-error": "test_options_of_zeros_need_sparsity",
+    "--allow-unproven": "test_shrink_and_verify",
     "--format": "test_markdown_has_tables",
 }
 
