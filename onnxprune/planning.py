@@ -1,4 +1,4 @@
-"""From samples to a cut model: choose and cut; or search for the largest ratio that the user's metric allows."""
+"""From samples to a cut model: choose and cut, and repair."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from onnxprune.errors import VerificationError
 from onnxprune.latency.meter import Meter
 from onnxprune.latency.multiple import best_multiple
 from onnxprune.measure.gate import Gate
-from onnxprune.measure.search import strongest
 from onnxprune.mend import Stage, mended
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan, keep_of, of_masks
@@ -33,11 +32,10 @@ from onnxprune.samples import Samples
 from onnxprune.sources import Place
 from onnxprune.sparsity.request import SparseRequest
 from onnxprune.sparsity.stage import Sparsified, sparsified
-from onnxprune.summaries import block_changes, calibration_summary, changes, summary, summary_of
+from onnxprune.summaries import block_changes, calibration_summary, changes, summary
 from onnxprune.trace import Trace, trace_again
 
 MAX_ATTEMPTS = 20
-LARGEST_RATIO = 0.99  # that a search asks for
 
 
 @dataclass(frozen=True)
@@ -127,32 +125,6 @@ def _refuse(traced: Trace, refusal: CutError, refusals: list[str]) -> None:
         traced.pin_node(refusal.node, str(refusal))
     else:
         traced.pin_all(str(refusal))
-
-
-def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut) -> Choice:
-    """The largest ratio whose repaired result the gate lets pass. Raises GateError if there is none."""
-    gate = run.gate
-    assert gate is not None and gate.max_drop is not None
-    run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))
-    choices: dict[float, Choice] = {}
-
-    def loss(ratio: float) -> float:
-        asked = replace(run.request, options=replace(run.request.options, ratio=min(ratio, LARGEST_RATIO)))
-        choice = choices[ratio] = choose(replace(run, request=asked))
-        if not choice.plan.removed_count and run.sparse is None:
-            return 0.0
-        model = repaired(run, choice)
-        run.clock.start("measure")
-        drop = gate.drop(model)
-        macs = summary_of(choice.smaller, None, choice.traced.facts).macs
-        gate.tried(ratio, choice.plan.removed_count, macs)
-        return drop
-
-    best = strongest(loss, gate.max_drop).best
-    if best is None or (gate.trials and not choices[best.strength].plan.removed_count and run.sparse is None):
-        raise gate.unreachable()
-    gate.settle(best.strength)
-    return choices[best.strength]
 
 
 def repaired(run: Run, choice: Choice) -> Model:

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxprune.allocate import widths
 from onnxprune.allocate.widths import keep_mask
 from onnxprune.budget import Budget, OutOfReach
-from onnxprune.choose import Options, Selection, entries_of, even_blocks
+from onnxprune.choose import Options, Selection, entries_of, even_blocks, selected
 from onnxprune.errors import ModelError
+from onnxprune.least_error import keep_masks
 from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Node
 from onnxprune.trace.groups import Trace
@@ -89,14 +91,16 @@ def _reason(trace: Trace, node: Node) -> str | None:
 
 def _least(trace: Trace, options: Options, budget: Budget) -> float:
     """What is left if every group keeps a single unit, whatever the options say of it."""
-    loose = replace(options, min_keep=1, multiple_of=1)
-    groups = [group for group in trace.prunable if group.members]
-    entries = entries_of(trace, [(group, np.zeros(group.size)) for group in groups], loose)
+    return budget.cost(narrowest(trace, replace(options, min_keep=1, multiple_of=1, include=(), exclude=())))
+
+
+def narrowest(trace: Trace, options: Options) -> NDArray[np.bool_]:
+    """What stays, (unit_count,), if all groups that the options select lose as much as they may."""
+    stay = selected(trace, options)
+    groups = [group for group in trace.prunable if group.name not in stay]
+    entries = entries_of(trace, [(group, np.zeros(group.size)) for group in groups], options)
     masks = even_blocks(trace, groups, [keep_mask(one, widths(one)[-1]) for one in entries], {})
-    keep = np.ones(trace.unit_count, bool)
-    for group, mask in zip(groups, masks, strict=True):
-        keep[group.units] = mask
-    return budget.cost(keep)
+    return keep_masks(trace, groups, masks)
 
 
 def _shown(held: tuple[float, str, Sequence[Node]], kind: str) -> str:

@@ -260,12 +260,16 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class MetricTrial:
-    """What the user's metric gave for the result of a ratio that removes `removed` units and leaves `macs`."""
+    """What the user's metric gave for the result of a ratio that removes `removed` units and leaves `macs`.
+
+    `asked` says what it is a ratio of: "ratio 0.25" of the channels, "macs=75%" of what is left.
+    """
 
     ratio: float
     removed: int
     value: float
     macs: int | None = None
+    asked: str = ""
 
 
 @dataclass(frozen=True)

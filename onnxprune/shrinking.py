@@ -16,12 +16,13 @@ from onnxprune.gradual import plan_in_steps
 from onnxprune.html.command import shrink_commands
 from onnxprune.html.shrink import shrink_page
 from onnxprune.html.write import shrink_file, with_report
+from onnxprune.largest import largest_within
 from onnxprune.measure.gate import open_gate
 from onnxprune.measuring import environment
 from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.plan import Plan, check_source
-from onnxprune.planning import Choice, Run, largest_within, outcome, repaired
+from onnxprune.planning import Choice, Run, outcome, repaired
 from onnxprune.provenance import record
 from onnxprune.publish import Published, publish
 from onnxprune.request import OPTIONS, Request, resolve
@@ -138,7 +139,8 @@ def shrink(
             found = open_samples(given_samples, traced, max_memory=max_memory, seed=seed)
         run = Run(traced, asked.request, asked.plan, found, gate, threads, clock, place, asked.sparse)
         search = max_drop is not None and asked.free
-        choice = largest_within(run, plan_in_steps) if search else plan_in_steps(run)
+        by_macs = data is not None and scope is None and asked.units != "blocks"  # as a target would choose
+        choice = largest_within(run, plan_in_steps, by_macs=by_macs) if search else plan_in_steps(run)
         result = outcome(source, choice, run)
         result = replace(result, notes=(*result.notes, *asked.notes))
         if search:

@@ -32,7 +32,7 @@ LAYERS = [
     {"masking"},
     {"summaries", "differences", "system", "mend", "latency", "budgets"},
     {"publish", "planning", "benching", "checking", "tuning", "sweeping", "sparsity", "packing"},
-    {"gradual"},
+    {"gradual", "largest"},
     {"report"},
     {"html"},
     {"measuring", "timed", "shrinking", "sparsifying", "verifying"},

@@ -78,10 +78,11 @@ def _accuracy(result: ShrinkResult) -> Section | None:
     if result.metric is not None:
         body += figures(charts.metric_by_macs(result.metric, result.before, result.after))
         rows = tuple(
-            (f"{t.ratio * 100:.2f} %", str(t.removed), "" if t.macs is None else str(t.macs), f"{t.value:.6g}")
+            (t.asked, str(t.removed), "" if t.macs is None else str(t.macs), f"{t.value:.6g}")
             for t in sorted(result.metric.trials, key=lambda trial: trial.ratio)
         )
-        titles = ("ratio (% of channels)", "removed (channels)", "MACs left", f"{result.metric.name} (its own unit)")
+        unit = f"{result.metric.name} (its own unit)"
+        titles = ("asked (channels that leave, or MACs that stay)", "removed (channels)", "MACs left", unit)
         if rows:
             trials = table(Table(tuple(Column(title, right=True) for title in titles), rows))
             body += folded(f"{plural(len(rows), 'trial')}, one evaluation each", trials)

@@ -43,10 +43,10 @@ class Gate:
                 "then the largest ratio that is allowed is searched for.",
             )
 
-    def tried(self, ratio: float, removed: int, macs: int | None = None) -> None:
-        """Remember what was measured last as the trial of a ratio, which left `macs`."""
+    def tried(self, ratio: float, removed: int, macs: int | None = None, asked: str = "") -> None:
+        """Remember what was measured last as the trial of a ratio, which left `macs`; `asked` says of what."""
         assert self.after is not None
-        self.trials.append(MetricTrial(ratio, removed, self.after, macs))
+        self.trials.append(MetricTrial(ratio, removed, self.after, macs, asked or f"ratio {ratio:.4g}"))
 
     def settle(self, ratio: float) -> None:
         """The trial of this ratio is the result; nothing is, if it removed nothing."""
@@ -57,7 +57,7 @@ class Gate:
         mildest = min((trial for trial in self.trials if trial.removed), key=lambda trial: trial.ratio)
         return GateError(
             f"{self.metric.label} falls by more than --max-drop {self.max_drop:.4g} however little is removed: "
-            f"from {self.before:.4g} to {mildest.value:.4g} at ratio {mildest.ratio:.4g}",
+            f"from {self.before:.4g} to {mildest.value:.4g} at {mildest.asked}",
             hint="Nothing was written. Allow more, or repair with --data.",
         )
 

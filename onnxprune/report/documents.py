@@ -240,7 +240,12 @@ def _metric(found: MetricSummary) -> Document:
     return {
         **metric_document(found),
         "trials": [
-            {"asked_ratio": trial.ratio, "removed_count": trial.removed, "value_absolute": trial.value}
+            {
+                "asked": trial.asked,
+                "asked_ratio": trial.ratio,
+                "removed_count": trial.removed,
+                "value_absolute": trial.value,
+            }
             for trial in found.trials
         ],
     }

@@ -204,6 +204,9 @@ def _planned(result: ShrinkResult) -> str:
         text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
     if result.target is not None:
         text = f"{_target(result.target)}: ratio {format_ratio(result.reached_ratio)}"
+        if result.metric is not None and result.metric.trials:
+            trials = plural(len(result.metric.trials), "trial")
+            text = f"the most of {trials} that --max-drop allows: {text.replace(' asked,', ',')}"
     steps = result.plan.options.get("steps", 1)
     multiple = result.plan.options.get("multiple_of")
     if steps > 1:
