@@ -47,7 +47,14 @@ def test_they_keep_their_weights_and_the_report_says_why(
 ) -> None:
     proto = chosen(threshold)
     result = onnxprune.shrink(
-        load(proto), tmp_path / "out.onnx", ratio=0.5, criterion="l1", scope="local", repair=repair, data=samples(proto)
+        load(proto),
+        tmp_path / "out.onnx",
+        ratio=0.5,
+        criterion="l1",
+        scope="local",
+        multiple_of=4,
+        repair=repair,
+        data=samples(proto),
     )
     assert result.repair is not None and result.written
     if repair in ("reconstruct", "least-squares"):
