@@ -287,8 +287,8 @@ def test_without_classes_the_error_counts(folder: Path) -> None:
     net = Net()
     net.output(net.conv(net.relu(net.conv(net.input(3, 6, 6, name="x"), 12, 3, name="a")), 4, name="z"))
     onnx.save(net.model(), "i.onnx")
-    options = {"ratios": "0.25,0.75", "data": "d.npz", "repair": "none", "bench": False, "report": "page.html"}
-    result = onnxprune.sweep("i.onnx", **options)
+    options: dict[str, Any] = {"repair": "none", "bench": False, "report": "page.html", "multiple_of": 1}
+    result = onnxprune.sweep("i.onnx", ratios="0.25,0.75", data="d.npz", **options)
     mild, strong = result.points
     assert result.quality == "error" and mild.outcome.agreement is None
     assert 0 < (mild.outcome.error or 0) < (strong.outcome.error or 0)
