@@ -24,9 +24,13 @@ def free_sizes(model: Model, facts: Facts) -> dict[str, int]:
     return sizes
 
 
+ENDS = (1, 1 << 14)
+
+
 class Statics:
     """Tells known values that are the same for all symbolic sizes, by inferring again with other ones: the next size
-    (odd where this one is even), twice the size (224 // 32 is 225 // 32), a quarter of it (what is clamped from above).
+    (odd where this one is even), twice the size (224 // 32 is 225 // 32), a quarter of it (what is clamped from above),
+    and sizes that are less, or more, than any number of channels that they may be held against.
     """
 
     def __init__(self, graph: Graph, facts: Facts) -> None:
@@ -67,6 +71,7 @@ class Statics:
             for other in ({s: n + 1 for s, n in sizes.items()}, {s: 2 * n for s, n in sizes.items()}):
                 self._others.append(infer(self._graph, other))
             self._others.append(infer(self._graph, {s: max(n // 4, 1) for s, n in sizes.items()}))
+            self._others += [infer(self._graph, dict.fromkeys(sizes, end)) for end in ENDS]
         return self._others
 
 

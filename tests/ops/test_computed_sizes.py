@@ -160,6 +160,15 @@ def shape_made_by_where(net: Net) -> None:
     net.output(net.op("Conv", wide, net.normal(4, 8, 1, 1), name="z"), rank=4)
 
 
+@case({}, {"a": "Slice has bounds on it that depend on symbolic sizes"}, each={"few": ("Min", 32), "many": ("Max", 600)})
+def bounded_by_channels_or_steps(net: Net, op_type: str, channels: int) -> None:
+    """Which one it is shows for few steps only, or for very many."""
+    h = net.op("MatMul", net.declare("x", ["N", "T", 8]), net.normal(8, channels), name="a")
+    steps = net.op("Slice", net.op("Shape", h), ints(1), ints(2))
+    h = net.op("Slice", h, ints(0), net.op(op_type, steps, ints(channels)), ints(2))
+    net.output(net.op("ReduceSum", h, ints(2), keepdims=0), rank=2)
+
+
 @case.parametrize()
 def test_rule(case: Case) -> None:
     case.run()
