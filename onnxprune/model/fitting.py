@@ -12,6 +12,8 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 from onnxprune.model.facts import Facts, Shape, complete
 from onnxprune.model.graph import Graph, Node
+from onnxprune.model.partial import Partial
+from onnxprune.model.positions import outside
 from onnxprune.model.sizes import OpenSize, open_sizes, other_sides
 
 Sizes = dict[str, int]
@@ -107,9 +109,13 @@ def _forced(graph: Graph, facts: Facts, node: Node) -> list[int]:
 
 
 # ---- what operators ask of sizes and onnx does not check ---------------------------------------------------------
-def contradicted(node: Node, facts: Facts) -> bool:
-    """Whether the sizes of a node's inputs contradict each other, as far as onnx's inference does not say it."""
+def contradicted(node: Node, facts: Facts, known: Sequence[Partial | None]) -> bool:
+    """Whether the sizes of a node's inputs, or what is `known` of their values, contradict each other, as far as onnx's
+    inference does not say it.
+    """
     shapes = [facts.shapes.get(key) for key in node.inputs]
+    if outside(node, shapes, known):
+        return True
     result = facts.shapes.get(node.outputs[0]) if node.outputs else None
     if node.domain or not shapes or not complete(shapes[0]):
         return False

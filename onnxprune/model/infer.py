@@ -80,7 +80,7 @@ def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
             whole = [part.value if part is not None and part.whole else None for part in inputs]
             _infer_node(graph, facts, node, whole)
             shape_from_parts(facts, node, inputs, opset)
-        if fill and node.scope == 0 and node.label not in facts.refused and contradicted(node, facts):
+        if fill and node.scope == 0 and node.label not in facts.refused and contradicted(node, facts, inputs):
             facts.refused.append(node.label)
         outputs = evaluated(graph, facts, node, inputs, opset)
         if outputs is None:

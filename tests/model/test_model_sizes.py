@@ -137,6 +137,31 @@ def positions() -> Net:
     return net
 
 
+def counted_positions() -> Net:
+    """A table of 20 positions, read by 2, 3, ... up to the length of the text."""
+    net = Net(17)
+    ids = net.declare("ids", ["N", "S"], np.int64)
+    length = net.op("Gather", net.op("Shape", ids), np.array(1))
+    places = net.add(net.op("Range", np.array(0), length, np.array(1)), np.array(2))
+    h = net.add(net.op("Gather", net.normal(20, 8), ids), net.op("Gather", net.normal(20, 8), places))
+    h = net.relu(net.op("MatMul", h, net.normal(8, 16), name="a"))
+    net.output(net.op("MatMul", h, net.normal(16, 4), name="z"), rank=3)
+    return net
+
+
+def pairs_of_positions() -> Net:
+    """A table of 30 x 20, read at (0, 0), (0, 1), ... up to the length of the text."""
+    net = Net(17)
+    ids = net.declare("ids", ["N", "S"], np.int64)
+    length = net.op("Gather", net.op("Shape", ids), np.array(1))
+    places = net.unsqueeze(net.op("Range", np.array(0), length, np.array(1)), 1)
+    pairs = net.concat(net.op("Mul", places, np.array(0)), places, axis=1)
+    h = net.add(net.op("Gather", net.normal(20, 8), ids), net.op("GatherND", net.normal(30, 20, 8), pairs))
+    h = net.relu(net.op("MatMul", h, net.normal(8, 16), name="a"))
+    net.output(net.op("MatMul", h, net.normal(16, 4), name="z"), rank=3)
+    return net
+
+
 def product() -> Net:
     net = Net(17)
     h = net.relu(net.op("Gemm", net.declare("x", ["N", "L"]), net.normal(20, 16), name="a"))
@@ -169,6 +194,8 @@ def rows_written_down() -> Net:
     ("build_net", "expected"),
     [
         (positions, {"ids": (1, 24)}),
+        (counted_positions, {"ids": (1, 8)}),
+        (pairs_of_positions, {"ids": (1, 20)}),
         (product, {"x": (1, 20)}),
         (two_tables, {"ids_s": (1, 12), "ids_t": (1, 7)}),
         (rows_written_down, {"x": (4, 8)}),

@@ -160,7 +160,11 @@ def shape_made_by_where(net: Net) -> None:
     net.output(net.op("Conv", wide, net.normal(4, 8, 1, 1), name="z"), rank=4)
 
 
-@case({}, {"a": "Slice has bounds on it that depend on symbolic sizes"}, each={"few": ("Min", 32), "many": ("Max", 600)})
+@case(
+    {},
+    {"a": "Slice has bounds on it that depend on symbolic sizes"},
+    each={"few": ("Min", 32), "many": ("Max", 600)},
+)
 def bounded_by_channels_or_steps(net: Net, op_type: str, channels: int) -> None:
     """Which one it is shows for few steps only, or for very many."""
     h = net.op("MatMul", net.declare("x", ["N", "T", 8]), net.normal(8, channels), name="a")
