@@ -7,18 +7,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onnxprune.model.graph import Graph, Node
-from onnxprune.model.infer import Facts, Shape
+from onnxprune.model.infer import Facts, Shape, value_of
 
 PASSED_ON = frozenset({"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"})
-PICKED = frozenset({"Gather", "GatherElements", "GatherND", "Slice", "Split", "Expand", "Tile"})
-"""Their first input goes on in part, or repeatedly."""
+PICKED = frozenset(
+    {"Clip", "Compress", "Concat", "Expand", "Gather", "GatherElements", "GatherND", "Max", "Min", "Pad", "ReduceMax"}
+    | {"ReduceMin", "ReverseSequence", "ScatterElements", "ScatterND", "Slice", "Split", "Tile", "TopK", "Trilu"}
+    | {"Unique", "Where"}
+)
+"""Their first input goes on in part, or repeatedly, or beside others."""
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Clip", "Ceil", "Floor", "ReduceMax", "ReduceMin"})
 """A length goes on as another length."""
 COMPARES = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
-_TABLES = {("Gather", 1): 0, ("EmbedLayerNormalization", 0): 2, ("EmbedLayerNormalization", 1): 3}
+_TABLES = {("Gather", 1): 0, ("EmbedLayerNormalization", 0): 2, ("EmbedLayerNormalization", 1): 4} | {
+    ("EmbedLayerNormalization", 8): 3
+}
 """(operator, slot of the indices) -> slot of the table."""
-_ROWS = frozenset({("Gather", 1), ("GatherElements", 1), ("ScatterElements", 1)})
-"""(operator, slot of the indices), along the attribute `axis`."""
+_JOINED = {"Concat": None, "Max": None, "Min": None, "Where": {1, 2}, "ScatterElements": {0, 2}, "ScatterND": {0, 2}}
+"""Slots that go on besides, or instead of, the first one; None: all."""
+_FIRST_OUTPUT = frozenset({"TopK", "Unique"})
+"""Their other outputs are positions."""
+_ROWS = {("Gather", 1): "axis", ("GatherElements", 1): "axis", ("ScatterElements", 1): "axis"} | {
+    ("GatherBlockQuantized", 1): "gather_axis"
+}
+"""(operator, slot of the indices) -> the attribute that says along which axis of the first input."""
+_BY_TUPLES = frozenset({("GatherND", 1), ("ScatterND", 1)})
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _LENGTHS = 4  # slot of a recurrent operator
 _MADE = frozenset({("Expand", 1), ("Tile", 1), ("ConstantOfShape", 0)})
@@ -40,19 +53,38 @@ def table_size(graph: Graph, name: str, passing: frozenset[str] = PASSED_ON) -> 
     return min(sizes, default=None)
 
 
-def rows_named(graph: Graph, facts: Facts, name: str) -> int | None:
+def rows_named(graph: Graph, facts: Facts, name: str, passing: frozenset[str] = PASSED_ON | PICKED) -> int | None:
     """Rows of the smallest value, constant or computed, whose rows some integers of an input name, at the sizes of
     `facts`; None if there is none, or its size is unknown.
+
+    With `passing` ARITHMETIC as well: rows of what is named by numbers that are computed from them.
     """
-    sizes = [table_size(graph, name, PASSED_ON | PICKED)]
-    for node, slot in _uses(graph, name, PASSED_ON | PICKED):
-        if (node.op_type, slot) in _ROWS and not node.domain:
-            sizes.append(_size(facts.shapes.get(node.inputs[0]), node.attribute("axis", 0)))
-        elif node.op_type == "GatherND" and slot == 1:
-            sizes.append(_size(facts.shapes.get(node.inputs[0]), node.attribute("batch_dims", 0)))
-        elif node.op_type == "ScatterND" and slot == 1:
-            sizes.append(_size(facts.shapes.get(node.inputs[0]), 0))
+    sizes = [table_size(graph, name, passing)]
+    for node, slot in _uses(graph, name, passing):
+        sizes += _named(graph, facts, node, slot)
     return min((size for size in sizes if size is not None), default=None)
+
+
+def names_computed_rows(graph: Graph, name: str) -> bool:
+    """Whether some integers of an input name rows of what is no constant of the file."""
+    return any(
+        ((node.op_type, slot) in _ROWS or (node.op_type, slot) in _BY_TUPLES) and node.inputs[0] not in graph.constants
+        for node, slot in _uses(graph, name, PASSED_ON | PICKED)
+    )
+
+
+def _named(graph: Graph, facts: Facts, node: Node, slot: int) -> list[int | None]:
+    """Sizes of the axes that this input of a node names places on."""
+    data = facts.shapes.get(node.inputs[0])
+    if (node.op_type, slot) in _ROWS:
+        return [_size(data, node.attribute(_ROWS[node.op_type, slot], 0))]
+    if (node.op_type, slot) in _BY_TUPLES:
+        first, tuples = node.attribute("batch_dims", 0), facts.shapes.get(node.inputs[1])
+        return list((data or ())[first : first + ((tuples[-1] if tuples else None) or 1)])
+    if node.op_type == "OneHot" and slot == 0:
+        depth = value_of(graph, facts, node.inputs[1])
+        return [int(depth.ravel()[0])] if depth is not None and depth.size == 1 else []
+    return []
 
 
 def is_length(graph: Graph, name: str) -> bool:
@@ -100,13 +132,19 @@ def _uses(graph: Graph, name: str, passing: frozenset[str]) -> Iterator[tuple[No
         for index, slot in graph.consumers.get(todo.pop(), ()):
             node = graph.nodes[index]
             yield node, slot
-            joined = (node.op_type == "Concat" and passing != PASSED_ON) or (
-                node.op_type in ARITHMETIC and node.op_type in passing
-            )
-            if joined or (slot == 0 and node.op_type in passing):
-                fresh = [key for key in node.outputs if key and key not in seen]
+            if node.op_type in passing and _goes_on(node, slot, passing):
+                outputs = node.outputs[:1] if node.op_type in _FIRST_OUTPUT else node.outputs
+                fresh = [key for key in outputs if key and key not in seen]
                 todo += fresh
                 seen.update(fresh)
+
+
+def _goes_on(node: Node, slot: int, passing: frozenset[str]) -> bool:
+    """Whether the numbers of a slot go on to the output: as they are or, where `passing` says so, by arithmetic."""
+    if node.op_type in ARITHMETIC - PICKED and passing > PASSED_ON:
+        return True
+    slots = _JOINED.get(node.op_type, {0})
+    return slots is None or slot in slots
 
 
 def _measures(graph: Graph, node: Node, slot: int) -> bool:

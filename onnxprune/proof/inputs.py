@@ -13,7 +13,18 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts, infer
-from onnxprune.model.lookup import compared_with, exact_length, is_length, longest, rows_named, table_size
+from onnxprune.model.lookup import (
+    ARITHMETIC,
+    PASSED_ON,
+    PICKED,
+    compared_with,
+    exact_length,
+    is_length,
+    longest,
+    names_computed_rows,
+    rows_named,
+    table_size,
+)
 from onnxprune.model.sizes import ANONYMOUS, default_size, input_shapes, size_name
 from onnxprune.model.statics import free_sizes
 from onnxprune.model.tensors import FLOATS
@@ -221,7 +232,7 @@ class _Integers:
             return np.full(shape, choices[self._seed % len(choices)], np.int64)
         length = self._lengths and is_length(self._graph, name)
         table = table_size(self._graph, name)
-        if not length and table is not None:  # what `rows_named` says as well, without inference
+        if not length and table is not None and not names_computed_rows(self._graph, name):  # spares an inference
             return self._rng.integers(0, table, shape)
         if not self._lengths or not self._graph.consumers.get(name):
             return self._rng.integers(0, 2, shape)
@@ -232,7 +243,8 @@ class _Integers:
         if rows is not None:
             return self._rng.integers(0, max(rows, 1), shape)
         if not length:
-            return self._rng.integers(0, 2, shape)
+            rows = rows_named(self._graph, self._facts, name, PASSED_ON | PICKED | ARITHMETIC)
+            return self._rng.integers(0, 2 if rows is None else min(max(rows, 1), 2), shape)
         most = longest(self._graph, self._facts, name) or self._others(name)
         return self._rng.integers((most + 1) // 2, most + 1, shape)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 import onnxprune
@@ -84,3 +86,68 @@ def test_edges_name_nodes_that_exist(tmp_path: Path) -> None:
         assert case.feed["edges"].max() < len(case.feed["nodes"])
     result: Any = onnxprune.shrink(load(messages().model()), tmp_path / "o.onnx", ratio=0.5)
     assert result.proof.sensitive and not result.proof.skipped_cases
+
+
+MOVES: dict[str, Callable[[Net, str], str]] = {
+    "Gather": lambda net, pairs: net.op("Gather", pairs, np.array(0), axis=1),
+    "Slice": lambda net, pairs: net.squeeze(net.slice(pairs, 0, 1, axis=1), 1),
+    "Split": lambda net, pairs: net.split(pairs, 1, 1, axis=1)[0],
+    "Reshape": lambda net, pairs: net.reshape(pairs, -1),
+    "Concat": lambda net, pairs: net.concat(ints(0), net.reshape(pairs, -1), axis=0),
+    "Cast": lambda net, pairs: net.op("Cast", net.op("Cast", pairs, to=1), to=7),
+    "Transpose": lambda net, pairs: net.op("Gather", net.transpose(pairs, 1, 0), np.array(1), axis=0),
+    "Where": lambda net, pairs: net.op("Where", net.op("Less", pairs, np.array(0)), np.array(0), pairs),
+    "Max": lambda net, pairs: net.op("Max", np.array(0), pairs),
+    "Clip": lambda net, pairs: net.op("Clip", pairs, np.array(0)),
+    "TopK": lambda net, pairs: net.many("TopK", 2, pairs, ints(1), axis=1)[0],
+    "Unique": lambda net, pairs: net.op("Unique", pairs),
+    "Pad": lambda net, pairs: net.op("Pad", pairs, ints(1, 0, 0, 0)),
+    "Compress": lambda net, pairs: net.op("Compress", pairs, np.array([False, True]), axis=1),
+    "ScatterElements": lambda net, pairs: net.op("ScatterElements", pairs, ints(0, 0)[None], ints(0, 0)[None]),
+    "ReduceMax": lambda net, pairs: net.op("ReduceMax", pairs, axes=[1]),
+    "Div": lambda net, pairs: net.op("Div", net.add(net.slice(pairs, 0, 1, axis=1), pairs), np.array(2)),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_places_stay_within_rows_wherever_they_are_moved(move: str) -> None:
+    net = Net(18 if move == "Pad" else 17, seed=1)
+    h = net.relu(net.gemm(net.declare("nodes", ["V", 6]), 8))
+    places = MOVES[move](net, net.declare("pairs", ["E", 2], np.int64))
+    net.output(net.op("Gather", h, places, axis=0))
+    proto = net.model()
+    graph = build(load(proto))
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for rows, pairs in ((1, 1), (1, 30), (5, 200)):
+        values = feed(graph, {"nodes": (rows, 6), "pairs": (pairs, 2)}, rows, 1.0)
+        session.run(None, values)  # refuses what is out of bounds
+        assert values["pairs"].max() < rows
+    if move != "Div":
+        assert set(values["pairs"].ravel().tolist()) == set(range(5))
+
+
+@pytest.mark.parametrize(("op_type", "rows"), [("GatherND", 3), ("ScatterND", 3), ("OneHot", 4)])
+def test_places_within_every_axis_that_they_name(op_type: str, rows: int) -> None:
+    """Pairs index the first two axes of what is (V, 3, 4)."""
+    net = Net(17, seed=1)
+    h = net.reshape(net.relu(net.gemm(net.declare("nodes", ["V", 6]), 12)), -1, 3, 4)
+    pairs = net.declare("pairs", ["E", 2], np.int64)
+    if op_type == "OneHot":
+        h = net.op("OneHot", pairs, np.array(4), np.array([0.0, 1.0], np.float32))
+    elif op_type == "GatherND":
+        h = net.op("GatherND", h, pairs)
+    else:
+        h = net.op("ScatterND", h, pairs, net.op("GatherND", h, pairs))
+    net.output(h)
+    graph = build(load(net.model()))
+    assert rows_named(graph, infer(graph, {"V": 9, "E": 7}), "pairs") == rows
+
+
+def test_a_table_and_a_computed_value_that_is_shorter() -> None:
+    """The same integers look up a table of 50 words, and rows of a value of 5."""
+    net = Net(17, seed=1)
+    ids, h = net.declare("ids", ["N", "S"], np.int64), net.gemm(net.declare("nodes", [5, 6]), 8)
+    net.output(net.add(net.op("Gather", net.normal(50, 8), ids), net.op("Gather", net.relu(h), ids)))
+    graph = build(load(net.model()))
+    assert table_size(graph, "ids") == 50
+    assert feed(graph, {"nodes": (5, 6), "ids": (2, 300)}, 0, 1.0)["ids"].max() == 4
