@@ -52,6 +52,9 @@ def contrib_shape(facts: Facts, node: Node) -> None:
     elif node.op_type in ("MultiHeadAttention", "GroupQueryAttention") and first is not None:
         value = facts.shapes.get(node.inputs[2]) if len(node.inputs) > 2 else None
         width = first[-1] if node.op_type == "GroupQueryAttention" or value is None else value[-1]
+        if node.op_type == "GroupQueryAttention" and not any(node.inputs[1:3]):  # all heads side by side
+            heads, pairs = node.attribute("num_heads", 1), node.attribute("kv_num_heads", 1)
+            width = None if width is None else width * heads // (heads + 2 * pairs)
         shape = (*first[:-1], width) if len(first) == 3 else None
     if shape is not None:
         facts.shapes.setdefault(node.outputs[0], shape)

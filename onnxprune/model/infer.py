@@ -232,8 +232,9 @@ def _expand_to(graph: Graph, facts: Facts, node: Node, target: NDArray[Any] | No
         facts.dtypes.setdefault(node.outputs[0], facts.dtypes[node.inputs[0]])
 
 
-# Standard operators for which onnx has no inference function (nor one for their function bodies).
-WITHOUT_INFERENCE = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+# Operators of the default domain for which onnx has no inference function (nor one for their function bodies), or which
+# only ONNX Runtime has there.
+WITHOUT_INFERENCE = frozenset({"GroupNormalization", "MeanVarianceNormalization", "SimplifiedLayerNormalization"})
 
 
 def _like_first(facts: Facts, node: Node) -> None:

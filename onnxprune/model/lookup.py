@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onnxprune.model.cached import LAST, TOTAL, Cache
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts, Shape, value_of
 
@@ -36,7 +37,6 @@ _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _LENGTHS = 4  # slot of a recurrent operator
 _MADE = frozenset({("Expand", 1), ("Tile", 1), ("ConstantOfShape", 0)})
 _MANY = 3  # of what is made up: several such sizes are multiplied
-_QUERY, _PAST, _LAST, _TOTAL = 0, 3, 5, 6  # slots of GroupQueryAttention
 
 
 def table_size(graph: Graph, name: str, passing: frozenset[str] = PASSED_ON) -> int | None:
@@ -103,14 +103,24 @@ def longest(graph: Graph, facts: Facts, name: str) -> int | None:
 
 
 def exact_length(graph: Graph, facts: Facts, name: str) -> int | None:
-    """Where an operator takes one value only (GroupQueryAttention): all tokens with those before, or the last one."""
+    """Where an operator takes one value only (GroupQueryAttention): all tokens with those before, the place of the last
+    one, or 1 for every token where these are counted.
+    """
     for node, slot in _uses(graph, name, PASSED_ON):
-        if node.op_type == "GroupQueryAttention" and slot in (_LAST, _TOTAL) and len(node.inputs) > _TOTAL:
-            now = _size(facts.shapes.get(node.inputs[_QUERY]), 1)
-            before = _size(facts.shapes.get(node.inputs[_PAST]), 2) if node.inputs[_PAST] else 0
-            if now is not None and before is not None:
-                return now + before - (slot == _LAST)
+        cache = Cache.of(node, [facts.shapes.get(key) for key in node.inputs])
+        if cache is not None and cache.total is not None and slot in (LAST, TOTAL):
+            return cache.total - (slot == LAST)
+        if node.op_type == "ReduceSum" and slot == 0 and _ends_cache(graph, node.outputs[0]):
+            return 1
     return None
+
+
+def _ends_cache(graph: Graph, counted: str) -> bool:
+    """Whether a count of tokens says where those of GroupQueryAttention end."""
+    return any(
+        node.op_type == "GroupQueryAttention" and slot == LAST
+        for node, slot in _uses(graph, counted, PASSED_ON | ARITHMETIC)
+    )
 
 
 def compared_with(graph: Graph, name: str) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from onnxprune.model.cached import TOTAL, Cache
 from onnxprune.model.facts import Shape
 from onnxprune.model.graph import Node
 from onnxprune.model.partial import Array, Bools, Partial
@@ -11,14 +12,13 @@ from onnxprune.model.partial import Array, Bools, Partial
 _INDICES = 1
 _ALONG_AXIS = frozenset({"Gather", "GatherElements", "ScatterElements"})
 _TUPLES = frozenset({"GatherND", "ScatterND"})
-_EMBEDDED, _POSITION_TABLE, _POSITION_IDS = 0, 3, 8  # slots of EmbedLayerNormalization
-_QUERY, _COSINES = 0, 7  # slots of GroupQueryAttention
+_IDS, _POSITION_TABLE, _POSITION_IDS = 0, 3, 8  # slots of EmbedLayerNormalization
 
 
 def outside(node: Node, shapes: Sequence[Shape | None], known: Sequence[Partial | None]) -> bool:
     """Whether a node reads rows that are not there; `shapes` of its inputs, and what is `known` of their values."""
     if node.domain:
-        return any(rows is not None and count is not None and count > rows for count, rows in _counted(node, shapes))
+        return _embeds_too_many(node, shapes) or _caches_too_many(node, shapes, known)
     part = known[_INDICES] if len(known) > _INDICES else None
     if part is None or part.value.dtype.kind not in "iu":
         return False
@@ -40,14 +40,21 @@ def _indexed(node: Node, data: Shape | None, part: Partial) -> Iterator[tuple[Ar
             yield part.value[..., k], part.known[..., k], size
 
 
-def _counted(node: Node, shapes: Sequence[Shape | None]) -> Iterator[tuple[int | None, int | None]]:
-    """How many rows com.microsoft operators read that count the positions themselves, and how many there are."""
-    given = [*shapes, *(None,) * (_POSITION_IDS + 1)]
-    if node.op_type == "EmbedLayerNormalization" and given[_POSITION_IDS] is None:
-        yield _size(given[_EMBEDDED], 1), _size(given[_POSITION_TABLE], 0)
-    elif node.op_type == "GroupQueryAttention" and node.attribute("do_rotary", 0):
-        yield _size(given[_QUERY], 1), _size(given[_COSINES], 0)
+def _embeds_too_many(node: Node, shapes: Sequence[Shape | None]) -> bool:
+    """EmbedLayerNormalization, which counts positions itself where it is given none."""
+    if node.op_type != "EmbedLayerNormalization" or any(node.inputs[_POSITION_IDS:]):
+        return False
+    ids, table = shapes[_IDS], shapes[_POSITION_TABLE]
+    count, rows = ids[-1] if ids else None, table[0] if table else None
+    return count is not None and rows is not None and count > rows
 
 
-def _size(shape: Shape | None, axis: int) -> int | None:
-    return None if shape is None or len(shape) <= axis else shape[axis]
+def _caches_too_many(node: Node, shapes: Sequence[Shape | None], known: Sequence[Partial | None]) -> bool:
+    """GroupQueryAttention, where it takes no number of tokens, or not the one that follows from sizes."""
+    cache = Cache.of(node, shapes)
+    if cache is None:
+        return False
+    total = known[TOTAL]
+    if total is not None and total.whole and total.value.size == 1:
+        return not cache.takes(int(total.value.ravel()[0]))
+    return cache.total is None

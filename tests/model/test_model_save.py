@@ -155,7 +155,7 @@ def test_an_existing_output_needs_force(tmp_path: Path) -> None:
     model = load(large_model())
     (tmp_path / "o.onnx").write_bytes(b"old")
     before = listing(tmp_path)
-    refuses(model, tmp_path / "o.onnx", "exists", "--force")
+    refuses(model, tmp_path / "o.onnx", "exists", "force=True")
     assert listing(tmp_path) == before
     write(model, tmp_path / "o.onnx", force=True)
     (tmp_path / "p.onnx.data").write_bytes(b"foreign")
