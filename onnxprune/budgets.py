@@ -114,7 +114,7 @@ class Timed:
 
 
 def open_budget(
-    trace: Trace, target: Target, device: Device, meter: Callable[[], Meter], written: Callable[[Bools], int]
+    trace: Trace, target: Target, device: Device | None, meter: Callable[[], Meter], written: Callable[[Bools], int]
 ) -> Budget:
     """`meter` is asked for a target in time, `written` (mask -> bytes) for one in bytes."""
     if target.kind == "size":
@@ -124,9 +124,11 @@ def open_budget(
     return counted(trace, target, device)
 
 
-def counted(trace: Trace, target: Target, device: Device) -> Counted:
-    """Multiply-accumulates go where they take time on `device`."""
-    return Counted(trace, target, Estimate(trace, device).cost if target.kind == "macs" else None)
+def counted(trace: Trace, target: Target, device: Device | None) -> Counted:
+    """Multiply-accumulates go where they take time on `device`; without one, where they lose least."""
+    if device is None or target.kind != "macs":
+        return Counted(trace, target)
+    return Counted(trace, target, Estimate(trace, device).cost)
 
 
 def target_summary(request: Request, budget: Budget | None, keep: Bools) -> TargetSummary | None:

@@ -178,10 +178,13 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
     run.clock.start("measure")
     options = request.recorded(None if run.samples is None else run.samples.count)
 
+    # with widths of the user's own, what is asked for is accuracy at equal cost
+    device = request.options.device if request.options.multiple_of is None else None
+
     def written(keep: NDArray[np.bool_]) -> int:
         return bytes_written(traced, keep, options, request.repair, run.place)
 
-    return open_budget(traced, request.target, request.options.device, meter, written)
+    return open_budget(traced, request.target, device, meter, written)
 
 
 def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
