@@ -91,7 +91,7 @@ def traced_for(
         return trace_model(model, units=units), None
     found = opened_data(data, model, preprocess, samples, seed)
     sizes = sizes_of(model, _largest(found))
-    known = {name: size for name, size in sizes.items() if size > 1}  # an axis of size 1 tells little: it broadcasts
+    known = {name: size for name, size in sizes.items() if size != 1}  # an axis of size 1 tells little: it broadcasts
     trace = trace_model(model, units=units, sizes=known)
     trace.facts.measured = measured_shapes(trace.graph, trace.facts, next(found.batches(1)))
     return trace, found

@@ -40,7 +40,7 @@ def check_shapes(spec: InputSpec, column: Column) -> None:
 
 def _fits(shape: Shape, fixed: Sequence[int | str | None]) -> bool:
     return len(shape) == len(fixed) and all(
-        size > 0 and (not isinstance(want, int) or size == want) for size, want in zip(shape, fixed, strict=True)
+        not isinstance(want, int) or size == want for size, want in zip(shape, fixed, strict=True)
     )
 
 

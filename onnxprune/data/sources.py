@@ -167,7 +167,7 @@ class _Opening:
             if shared[spec.name]:
                 array = array.reshape(1)
             elif not spec.batched and array.ndim == len(spec.shape) + 1 and array.shape[1:2] == spec.shape[:1]:
-                array = array.reshape(-1, *array.shape[2:]) if spec.shape else array
+                array = array.reshape(len(array) * array.shape[1], *array.shape[2:]) if spec.shape else array
             if array.ndim < 1:
                 raise DataError(f"{label}: a single number does not fit input {spec}", hint=expected(self.specs))
             rows = np.moveaxis(array, spec.axis, 0) if array.ndim > spec.axis else array

@@ -127,7 +127,10 @@ class Minibatches:
         return Batch(self.shared | own | moved, axes, samples=samples, fixed=self.fixed)
 
     def _own(self, samples: NDArray[np.int64]) -> Feeds:
-        return {name: array[samples].reshape(-1, *array.shape[2:]) for name, array in self.arrays.items()}
+        return {
+            name: array[samples].reshape(len(samples) * array.shape[1], *array.shape[2:])  # -1 takes no empty past
+            for name, array in self.arrays.items()
+        }
 
 
 def _equal(arrays: Sequence[Array]) -> bool:
