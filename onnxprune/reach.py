@@ -21,7 +21,7 @@ from onnxprune.budget import Budget, OutOfReach
 from onnxprune.choose import Options, Selection, entries_of, even_blocks, selected
 from onnxprune.errors import ModelError
 from onnxprune.least_error import keep_masks
-from onnxprune.model.cost import macs_of
+from onnxprune.model.cost import macs_of, uncounted
 from onnxprune.model.graph import Node
 from onnxprune.trace.groups import Trace
 from onnxprune.units import format_percent, plural
@@ -48,7 +48,8 @@ def settled(problem: OutOfReach, trace: Trace, options: Options, budget: Budget)
     raise ModelError(
         f"{problem.message}, because "
         + "; ".join(_shown(one, budget.kind) for one in held[:SHOWN])
-        + (" ..." if len(held) > SHOWN else ""),
+        + (" ..." if len(held) > SHOWN else "")
+        + _not_counted(trace, budget.kind),
         hint=f"Raise the target. Why something stays: onnxprune inspect MODEL --why {held[0][2][0].label!r}",
     ) from problem
 
@@ -101,6 +102,16 @@ def narrowest(trace: Trace, options: Options) -> NDArray[np.bool_]:
     entries = entries_of(trace, [(group, np.zeros(group.size)) for group in groups], options)
     masks = even_blocks(trace, groups, [keep_mask(one, widths(one)[-1]) for one in entries], {})
     return keep_masks(trace, groups, masks)
+
+
+def _not_counted(trace: Trace, kind: str) -> str:
+    """That the MACs of nodes are unknown: it is not these that must stay."""
+    open_ = [] if kind in ("params", "size") else uncounted(trace.graph, trace.facts)
+    if not open_:
+        return ""
+    return (
+        f"; the MACs of {plural(len(open_), 'node')} are unknown and not counted ({open_[0]!r}: samples tell its sizes)"
+    )
 
 
 def _shown(held: tuple[float, str, Sequence[Node]], kind: str) -> str:

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ Array = NDArray[Any]
 BATCH_BYTES, MOST_PER_BATCH = 64 << 20, 64
 LEAST = 2
 COMPARED = 2  # samples of a proof
+MEASURED = 8  # samples that are run to measure sizes, until none is empty
 DEPENDENT = (
     "the model does not treat rows of its inputs one by one (the first axis may be time): they are run as a whole, the "
     "last ones held out"
@@ -93,8 +95,21 @@ def traced_for(
     sizes = sizes_of(model, _largest(found))
     known = {name: size for name, size in sizes.items() if size != 1}  # an axis of size 1 tells little: it broadcasts
     trace = trace_model(model, units=units, sizes=known)
-    trace.facts.measured = measured_shapes(trace.graph, trace.facts, next(found.batches(1)))
+    trace.facts.measured = _measured(trace, found)
     return trace, found
+
+
+def _measured(trace: Trace, data: Calibration) -> dict[str, tuple[int, ...]]:
+    """Sizes that are known only in a run: of the first sample, or of the first one in which nothing is empty, of which
+    a layer behind it would cost nothing.
+    """
+    first: dict[str, tuple[int, ...]] | None = None
+    for batch in islice(data.batches(1), MEASURED):
+        shapes = measured_shapes(trace.graph, trace.facts, batch)
+        if not any(0 in shape for shape in shapes.values()):
+            return shapes
+        first = first or shapes
+    return first or {}
 
 
 def open_samples(

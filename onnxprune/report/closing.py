@@ -114,14 +114,17 @@ def _status(result: Result) -> str | None:
 
 def _work(result: Result, after: ModelSummary) -> str:
     before = result.before
-    less = _saved(before.macs, after.macs)
+    less, unknown = _saved(before.macs, after.macs), max(before.uncounted, after.uncounted)
     if less >= NOTICED:
-        return f"{_percent(less)} less work"
+        return f"{_percent(less)} less work" + (", as far as it can be counted" if unknown else "")
+    same = "work that cannot be counted" if unknown else "as much work"
     zeros = 0.0 if result.sparsity is None else _saved(result.sparsity.nonzero_before, result.sparsity.nonzero)
     fewer = _saved(before.parameters, after.parameters)
     if zeros > max(fewer, NOTICED):
-        return f"{_percent(zeros)} fewer weights that are not zero, as much work"
-    return f"{_percent(fewer)} fewer parameters, as much work" if fewer >= NOTICED else "as much work as before"
+        return f"{_percent(zeros)} fewer weights that are not zero, {same}"
+    if fewer >= NOTICED:
+        return f"{_percent(fewer)} fewer parameters, {same}"
+    return same if unknown else f"{same} as before"
 
 
 def _saved(before: float, after: float) -> float:

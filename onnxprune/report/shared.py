@@ -50,6 +50,18 @@ def model_line(model: ModelSummary) -> str:
 _GAP = "  "
 
 
+def counted_for(before: ModelSummary, calibration: CalibrationSummary | None) -> list[str]:
+    """What multiply-accumulates were counted for, where there are no samples to take sizes from; and what was not."""
+    found = []
+    if calibration is None and any(size != 1 for size in before.symbols.values()):
+        sizes = ", ".join(f"{name} = {size}" for name, size in before.symbols.items())
+        found.append(f"MACs are for {sizes}, as assumed without samples (--data)")
+    if before.uncounted:
+        tell = "samples (--data) tell" if calibration is None else "also the samples do not tell"
+        found.append(f"the MACs of {plural(before.uncounted, 'node')} are unknown and not counted: {tell} their sizes")
+    return found
+
+
 def before_after(before: ModelSummary, after: ModelSummary, titles: tuple[str, str] = ("before", "after")) -> Table:
     """The table of what changed in size and cost."""
     rows = (

@@ -11,6 +11,7 @@ from onnxprune.report.shared import (
     STAGES,
     before_after,
     captured,
+    counted_for,
     measured_rows,
     model_line,
     names,
@@ -74,7 +75,13 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
         blocks.append(changes_table(result.before, result.after, result.sparsity))
     elif result.planned is not None:
         blocks.append(before_after(result.before, result.planned, ("before", "would be")))
-    blocks.extend(notes(*result.notes, *(result.proof.notes if result.proof else ())))
+    blocks.extend(
+        notes(
+            *counted_for(result.before, result.calibration),
+            *result.notes,
+            *(result.proof.notes if result.proof else ()),
+        )
+    )
     blocks.extend(notes(*(remarks(result.sparsity) if result.sparsity else ())))
     if result.fidelity is not None:
         blocks.extend(notes(*advice(result.fidelity)))

@@ -5,7 +5,16 @@ from __future__ import annotations
 from onnxprune.report.blocks import Block, Heading, Line, Report, Table
 from onnxprune.report.closing import closing_lines
 from onnxprune.report.fidelity import advice, quality_lines
-from onnxprune.report.shared import STAGES, captured, measured_rows, model_line, notes, shown_path, stage_time
+from onnxprune.report.shared import (
+    STAGES,
+    captured,
+    counted_for,
+    measured_rows,
+    model_line,
+    notes,
+    shown_path,
+    stage_time,
+)
 from onnxprune.report.sparsity import changes_table, dense_text, layers_table, remarks, sparse_rows
 from onnxprune.results import SparsifyResult
 from onnxprune.sparse_results import SparsitySummary
@@ -22,7 +31,14 @@ def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = Fals
         blocks.append(changes_table(result.before, result.after, found))
     elif result.planned is not None:
         blocks.append(changes_table(result.before, result.planned, found, ("before", "would be")))
-    blocks.extend(notes(*result.notes, *(found.proof.notes if found.proof else ()), *remarks(found)))
+    blocks.extend(
+        notes(
+            *counted_for(result.before, result.calibration),
+            *result.notes,
+            *(found.proof.notes if found.proof else ()),
+            *remarks(found),
+        )
+    )
     if result.fidelity is not None:
         blocks.extend(notes(*advice(result.fidelity)))
     return (*blocks, *outcome(result, dry_run=dry_run))
