@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 Choice = TypeVar("Choice")
 ROUNDS = 6
 BESIDES = 0.1  # how much the cost itself counts beside time
-LESS = 0.68  # of the logarithm of what is saved is to be saved in time, too
+LESS = 0.65  # of the logarithm of what is saved is to be saved in time, too
 
 
 class Budget(Protocol):

@@ -22,7 +22,7 @@ from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
 Dims = tuple[int, ...]
-LAUNCH = 1e-6
+LAUNCH = 0.4e-6
 MACS, DEPTHWISE, PRODUCTS, GROUPED = 125e9, 57e9, 110e9, 40e9
 """Multiply-accumulates a second: of convolutions, depthwise ones, matrix products, grouped convolutions outside of the
 blocked layout."""
