@@ -23,7 +23,12 @@ def test_the_page_shows_what_its_commands_print(tmp_path: Path) -> None:
 
 def test_the_page_names_what_there_is() -> None:
     commands = (module.command for module in (shrink, inspect, verify, bench, sparsify, sweep))
-    known = {option for command in commands for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for command in commands
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE)) <= known | {"--help"}
     for target in re.findall(r"\]\(([^)#]+)", PAGE):
         assert target.startswith("https://") or (ROOT / "docs" / target).exists(), target

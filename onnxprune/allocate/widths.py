@@ -33,12 +33,16 @@ def finer(groups: Sequence[GroupScores]) -> list[GroupScores] | None:
 
 
 def nearest_width(group: GroupScores, kept: int) -> int:
-    """`kept` rounded to the nearest multiple of `step` (half goes up) that the group may keep; n stays n."""
+    """`kept` rounded to the nearest multiple of `step` (half goes up) that the group may keep; n stays n. A group may
+    leave whole only where nothing is nearer than the least that may be left of it.
+    """
     if kept >= group.size:
         return group.size
     unit = step(group)
     rounded = (2 * kept + unit) // (2 * unit) * unit
     allowed = widths(group)
+    if not rounded and not allowed[-1] and 2 * kept >= allowed[-2]:
+        return allowed[-2]
     return next((width for width in reversed(allowed) if width >= rounded), group.size)
 
 

@@ -58,8 +58,8 @@ def test_two_masks_are_one() -> None:
     [
         {"target": "macs=50%", "schedule": "linear", "data": SAMPLES, "repair": "least-squares"},
         {"target": "params=60%", "schedule": "exp", "steps": 2},
-        {"ratio": 0.5, "steps": 4},
-        {"ratio": 0.4, "schedule": "cube", "steps": 2, "data": SAMPLES, "repair": "scale-shift"},
+        {"ratio": 0.5, "steps": 4, "multiple_of": 4},
+        {"ratio": 0.4, "schedule": "cube", "steps": 2, "data": SAMPLES, "repair": "scale-shift", "multiple_of": 4},
     ],
     ids=["target, samples", "parameters, no samples", "ratio", "ratio, samples"],
 )

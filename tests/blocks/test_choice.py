@@ -62,7 +62,7 @@ def gone(trace: Trace, data: bool, ratio: float = 0.5, target: str | None = None
 
 
 def chosen(trace: Trace, batches: Batches | None, ratio: float, target: str | None, **options: Any) -> Selection:
-    asked = None if target is None else open_budget(trace, parse_target(target), _unused, _unused)
+    asked = None if target is None else open_budget(trace, parse_target(target), None, _unused, _unused)
     return select_blocks(trace, Options(ratio=ratio, **options), batches, asked, held_out=2)
 
 

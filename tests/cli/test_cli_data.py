@@ -127,7 +127,7 @@ def test_words_for_reconstruction(folder: Path) -> None:
 def test_documents(document: Document, arguments: tuple[str, ...]) -> None:
     """Every way to choose with data gives what was asked, and a document that its schema describes."""
     repair = () if "--repair" in arguments else LAYERWISE
-    found = document("shrink", "digits.onnx", *QUICK, *arguments, *repair)
+    found = document("shrink", "digits.onnx", *QUICK, *arguments, *repair, "--multiple-of", "4")
     check(found)
     if found["target"] is not None:
         assert 0 < found["target"]["planned_count"] <= found["target"]["limit_count"]

@@ -158,7 +158,8 @@ def test_a_large_model(folder: Path) -> None:
     onnx.save(model, "large.onnx")
     rng = np.random.default_rng(0)
     data = {net.inputs[0].name: rng.standard_normal((4, 3, 4, 4)).astype(np.float32)}
-    result = onnxprune.shrink("large.onnx", "l.onnx", ratio=0.3, data=data, repair="none", report="r.html")
+    unproven = {"allow_unproven": True}  # what leaves so far in front of the outputs shows in none of them
+    result = onnxprune.shrink("large.onnx", "l.onnx", ratio=0.3, data=data, repair="none", report="r.html", **unproven)
     assert len(result.curves) == 249
     onnxprune.inspect("large.onnx", report="i.html")
     for name in ("r.html", "i.html"):

@@ -226,9 +226,9 @@ def sequence_to_image(net: Net) -> None:
     net.head(net.reshape(h, 0, 8, 2, 3))
 
 
-@case({"a": 8, "r:w": 8})
+@case({"a": 8, "b": 8})
 def weights_reshaped_on_their_way(net: Net) -> None:
-    """A 1 x 1 convolution whose weight is a reshaped matrix: cut, but not scored."""
+    """A 1 x 1 convolution whose weight is a reshaped matrix: cut and scored as that matrix."""
     h = net.relu(net.stem())
     weight = net.reshape(net.constant(net.normal(8, 8), "w"), 8, 8, 1, 1, name="r")
     net.head(net.relu(net.op("Conv", h, weight, name="b")))
