@@ -29,7 +29,7 @@ def evaluate(node: Node, inputs: Sequence[Array | None], opset: int) -> list[Arr
                 result: Array | list[Array] = _AXES_BY_OPSET[node.op_type](node, inputs, opset)
             else:
                 result = _EVALUATORS[node.op_type](node, [i for i in inputs if i is not None])
-    except (ValueError, IndexError, TypeError, ZeroDivisionError, KeyError, OverflowError):
+    except (ValueError, IndexError, TypeError, ZeroDivisionError, KeyError, OverflowError, MemoryError):
         return None
     values = result if isinstance(result, list) else [np.asarray(result)]
     return values if all(v.size <= MAX_ELEMENTS for v in values) else None
@@ -146,6 +146,12 @@ def _range(node: Node, v: Sequence[Array]) -> Array:
     return np.arange(start, limit, delta, dtype=v[0].dtype)
 
 
+def _tile(node: Node, v: Sequence[Array]) -> Array:
+    if v[0].size * np.prod(np.maximum(v[1], 0), dtype=np.float64) > MAX_ELEMENTS:
+        raise ValueError("too large to be a size")
+    return np.tile(v[0], v[1])
+
+
 def _expand(node: Node, v: Sequence[Array]) -> Array:
     shape = np.broadcast_shapes(v[0].shape, tuple(int(d) for d in v[1]))
     if np.prod(shape, dtype=np.float64) > MAX_ELEMENTS:
@@ -213,6 +219,6 @@ _EVALUATORS: dict[str, Any] = {
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,
     "Expand": _expand,
-    "Tile": lambda node, v: np.tile(v[0], v[1]),
+    "Tile": _tile,
     "Flatten": lambda node, v: v[0].reshape(int(np.prod(v[0].shape[: node.attribute("axis", 1)])), -1),
 }

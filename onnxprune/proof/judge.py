@@ -89,7 +89,7 @@ class Proof:
     @property
     def unseen(self) -> tuple[str, ...]:
         """The values that were too small in all cases."""
-        shown = {c.output for c in self.comparisons if c.shown}
+        shown = {c.output for c in self.comparisons if c.shown and c.elements}
         return tuple(dict.fromkeys(c.output for c in self.comparisons if c.output not in shown))
 
     @property

@@ -112,7 +112,10 @@ class _Comparison:
             check_loads(original, result)
         notes = imprecise([original, *results])
         if decided and any("error" not in outcome for outcome in original.get("cases", ())):
-            proofs = self._decided(feeds, original, results)
+            # what is fed in place of a value that enters a decision hides it: it is compared itself
+            more = [key for key in keys_of(decided) if key not in self.asked.extra]
+            closer = replace(self, asked=replace(self.asked, extra=(*self.asked.extra, *more)))
+            proofs = closer._decided(feeds, original, results)
             if proofs:
                 return _together(proofs, notes)
         count = len(feeds)
