@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -73,7 +74,7 @@ class Counted:
         self.ceiling = share**LESS + BESIDES * share
 
     def cost(self, keep: Bools) -> float:
-        key = keep.tobytes()
+        key = _digest(keep)
         if key not in self._known:
             self._known[key] = float(self._measure(keep))
         return self._known[key]
@@ -82,7 +83,7 @@ class Counted:
         """Time, and the cost itself to a lesser part: it breaks ties where no time is gained."""
         if self._seconds is None or not self._whole:
             return None
-        key = keep.tobytes()
+        key = _digest(keep)
         if key not in self._worths:
             besides = BESIDES * self.cost(keep) / max(self.before, 1.0)
             self._worths[key] = self._seconds(keep) / self._whole + besides
@@ -98,6 +99,11 @@ def _why_uncounted(trace: Trace) -> str:
         return "none of its operators is one that multiplies by weights, as far as known"
     more = f" and of {plural(len(open_) - 1, 'other layer')}" if len(open_) > 1 else ""
     return f"the sizes of what goes through {open_[0]!r}{more} are known only when it runs"
+
+
+def _digest(keep: Bools) -> bytes:
+    """Thousands of choices are asked for: their masks themselves would take hundreds of megabytes."""
+    return hashlib.blake2b(np.packbits(keep).tobytes(), digest_size=16).digest()
 
 
 class OutOfReach(UsageError):

@@ -108,7 +108,7 @@ def _smallest(
         for number in range(SHARES):
             found = allocate(trace, replace(options, ratio=number / SHARES), ranking)
             if cost(found) <= limit:
-                return found if wider is None else _between(trace, wider, found, cost, limit)
+                return found if wider is None else _between(trace, wider, found, budget, limit)
             if wider is None or cost(found) < cost(wider):
                 wider = found
     low, high = 0.0, LARGEST_RATIO
@@ -125,16 +125,22 @@ def _smallest(
             found, high = attempt, middle
         else:
             wider, low = attempt, middle
-    return _between(trace, wider, found, cost, limit)
+    return _between(trace, wider, found, budget, limit)
 
 
-def _between(
-    trace: Trace, wider: Selection, narrow: Selection, cost: Callable[[Selection], float], limit: float
-) -> Selection:
+def _between(trace: Trace, wider: Selection, narrow: Selection, budget: Budget, limit: float) -> Selection:
     """A step of all groups at once may save far more than needed: only some of them take it, those first that save most
-    per unit.
+    per unit, of time where that is what the cost is to be spent on.
     """
-    here = cost(wider)
+
+    def cost(found: Selection) -> float:
+        return budget.cost(keep_masks(trace, found.groups, found.keep))
+
+    def worth(found: Selection) -> float:
+        spent = budget.worth(keep_masks(trace, found.groups, found.keep))
+        return cost(found) if spent is None else spent
+
+    here = worth(wider)
 
     def with_steps(groups: Sequence[int]) -> Selection:
         masks = [narrow.keep[g] if g in groups else mask for g, mask in enumerate(wider.keep)]
@@ -142,7 +148,7 @@ def _between(
         return replace(wider, keep=tuple(even_blocks(trace, list(wider.groups), masks, reasons)), reasons=reasons)
 
     units = [int(a.sum()) - int(b.sum()) for a, b in zip(wider.keep, narrow.keep, strict=True)]
-    saved = [(here - cost(with_steps([g]))) / n if n else 0.0 for g, n in enumerate(units)]
+    saved = [(here - worth(with_steps([g]))) / n if n else 0.0 for g, n in enumerate(units)]
     order = sorted((g for g, n in enumerate(units) if n), key=lambda g: -saved[g])
     fitting = (count for count in range(1, len(order)) if cost(with_steps(order[:count])) <= limit)
     taken = order[: next(fitting, len(order))]

@@ -167,7 +167,7 @@ def with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:
     run.clock.start("measure")
     seconds, macs = meter().network(run.traced).cost, PlannedCost(run.traced).macs
     options = replace(run.request.options, multiple_of=best_multiple(run.traced, seconds, macs))
-    return replace(run, request=replace(run.request, options=options, auto_multiple=False))
+    return replace(run, request=replace(run.request, options=options, auto_multiple=False, measured_multiple=True))
 
 
 def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | None:
@@ -179,7 +179,8 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
     options = request.recorded(None if run.samples is None else run.samples.count)
 
     # with widths of the user's own, what is asked for is accuracy at equal cost
-    device = request.options.device if request.options.multiple_of is None else None
+    timed = request.options.multiple_of is None or request.measured_multiple
+    device = request.options.device if timed else None
 
     def written(keep: NDArray[np.bool_]) -> int:
         return bytes_written(traced, keep, options, request.repair, run.place)

@@ -40,6 +40,7 @@ class Request:
     schedule: str = ONE_SHOT
     steps: int = 1
     with_data: bool = False
+    measured_multiple: bool = False  # `options.multiple_of` was measured
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
@@ -115,6 +116,7 @@ def resolve(
         seed,
         find_device(device),
     )
+    _check_device(device, multiple_of)
     wanted = None if target is None else parse_target(target)
     schedule, steps = _schedule(schedule, steps, blocks, wanted)
     fix = _repair(repair, with_data, blocks)
@@ -135,6 +137,14 @@ def _check_normalise(normalise: Any, scope: str, with_data: bool) -> None:
         hint="Leave out --normalise"
         + (", or --data." if scope == "global" else ", or rank all channels: --scope global."),
     )
+
+
+def _check_device(device: str, multiple_of: int | str | None) -> None:
+    if device != HERE and multiple_of is not None:
+        raise UsageError(
+            f"--device {device} has no effect with --multiple-of {multiple_of}, which says the widths itself.",
+            hint="Leave out one of them.",
+        )
 
 
 def check_data_options(with_data: bool, preprocess: str | None, samples: int | None) -> None:

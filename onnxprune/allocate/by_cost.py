@@ -17,6 +17,7 @@ allows after that is given back, where it makes up for most error per cost.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -151,9 +152,9 @@ def _filled(curves: Sequence[Curve], counts: list[int], spent: CostFunction, fit
 
     def steps(group: int) -> list[tuple[float, int, int]]:
         curve = curves[group]
-        fewer = curve.allowed[curve.allowed < counts[group]].tolist()
-        better = [k for k in fewer if curve.errors[k] < curve.errors[counts[group]]]
-        return [step(group, k) for k in better if fits(_with(counts, group, k))]
+        fewer = curve.allowed[curve.allowed < counts[group]][::-1].tolist()
+        fitting = itertools.takewhile(lambda k: fits(_with(counts, group, k)), fewer)
+        return [step(group, k) for k in fitting if curve.errors[k] < curve.errors[counts[group]]]
 
     waiting = [one for group in range(len(curves)) for one in steps(group)]
     heapq.heapify(waiting)

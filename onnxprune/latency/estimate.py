@@ -190,7 +190,22 @@ def _size(dims: Dims, device: Device) -> int:
     return math.prod(dims)
 
 
+def _quantised(layer: _Seconds) -> _Seconds:
+    """Operators whose weight comes behind the scale and the zero point of their input."""
+
+    def seconds(kind: tuple[str, bool], ins: Sequence[Dims], outs: Sequence[Dims], device: Device) -> float:
+        return layer(kind, [ins[0], ins[QUANTISED_WEIGHT]], outs, device)
+
+    return seconds
+
+
+QUANTISED_WEIGHT = 3
 _LAYERS: dict[str, _Seconds] = {
+    "ConvInteger": convolution,
+    "MatMulInteger": _product,
+    "QLinearConv": _quantised(convolution),
+    "QLinearMatMul": _quantised(_product),
+    "QGemm": _quantised(_product),
     "Conv": convolution,
     "FusedConv": convolution,
     "ConvTranspose": _transposed,
