@@ -276,7 +276,8 @@ class MetricTrial:
 class MetricSummary:
     """The user's metric, higher is better: of the original, and of the result (None in a dry run that tried nothing).
 
-    `trials` are those of a search for the largest ratio within `max_drop`, in their order.
+    `trials` are those of a search for the largest ratio, or with samples the least MACs, within `max_drop`, in their
+    order.
     """
 
     name: str
