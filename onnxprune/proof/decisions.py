@@ -69,7 +69,7 @@ def at_random(fed: Arrays, seed: int) -> Iterator[Arrays]:
     """Other values to decide by: normal numbers, larger than what is there (as thresholds may be), or their
     magnitudes.
     """
-    for number, (scale, positive) in enumerate(((2, False), (2, True), (64, False))):
+    for number, (scale, positive) in enumerate(((2, False), (2, True), (64, False), (64, True))):
         rng = np.random.default_rng((seed, number))
         result = {}
         for name, value in fed.items():

@@ -93,6 +93,12 @@ class Proof:
         return tuple(dict.fromkeys(c.output for c in self.comparisons if c.output not in shown))
 
     @property
+    def empty(self) -> tuple[str, ...]:
+        """The values that had no element in any case, and so were not compared."""
+        filled = {c.output for c in self.comparisons if c.elements}
+        return tuple(dict.fromkeys(c.output for c in self.comparisons if c.output not in filled))
+
+    @property
     def worst(self) -> float:
         return max((c.difference for c in self.comparisons), default=0.0)
 

@@ -134,8 +134,8 @@ class _Comparison:
             if "error" not in outcome
         }
         cases, fed = list(feeds), dict(chosen)
-        first = min(chosen)
-        for k in (k for k in chosen if self.asked.at_random and (k == first or feeds[k].name == SAMPLES)):
+        first, last = min(chosen), max(chosen)
+        for k in (k for k in chosen if self.asked.at_random and (k in (first, last) or feeds[k].name == SAMPLES)):
             for number, values in enumerate(at_random(chosen[k], k)):
                 fed[len(cases)] = values
                 cases.append(Case(f"{feeds[k].name}, {DECIDED} ({number + 1})", feeds[k].feed, True))

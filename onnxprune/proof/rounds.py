@@ -15,7 +15,7 @@ from onnxprune.model.tensors import FLOATS
 from onnxprune.proof.attempts import Inputs
 from onnxprune.proof.effect import without_effect
 from onnxprune.proof.inputs import Case
-from onnxprune.proof.judge import Differs, Proof
+from onnxprune.proof.judge import Differs, Nothing, Proof
 from onnxprune.proof.pair import Asked, Pair
 from onnxprune.proof.tolerance import QUANTISERS
 from onnxprune.proof.unrounded import AlwaysRounds
@@ -51,14 +51,23 @@ def established(pair: Pair, inputs: Inputs, usable: Callable[[str], bool]) -> Pr
     if more or proof.untold:
         proof = proof.joined(attempt(_with(asked, trace, proof)))
     for closer in _closer(pair, asked):
-        if not proof.untold:
-            break
+        # other decisions may give rows where there were none
+        if not (proof.untold or (closer.at_random and proof.empty)):
+            continue
         try:
             proof = proof.joined(attempt(_with(closer, trace, proof)))
         except (AlwaysRounds, ModelError, VerificationError) as problem:  # no such comparison: it tells nothing
-            if closer.rounded and isinstance(problem, Differs) and math.isfinite(problem.difference):
+            if closer.rounded and _contradicts(problem):
                 raise
-    return _without_dead(proof, pair)
+    notes = [f"output {name!r} was empty on every input: nothing of it could be compared" for name in proof.empty]
+    return _without_dead(replace(proof, notes=(*proof.notes, *notes)), pair)
+
+
+def _contradicts(problem: Exception) -> bool:
+    """Whether a comparison failed, and not only could not be made; what overflows in one network alone does not."""
+    if isinstance(problem, Differs):
+        return math.isfinite(problem.difference)
+    return isinstance(problem, VerificationError) and not isinstance(problem, Nothing)
 
 
 def _with(asked: Asked, trace: Trace, proof: Proof) -> Asked:

@@ -83,6 +83,18 @@ def second_stage(threshold: float = 0.0) -> ModelProto:
     return net.model()
 
 
+def two_outputs(threshold: float = 20.0) -> ModelProto:
+    """x -> a -> z for the rows with a score above the threshold, and x -> a -> whole for all of them."""
+    net = Net(17, seed=6)
+    h = net.relu(net.gemm(net.declare("x", [40, 6]), 12, name="a"))
+    score = net.reshape(net.gemm(h, 1, name="score"), -1)
+    above = net.squeeze(net.op("NonZero", net.op("Greater", score, net.number(threshold))), 0)
+    rows = net.op("Gather", h, above, axis=0)
+    net.output(net.op("Gemm", rows, net.constant(net.normal(4, 12), "z_w"), net.normal(4), transB=1, name="z"), rank=2)
+    net.output(net.gemm(h, 3, name="whole"), rank=2)
+    return net.model()
+
+
 def two_arms(*, zeros: bool = False) -> ModelProto:
     """x -> a -> z and x -> dead -> last; what comes from `last` is multiplied by something that is zero for all inputs,
     or its weight is zero.

@@ -14,7 +14,7 @@ from onnxprune.proof.discontinuous import jumps
 from onnxprune.proof.judge import Differs
 from onnxprune.reference import build_reference
 from tests.hostile.support import run
-from tests.proof.networks import halved, proof_of, second_stage
+from tests.proof.networks import halved, proof_of, second_stage, two_outputs
 
 
 def test_a_wrong_layer_behind_a_decision_is_found(tmp_path: Path) -> None:
@@ -34,6 +34,19 @@ def test_where_no_row_passes_decisions_are_made_up(tmp_path: Path) -> None:
     assert proof.sensitive and any(DECIDED in case for case in proof.cases)
     with pytest.raises(Differs):
         proof_of(second_stage(threshold=20.0), tmp_path, {"hidden_w": lambda value: value * np.float32(1.01)})
+
+
+def test_an_output_without_rows_is_compared_where_there_are_some(tmp_path: Path) -> None:
+    """Though every part of the plan shows in the other output."""
+    proof = proof_of(two_outputs(), tmp_path)
+    assert proof.sensitive and not proof.empty
+    with pytest.raises(Differs):
+        proof_of(two_outputs(), tmp_path, {"z_w": lambda value: value * np.float32(1.01)})
+
+
+def test_an_output_that_stays_without_rows_is_named(tmp_path: Path) -> None:
+    proof = proof_of(two_outputs(threshold=1e9), tmp_path)
+    assert proof.empty and any("was empty on every input" in note for note in proof.notes)
 
 
 def test_both_networks_decide_alike_on_the_same_values() -> None:
