@@ -9,7 +9,7 @@ share stands for the error, in units of what the outputs feel of the other group
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,12 +72,16 @@ def extended(
     unit = _unit(removals, felt)
     groups, entries = [g for g, _ in pairs], entries_of(trace, pairs, options)
     curves = [_removal(one) for one in entries]
+    errors = _masked(trace, groups, curves, few, threads)
     reasons = {name: why for name, why in ranking.reasons.items() if name not in {g.name for g in groups}}
     return Extended(
         Ranking([*ranking.groups, *groups], [*ranking.entries, *entries], reasons),
         [*removals, *curves],
-        [*felt, *_masked(trace, groups, curves, unit, few, threads)],
-        (_note(groups, ranking.reasons),),
+        [
+            *felt,
+            *(unit * curve.errors if error is None else error for curve, error in zip(curves, errors, strict=True)),
+        ],
+        (_note(groups, ranking.reasons), *_unshown([g for g, e in zip(groups, errors, strict=True) if e is None])),
     )
 
 
@@ -90,19 +94,21 @@ def _removal(group: GroupScores) -> Removal:
 
 
 def _masked(
-    trace: Trace, groups: Sequence[Group], curves: Sequence[Removal], unit: float, few: Batches, threads: int
-) -> list[FloatArray]:
-    """Errors (n + 1,) of the outputs without the first units of each group, nothing else changed."""
+    trace: Trace, groups: Sequence[Group], curves: Sequence[Removal], few: Batches, threads: int
+) -> list[FloatArray | None]:
+    """Errors (n + 1,) of the outputs without the first units of each group, nothing else changed; None where the
+    outputs show nothing of them.
+    """
     try:
         measured = OutputErrors(trace, few, threads)
     except Exception:  # too large, or what onnxruntime raises: then the weights alone say
-        return [unit * curve.errors for curve in curves]
-    found = []
+        return [None] * len(groups)
+    found: list[FloatArray | None] = []
     for group, curve in zip(groups, curves, strict=True):
         counts = sorted({max(1, round(share * group.size)) for share in TRIALS})
         errors = [measured.without(group.units[curve.order[:count]].tolist()) for count in counts]
         seen = errors[-1] > LEAST and np.isfinite(errors).all()
-        found.append(rescaled(curve.errors, counts, errors) if seen else unit * curve.errors)
+        found.append(rescaled(curve.errors, counts, errors) if seen else None)
     return found
 
 
@@ -118,9 +124,21 @@ def _unit(removals: Sequence[Removal], felt: Sequence[FloatArray]) -> float:
 
 def _note(groups: Sequence[Group], reasons: dict[str, str]) -> str:
     why = sorted({reasons[group.name] for group in groups}, key=[reasons[g.name] for g in groups].index)
-    names = ", ".join(group.name for group in groups[:SHOWN])
-    more = f" and {len(groups) - SHOWN} more" if len(groups) > SHOWN else ""
     return (
         f"{plural(len(groups), 'group')} judged by weights ({BY_WEIGHTS}), as samples cannot judge "
-        f"{'it' if len(groups) == 1 else 'them'}: {names}{more} ({'; '.join(why)})"
+        f"{'it' if len(groups) == 1 else 'them'}: {_names(groups)} ({'; '.join(why)})"
     )
+
+
+def _unshown(groups: Sequence[Group]) -> Iterator[str]:
+    """What to know about groups that matter on no sample."""
+    if groups:
+        yield (
+            f"the outputs on the samples show nothing of {plural(len(groups), 'group')}: {_names(groups)}; "
+            "if inputs of another kind need what leaves there, give samples of that kind as well, or --exclude"
+        )
+
+
+def _names(groups: Sequence[Group]) -> str:
+    more = f" and {len(groups) - SHOWN} more" if len(groups) > SHOWN else ""
+    return ", ".join(group.name for group in groups[:SHOWN]) + more

@@ -28,7 +28,7 @@ FloatArray = NDArray[np.float64]
 CostFunction = Callable[[Sequence[int]], float]
 Fits = Callable[[Sequence[int]], bool]
 ROUNDS, BISECTIONS = 4, 40
-REACH = 0.7
+REACH, ENOUGH = 0.7, 0.8
 MOST_COUNTS = 64  # of a group, whose costs are measured one by one
 
 
@@ -54,7 +54,7 @@ def by_cost(
 
     `stepped`: whether the cost goes in steps, and may even rise where a unit leaves. `worth`: what removals are to
     save, if that is not the cost; it goes in steps, and is to come down to `ceiling`, or as near to it as REACH of what
-    removing everything saves.
+    removing everything saves, or ENOUGH of the target leave.
     """
     most = [int(c.allowed.max()) for c in curves]
     by_step = worth is not None or stepped
@@ -69,7 +69,8 @@ def by_cost(
         ceiling = max(ceiling, worth(nothing) - REACH * (worth(nothing) - worth(most)))
 
     def fits(counts: Sequence[int]) -> bool:
-        return cost(counts) <= target and (worth is None or worth(counts) <= ceiling)
+        spent = cost(counts)
+        return spent <= target and (worth is None or spent <= ENOUGH * target or worth(counts) <= ceiling)
 
     counts, best = [m // 2 for m in most], most
     if by_step:

@@ -43,7 +43,7 @@ def input_shapes(
     """
     symbols = dict(sizes or {})
     shapes: dict[str, tuple[int, ...]] = {}
-    texts = _texts(model)
+    texts, states = _texts(model), _states(model)
     for name, kind in _open_inputs(model):
         dims, dtype = kind.shape.dim, TensorProto.INT64 if texts else kind.elem_type
         shape = []
@@ -51,7 +51,7 @@ def input_shapes(
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 shape.append(dim.dim_value)
                 continue
-            symbol, usual = size_name(name, axis, dim), default(len(dims), axis, dtype)
+            symbol, usual = size_name(name, axis, dim), default(len(dims), 0 if name in states else axis, dtype)
             named = dim.dim_param == symbol
             shape.append(symbols.setdefault(symbol, usual) if named else symbols.get(symbol, usual))
         shapes[name] = tuple(shape)
@@ -98,6 +98,16 @@ def other_sides(model: Model) -> Iterator[dict[str, int]]:
     if free:
         for side in SIDES:
             yield dict.fromkeys(free, side)
+
+
+def _states(model: Model) -> set[str]:
+    """Inputs such as the state of a recurrent layer, (2, open, 128), beside others that have an open first axis: what
+    is open there counts samples as well.
+    """
+    dims = {name: [max(dim.dim_value, 0) for dim in kind.shape.dim] for name, kind in _open_inputs(model)}
+    open_first = any(sizes and not sizes[0] for sizes in dims.values())
+    states = (name for name, sizes in dims.items() if len(sizes) > 2 and not sizes[1] and sizes.count(0) == 1)
+    return set(states) if open_first else set()
 
 
 def _texts(model: Model) -> bool:

@@ -80,7 +80,8 @@ def cases(
     base, shapes = _sizes(graph, facts, larger, batch, side)
     result = [
         Case("seed 0", feed(graph, shapes, seed, 1.0, lengths=lengths), False),
-        Case("seed 1", feed(graph, shapes, seed + 1, 0.5, lengths=lengths), False),
+        # where a switch has another value there, the branch behind it may want other sizes
+        Case("seed 1", feed(graph, shapes, seed + 1, 0.5, lengths=lengths), bool(_settings(graph))),
     ]
     free = {**free_sizes(graph.model, facts), **base}
     for number, sizes in enumerate((*_other_sizes(graph, base), *_larger_sizes(graph, free))):
@@ -114,7 +115,12 @@ def telling_cases(
         sizes = {**base, **dict.fromkeys(symbols, BATCH)}
         shapes, _ = input_shapes(graph.model, sizes, default_size)
         found.append(Case(_describe(sizes), feed(graph, shapes, seed + 20, 1.0, lengths=lengths), True))
-    return found
+    return found + [
+        Case(f"{_describe(sizes)}, setting {k + 1}", feed(graph, shapes, first + k, 1.0, lengths=lengths), True)
+        for sizes, shapes in _scaled_sizes(graph, {**free_sizes(graph.model, facts), **base})
+        for first in (seed + 30,)
+        for k in range(_settings(graph))
+    ]
 
 
 def has_lengths(graph: Graph) -> bool:
@@ -169,6 +175,29 @@ def _larger_sizes(graph: Graph, free: dict[str, int]) -> Iterator[dict[str, int]
         yield {s: n if s in fixed else (n * 5 // 4) | 1 for s, n in free.items()}
 
 
+def _scaled_sizes(graph: Graph, free: dict[str, int]) -> Iterator[tuple[dict[str, int], dict[str, tuple[int, ...]]]]:
+    """Half and twice the assumed sizes, as a branch for another rate or resolution may want them; and the shapes."""
+    batch = _batch_symbols(graph)
+    for factor in (0.5, 2.0):
+        sizes = {
+            s: n if s in batch or s.endswith("[0]") or n == 1 else max(int(n * factor), 1) for s, n in free.items()
+        }
+        if sizes != free:
+            yield sizes, input_shapes(graph.model, sizes, _unnamed)[0]
+
+
+def _settings(graph: Graph) -> int:
+    """How many seeds in a row give all values that the switches are compared with, and others; 0 without switches."""
+    single = [value for value in graph.model.proto.graph.input if _is_single(value)]
+    compared = [compared_with(graph, value.name) for value in single if _is_integer(value)]
+    choices = [2 for value in single if value.type.tensor_type.elem_type == TensorProto.BOOL]
+    return max([*choices, *(len(switches) + 1 for switches in compared if switches)], default=0)
+
+
+def _is_single(value: ValueInfoProto) -> bool:
+    return all(dim.dim_value == 1 for dim in value.type.tensor_type.shape.dim)
+
+
 def _batch_symbols(graph: Graph) -> set[str]:
     """Symbols on the first axis of an input."""
     found = set()
@@ -204,7 +233,8 @@ def feed(
         if kind.kind in "iu":
             result[value.name] = draw(value.name, shape).astype(kind)
         elif kind.kind == "b":
-            result[value.name] = np.ones(shape, bool)
+            on = seed % 2 == 0 or not _is_single(value)  # a switch takes both values, a mask leaves nothing out
+            result[value.name] = np.full(shape, on, bool)
         else:
             result[value.name] = (rng.standard_normal(shape) * scale).astype(kind)
     return result

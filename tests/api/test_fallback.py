@@ -67,3 +67,13 @@ def test_a_target_that_needs_them_gets_them(how: dict[str, Any], tmp_path: Path)
 def test_a_share_leaves_them_alone_where_there_are_others(tmp_path: Path) -> None:
     result = onnxprune.shrink(half_inside(), tmp_path / "a.onnx", ratio=0.5, data=samples())
     assert not judged_by_weights(result) and {c.name for c in result.groups if c.removed} <= {"a", "b"}
+
+
+def test_what_shows_on_no_sample_is_said(tmp_path: Path) -> None:
+    """And does not leave first, as if it cost nothing."""
+    data = {**samples(), "flag": np.ones(40, bool)}
+    result = onnxprune.shrink(half_inside(), tmp_path / "a.onnx", target="macs=35%", data=data)
+    (note,) = (note for note in result.notes if "show nothing of 2 groups" in note)
+    assert "in1, wide1" in note
+    left = {c.name: c.removed for c in result.groups if c.name.startswith("wide")}
+    assert left["wide1"] <= left["wide0"]

@@ -210,3 +210,17 @@ def test_sizes_that_operators_force(
     if build_net is not rows_written_down:  # its width belongs to the batch
         result = onnxprune.shrink(load(proto), tmp_path / "out.onnx", ratio=0.5)
         assert result.plan.removed_count and result.proof is not None
+
+
+@pytest.mark.parametrize("state", [[2, "?", 8], [2, None, 8], [1, "", 3, 5]])
+def test_what_is_open_in_a_state_counts_samples(state: list[int | str | None]) -> None:
+    net = Net(17)
+    net.declare("x", ["n", "t"])
+    net.declare("state", state)  # type: ignore[arg-type]
+    assert input_shapes(load(net.model()))[0]["state"] == tuple(1 if not isinstance(n, int) else n for n in state)
+
+
+def test_a_signal_of_one_batch_is_no_state() -> None:
+    net = Net(17)
+    net.declare("x", [1, "t", 80])
+    assert input_shapes(load(net.model()))[0]["x"] == (1, 256, 80)

@@ -22,18 +22,24 @@ from tests.builders import Net, ints
 Bools = NDArray[np.bool_]
 
 
-def halved(proto: ModelProto) -> tuple[Trace, Bools]:
-    """The traced model, and half of the units of every group."""
-    trace = trace_model(load(proto))
+def halved(proto: ModelProto, sizes: dict[str, int] | None = None) -> tuple[Trace, Bools]:
+    """The model, traced at these sizes, and half of the units of every group."""
+    trace = trace_model(load(proto), sizes=sizes)
     keep = np.ones(trace.unit_count, bool)
     for group in trace.prunable:
         keep[group.units[::2]] = False
     return trace, keep
 
 
-def proof_of(proto: ModelProto, folder: Path, change: dict[str, Any] | None = None, **how: Any) -> Proof:
+def proof_of(
+    proto: ModelProto,
+    folder: Path,
+    change: dict[str, Any] | None = None,
+    sizes: dict[str, int] | None = None,
+    **how: Any,
+) -> Proof:
     """The proof of a cut in half, in which constants were changed: name -> a function of the array."""
-    trace, keep = halved(proto)
+    trace, keep = halved(proto, sizes)
     path = folder / "cut.onnx"
     write(cut(trace, keep), path, force=True)
     if change:
@@ -92,6 +98,26 @@ def two_outputs(threshold: float = 20.0) -> ModelProto:
     rows = net.op("Gather", h, above, axis=0)
     net.output(net.op("Gemm", rows, net.constant(net.normal(4, 12), "z_w"), net.normal(4), transB=1, name="z"), rank=2)
     net.output(net.gemm(h, 3, name="whole"), rank=2)
+    return net.model()
+
+
+def two_rates() -> ModelProto:
+    """A branch for windows of 64 values of a signal, and one for all other rates, whose windows are half as long."""
+    branches = []
+    for seed, window in enumerate((64, 32)):
+        inner = Net(17, seed=seed)
+        inner._count = 100 * (seed + 1)  # names of a body must be new
+        frame = inner.reshape("x", -1, window)
+        h = inner.relu(inner.op("Gemm", frame, inner.normal(16, window), name=f"a{seed}", transB=1))
+        branches.append(
+            inner.body(f"rate{seed}", [inner.op("Gemm", h, inner.normal(4, 16), name=f"z{seed}", transB=1)])
+        )
+    net = Net(17)
+    net.declare("x", [1, "samples"])
+    asked = net.op("Equal", net.declare("rate", [], np.int64), np.array(16000))
+    both = {"then_branch": branches[0], "else_branch": branches[1]}
+    net.nodes.append(onnx.helper.make_node("If", [asked], ["y"], name="If", **both))
+    net.output("y", rank=2)
     return net.model()
 
 

@@ -13,7 +13,7 @@ from onnxprune.model.load import load
 from onnxprune.proof.judge import Differs
 from onnxprune.proof.unproven import Unproven
 from tests.builders import Net
-from tests.proof.networks import frames, proof_of, two_arms
+from tests.proof.networks import frames, proof_of, two_arms, two_rates
 
 
 def test_lengths_are_such_that_attention_has_something_to_weigh(tmp_path: Path) -> None:
@@ -29,6 +29,11 @@ def test_one_part_that_shows_does_not_speak_for_another(tmp_path: Path) -> None:
 
 def test_what_is_multiplied_by_zero_needs_no_telling_apart(tmp_path: Path) -> None:
     assert proof_of(two_arms(zeros=True), tmp_path).sensitive
+
+
+def test_a_branch_that_wants_other_sizes_is_told_apart(tmp_path: Path) -> None:
+    window = {"x": np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32), "rate": np.array(16000)}
+    assert proof_of(two_rates(), tmp_path, samples=window, sizes={"samples": 64}).sensitive
 
 
 def test_over_one_frame_queries_and_keys_are_unproven(tmp_path: Path) -> None:
