@@ -7,13 +7,15 @@
 | consumers | yes | the same share of every group | least error |
 
 With a target, local is the smallest share that meets it, and least error is least error per cost. Groups that samples
-cannot judge stay, unless a target needs them or there are no others: then their weights judge them (`fallback.py`).
+cannot judge stay, unless a target needs them or there are no others: then their weights judge them (`fallback.py`),
+first those that show in the outputs at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,15 +183,9 @@ def _by_error(
         felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
     everything = Extended(ranking, removals, felt)
     few = first_samples(trace.graph.model, batches[len(batches) - held_out :] or batches, JUDGED)
-    if not ranking.groups:
-        everything = extended(trace, options, ranking, removals, felt, few, threads) or everything
-    try:
-        found = _least(trace, options, everything, budget)
-    except OutOfReach:
-        more = extended(trace, options, everything.ranking, removals, felt, few, threads)
-        if more is None:
-            raise
-        everything, found = more, _least(trace, options, more, budget)
+    more = extended(trace, options, ranking, removals, felt, few, threads)
+    offers = chain([everything], more) if ranking.groups else chain(more, [everything])
+    everything, found = _first_in_reach(trace, options, offers, budget)
     ranking, entries, removals, masks = everything.ranking, everything.ranking.entries, everything.removals, found.keep
     if family(options.criterion) == CONSUMERS:
         counts = [int((~mask).sum()) for mask in masks]
@@ -211,6 +207,19 @@ def _by_error(
             reasons.setdefault(group.name, "its removal would cost more than it saves")
     notes = (*found.notes, *everything.notes)
     return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown), notes=notes)
+
+
+def _first_in_reach(
+    trace: Trace, options: Options, offers: Iterable[Extended], budget: Budget | None
+) -> tuple[Extended, Selection]:
+    """The first offer with which the target is in reach. Raises OutOfReach."""
+    problems: list[OutOfReach] = []
+    for offer in offers:
+        try:
+            return offer, _least(trace, options, offer, budget)
+        except OutOfReach as problem:
+            problems.append(problem)
+    raise min(problems, key=lambda problem: problem.least)
 
 
 def _least(trace: Trace, options: Options, everything: Extended, budget: Budget | None) -> Selection:

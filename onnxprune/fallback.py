@@ -60,29 +60,31 @@ def extended(
     felt: Sequence[FloatArray],
     few: Batches,
     threads: int = 0,
-) -> Extended | None:
-    """With the groups that only weights can judge; None if there are none. `felt`: errors (n + 1,) of the outputs;
-    `few` samples to see what the outputs lose.
+) -> Iterator[Extended]:
+    """With the groups that only weights can judge: with those that the outputs on samples show, then with all; nothing
+    if there are none. `felt`: errors (n + 1,) of the outputs; `few` samples to see what the outputs lose.
     """
     waiting = [group for group in trace.prunable if ranking.reasons.get(group.name) in UNJUDGED]
     found = scores_of(trace, waiting, replace(options, criterion=BY_WEIGHTS), None) if waiting else []
     pairs = [(group, scores) for group, scores in zip(waiting, found, strict=True) if scores is not None]
     if not pairs:
-        return None
+        return
+    curves = [_removal(one) for one in entries_of(trace, pairs, options)]
+    errors = _masked(trace, [group for group, _ in pairs], curves, few, threads)
+    seen = [k for k, error in enumerate(errors) if error is not None]
     unit = _unit(removals, felt)
-    groups, entries = [g for g, _ in pairs], entries_of(trace, pairs, options)
-    curves = [_removal(one) for one in entries]
-    errors = _masked(trace, groups, curves, few, threads)
-    reasons = {name: why for name, why in ranking.reasons.items() if name not in {g.name for g in groups}}
-    return Extended(
-        Ranking([*ranking.groups, *groups], [*ranking.entries, *entries], reasons),
-        [*removals, *curves],
-        [
-            *felt,
-            *(unit * curve.errors if error is None else error for curve, error in zip(curves, errors, strict=True)),
-        ],
-        (_note(groups, ranking.reasons), *_unshown([g for g, e in zip(groups, errors, strict=True) if e is None])),
-    )
+    for places in (seen, range(len(pairs))) if 0 < len(seen) < len(pairs) else (range(len(pairs)),):
+        more = [pairs[k] for k in places]
+        groups, names = [group for group, _ in more], {group.name for group, _ in more}
+        unshown = [pairs[k][0] for k in places if k not in seen]
+        lost = [unit * curves[k].errors if (error := errors[k]) is None else error for k in places]
+        reasons = {name: why for name, why in ranking.reasons.items() if name not in names}
+        yield Extended(
+            Ranking([*ranking.groups, *groups], [*ranking.entries, *entries_of(trace, more, options)], reasons),
+            [*removals, *(curves[k] for k in places)],
+            [*felt, *lost],
+            (_note(groups, ranking.reasons), *_unshown(unshown)),
+        )
 
 
 def _removal(group: GroupScores) -> Removal:
