@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.session import open_session
@@ -17,11 +16,11 @@ from onnxprune.data import Calibration
 from onnxprune.data.axes import named_batch
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
+from onnxprune.model.sizes import literal_batches
 
 Runs = Callable[[Mapping[str, NDArray[Any]]], bool]
 LARGEST_MODEL = 1 << 30  # bytes; larger ones are not run in one piece
 USUAL = (2, 3, 4, 8, 16, 32, 64)
-LARGEST = 512  # rows of a batch that is written down
 TRIED = (2, 3)  # different numbers of rows: what runs on both takes any
 
 
@@ -38,7 +37,7 @@ def runnable(model: Model, data: Calibration, *, whole: bool = False) -> Calibra
     if not whole and (runs(data.batch(0, 1)) if data.fixed_batch else _any_number(data, runs)):
         return data
     pieces = data.calls()
-    usual = (1, *_written_down(model), *USUAL) if pieces is None else (1, *pieces.sizes)
+    usual = (1, *literal_batches(build(model)), *USUAL) if pieces is None else (1, *pieces.sizes)
     for rows in usual:
         found = data.grouped(rows)
         if found is not None and runs(found.batch(0, 1)):
@@ -69,19 +68,6 @@ def runner(model: Model) -> Runs:
         return True
 
     return runs
-
-
-def _written_down(model: Model) -> list[int]:
-    """Sizes that a Reshape or Expand gives the first axis, the ones that most of them give first."""
-    graph = build(model)
-    counts: dict[int, int] = {}
-    for node in graph.nodes:
-        constant = graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-        if node.op_type in ("Reshape", "Expand") and constant is not None and constant.size:
-            first = int(np.ravel(constant.array())[0])
-            if 1 < first <= LARGEST:
-                counts[first] = counts.get(first, 0) + 1
-    return sorted(counts, key=lambda size: -counts[size])
 
 
 def one_at_a_time(data: Calibration) -> Calibration | None:

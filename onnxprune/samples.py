@@ -116,7 +116,6 @@ def open_samples(
     data: Any,
     trace: Trace,
     *,
-    preprocess: str | None = None,
     samples: int | None = None,
     max_memory: str | int = "4GB",
     seed: int = 0,
@@ -129,7 +128,7 @@ def open_samples(
     if limit <= 0:
         raise UsageError(f"--max-memory must be more than nothing, found {max_memory!r}")
     model = trace.graph.model
-    found, independent = arranged(trace, opened_data(data, model, preprocess, samples, seed))
+    found, independent = arranged(trace, opened_data(data, model, None, samples, seed))
     per_sample = bytes_per_sample(trace, _largest(found))
     size = int(max(1, min(MOST_PER_BATCH, BATCH_BYTES // max(per_sample, 1))))
     fixed = model.size_bytes + _moments(trace.graph) + size * per_sample // 2
@@ -225,9 +224,9 @@ def _largest(data: Calibration) -> dict[str, tuple[int, ...]]:
     return max((data.shapes(k) for k in numbers), key=lambda s: sum(math.prod(shape) for shape in s.values()))
 
 
-def few_samples(data: Any, trace: Trace, preprocess: str | None, seed: int) -> dict[str, Array]:
+def few_samples(data: Any, trace: Trace, seed: int = 0) -> dict[str, Array]:
     """A feed with the first samples of `data`, as `opened_data` takes it; with all of them if they belong together."""
-    found, independent = arranged(trace, opened_data(data, trace.graph.model, preprocess, None, seed))
+    found, independent = arranged(trace, opened_data(data, trace.graph.model, None, None, seed))
     return next(found.batches(COMPARED if independent else found.samples))
 
 

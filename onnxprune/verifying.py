@@ -49,7 +49,7 @@ def verify(
     clock.start("trace")
     traced, given_samples = traced_for(a, data, preprocess, None, seed, units=planned.units)
     check_source(planned, traced)
-    samples = None if given_samples is None else few_samples(given_samples, traced, None, seed)
+    samples = None if given_samples is None else few_samples(given_samples, traced, seed)
     keep = keep_of(planned, traced)
     clock.start("cut")
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.branches.vanish import orphans
-from onnxprune.cut.axes import Axes
+from onnxprune.cut.axes import Sizes
 from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Constant, Node
 from onnxprune.model.infer import Facts, Shape
@@ -27,8 +27,8 @@ class PlannedCost:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._heavy = [node for node in trace.graph.nodes if macs_of(node, trace.facts)]
-        self._left = Axes()
-        self._layers = [_Layer(node, _renamed(node), self._sizes(node)) for node in self._heavy]
+        self._sizes = Sizes(trace, trace.facts.sized)
+        self._layers = [self._layer(node) for node in self._heavy]
         self._uses = {
             key: next(((i, s) for i, s in trace.graph.consumers.get(key, ()) if (i, s) in trace.state.uses), None)
             for key in trace.graph.constants
@@ -36,7 +36,7 @@ class PlannedCost:
 
     def macs(self, keep: Bools) -> int:
         """Multiply-accumulates; nodes of unknown cost count nothing."""
-        counts, gone = self._left.counts(keep), self._trace.vanishing(keep)
+        counts, gone = self._sizes.counts(keep), self._trace.vanishing(keep)
         return sum(layer.macs(counts) for layer in self._layers if layer.node.index not in gone)
 
     def parameters(self, keep: Bools) -> int:
@@ -60,27 +60,10 @@ class PlannedCost:
             shape = constant.shape if use is None else self._input(*use, key, keep)
             yield constant, tuple(int(size or 0) for size in shape)
 
-    def _sizes(self, node: Node) -> dict[str, list[int | None]]:
-        """The axes of what a node reads and writes: their sizes, or -1 - the number of those that may shrink."""
-        state, facts = self._trace.state, self._trace.facts
-        found: dict[str, list[int | None]] = {}
-        for slot, key in enumerate(node.inputs):
-            axes = list(state.uses.get((node.index, slot)) or self._axes(key))
-            block = state.block_axes.get((node.index, slot))
-            if block is not None and axes:
-                axes[block.axis] = block.labels[0]
-            found[f"i{slot}"] = self._numbered(facts.sized(key) or (), axes)
-        for k, key in enumerate(node.outputs):
-            found[f"o{k}"] = self._numbered(facts.sized(key) or (), self._axes(key))
-        return found
-
-    def _numbered(self, shape: Shape, axes: list[Labels]) -> list[int | None]:
-        if len(axes) != len(shape):
-            return list(shape)
-        return [
-            size if labels is None or not labels.size else -1 - self._left.number(self._trace.table[labels])
-            for size, labels in zip(shape, axes, strict=True)
-        ]
+    def _layer(self, node: Node) -> _Layer:
+        found = {f"i{slot}": self._sizes.weight(node, slot) for slot in range(len(node.inputs))}
+        found.update((f"o{k}", self._sizes.value(key)) for k, key in enumerate(node.outputs))
+        return _Layer(node, _renamed(node), {name: axes or [] for name, axes in found.items()})
 
     def _axes(self, key: str) -> list[Labels]:
         return self._trace.state.axes.get(key, [])

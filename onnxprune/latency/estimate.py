@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.allocate.device import Device
-from onnxprune.latency.network import Sizes, dims_of
+from onnxprune.cut.axes import Sizes, dims_of, known
+from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Graph, Node
+from onnxprune.model.infer import Facts
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -56,9 +59,9 @@ class Estimate:
 
     def __init__(self, trace: Trace, device: Device) -> None:
         self._trace, self._device = trace, device
-        self._sizes = Sizes(trace, trace.facts)
+        self._sizes = Sizes(trace, trace.facts.shapes.get)
         found = (self._known(node) for node in trace.graph.nodes)
-        self._nodes = [known for known in found if known is not None]
+        self._nodes = [one for one in found if one is not None]
 
     def cost(self, keep: Bools) -> float:
         counts, gone = self._sizes.counts(keep), self._trace.vanishing(keep)
@@ -67,14 +70,14 @@ class Estimate:
     def _known(self, node: Node) -> _Known | None:
         if node.scope or node.op_type in FREE or _fused(self._trace.graph, node):
             return None
-        inputs = [self._sizes.weight(node, slot) for slot, key in enumerate(node.inputs) if key]
-        outputs = [self._sizes.value(key) for key in node.outputs if key]
+        inputs = [known(self._sizes.weight(node, slot)) for slot, key in enumerate(node.inputs) if key]
+        outputs = [known(self._sizes.value(key)) for key in node.outputs if key]
         if not outputs or any(axes is None for axes in (*inputs, *outputs)):
             return None
         if all(key in self._trace.facts.values for key in node.outputs if key):
             return None  # arithmetic on sizes
         kind = ("Gemm", True) if node.op_type == "Gemm" and node.attribute("transA", 0) else (node.op_type, False)
-        seconds = _LAYERS.get(node.op_type, _elements)
+        seconds = _LAYERS.get(node.op_type) or (_counted(node) if macs_of(node, self._trace.facts) else _elements)
         return _Known(node, kind, seconds, [a for a in inputs if a is not None], [a for a in outputs if a is not None])
 
 
@@ -176,6 +179,20 @@ def _recurrent(kind: tuple[str, bool], ins: Sequence[Dims], outs: Sequence[Dims]
     state = math.prod(ins[2])
     by_step = LAUNCH + (4 * state / WEIGHT_BYTES if batch < FEW_ROWS else batch * state / PRODUCTS)
     return steps * (batch * math.prod(ins[1]) / PRODUCTS + by_step)
+
+
+def _counted(node: Node) -> _Seconds:
+    """Other operators that multiply (Einsum, attention in one node): their multiply-accumulates."""
+    ins = [f"i{k}" if key else "" for k, key in enumerate(node.inputs)]
+    outs = [f"o{k}" if key else "" for k, key in enumerate(node.outputs)]
+    renamed = replace(node, inputs=tuple(ins), outputs=tuple(outs))
+    names = [name for name in (*ins, *outs) if name]
+
+    def seconds(kind: tuple[str, bool], ins: Sequence[Dims], outs: Sequence[Dims], device: Device) -> float:
+        macs = macs_of(renamed, Facts(dict(zip(names, (*ins, *outs), strict=True)))) or 0
+        return LAUNCH + macs / PRODUCTS
+
+    return seconds
 
 
 def _elements(kind: tuple[str, bool], ins: Sequence[Dims], outs: Sequence[Dims], device: Device) -> float:

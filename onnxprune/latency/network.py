@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.cut.axes import Axes
+from onnxprune.cut.axes import Sizes, dims_of, known
 from onnxprune.errors import ModelError
 from onnxprune.latency.layers import Dims, Widths, signature, widths
 from onnxprune.latency.table import Layer, Table
 from onnxprune.model.graph import Node
 from onnxprune.model.infer import Facts
-from onnxprune.ops.atoms import Labels
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -36,49 +35,6 @@ class Profile:
     whole: float
     kernels: Mapping[str, float]
     count: int = 0
-
-
-class Sizes:
-    """Shapes of values after a choice. Axes that shrink together are counted once per choice."""
-
-    def __init__(self, trace: Trace, facts: Facts) -> None:
-        self._trace, self._facts = trace, facts
-        self._counted = Axes()
-
-    def value(self, key: str) -> Sequence[int] | None:
-        """Sizes of the axes; of those that may shrink -1 - their number. None if a size is unknown."""
-        return self._axes(self._facts.shapes.get(key), self._trace.state.axes.get(key, []))
-
-    def weight(self, node: Node, slot: int) -> Sequence[int] | None:
-        """The same for what a node reads."""
-        state, key = self._trace.state, node.inputs[slot]
-        axes = list(state.uses.get((node.index, slot)) or state.axes.get(key, []))
-        block = state.block_axes.get((node.index, slot))
-        if block is not None and axes:
-            axes[block.axis] = block.labels[0]
-        return self._axes(self._facts.shapes.get(key), axes)
-
-    def _axes(self, shape: Sequence[int | None] | None, axes: Sequence[Labels]) -> Sequence[int] | None:
-        if shape is None or any(size is None for size in shape):
-            return None
-        sizes = [int(size or 0) for size in shape]
-        if len(axes) != len(sizes):
-            return sizes
-        return [size if labels is None else self._number(labels) for size, labels in zip(sizes, axes, strict=True)]
-
-    def _number(self, labels: NDArray[np.int64]) -> int:
-        units = self._trace.table[labels].ravel()
-        if not units.any():
-            return len(units)
-        return -1 - self._counted.number(units)
-
-    def counts(self, keep: Bools) -> list[int]:
-        """How much is left of every axis that may shrink."""
-        return self._counted.counts(keep)
-
-
-def dims_of(axes: Sequence[int], counts: Sequence[int]) -> Dims:
-    return tuple(size if size >= 0 else counts[-1 - size] for size in axes)
 
 
 @dataclass(frozen=True)
@@ -123,7 +79,7 @@ class Network:
     """`cost` (keep) in seconds. Layers are measured when it is made. Raises ModelError if none can be."""
 
     def __init__(self, trace: Trace, facts: Facts, table: Table, profile: Profile) -> None:
-        self._trace, self._sizes = trace, Sizes(trace, facts)
+        self._trace, self._sizes = trace, Sizes(trace, facts.shapes.get)
         found = [(node, self._timed(node, facts)) for node in trace.graph.nodes]
         users = self._users()
         everything = np.ones(trace.unit_count, bool)
@@ -161,7 +117,12 @@ class Network:
     def _timed(self, node: Node, facts: Facts) -> _Timed | None:
         if node.scope or signature(self._trace.graph, facts, node) is None:
             return None
-        x, w, y = self._sizes.value(node.inputs[0]), self._sizes.weight(node, 1), self._sizes.value(node.outputs[0])
+        given, weight, made = (
+            self._sizes.value(node.inputs[0]),
+            self._sizes.weight(node, 1),
+            self._sizes.value(node.outputs[0]),
+        )
+        x, w, y = known(given), known(weight), known(made)
         if x is None or w is None or y is None:
             return None
         return _Timed(node, x, w, y, node.inputs[1] in self._trace.graph.constants)
@@ -170,8 +131,8 @@ class Network:
         """By operator its nodes, with the values that they read and write."""
         nodes: dict[str, _Users] = {}
         for node in self._trace.graph.nodes:
-            axes = [self._sizes.value(key) for key in node.outputs if key]
-            axes += [self._sizes.weight(node, slot) for slot, key in enumerate(node.inputs) if key]
+            axes = [known(self._sizes.value(key)) for key in node.outputs if key]
+            axes += [known(self._sizes.weight(node, slot)) for slot, key in enumerate(node.inputs) if key]
             nodes.setdefault(node.op_type, []).append((node.index, [tuple(a) for a in axes if a is not None]))
         return nodes
 

@@ -33,7 +33,7 @@ from onnxprune.data.batch import samples_of
 from onnxprune.errors import DataError, ModelError
 from onnxprune.measure.classes import class_axes
 from onnxprune.measure.files import as_file
-from onnxprune.measure.tally import Tally, tally
+from onnxprune.measure.tally import Tally, counting_axes, tally
 from onnxprune.model.load import Model, load
 from onnxprune.model.random import is_random, seeded
 from onnxprune.results import Fidelity, OutputFidelity
@@ -71,7 +71,7 @@ def fidelity(
         if missing:
             raise ModelError(f"the candidate has no output {missing[0]!r}")
         names = [name for name, kind in kinds.items() if kind in _TYPES]
-        classes = class_axes(known)
+        classes, counting = class_axes(known), counting_axes(known)
         tallies: dict[str, Tally] = {}
         samples = 0
         for number, feed in enumerate(batches):
@@ -79,7 +79,7 @@ def fidelity(
             first, second = _run(a, names, feed, "the original"), _run(b, names, feed, "the candidate")
             for name, x, y in zip(names, first, second, strict=True):
                 if name not in tallies:
-                    tallies[name] = tally(x, classes.get(name))
+                    tallies[name] = tally(x, classes.get(name), counting.get(name, ()))
                 tallies[name].add(x, y, rows)
             samples += rows
             if progress is not None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ValueInfoProto
 
+from onnxprune.data.axes import Dims, batch_symbol
 from onnxprune.measure.classes import ClassAxis
 from onnxprune.measure.wilson import wilson
+from onnxprune.model.load import Model
 from onnxprune.results import Agreement, OutputFidelity
 
 Array = NDArray[Any]
@@ -23,9 +27,10 @@ RESHAPED = "its shape depends on the values, and differs between the models on {
 
 
 class Tally(ABC):
-    """Add pairs of values, then ask for the result."""
+    """Add pairs of values, then ask for the result. `counting` says which axes may count samples, see `sample_axis`."""
 
-    def __init__(self) -> None:
+    def __init__(self, counting: Sequence[int] = ()) -> None:
+        self._counting = counting
         self.elements = self.feeds = self.reshaped = self.samples = 0
 
     def add(self, a: Array, b: Array, rows: int) -> None:
@@ -36,7 +41,7 @@ class Tally(ABC):
             return
         if not a.size:
             return
-        axis = sample_axis(a.shape, rows)
+        axis = sample_axis(a.shape, rows, self._counting)
         self.elements += a.size
         self.samples += 1 if axis is None else rows
         if axis is None:
@@ -61,16 +66,16 @@ class Tally(ABC):
     def _result(self, name: str) -> OutputFidelity: ...
 
 
-def tally(value: Array, classes: ClassAxis | None = None) -> Tally:
+def tally(value: Array, classes: ClassAxis | None = None, counting: Sequence[int] = ()) -> Tally:
     """For an output that looks like `value`, and counts `classes` on this axis, if that is known."""
-    return Reals(classes) if value.dtype.kind == "f" else Symbols()
+    return Reals(classes, counting) if value.dtype.kind == "f" else Symbols(counting)
 
 
 class Reals(Tally):
     """Floating-point values."""
 
-    def __init__(self, classes: ClassAxis | None) -> None:
-        super().__init__()
+    def __init__(self, classes: ClassAxis | None, counting: Sequence[int] = ()) -> None:
+        super().__init__(counting)
         self.classes = classes
         self.difference = self.norm = self.largest = self.cosines = self.same_top = 0.0
         self.not_finite = self.clashes = 0
@@ -131,8 +136,8 @@ class Reals(Tally):
 class Symbols(Tally):
     """Integers, booleans, strings: equal or not."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, counting: Sequence[int] = ()) -> None:
+        super().__init__(counting)
         self.equal = 0
 
     def _add(self, a: Array, b: Array, axis: int | None) -> None:
@@ -145,12 +150,31 @@ class Symbols(Tally):
         return OutputFidelity(name, None, None, None, agreement, None, self.elements)
 
 
-def sample_axis(shape: tuple[int, ...], rows: int) -> int | None:
-    """The axis of an output that counts `rows` samples: the first one that is as long, which for a single sample is the
-    first of all.
+def sample_axis(shape: tuple[int, ...], rows: int, counting: Sequence[int] = ()) -> int | None:
+    """The axis of an output that counts `rows` samples: one that is as long, of several the first in `counting`, or
+    the first of all; for a single sample, where many are as long, the first axis.
     """
-    wanted = shape[:1] if rows == 1 else shape
-    return next((axis for axis, size in enumerate(wanted) if size == rows), None)
+    fitting = [axis for axis, size in enumerate(shape) if size == rows and (rows > 1 or not axis)]
+    return next((axis for axis in counting if axis in fitting), next(iter(fitting), None))
+
+
+def counting_axes(model: Model) -> dict[str, list[int]]:
+    """Per output the axes that may count samples by what is declared: that of the symbol that counts them in the
+    inputs, then others that are open.
+    """
+    weights = model.tensors
+    graph = model.proto.graph
+    symbol = batch_symbol([_dims(value) for value in graph.input if value.name not in weights])
+    found = {}
+    for value in graph.output:
+        dims = _dims(value)
+        open_axes = [axis for axis, size in enumerate(dims) if not isinstance(size, int)]
+        found[value.name] = sorted(open_axes, key=lambda axis, dims=dims: dims[axis] is None or dims[axis] != symbol)  # type: ignore[misc]
+    return found
+
+
+def _dims(value: ValueInfoProto) -> Dims:
+    return tuple(d.dim_value if d.dim_value > 0 else d.dim_param or None for d in value.type.tensor_type.shape.dim)
 
 
 def agreed(share: float, samples: int) -> Agreement:

@@ -16,6 +16,7 @@ from onnxprune.model.graph import Graph, Node
 
 PASSED = frozenset({"Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear"})
 MAX_STEPS = 8
+KEPT_BYTES = 64 << 20
 
 
 def source(graph: Graph, key: str) -> list[Node] | None:
@@ -39,7 +40,23 @@ def is_computed(graph: Graph, key: str) -> bool:
 
 
 def folded(graph: Graph, key: str) -> NDArray[Any]:
-    """The value of `key`, which `is_computed`. Raises KeyError if it is not, ModelError if it cannot be computed."""
+    """The value of `key`, which `is_computed`. Raises KeyError if it is not, ModelError if it cannot be computed.
+
+    What is computed is kept with the graph, KEPT_BYTES of it.
+    """
+    if key in graph.constants:
+        return graph.constants[key].array()
+    if key in graph.folded:
+        return graph.folded[key]
+    array = _folded(graph, key)
+    if sum(kept.nbytes for kept in graph.folded.values()) + array.nbytes <= KEPT_BYTES:
+        array = array.view()
+        array.setflags(write=False)
+        graph.folded[key] = array
+    return array
+
+
+def _folded(graph: Graph, key: str) -> NDArray[Any]:
     path = source(graph, key)
     if path is None:
         return _computed(graph, key)

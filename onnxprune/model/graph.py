@@ -106,6 +106,8 @@ class Graph:
     fixed: dict[str, str] = field(default_factory=dict)
     """Keys whose every axis stays, with the reason: graph inputs and outputs, body inputs and outputs, ..."""
     scopes: list[GraphProto] = field(default_factory=list)
+    folded: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    """Values of computed keys, as far as `folding.folded` keeps them."""
 
     @cached_property
     def consumers(self) -> dict[str, list[tuple[int, int]]]:

@@ -27,13 +27,8 @@ from onnxprune.model.undo import Made, made, undone
 Array = NDArray[Any]
 
 
-def plain_path(graph: Graph, key: str) -> Made | None:
-    """How `key` is made from constants, if all of it can be undone; None if `key` is no such weight."""
-    return made(graph, key)
-
-
 def origins(graph: Graph, key: str) -> Sequence[str]:
-    """The constants from which `key`, a weight for which `plain_path` gives a way, comes, with their scales."""
+    """The constants from which `key`, a weight for which `made` gives a way, comes, with their scales."""
     found = made(graph, key)
     return () if found is None else (*found.constants, *found.scales.values())
 
@@ -69,7 +64,7 @@ def shape_of(graph: Graph, key: str) -> tuple[int, ...]:
 
 
 def dtype_of(graph: Graph, key: str) -> int:
-    """The element type of `key`, a weight for which `plain_path` gives a way."""
+    """The element type of `key`, a weight for which `made` gives a way."""
     way = made(graph, key)
     return TensorProto.FLOAT if way is None else way.dtype
 

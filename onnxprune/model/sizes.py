@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from onnx import TensorProto, TensorShapeProto, TypeProto
 
+from onnxprune.model.graph import Graph
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import FLOATS
 
@@ -14,6 +16,7 @@ Default = Callable[[int, int, int], int]
 """The size of an axis: of (rank of the input, axis, its TensorProto type, or INT64 for what comes with texts)."""
 ANONYMOUS = frozenset({"", "?", "-1", "None", "unk"})
 """What exporters write as the symbol of a dimension that has none; twice the same says nothing."""
+LARGEST_BATCH = 512
 SIDES = (64, 48, 32, 96, 128, 256, 320, 512)
 """What the sides of images are if they cannot be the default: lines of text have few pixels."""
 
@@ -84,6 +87,19 @@ def sizes_of(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, i
         if one.axis < len(shapes.get(one.input, ())):
             found.setdefault(one.name, shapes[one.input][one.axis])
     return found
+
+
+def literal_batches(graph: Graph) -> list[int]:
+    """Batches that may have been written down when the file was made: sizes that a Reshape or Expand gives the first
+    axis, the ones that most of them give first.
+    """
+    counts = Counter[int]()
+    for node in graph.nodes:
+        constant = graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        if node.op_type in ("Reshape", "Expand") and constant is not None and constant.size:
+            first = int(constant.array().ravel()[0])
+            counts.update([first] if 1 < first <= LARGEST_BATCH else [])
+    return [size for size, _ in counts.most_common()]
 
 
 def other_sides(model: Model) -> Iterator[dict[str, int]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
+from onnxprune.data.batch import Batch
 from onnxprune.errors import ModelError
+from onnxprune.model.sizes import literal_batches
 from onnxprune.model.statics import free_sizes
-from onnxprune.proof.inputs import SAMPLES, SMALLER, Case, cases, has_lengths, literal_batches, telling_cases
+from onnxprune.proof.inputs import SAMPLES, SMALLER, Case, Sizing, cases, has_lengths, telling_cases
 from onnxprune.proof.judge import Nothing, Proof, SamplesFail, Unloadable
 from onnxprune.proof.scratch import Feed
 from onnxprune.trace.groups import Trace
 
+MAX_BATCHES = 4
 Run = Callable[[Sequence[Case]], Proof]
 
 
@@ -23,7 +25,7 @@ class Inputs:
     def __init__(self, trace: Trace, seed: int, samples: Feed | None) -> None:
         self._trace, self._seed = trace, seed
         self._samples: list[Feed | None] = [None] if samples is None else [samples, *_fewer(samples)]
-        self._options: list[dict[str, Any] | None] = [*self._all_options(), *([] if samples is None else [None])]
+        self._options: list[Sizing | None] = [*self._all_options(), *([] if samples is None else [None])]
 
     def run(self, run: Run, *, telling: bool = False) -> Proof:
         """What `run` shows on them, on more of them if they are to be `telling`. Raises what it raises; ModelError if
@@ -45,11 +47,11 @@ class Inputs:
             raise first
         raise ModelError(first.message, hint="Where it takes other sizes or values, say which: --data with samples.")
 
-    def _on(self, options: dict[str, Any] | None, run: Run, telling: bool) -> Proof:
+    def _on(self, options: Sizing | None, run: Run, telling: bool) -> Proof:
         trace = self._trace
-        drawn = [] if options is None else cases(trace.graph, trace.facts, self._seed, **options)
-        if drawn and telling:
-            drawn += telling_cases(trace.graph, trace.facts, self._seed, **(options or {}))
+        drawn = [] if options is None else cases(trace.graph, trace.facts, self._seed, options)
+        if options is not None and telling:
+            drawn += telling_cases(trace.graph, trace.facts, self._seed, options)
         for samples in self._samples:
             given = [] if samples is None else [Case(SAMPLES, dict(samples), False)]
             try:
@@ -62,20 +64,19 @@ class Inputs:
             return proof
         raise AssertionError("there is always one")
 
-    def _all_options(self) -> Iterator[dict[str, Any]]:
-        """Of `inputs.cases`, in the order in which they are tried."""
+    def _all_options(self) -> Iterator[Sizing]:
+        """In the order in which they are tried."""
         trace = self._trace
-        yield {}
+        yield Sizing()
         if has_lengths(trace.graph):
-            yield {"lengths": False}
+            yield Sizing(lengths=False)
         if free_sizes(trace.graph.model, trace.facts) or any(None in s for s in trace.facts.shapes.values()):
-            yield from ({"batch": n} for n in literal_batches(trace.graph))
-            yield {"larger": True}
-            yield from ({"side": n} for n in SMALLER)
+            yield from (Sizing(batch=n) for n in literal_batches(trace.graph)[:MAX_BATCHES])
+            yield Sizing(larger=True)
+            yield from (Sizing(side=n) for n in SMALLER)
 
 
 def _fewer(samples: Feed) -> Iterator[Feed]:
-    """The first sample only, if all inputs have equally many."""
-    rows = {array.shape[0] if array.ndim else 0 for array in samples.values()}
-    if len(rows) == 1 and min(rows) > 1:
-        yield {name: array[:1] for name, array in samples.items()}
+    """The first sample only, if they do not belong together."""
+    if isinstance(samples, Batch) and samples.samples > 1 and not samples.fixed:
+        yield samples.take(0, 1)

@@ -2,7 +2,7 @@
 
 Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and the
 biases of normalisations and to constants that are added, be they initializers or in Constant nodes, also behind nodes
-that can be undone (`plain_path`); and give a Conv, ConvTranspose or Gemm a bias of its own (it had none, or shared
+that can be undone (`made`); and give a Conv, ConvTranspose or Gemm a bias of its own (it had none, or shared
 one), of the length of its outputs.
 """
 
@@ -19,8 +19,9 @@ from onnxprune.capture.features import RECURRENT
 from onnxprune.errors import VerificationError
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
-from onnxprune.model.plain import constant_value, dtype_of, origins, outputs_of, plain_path, shape_of
+from onnxprune.model.plain import constant_value, dtype_of, origins, outputs_of, shape_of
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.model.undo import made
 from onnxprune.native.marks import DOMAIN
 
 _SLOTS = {
@@ -149,7 +150,7 @@ def _new_bias(before: onnx.NodeProto, after: onnx.NodeProto) -> str | None:
 
 def _check_bias(name: str, node: onnx.NodeProto, bias: LazyTensor | None, graph: Graph) -> None:
     """A new bias is an initializer of the weight's type, as long as the layer has outputs."""
-    if bias is None or plain_path(graph, node.input[1]) is None:
+    if bias is None or made(graph, node.input[1]) is None:
         raise VerificationError(f"the bias that the file adds to node {name!r} is not an initializer")
     outputs = outputs_of(node, shape_of(graph, node.input[1]))
     old = graph.constants.get(node.input[BIAS]) if len(node.input) > BIAS else None

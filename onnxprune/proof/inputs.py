@@ -51,7 +51,6 @@ LARGER = {2: 512, 3: 1024, 4: 320}
 SMALLER = (16, 5)
 """The same, for all dimensions but batches."""
 SIGNAL = 16_000
-MAX_BATCHES = 4
 BATCH = 5  # of inputs that are to tell
 SCALES = (4.0, 0.05)  # of such inputs: what saturates, and what rounds to nothing
 
@@ -63,64 +62,63 @@ def larger_size(rank: int, axis: int, dtype: int) -> int:
     return LARGER.get(rank, 64) if axis else 1
 
 
-def cases(
-    graph: Graph,
-    facts: Facts,
-    seed: int = 0,
-    *,
-    larger: bool = False,
-    batch: int | None = None,
-    side: int | None = None,
-    lengths: bool = True,
-) -> list[Case]:
-    """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any.
-
-    `larger`, `batch`, `side`: of other sizes; not `lengths`: where integers are lengths, they are 0 and 1.
+@dataclass(frozen=True)
+class Sizing:
+    """What is assumed of open sizes, where the usual ones do not run: `larger` ones, a `batch`, a `side` for all but
+    batches. Not `lengths`: where integers are lengths, they are 0 and 1.
     """
-    base, shapes = _sizes(graph, facts, larger, batch, side)
+
+    larger: bool = False
+    batch: int | None = None
+    side: int | None = None
+    lengths: bool = True
+
+
+def cases(graph: Graph, facts: Facts, seed: int = 0, sizing: Sizing = Sizing()) -> list[Case]:
+    """The default sizes twice (two seeds, two scales), then larger batches and other symbolic sizes, if any."""
+    base, shapes = _sizes(graph, facts, sizing)
+    draw = _Drawn(graph, sizing.lengths)
     result = [
-        Case("seed 0", feed(graph, shapes, seed, 1.0, lengths=lengths), False),
+        draw("seed 0", shapes, seed, optional=False),
         # where a switch has another value there, the branch behind it may want other sizes
-        Case("seed 1", feed(graph, shapes, seed + 1, 0.5, lengths=lengths), bool(_settings(graph))),
+        draw("seed 1", shapes, seed + 1, 0.5, optional=bool(_settings(graph))),
     ]
     free = {**free_sizes(graph.model, facts), **base}
     for number, sizes in enumerate((*_other_sizes(graph, base), *_larger_sizes(graph, free))):
         shapes, _ = input_shapes(graph.model, sizes, _unnamed)
         if shapes != facts.inputs:
-            values = feed(graph, shapes, seed + 2 + number, 1.0, lengths=lengths)
-            result.append(Case(_describe(sizes), values, True))
+            result.append(draw(_describe(sizes), shapes, seed + 2 + number))
     return result
 
 
-def telling_cases(
-    graph: Graph,
-    facts: Facts,
-    seed: int = 0,
-    *,
-    larger: bool = False,
-    batch: int | None = None,
-    side: int | None = None,
-    lengths: bool = True,
-) -> list[Case]:
-    """More inputs, where those of `cases` do not tell whether something is wrong: larger and smaller values, and more
-    rows.
+def telling_cases(graph: Graph, facts: Facts, seed: int = 0, sizing: Sizing = Sizing()) -> list[Case]:
+    """More inputs, where those of `cases` do not tell whether something is wrong: larger and smaller values, more rows,
+    and what branches for other settings may want.
     """
-    base, shapes = _sizes(graph, facts, larger, batch, side)
-    found = [
-        Case(f"values of {scale:g}", feed(graph, shapes, seed + 10 + k, scale, lengths=lengths), True)
-        for k, scale in enumerate(SCALES)
-    ]
+    base, shapes = _sizes(graph, facts, sizing)
+    draw = _Drawn(graph, sizing.lengths)
+    found = [draw(f"values of {scale:g}", shapes, seed + 10 + k, scale) for k, scale in enumerate(SCALES)]
     symbols = _batch_symbols(graph)
-    if symbols and batch is None:
+    if symbols and sizing.batch is None:
         sizes = {**base, **dict.fromkeys(symbols, BATCH)}
-        shapes, _ = input_shapes(graph.model, sizes, default_size)
-        found.append(Case(_describe(sizes), feed(graph, shapes, seed + 20, 1.0, lengths=lengths), True))
-    return found + [
-        Case(f"{_describe(sizes)}, setting {k + 1}", feed(graph, shapes, first + k, 1.0, lengths=lengths), True)
-        for sizes, shapes in _scaled_sizes(graph, {**free_sizes(graph.model, facts), **base})
-        for first in (seed + 30,)
-        for k in range(_settings(graph))
-    ]
+        found.append(draw(_describe(sizes), input_shapes(graph.model, sizes, default_size)[0], seed + 20))
+    for sizes, shapes in _scaled_sizes(graph, {**free_sizes(graph.model, facts), **base}):
+        for k in range(_settings(graph)):
+            found.append(draw(f"{_describe(sizes)}, setting {k + 1}", shapes, seed + 30 + k))
+    return found
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Cases of random inputs."""
+
+    graph: Graph
+    lengths: bool
+
+    def __call__(
+        self, name: str, shapes: dict[str, tuple[int, ...]], seed: int, scale: float = 1.0, *, optional: bool = True
+    ) -> Case:
+        return Case(name, feed(self.graph, shapes, seed, scale, lengths=self.lengths), optional)
 
 
 def has_lengths(graph: Graph) -> bool:
@@ -128,12 +126,10 @@ def has_lengths(graph: Graph) -> bool:
     return any(is_length(graph, value.name) for value in graph.model.proto.graph.input if _is_integer(value))
 
 
-def _sizes(
-    graph: Graph, facts: Facts, larger: bool, batch: int | None, side: int | None
-) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+def _sizes(graph: Graph, facts: Facts, sizing: Sizing) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     """Sizes of the symbols, and shapes of the inputs."""
-    base = dict(facts.symbols)
-    if larger:
+    base, side, batch = dict(facts.symbols), sizing.side, sizing.batch
+    if sizing.larger:
         shapes, base = input_shapes(graph.model, None, larger_size)
         return base, shapes
     if side is not None:
@@ -144,16 +140,6 @@ def _sizes(
         base.update(dict.fromkeys(_batch_symbols(graph), batch))
         return base, input_shapes(graph.model, base, lambda *of: default_size(*of) if of[1] else batch)[0]
     return base, facts.inputs
-
-
-def literal_batches(graph: Graph) -> list[int]:
-    """First sizes of Reshape targets: batches that may have been hard-coded when the file was made."""
-    found = set()
-    for node in graph.nodes:
-        target = graph.constants.get(node.inputs[1]) if node.op_type == "Reshape" and len(node.inputs) > 1 else None
-        if target is not None and target.size:
-            found.add(int(target.array().ravel()[0]))
-    return sorted(size for size in found if size > 1)[:MAX_BATCHES]
 
 
 def _unnamed(rank: int, axis: int, dtype: int) -> int:

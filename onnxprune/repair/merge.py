@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from onnxprune.model.folding import folded
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
-from onnxprune.model.plain import plain_path, settable
+from onnxprune.model.plain import settable
+from onnxprune.model.undo import made
 from onnxprune.repair.bias import correct_biases, losers
 from onnxprune.repair.moments import Moments, moments
 from onnxprune.trace.groups import Trace
@@ -86,7 +87,7 @@ def merge(trace: Trace, keep: Bools, cut: Model, *, known: Mapping[str, Moments]
 
 def _moved(trace: Trace, keep: Bools, node: Node, gone: Bools, weights: FloatArray) -> FloatArray | None:
     """What the weight of the cut layer gets from the inputs that it lost."""
-    if not weights.any() or plain_path(trace.graph, node.inputs[1]) is None:
+    if not weights.any() or made(trace.graph, node.inputs[1]) is None:
         return None
     axis = _input_axis(node)
     whole = np.moveaxis(folded(trace.graph, node.inputs[1]).astype(np.float64), axis, 0)
@@ -136,14 +137,14 @@ def filters_behind(graph: Graph, key: str) -> FloatArray | None:
 
 # ---- inner -----------------------------------------------------------------------------------------------------
 def _filters(graph: Graph, node: Node, scale: FloatArray | None, shift: FloatArray | None) -> FloatArray | None:
-    if node.attribute("group", 1) != 1 or plain_path(graph, node.inputs[1]) is None:
+    if node.attribute("group", 1) != 1 or made(graph, node.inputs[1]) is None:
         return None
     weight = folded(graph, node.inputs[1]).astype(np.float64)
     rows = weight if node.op_type == "Conv" or node.attribute("transB", 0) else weight.T
     rows = rows.reshape(len(rows), -1)
     bias = np.zeros(len(rows))
     if len(node.inputs) > 2 and node.inputs[2]:
-        if plain_path(graph, node.inputs[2]) is None:
+        if made(graph, node.inputs[2]) is None:
             return None
         bias = np.broadcast_to(folded(graph, node.inputs[2]).astype(np.float64).ravel(), (len(rows),))
     if scale is not None and shift is not None:

@@ -54,7 +54,7 @@ def test_the_batch_that_runs_is_found(proto: ModelProto, size: int, tmp_path: Pa
     found = open_samples(data, traced)
     assert {len(array) for batch in found.batches for array in batch.values()} == {size}
     assert found.independent and found.fit_samples + found.held_out_samples == 24
-    assert {len(array) for array in few_samples(data, traced, None, 0).values()} == {size}
+    assert {len(array) for array in few_samples(data, traced).values()} == {size}
     result = onnxprune.shrink(load(proto), tmp_path / "out.onnx", target="macs=75%", data=data)
     assert result.fidelity is not None and result.fidelity.samples == found.held_out_samples
     onnxprune.verify(load(proto), tmp_path / "out.onnx", data=data)

@@ -222,3 +222,15 @@ def test_models_that_cannot_be_compared(tmp_path: Path) -> None:
         fidelity(a, tmp_path / "b.onnx", feeds(np.array([0]), 1, "x"))
     with pytest.raises(ModelError, match="has no output 'y'"):
         fidelity(a, DIGITS, feeds(np.array([0]), 1, "x"))
+
+
+def test_samples_are_counted_where_the_outputs_say_so() -> None:
+    """Of axes of equal length: 4 samples beside 4 classes, or beside 4 steps in time."""
+    for declared, axis in (([4, "N"], 1), (["N", 4], 0), (["T", "N", 7], 1), ([None, "N"], 1), ([None, None], 0)):
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, declared)
+        node = helper.make_node("Identity", ["x"], ["y"])
+        model = load(helper.make_model(helper.make_graph([node], "g", [x], [y])))
+        counting = tally.counting_axes(model)["y"]
+        assert tally.sample_axis((4,) * len(declared), 4, counting) == axis
+    assert tally.sample_axis((1, 1), 1, [0, 1]) == 0 and tally.sample_axis((4, 1), 1, [1]) is None
