@@ -31,7 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxprune.benching.bench import request, run
 from onnxprune.benching.results import Estimate
 from onnxprune.benching.statistics import verdict
-from onnxprune.system import environment
+from onnxprune.results.system import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = 20

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from onnxprune.latency.layers import Signature, Widths
-from onnxprune.latency.runtime import layer_times
-from onnxprune.system import environment
+from onnxprune.measure.latency.layers import Signature, Widths
+from onnxprune.measure.latency.runtime import layer_times
+from onnxprune.results.system import environment
 
 Floats = NDArray[np.float64]
 FIXED = 128

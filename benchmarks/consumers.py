@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from onnxprune.score.consumers import Consumer, criteria, get
+from onnxprune.choose.score.consumers import Consumer, criteria, get
 
 SIZES = ((64, 9, 64), (256, 9, 256), (512, 9, 512), (512, 1, 128), (2048, 1, 512))  # units, features each, outputs
 

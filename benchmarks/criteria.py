@@ -20,8 +20,8 @@ import onnxruntime as ort
 from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, show
 
 import onnxprune
-from onnxprune.criteria import family, needs_data
-from onnxprune.score import activations, consumers, criteria, network
+from onnxprune.choose.criteria import family, needs_data
+from onnxprune.choose.score import activations, consumers, criteria, network
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "digits"

@@ -23,7 +23,7 @@ from pathlib import Path
 from downstream_tools import TOOLS
 from evaluation import Evaluation, Row, absent, kept, machine, markdown
 
-from onnxprune.units import plural
+from onnxprune.results.units import plural
 
 ROOT = Path(__file__).resolve().parents[1]
 SHRINK = ("--target", "macs=75%", "--criterion", "l1", "--repair", "none", "--force")

@@ -26,9 +26,9 @@ from onnxprune.benching import rounds
 from onnxprune.benching.preemption import Samples, paired
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
+from onnxprune.results.system import environment
 from onnxprune.sparse import Mask, Pattern, dense_zeros, parse_pattern, rewrite
 from onnxprune.sparse.quantized import quantized_weight
-from onnxprune.system import environment
 
 LEAST_INPUTS = 16
 RIVAL = "rival"

@@ -24,10 +24,10 @@ from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, 
 from threadpoolctl import threadpool_limits
 
 from onnxprune import load
-from onnxprune.masking import MaskRequest, masked
+from onnxprune.capture.samples import open_samples
 from onnxprune.model.save import write
-from onnxprune.samples import open_samples
 from onnxprune.sparse import parse_pattern
+from onnxprune.sparsifying.masks import MaskRequest, masked
 from onnxprune.trace import trace_model
 
 ORIGINAL = "original"

@@ -18,23 +18,23 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __version__ = "0.1.0"
 
 _WHERE = {
-    "shrink": "onnxprune.api",
-    "sparsify": "onnxprune.api",
-    "pack": "onnxprune.api",
-    "unpack": "onnxprune.api",
-    "inspect": "onnxprune.api",
-    "why": "onnxprune.api",
-    "verify": "onnxprune.api",
-    "diff": "onnxprune.api",
-    "bench": "onnxprune.api",
-    "check": "onnxprune.api",
-    "environment": "onnxprune.api",
-    "sweep": "onnxprune.sweeps",
+    "shrink": "onnxprune.api.shrink",
+    "sparsify": "onnxprune.api.sparsify",
+    "pack": "onnxprune.packing",
+    "unpack": "onnxprune.packing",
+    "inspect": "onnxprune.api.inspect",
+    "why": "onnxprune.api.inspect",
+    "verify": "onnxprune.api.verify",
+    "diff": "onnxprune.api.inspect",
+    "bench": "onnxprune.api.measure",
+    "check": "onnxprune.api.measure",
+    "environment": "onnxprune.api.measure",
+    "sweep": "onnxprune.api.sweep",
     "load": "onnxprune.model.load",
     "register": "onnxprune.native",
     "write": "onnxprune.model.save",
     "Model": "onnxprune.model.load",
-    "Plan": "onnxprune.plan",
+    "Plan": "onnxprune.cut.plan",
     "OnnxPruneError": "onnxprune.errors",
 }
 
@@ -61,13 +61,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from onnxprune.api import bench, check, diff, environment, inspect, pack, shrink, sparsify, unpack, verify, why
+    from onnxprune.api.inspect import diff, inspect, why
+    from onnxprune.api.measure import bench, check, environment
+    from onnxprune.api.shrink import shrink
+    from onnxprune.api.sparsify import sparsify
+    from onnxprune.api.sweep import sweep
+    from onnxprune.api.verify import verify
+    from onnxprune.cut.plan import Plan
     from onnxprune.errors import OnnxPruneError
     from onnxprune.model.load import Model, load
     from onnxprune.model.save import write
     from onnxprune.native import register
-    from onnxprune.plan import Plan
-    from onnxprune.sweeps import sweep
+    from onnxprune.packing import pack, unpack
 
 
 def __getattr__(name: str) -> Any:

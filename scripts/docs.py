@@ -87,8 +87,8 @@ def outputs(found: list[Example], folder: Path) -> Iterator[str]:
 
 def operators() -> str:
     """docs/operators.md, from the registry."""
-    import onnxprune.ops  # noqa: F401  (registers the rules)
-    from onnxprune.ops.registry import operators as registered
+    import onnxprune.trace.ops  # noqa: F401  (registers the rules)
+    from onnxprune.trace.ops.registry import operators as registered
 
     families: dict[str, list[str]] = {}
     for domain, name, rule in registered():
@@ -103,7 +103,7 @@ def operators() -> str:
     order = [*FAMILIES, *sorted(set(families) - set(FAMILIES))]
     for family in (f for f in order if f in families):
         title = FAMILIES.get(family, family.capitalize())
-        parts += ["", f"## {title}", "", f"Rules in `onnxprune/ops/{family}.py`.", "", ", ".join(families[family])]
+        parts += ["", f"## {title}", "", f"Rules in `onnxprune/trace/ops/{family}.py`.", "", ", ".join(families[family])]
     return "\n".join(parts) + "\n"
 
 

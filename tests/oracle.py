@@ -25,9 +25,9 @@ from onnxprune.model.sizes import input_shapes
 from onnxprune.proof.inputs import feed
 from onnxprune.proof.masked import check_shapes, mutated
 from onnxprune.proof.tolerance import tolerance
-from onnxprune.reference import build_reference
 from onnxprune.trace import Trace, trace_model
 from onnxprune.trace.groups import Group
+from onnxprune.trace.reference import build_reference
 from tests.builders import Net
 
 Array = NDArray[Any]

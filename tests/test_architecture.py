@@ -152,10 +152,10 @@ def test_the_criterion_of_the_page_works(tmp_path: Path) -> None:
     room = tmp_path / "onnxprune" / "score"
     (room / "linf.py").write_text(_examples()[1])
     with (room / "__init__.py").open("a") as file:
-        file.write("\nfrom onnxprune.score import linf as _linf\n")
+        file.write("\nfrom onnxprune.choose.score import linf as _linf\n")
     code = (
         "import numpy, onnxprune\n"
-        "from onnxprune.score import Layer, get\n"
+        "from onnxprune.choose.score import Layer, get\n"
         "assert onnxprune.__file__.startswith({!r})\n"
         "w = numpy.random.default_rng(0).standard_normal((5, 300000)).astype('float32')\n"
         "assert (get('linf')(Layer('w', w)) == abs(w).max(axis=1)).all()\n"

@@ -31,7 +31,7 @@ def test_a_wrong_cut_is_refused_and_nothing_is_written(tmp_path: Path, monkeypat
         swapped = np.array(tensor.array())[::-1]
         return model.replace(model.proto, {**model.tensors, name: tensor.with_array(np.ascontiguousarray(swapped))})
 
-    monkeypatch.setattr("onnxprune.planning.cut", wrong)
+    monkeypatch.setattr("onnxprune.shrinking.planning.cut", wrong)
     with pytest.raises(VerificationError):
         onnxprune.shrink(DIGITS, tmp_path / "out.onnx", ratio=0.3)
     assert list(tmp_path.iterdir()) == []

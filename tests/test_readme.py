@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from onnxprune import errors
-from onnxprune.ops import registry
+from onnxprune.trace.ops import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -24,8 +24,8 @@ from onnxprune.errors import ModelError, UsageError
 from onnxprune.measure.timing import WINDOW
 from onnxprune.model.load import Model
 from onnxprune.results import ProgressCallback
-from onnxprune.system import Environment
-from onnxprune.units import format_seconds
+from onnxprune.results.system import Environment
+from onnxprune.results.units import format_seconds
 
 SECONDS = 5.0
 LEAST_RUNS = 2 * WINDOW + MIN_ROUNDS  # of each model: to warm up, and for an interval

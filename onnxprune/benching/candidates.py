@@ -13,10 +13,10 @@ from onnxprune.benching.inputs import Fed, from_data, noise, write_feeds
 from onnxprune.benching.options import Sizes
 from onnxprune.benching.results import BenchedModel, Rejected, Setting
 from onnxprune.benching.tasks import Crashed, run_job
+from onnxprune.capture.feeding import runnable
 from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.data import open_data
 from onnxprune.errors import DataError, OnnxPruneError, UsageError
-from onnxprune.feeding import runnable
 from onnxprune.measure.files import as_file
 from onnxprune.model.load import Model, load
 from onnxprune.results import Progress, ProgressCallback

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.errors import GateError, ModelError, OnnxPruneError
-from onnxprune.evidence import Cause as Cause
+from onnxprune.results.evidence import Cause as Cause
 
 FASTER, SAME, SLOWER, UNDECIDED = "faster", "same", "slower", "undecided"
 

@@ -11,10 +11,10 @@ from onnxprune.benching.bench import request, run
 from onnxprune.benching.inputs import Feed, from_feed
 from onnxprune.benching.results import BenchResult
 from onnxprune.errors import OnnxPruneError
-from onnxprune.evidence import TimingSummary
 from onnxprune.model.load import Model
 from onnxprune.results import ProgressCallback
-from onnxprune.system import environment
+from onnxprune.results.evidence import TimingSummary
+from onnxprune.results.system import environment
 
 SECONDS = 1.5
 MOST_SECONDS = 10.0  # what takes longer is for `bench`

@@ -26,7 +26,7 @@ def peak_memory() -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         text = Path("/proc/self/status").read_text("ascii", "replace")
         return int(text.split("VmHWM:")[1].split()[0]) * 1024
-    from onnxprune.system import peak_memory_bytes  # here, because what a probe imports counts
+    from onnxprune.results.system import peak_memory_bytes  # here, because what a probe imports counts
 
     return peak_memory_bytes()
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnxprune.capture.statistics import Statistic
 from onnxprune.capture.walker import Walker
 from onnxprune.errors import NotFinite
-from onnxprune.ops.atoms import IntArray
 from onnxprune.trace.groups import Group, Trace
+from onnxprune.trace.ops.atoms import IntArray
 
 Array = NDArray[Any]
 S = TypeVar("S", bound=Statistic)

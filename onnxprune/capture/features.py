@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnxprune.model.folding import is_computed
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.plain import copyable, owned, settable, shape_of
-from onnxprune.ops.recurrent import GATES
+from onnxprune.trace.ops.recurrent import GATES
 
 Array = NDArray[Any]
 Positions = NDArray[np.int64]

@@ -24,11 +24,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from onnxprune.capture.grad import Gradient, differentiate
+from onnxprune.capture.grad.builder import Builder, Shape, Value
 from onnxprune.capture.session import open_session
 from onnxprune.capture.shapes import inferred_shapes
 from onnxprune.capture.training import LARGEST_CONSTANT, part_of
-from onnxprune.grad import Gradient, differentiate
-from onnxprune.grad.builder import Builder, Shape, Value
 from onnxprune.model.graph import Graph
 
 Array = NDArray[Any]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.session import open_session
 from onnxprune.errors import DataError, ModelError
-from onnxprune.reference import build_reference
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.reference import build_reference
 
 Array = NDArray[Any]
 MOST_BYTES = 1 << 31

@@ -18,9 +18,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from onnxprune.capture.grad import differentiate
 from onnxprune.capture.session import open_session
 from onnxprune.capture.shapes import concrete_shapes
-from onnxprune.grad import differentiate
 from onnxprune.model.graph import Graph
 from onnxprune.model.load import Model
 

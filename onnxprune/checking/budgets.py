@@ -25,7 +25,7 @@ from onnxprune.checking.results import (
 )
 from onnxprune.data import anchored
 from onnxprune.errors import UsageError, did_you_mean
-from onnxprune.units import listed, parse_bytes, parse_count, parse_ratio
+from onnxprune.results.units import listed, parse_bytes, parse_count, parse_ratio
 
 LIMITS = {
     "max_size": SIZE,

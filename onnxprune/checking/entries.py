@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.checking.budgets import KEYS, Budget, Given, budget, check_keys, options
-from onnxprune.config import Config
 from onnxprune.errors import UsageError
+from onnxprune.options.config import Config
 
 COMMAND, TABLE = "check", "models"
 

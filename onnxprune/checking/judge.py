@@ -10,7 +10,7 @@ from onnxprune.checking.budgets import Limit
 from onnxprune.checking.results import AT_LEAST, FAILED, LATENCY, MACS, PARAMS, PASSED, SIZE, UNDECIDED, Check
 from onnxprune.measure.gate import ROUNDING
 from onnxprune.results import Agreement, ModelSummary
-from onnxprune.units import plural
+from onnxprune.results.units import plural
 
 
 def exact(kind: str, allowed: float, measured: float) -> Check:

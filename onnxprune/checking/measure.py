@@ -8,19 +8,19 @@ from functools import cached_property
 
 from onnxprune.benching import bench
 from onnxprune.benching.results import Comparison
+from onnxprune.capture.feeding import runnable
 from onnxprune.capture.operators import remark
 from onnxprune.checking import judge
 from onnxprune.checking.budgets import SAMPLED, SCORED, Budget
 from onnxprune.checking.results import AGREEMENT, COSTS, DROP, LATENCY, Check
 from onnxprune.data import open_data
 from onnxprune.errors import DataError
-from onnxprune.feeding import runnable
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.metric import Metric
+from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import Model, load
 from onnxprune.results import ModelSummary
-from onnxprune.summaries import summary_of
-from onnxprune.system import Environment, environment
+from onnxprune.results.system import Environment, environment
 
 BATCH = 32
 

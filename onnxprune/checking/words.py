@@ -21,7 +21,7 @@ from onnxprune.checking.results import (
     CheckResult,
 )
 from onnxprune.errors import GateError, OnnxPruneError
-from onnxprune.units import format_bytes, format_count, format_macs, format_percent, plural
+from onnxprune.results.units import format_bytes, format_count, format_macs, format_percent, plural
 
 TITLES = {
     SIZE: "file size",

@@ -95,13 +95,13 @@ def command(
     Verdicts are faster, same or slower, by the 95 % interval of the ratio of neighbouring runs. Load time, first run
     and peak memory are those of processes of their own.
     """
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
-    from onnxprune.html.write import open_report
-    from onnxprune.outputs import check_target, write_text
+    from onnxprune.model.outputs import check_target, write_text
     from onnxprune.report import documents, render
     from onnxprune.report.bench import bench_report, verdicts
     from onnxprune.report.bench_document import bench as document
+    from onnxprune.report.html.write import open_report
 
     run = ctx.ensure_object(Run)
     baseline = options["baseline"]
@@ -116,7 +116,7 @@ def command(
     exported = [path for path in (export_json, export_markdown) if path is not None]
     open_report(options["report"], force=force, outputs=exported)
     with progress(run) as callback:
-        result = api.bench(*models, force=force, progress=callback, **options)
+        result = onnxprune.bench(*models, force=force, progress=callback, **options)
     if export_json is not None:
         write_text(export_json, documents.dumps(document(result)), force=force, inputs=protected)
     if export_markdown is not None:

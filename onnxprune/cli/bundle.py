@@ -48,7 +48,7 @@ def _without_folder(name: str, value: Any) -> str:
 
 
 def _environment(run: Run) -> str:
-    from onnxprune.system import PACKAGES, version
+    from onnxprune.results.system import PACKAGES, version
 
     packages = (f"{name} {version(name)}" for name in ("onnxprune", *PACKAGES))
     return "\n".join([f"python {sys.version}", f"platform {sys.platform}", f"cores {os.cpu_count()}", *packages])

@@ -110,9 +110,9 @@ def command(
     lists: path = "model.onnx", max-size = "10MB", ... as the options. Budgets given here are for every MODEL. Exit code
     1 if a budget is missed. On GitHub, findings become annotations and the report a job summary.
     """
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
-    from onnxprune.outputs import check_target, write_text
+    from onnxprune.model.outputs import check_target, write_text
     from onnxprune.report.check import check_report, verdicts
     from onnxprune.report.check_document import check as document
     from onnxprune.report.junit import junit as xml
@@ -124,7 +124,7 @@ def command(
         check_target(junit, force=force, inputs=protected)
         junit = junit.absolute()  # before code of the user runs
     with progress(run) as callback:
-        result = api.check(*models, progress=callback, **options)
+        result = onnxprune.check(*models, progress=callback, **options)
     protected += [model.path for model in result.models]
     protected += [Path(model.baseline) for model in result.models if model.baseline is not None]
     run.show(lambda: verdicts(result) if run.quiet else check_report(result), lambda: document(result))

@@ -17,12 +17,12 @@ from onnxprune.cli.run import Run
 @click.pass_context
 def command(ctx: click.Context, /, a: Path, b: Path, format_: str) -> None:
     """Show how two models differ: signature, metadata, nodes, initializers."""
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import documents
     from onnxprune.report.others import diff_report
 
     run = ctx.ensure_object(Run)
     with progress(run):
-        result = api.diff(a, b)
+        result = onnxprune.diff(a, b)
     run.show(lambda: diff_report(result), lambda: documents.diff(result))

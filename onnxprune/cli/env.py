@@ -13,9 +13,9 @@ from onnxprune.cli.run import Run
 @click.pass_context
 def command(ctx: click.Context, /, format_: str) -> None:
     """Show versions and hardware, for bug reports."""
-    from onnxprune import system
     from onnxprune.report import documents
     from onnxprune.report.others import env_report
+    from onnxprune.results import system
 
     result = system.environment()
     ctx.ensure_object(Run).show(lambda: env_report(result), lambda: documents.env(result))

@@ -15,8 +15,8 @@ import click
 
 from onnxprune.cli.run import Run, discard
 from onnxprune.errors import OnnxPruneError
-from onnxprune.units import printable
-from onnxprune.wording import readable
+from onnxprune.results.units import printable
+from onnxprune.results.wording import readable
 
 USAGE = 2
 MEMORY = 3

@@ -33,7 +33,7 @@ def command(
     format_: str,
 ) -> None:
     """Show what can be removed from MODEL, what stays and why, and what layers cost."""
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import documents
     from onnxprune.report import inspect as text
@@ -46,11 +46,11 @@ def command(
             raise click.UsageError("--report has no effect with --why, which explains one node.", ctx)
         node = why
         with progress(run):
-            found = api.why(model, node, units=units)
+            found = onnxprune.why(model, node, units=units)
         sentences = tuple(map(text.why_sentence, found))
         run.show(lambda: text.why_report(node, found), lambda: documents.why(node, found, sentences))
         return
     with progress(run) as callback:
-        result = api.inspect(model, units=units, report=report, force=force, progress=callback)
+        result = onnxprune.inspect(model, units=units, report=report, force=force, progress=callback)
     view = text.groups_report if groups else text.layers_report if layers else text.report
     run.show(lambda: view(result), lambda: documents.inspect(result, groups=not layers, layers=not groups))

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from onnxprune.choose.schedule import DEFAULT_STEPS, SCHEDULES
 from onnxprune.cli.run import FORMATS, Run
 from onnxprune.errors import UsageError
-from onnxprune.schedule import DEFAULT_STEPS, SCHEDULES
-from onnxprune.units import parse_ratio
+from onnxprune.results.units import parse_ratio
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,7 +94,7 @@ class Command(click.Command):
 
 def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
     """Values for the options of `command` from the file in force, converted. Raises UsageError naming the file."""
-    from onnxprune.config import read
+    from onnxprune.options.config import read
 
     config = read()
     if config.path is None or ctx.parent is None:

@@ -101,7 +101,7 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, format_: st
     Weights of convolutions, matrix products and embeddings are approximated; everything else stays as it is, to the
     byte. With --weights exact the files that come back are identical.
     """
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import pack as text
     from onnxprune.report.pack_document import pack as document
@@ -109,7 +109,7 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, format_: st
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
     with progress(run) as callback:
-        result = api.pack(model, output, progress=callback, **options)
+        result = onnxprune.pack(model, output, progress=callback, **options)
 
     def report() -> Report:
         return text.outcome(result) if run.quiet else text.pack_report(result, tensors=run.verbosity > 0)

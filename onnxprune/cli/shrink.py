@@ -35,7 +35,7 @@ from onnxprune.cli.sparse_options import METHODS, sparse_options
 from onnxprune.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from onnxprune.plan import Plan
+    from onnxprune.cut.plan import Plan
     from onnxprune.report.blocks import Report
     from onnxprune.results import ShrinkResult
 
@@ -259,7 +259,7 @@ def command(
     **options: Any,
 ) -> None:
     """Write a smaller model, proven to be MODEL minus the removed channels."""
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import documents
     from onnxprune.report import shrink as text
@@ -272,12 +272,12 @@ def command(
     protected = _check_save_plan(model, output, plan, save_plan, dry_run=dry_run, force=force)
     save_plan = None if save_plan is None else save_plan.absolute()  # before code of the user runs
     if options["report"] is not None:
-        from onnxprune.html.write import open_report
+        from onnxprune.report.html.write import open_report
 
         plans = [[] if path is None else [path] for path in (plan, save_plan)]
         open_report(options["report"], force=force, inputs=plans[0], outputs=plans[1])
     with progress(run) as callback:
-        result = api.shrink(model, output, plan=given, dry_run=dry_run, force=force, progress=callback, **options)
+        result = onnxprune.shrink(model, output, plan=given, dry_run=dry_run, force=force, progress=callback, **options)
     result = _with_plan(result, save_plan, protected, force)
 
     def report() -> Report:
@@ -295,7 +295,7 @@ def _with_plan(result: ShrinkResult, path: Path | None, protected: tuple[Path, .
     """The result, after its plan was written; if that fails, the model stays."""
     if path is None:
         return result
-    from onnxprune.outputs import write_text
+    from onnxprune.model.outputs import write_text
 
     try:
         write_text(path, result.plan.dumps(indent=2) + "\n", force=force, inputs=(*protected, *result.written))
@@ -318,7 +318,7 @@ def _read_plan(ctx: click.Context, path: Path | None, options: dict[str, Any]) -
                 f"--{flag} has no effect with --plan, which says exactly what to remove.",
                 hint=f"Leave out --{flag}, or make a new plan with --dry-run --save-plan.",
             )
-    from onnxprune.plan import read
+    from onnxprune.cut.plan import read
 
     plan = read(path)
     options["units"] = plan.units
@@ -334,9 +334,9 @@ def _check_save_plan(
     """Find out before the run that the plan cannot be saved. The files that it must not replace."""
     if save_plan is None:
         return ()
-    from onnxprune.api import default_output
+    from onnxprune.api.shrink import default_output
     from onnxprune.model import load
-    from onnxprune.outputs import check_target
+    from onnxprune.model.outputs import check_target
 
     target = output if output is not None else default_output(model)
     protected = (*load(model).origin, *([] if plan is None else [plan.absolute()]))

@@ -91,7 +91,7 @@ def command(
     ctx: click.Context, /, model: Path, output: Path | None, dry_run: bool, format_: str, **options: Any
 ) -> None:
     """Set most weights of MODEL to zero, in blocks that operators can skip, and write the result, proven."""
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import sparse_document
     from onnxprune.report import sparsify as text
@@ -101,7 +101,7 @@ def command(
     options["bench"] = wants_timing(ctx, dry_run)
     check_limit(ctx, options["data"])
     with progress(run) as callback:
-        result = api.sparsify(model, output, dry_run=dry_run, progress=callback, **options)
+        result = onnxprune.sparsify(model, output, dry_run=dry_run, progress=callback, **options)
 
     def report() -> Report:
         if run.quiet:

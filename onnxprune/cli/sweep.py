@@ -118,7 +118,7 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, format_: st
     Each point is one shrink, proven as such; the frontier of accuracy against latency, size and MACs is marked. What is
     finished stays in FOLDER: started again, only what is missing is computed. Exit code 1 if no point gave a model.
     """
-    from onnxprune import sweeps
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import sweep as text
     from onnxprune.report.sweep_document import sweep as document
@@ -126,7 +126,7 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, format_: st
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
     with progress(run) as callback:
-        result = sweeps.sweep(model, output, progress=callback, **options)
+        result = onnxprune.sweep(model, output, progress=callback, **options)
     run.show(lambda: text.verdicts(result) if run.quiet else text.sweep_report(result), lambda: document(result))
     failure = result.failure()
     if failure is not None:

@@ -29,12 +29,12 @@ def command(
 
     Data files keep the names that they had when they were packed, and go into OUT's folder.
     """
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import pack as text
     from onnxprune.report.pack_document import unpack as document
 
     run = ctx.ensure_object(Run)
     with progress(run) as callback:
-        result = api.unpack(file, output, max_size=max_size, force=force, progress=callback)
+        result = onnxprune.unpack(file, output, max_size=max_size, force=force, progress=callback)
     run.show(lambda: text.outcome(result) if run.quiet else text.unpack_report(result), lambda: document(result))

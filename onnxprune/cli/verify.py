@@ -21,7 +21,7 @@ from onnxprune.cli.run import Run
 @click.pass_context
 def command(ctx: click.Context, /, original: Path, pruned: Path, format_: str, **options: Any) -> None:
     """Prove again that PRUNED is ORIGINAL minus what the plan stored in PRUNED removes, and with the zeros it names."""
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.progress import progress
     from onnxprune.report import documents
     from onnxprune.report.others import verify_report
@@ -29,7 +29,7 @@ def command(ctx: click.Context, /, original: Path, pruned: Path, format_: str, *
     run = ctx.ensure_object(Run)
     options["data"] = options["data"] or None
     with progress(run) as callback:
-        result = api.verify(original, pruned, progress=callback, **options)
+        result = onnxprune.verify(original, pruned, progress=callback, **options)
     run.show(lambda: verify_report(result), lambda: documents.verify(result))
     failure = result.failure()
     if failure is not None:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from onnxprune.model.graph import Node
 from onnxprune.model.infer import Shape
-from onnxprune.ops.atoms import IntArray, Labels
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.ops.atoms import IntArray, Labels
 
 
 class Axes:

@@ -14,7 +14,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.branches import remove
 from onnxprune.cut.constants import variants
 from onnxprune.cut.sizes import OldSizes, Sizes
 from onnxprune.cut.surgeon import Surgeon
@@ -22,10 +21,11 @@ from onnxprune.model.graph import Node
 from onnxprune.model.infer import Facts, Shape, partial_of, propagate
 from onnxprune.model.load import Model
 from onnxprune.model.partial import Partial
-from onnxprune.ops.atoms import IntArray, Labels
-from onnxprune.ops.context import Literal, NotUnderstood
-from onnxprune.ops.elementwise import BINARY, UNARY
+from onnxprune.trace.branches import remove
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.ops.atoms import IntArray, Labels
+from onnxprune.trace.ops.context import Literal, NotUnderstood
+from onnxprune.trace.ops.elementwise import BINARY, UNARY
 
 Bools = NDArray[np.bool_]
 STANDS_EMPTY = frozenset({*UNARY, *BINARY, "Split", "Slice", "Gather", "Concat", "Transpose", "Shape", "Size"})

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.branches.vanish import orphans
 from onnxprune.cut.axes import Sizes
 from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Constant, Node
 from onnxprune.model.infer import Facts, Shape
 from onnxprune.model.tensors import payload_bytes
-from onnxprune.ops.atoms import Labels
+from onnxprune.trace.branches.vanish import orphans
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.ops.atoms import Labels
 
 Bools = NDArray[np.bool_]
 

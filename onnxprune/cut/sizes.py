@@ -18,8 +18,8 @@ from onnxprune.model.arithmetic import completed_inputs, partial_of
 from onnxprune.model.graph import Node
 from onnxprune.model.infer import Facts, propagate
 from onnxprune.model.partial import Partial, controls, evaluate_partial
-from onnxprune.ops.context import Kept
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.ops.context import Kept
 
 Bools = NDArray[np.bool_]
 Array = NDArray[Any]

@@ -16,7 +16,7 @@ from onnxprune.model.names import fresh, taken
 from onnxprune.model.recorded import Resized, tidy
 from onnxprune.model.splice import FRONT, splice
 from onnxprune.model.tensors import LazyTensor
-from onnxprune.ops.atoms import IntArray, Labels
+from onnxprune.trace.ops.atoms import IntArray, Labels
 
 Array = NDArray[Any]
 SHARED_BYTES = 4096

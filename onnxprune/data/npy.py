@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnxprune.data.store import LIMIT_BYTES, Store
 from onnxprune.errors import DataError, ModelError
 from onnxprune.model.container import map_file, open_regular
-from onnxprune.units import format_bytes
+from onnxprune.results.units import format_bytes
 
 _MAGIC = b"\x93NUMPY"
 _HEADER_LIMIT = 10_000

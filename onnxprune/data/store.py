@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import DataError
-from onnxprune.units import format_bytes
+from onnxprune.results.units import format_bytes
 
 MEMORY_BYTES = 64 << 20
 LIMIT_BYTES = 8 << 30

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnxprune.clock import Clock
+from onnxprune.capture.samples import Samples
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate
 from onnxprune.model.load import Model
 from onnxprune.results import Fidelity
-from onnxprune.samples import Samples
+from onnxprune.results.clock import Clock
 
 
 def judged(

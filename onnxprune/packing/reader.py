@@ -27,7 +27,7 @@ from onnxprune.packing.layout import (
     parse,
 )
 from onnxprune.packing.tables import Coder, coder
-from onnxprune.units import format_bytes
+from onnxprune.results.units import format_bytes
 
 EXPANSION = 1000
 LEAST_LIMIT = 64 << 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnxprune.errors import UsageError
 from onnxprune.packing.kinds import CONNECTED, CONVOLUTION, EMBEDDING
-from onnxprune.units import listed, parse_ratio
+from onnxprune.results.units import listed, parse_ratio
 
 SHARED, INT8, EXACT = "shared", "int8", "exact"
 WEIGHTS = (SHARED, INT8, EXACT)

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxprune.choose import matching
-from onnxprune.clock import Clock
+from onnxprune.capture.feeding import runnable
+from onnxprune.capture.samples import files_of
+from onnxprune.choose.ranking import matching
 from onnxprune.data import anchored, open_data
 from onnxprune.errors import GateError, ModelError, OutputError, UsageError
-from onnxprune.feeding import runnable
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate, open_gate
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import StagedFiles, output_path
+from onnxprune.model.sources import beside, opened
 from onnxprune.packing.kinds import weights as kinds_of
 from onnxprune.packing.reader import Packed
 from onnxprune.packing.recipe import Recipe, recipe
@@ -28,9 +29,8 @@ from onnxprune.packing.results import PackResult, UnpackResult
 from onnxprune.packing.source import Source, open_source
 from onnxprune.packing.writer import Writer
 from onnxprune.results import Fidelity, ProgressCallback
-from onnxprune.samples import files_of
-from onnxprune.sources import beside, opened
-from onnxprune.units import parse_bytes
+from onnxprune.results.clock import Clock
+from onnxprune.results.units import parse_bytes
 
 BATCH = 32
 SUFFIX = ".onnxpack"

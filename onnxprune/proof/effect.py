@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxprune.ops.atoms import IntArray
-from onnxprune.ops.context import Closing
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.ops.atoms import IntArray
+from onnxprune.trace.ops.context import Closing
 
 
 def without_effect(trace: Trace, name: str) -> bool:

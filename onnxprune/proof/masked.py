@@ -28,8 +28,8 @@ from onnxprune.proof.scratch import Feed, save, scratch
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
 from onnxprune.proof.wrong import Bundle, mutated, parts
-from onnxprune.reference import build_reference
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.reference import build_reference
 
 __all__ = ["FUSED", "ROUNDED", "Feed", "Proof", "check_runs", "check_shapes", "mutated", "prove"]
 

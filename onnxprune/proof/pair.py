@@ -30,8 +30,8 @@ from onnxprune.proof.tasks import imprecise, run_tasks
 from onnxprune.proof.tolerance import tolerance
 from onnxprune.proof.unrounded import unrounded
 from onnxprune.proof.wrong import Bundle
-from onnxprune.reference import add_outputs
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.reference import add_outputs
 
 Bools = NDArray[np.bool_]
 LARGE_BYTES = 256 << 20

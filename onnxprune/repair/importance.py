@@ -25,11 +25,11 @@ from onnx import TensorProto
 from onnxprune.capture.batches import first_samples, known
 from onnxprune.capture.features import residual_partner
 from onnxprune.capture.fisher import Information, information, of_channels
+from onnxprune.capture.sensitivity import judged, last_layers
 from onnxprune.capture.shapes import inferred_shapes
 from onnxprune.data.batch import Batch, joined
 from onnxprune.model.graph import Graph
 from onnxprune.model.load import Model
-from onnxprune.sensitivity import judged, last_layers
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]

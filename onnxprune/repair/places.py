@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.sensitivity import is_steady, judged
+from onnxprune.capture.sensitivity import is_steady, judged
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]

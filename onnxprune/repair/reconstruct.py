@@ -32,6 +32,7 @@ from onnx import TensorProto
 
 from onnxprune.capture.batches import known
 from onnxprune.capture.features import residual_partner
+from onnxprune.capture.sensitivity import is_steady
 from onnxprune.capture.shapes import concrete_shapes
 from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
 from onnxprune.model.cost import total
@@ -44,7 +45,6 @@ from onnxprune.repair.importance import CHANNELS, LARGEST_MODEL, Importance
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.places import judged_places, target_places
 from onnxprune.repair.whiten import coordinates
-from onnxprune.sensitivity import is_steady
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]

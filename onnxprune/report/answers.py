@@ -8,7 +8,7 @@ ResNet-20 keeps 45 %, a keyword spotter 10 of 90 %. With samples, YOLOX-nano los
 from __future__ import annotations
 
 from onnxprune.results import Fidelity, MetricSummary, ShrinkResult, SparsifyResult
-from onnxprune.units import format_percent, plural
+from onnxprune.results.units import format_percent, plural
 
 HARMFUL, RUINOUS = 0.1, 0.25  # shares of the work or of the weights that left without samples
 LEAST_AGREEMENT = 0.95

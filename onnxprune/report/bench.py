@@ -32,7 +32,7 @@ from onnxprune.report.figures import (
     unresolved_text,
 )
 from onnxprune.report.shared import notes, shortened
-from onnxprune.units import format_bytes, format_percent, plural
+from onnxprune.results.units import format_bytes, format_percent, plural
 
 SHOWN_LAYERS = 10
 _SPEED = (

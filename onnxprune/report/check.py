@@ -6,7 +6,7 @@ from onnxprune.checking.results import PASSED, Check, CheckedModel, CheckResult
 from onnxprune.checking.words import TITLES, bound, excess, found, sentence
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.shared import model_line, notes
-from onnxprune.units import plural
+from onnxprune.results.units import plural
 
 _COLUMNS = (
     Column("budget"),

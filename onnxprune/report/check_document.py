@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnxprune.checking.results import Check, CheckedModel, CheckResult
 from onnxprune.checking.words import sentence
 from onnxprune.report.documents import Document
-from onnxprune.summary_document import model_document
+from onnxprune.results.summary_document import model_document
 
 _UNITS = {
     "size": "bytes",

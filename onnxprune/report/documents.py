@@ -28,9 +28,9 @@ from onnxprune.results import (
     TargetSummary,
     VerifyResult,
 )
-from onnxprune.sparse_results import SparseWeights
-from onnxprune.summary_document import model_document
-from onnxprune.system import Environment
+from onnxprune.results.sparse import SparseWeights
+from onnxprune.results.summary_document import model_document
+from onnxprune.results.system import Environment
 
 
 def shrink(result: ShrinkResult) -> Document:

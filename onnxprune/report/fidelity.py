@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.results import Fidelity, MetricSummary, OutputFidelity
-from onnxprune.units import format_percent, plural
+from onnxprune.results.units import format_percent, plural
 
 
 def fidelity_lines(found: Fidelity) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onnxprune.benching.results import FASTER, UNDECIDED, Comparison, Estimate, Spread
-from onnxprune.units import format_percent, plural
+from onnxprune.results.units import format_percent, plural
 
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 _COUNTS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))

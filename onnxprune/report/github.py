@@ -13,7 +13,7 @@ from onnxprune.checking.results import UNDECIDED, CheckResult
 from onnxprune.checking.words import TITLES, sentence
 from onnxprune.report import render
 from onnxprune.report.check import check_report
-from onnxprune.units import printable
+from onnxprune.results.units import printable
 
 
 def commands(result: CheckResult, workspace: str | None) -> Iterator[str]:

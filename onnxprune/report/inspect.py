@@ -7,8 +7,8 @@ from collections import defaultdict
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.shared import model_line, names, notes, shortened
 from onnxprune.results import GroupSummary, Inspection, LayerCost
-from onnxprune.units import format_count, plural
-from onnxprune.wording import counted, of_several
+from onnxprune.results.units import format_count, plural
+from onnxprune.results.wording import counted, of_several
 
 SHOWN_GROUPS = 20
 _GROUPS = (Column("group", code=True), Column("channels", right=True), Column("layers", code=True))

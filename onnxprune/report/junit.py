@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from onnxprune.checking.results import UNDECIDED, CheckedModel, CheckResult
 from onnxprune.checking.words import TITLES, sentence
-from onnxprune.units import printable
+from onnxprune.results.units import printable
 
 
 def junit(result: CheckResult) -> str:

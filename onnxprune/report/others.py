@@ -6,9 +6,9 @@ from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text, unproven
 from onnxprune.report.sparsity import proof_of_zeros
 from onnxprune.results import Difference, TensorDifference, VerifyResult
-from onnxprune.sparse_results import SparseWeights
-from onnxprune.system import Environment
-from onnxprune.units import format_bytes, format_difference, format_percent, plural
+from onnxprune.results.sparse import SparseWeights
+from onnxprune.results.system import Environment
+from onnxprune.results.units import format_bytes, format_difference, format_percent, plural
 
 _NODES = (Column("node", code=True), Column("operator"), Column("difference"))
 _TENSORS = (Column("initializer", code=True), Column("a"), Column("b"), Column("largest difference", right=True))

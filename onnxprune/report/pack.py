@@ -8,7 +8,7 @@ from onnxprune.packing.results import PackedTensor, PackResult, UnpackResult
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.fidelity import advice, quality_lines
 from onnxprune.report.shared import STAGES, measured_rows, notes, shown_path, stage_time
-from onnxprune.units import format_bytes, format_percent, plural
+from onnxprune.results.units import format_bytes, format_percent, plural
 
 PARTS = {
     "indices": "indices of shared values",

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from onnxprune.report.blocks import Heading, Line, Report, Table
-from onnxprune.units import printable
-from onnxprune.wording import readable
+from onnxprune.results.units import printable
+from onnxprune.results.wording import readable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from onnxprune.model.container import shown_path as shown_path
 from onnxprune.report.blocks import Column, Line, Table
 from onnxprune.results import CalibrationSummary, ModelSummary, ProofSummary
-from onnxprune.units import (
+from onnxprune.results.units import (
     format_bytes,
     format_change,
     format_count,
@@ -16,7 +16,7 @@ from onnxprune.units import (
     format_seconds,
     plural,
 )
-from onnxprune.wording import shortened as shortened
+from onnxprune.results.wording import shortened as shortened
 
 LISTED = 120  # characters of a few names in a row
 STAGES = (Column("stage"), Column("result"), Column("time", right=True))

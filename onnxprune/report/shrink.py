@@ -30,7 +30,7 @@ from onnxprune.results import (
     ShrinkResult,
     TargetSummary,
 )
-from onnxprune.units import (
+from onnxprune.results.units import (
     format_bytes,
     format_count,
     format_latency,
@@ -38,7 +38,7 @@ from onnxprune.units import (
     format_ratio,
     plural,
 )
-from onnxprune.wording import counted, of_several
+from onnxprune.results.wording import counted, of_several
 
 _GROUPS = (
     Column("group", code=True),

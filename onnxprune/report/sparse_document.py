@@ -11,8 +11,8 @@ from onnxprune.report.document_parts import (
     reconstruction_document,
 )
 from onnxprune.results import SparsifyResult
-from onnxprune.sparse_results import SparseLayer, SparsitySummary
-from onnxprune.summary_document import model_document
+from onnxprune.results.sparse import SparseLayer, SparsitySummary
+from onnxprune.results.summary_document import model_document
 
 
 def sparsify(result: SparsifyResult) -> Document:

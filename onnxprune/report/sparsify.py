@@ -17,8 +17,8 @@ from onnxprune.report.shared import (
 )
 from onnxprune.report.sparsity import changes_table, dense_text, layers_table, remarks, sparse_rows
 from onnxprune.results import SparsifyResult
-from onnxprune.sparse_results import SparsitySummary
-from onnxprune.units import plural
+from onnxprune.results.sparse import SparsitySummary
+from onnxprune.results.units import plural
 
 
 def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = False) -> Report:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from onnxprune.report.blocks import Column, Table
 from onnxprune.report.shared import before_after, names, shortened, stage_time, tolerance_text
 from onnxprune.results import ModelSummary, ProofSummary, ReconstructionSummary
-from onnxprune.sparse.patterns import FLOAT_ROWS, parse_pattern
-from onnxprune.sparse_results import SparseLayer, SparsitySummary
-from onnxprune.units import (
+from onnxprune.results.sparse import SparseLayer, SparsitySummary
+from onnxprune.results.units import (
     format_change,
     format_count,
     format_difference,
@@ -18,7 +17,8 @@ from onnxprune.units import (
     format_ratio,
     plural,
 )
-from onnxprune.wording import of_several
+from onnxprune.results.wording import of_several
+from onnxprune.sparse.patterns import FLOAT_ROWS, parse_pattern
 
 BREAK_EVEN = {1: 0.55, 2: 0.45, 4: 0.3, 8: 0.3}
 INTEGER_BREAK_EVEN = 0.6

@@ -10,7 +10,7 @@ from onnxprune.benching.causes import KERNEL, LAYOUT, ROUNDED, SMALL, SPARSE, UN
 from onnxprune.benching.results import FASTER, SLOWER, UNDECIDED
 from onnxprune.report.shared import shortened
 from onnxprune.results import Cause, TimingSummary
-from onnxprune.units import format_latency, plural
+from onnxprune.results.units import format_latency, plural
 
 LEAST_SHARE = 0.1  # of the time: less explains nothing
 MOST = 2  # causes that are named

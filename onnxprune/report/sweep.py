@@ -8,6 +8,7 @@ from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.figures import ratio_text, time_text
 from onnxprune.report.shared import model_line, notes, shown_path
 from onnxprune.results import ModelSummary
+from onnxprune.results.units import format_bytes, format_change, format_count, format_macs, format_percent, plural
 from onnxprune.sweeping.results import (
     AGREEMENT,
     COSTS,
@@ -19,7 +20,6 @@ from onnxprune.sweeping.results import (
     SweepResult,
     SweptPoint,
 )
-from onnxprune.units import format_bytes, format_change, format_count, format_macs, format_percent, plural
 
 COST_WORDS = {LATENCY: "latency", "size": "size", "macs": "MACs"}
 NOT_MEASURED = "-"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnxprune.benching.results import Estimate
 from onnxprune.report.documents import Document
-from onnxprune.summary_document import model_document
+from onnxprune.results.summary_document import model_document
 from onnxprune.sweeping.record import outcome_document, point_document
 from onnxprune.sweeping.results import Latency, SweepResult, SweptPoint, Timing
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from onnxprune.errors import ClusterError, OutputError, UsageError
 from onnxprune.model.load import Model
+from onnxprune.results.system import version
+from onnxprune.results.units import plural
 from onnxprune.sweeping import remote
 from onnxprune.sweeping.local import Reply
 from onnxprune.sweeping.tasks import Job
-from onnxprune.system import version
-from onnxprune.units import plural
 
 PIECE = 16 << 20  # bytes of a file that are sent at once
 CONNECT_S, WORKERS_S, CLOSE_S = 15, 30, 10

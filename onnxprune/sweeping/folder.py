@@ -20,7 +20,7 @@ from typing import Any
 
 from onnxprune.errors import OutputError
 from onnxprune.model.container import shown_path
-from onnxprune.outputs import write_text
+from onnxprune.model.outputs import write_text
 from onnxprune.sweeping.record import outcome_document, outcome_of, point_document
 from onnxprune.sweeping.results import FAILED, FINISHED, Outcome, Point
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onnxprune.choose.request import AUTO, resolve
 from onnxprune.errors import UsageError
-from onnxprune.request import AUTO, resolve
-from onnxprune.sparsity.request import resolve_stage
+from onnxprune.results.units import parse_ratio
+from onnxprune.sparsifying.request import resolve_stage
 from onnxprune.sweeping.results import Point
-from onnxprune.units import parse_ratio
 
 TARGETS = ("macs=75%", "macs=50%", "macs=25%")
 """What is asked for if nothing is."""

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from onnxprune.results import Agreement, Fidelity
-from onnxprune.summary_document import model_document, model_of
+from onnxprune.results.summary_document import model_document, model_of
 from onnxprune.sweeping.results import Failure, Outcome, Point
 
 Document = dict[str, Any]

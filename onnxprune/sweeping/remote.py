@@ -57,7 +57,7 @@ def needed(bundle: Bundle, dask_worker: Any = None) -> list[str]:
 
 def versions(names: Sequence[str]) -> dict[str, str | None]:
     """Installed versions of packages."""
-    from onnxprune.system import version
+    from onnxprune.results.system import version
 
     return {name: version(name) for name in names}
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from onnxprune.data import Calibration, input_specs
 from onnxprune.measure.metric import open_metric
+from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import Model
 from onnxprune.model.save import write
 from onnxprune.results import Progress, ProgressCallback
-from onnxprune.summaries import summary_of
+from onnxprune.results.system import Environment
+from onnxprune.results.units import parse_bytes, plural
 from onnxprune.sweeping import cluster, local, timing
 from onnxprune.sweeping.assemble import placed, quality_of
 from onnxprune.sweeping.folder import SCHEMA, Folder, Identity, open_folder
@@ -23,8 +25,6 @@ from onnxprune.sweeping.results import FAILED, FINISHED, Failure, Outcome, Point
 from onnxprune.sweeping.samples import Packed, opened, pack
 from onnxprune.sweeping.scoring import Scores
 from onnxprune.sweeping.tasks import Job
-from onnxprune.system import Environment
-from onnxprune.units import parse_bytes, plural
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from onnxprune.benching.candidates import names_of
 from onnxprune.benching.results import BenchResult
 from onnxprune.errors import OnnxPruneError
 from onnxprune.results import Progress, ProgressCallback
+from onnxprune.results.system import Environment
 from onnxprune.sweeping.results import Latency, Timing
-from onnxprune.system import Environment
 
 GROUP = 12
 """Models that are timed in turn with the original at once: more would lie in memory together, and each run less."""

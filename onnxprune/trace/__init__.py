@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxprune.branches import find_branches
 from onnxprune.errors import UsageError
 from onnxprune.model.graph import build as build_graph
 from onnxprune.model.infer import infer
 from onnxprune.model.load import Model
+from onnxprune.trace.branches import find_branches
 from onnxprune.trace.groups import Group, Pin, Trace, build
 from onnxprune.trace.tracer import run
 

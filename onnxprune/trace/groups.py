@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.branches.branch import Branch
-from onnxprune.branches.vanish import vanishing
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts
-from onnxprune.ops.atoms import IntArray, Labels
-from onnxprune.ops.context import Blocks, Closing, Member, State
+from onnxprune.trace.branches.branch import Branch
+from onnxprune.trace.branches.vanish import vanishing
+from onnxprune.trace.ops.atoms import IntArray, Labels
+from onnxprune.trace.ops.context import Blocks, Closing, Member, State
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import onnxprune.ops  # noqa: F401  (registers the rules)
+import onnxprune.trace.ops  # noqa: F401  (registers the rules)
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts
 from onnxprune.native.marks import DOMAIN
-from onnxprune.ops.context import Choice, NotUnderstood, Op, State
-from onnxprune.ops.registry import find
+from onnxprune.trace.ops.context import Choice, NotUnderstood, Op, State
+from onnxprune.trace.ops.registry import find
 
 MAX_PASSES = 6
 OLDEST_OPSET = 7

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from onnxprune.ops.atoms import IntArray
 from onnxprune.trace.groups import Trace
+from onnxprune.trace.ops.atoms import IntArray
 
 
 def may_leave_whole(trace: Trace) -> frozenset[str]:

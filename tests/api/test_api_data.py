@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxprune
+from onnxprune.capture.samples import bytes_per_sample, files_of, open_samples
 from onnxprune.data import open_data
 from onnxprune.errors import DataError, UsageError
 from onnxprune.results import Progress
-from onnxprune.samples import bytes_per_sample, files_of, open_samples
 from onnxprune.trace import trace_model
 
 ROOT = Path(__file__).resolve().parents[2]

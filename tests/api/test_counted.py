@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import onnxprune
+from onnxprune.capture.samples import traced_for
 from onnxprune.errors import ModelError
 from onnxprune.model.load import Model, load
 from onnxprune.report.render import plain
 from onnxprune.report.shrink import report
 from onnxprune.report.sparsify import report as sparse_report
-from onnxprune.samples import traced_for
 from tests.builders import Array, Net
 
 HIDDEN = 64

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxprune
-from onnxprune.fallback import INSIDE
+from onnxprune.choose.fallback import INSIDE
 from onnxprune.model.load import Model, load
 from tests.builders import Net
 

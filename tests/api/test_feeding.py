@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 import onnxprune
-from onnxprune.feeding import runnable
+from onnxprune.capture.feeding import runnable
+from onnxprune.capture.samples import few_samples, open_samples
 from onnxprune.model.load import load
-from onnxprune.samples import few_samples, open_samples
 from onnxprune.trace import trace_model
 from tests.builders import Net, ints
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 import onnxprune
-from onnxprune.independence import rows_are_samples
+from onnxprune.capture.independence import rows_are_samples
+from onnxprune.capture.samples import open_samples
 from onnxprune.model.load import load
-from onnxprune.samples import open_samples
 from onnxprune.trace import trace_model
 from tests.builders import Net, ints
 

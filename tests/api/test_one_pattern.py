@@ -12,7 +12,7 @@ import onnxprune
 from onnxprune.errors import DataError
 from onnxprune.model.load import Model, load
 from onnxprune.packing.recipe import recipe
-from onnxprune.units import listed
+from onnxprune.results.units import listed
 from tests.builders import Net
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import onnxprune
-from onnxprune.budget import OutOfReach
+from onnxprune.choose.budget import OutOfReach
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model.load import Model, load
 from tests.builders import Net

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onnxprune
+from onnxprune.choose.schedule import SCHEDULES, shares
 from onnxprune.cut import cut
 from onnxprune.errors import UsageError
-from onnxprune.gradual import composed
 from onnxprune.model.load import load
-from onnxprune.schedule import SCHEDULES, shares
+from onnxprune.shrinking.steps import composed
 from onnxprune.trace import trace_model
 
 MODELS = Path(__file__).parents[2] / "models"

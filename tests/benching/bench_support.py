@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.benching.bench import request, run
 from onnxprune.benching.results import BenchResult
-from onnxprune.system import environment
+from onnxprune.results.system import environment
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "models" / "digits.onnx"

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from onnxprune.criteria import family
+from onnxprune.choose.criteria import family
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "criteria.md"

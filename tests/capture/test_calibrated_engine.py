@@ -11,22 +11,22 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from onnxprune.allocate.by_cost import Curve, by_cost
-from onnxprune.budget import Counted
 from onnxprune.capture.features import input_rows, linear_layer, output_rows, positions_of
 from onnxprune.capture.walker import Walker
-from onnxprune.choose import Options
-from onnxprune.choosing import select
+from onnxprune.choose.allocate.by_cost import Curve, by_cost
+from onnxprune.choose.budget import Counted
+from onnxprune.choose.ranking import Options
+from onnxprune.choose.select import select
+from onnxprune.choose.target import parse_target
 from onnxprune.cut import cut
+from onnxprune.cut.plan import keep_of, of_masks
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import UsageError
 from onnxprune.model.cost import parameters, total
 from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import Model, load
-from onnxprune.plan import keep_of, of_masks
 from onnxprune.repair.least_squares import least_squares
-from onnxprune.target import parse_target
 from onnxprune.trace import Trace, trace_model
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

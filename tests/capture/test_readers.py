@@ -12,8 +12,8 @@ import pytest
 import onnxprune
 from onnxprune.capture.features import input_rows, output_rows, positions_of
 from onnxprune.capture.walker import Walker
-from onnxprune.curves import by_criterion, judged_curves, readers_of
-from onnxprune.fallback import INSIDE
+from onnxprune.choose.curves import by_criterion, judged_curves, readers_of
+from onnxprune.choose.fallback import INSIDE
 from onnxprune.model.load import load
 from onnxprune.trace import trace_model
 from tests.builders import Net

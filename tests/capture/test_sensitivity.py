@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from onnxprune.capture.sensitivity import judged, output_errors, rescaled
 from onnxprune.capture.training import observer
-from onnxprune.curves import Trial, by_criterion, judged_curves, readers_of
+from onnxprune.choose.curves import Trial, by_criterion, judged_curves, readers_of
 from onnxprune.model.load import load
-from onnxprune.sensitivity import judged, output_errors, rescaled
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 

@@ -9,8 +9,8 @@ import pytest
 
 from onnxprune.checking.budgets import KEYS, Budget, Limit, only
 from onnxprune.checking.entries import budgets
-from onnxprune.config import Config, read
 from onnxprune.errors import UsageError
+from onnxprune.options.config import Config, read
 
 
 @pytest.fixture(autouse=True)
@@ -149,12 +149,12 @@ def test_only_some_kinds() -> None:
 def test_the_command_the_function_and_the_file_have_the_same_budgets() -> None:
     import inspect
 
-    from onnxprune import api
+    import onnxprune
     from onnxprune.cli.check import command
     from onnxprune.cli.options import _configurable
 
     options = {parameter.name for parameter in command.params}
-    arguments = set(inspect.signature(api.check).parameters)
+    arguments = set(inspect.signature(onnxprune.check).parameters)
     assert set(KEYS) <= options and set(KEYS) <= arguments
     assert options - {"junit", "force", "format_"} == arguments - {"progress"}
     assert not set(_configurable(command)) & {*KEYS, "metric", "junit", "force"}, "these are in entries, or in no file"

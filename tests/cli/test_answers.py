@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onnxprune.plan import Plan
+from onnxprune.cut.plan import Plan
 from onnxprune.report.answers import measured, state, warning
 from onnxprune.results import (
     Agreement,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cli_support import Call, Document
 
-from onnxprune.config import read
 from onnxprune.errors import UsageError
+from onnxprune.options.config import read
 
 
 def _asked(document: Document, *arguments: str) -> float:

@@ -189,7 +189,7 @@ def test_same_bytes(document: Document, folder: Path) -> None:
 def test_no_names_of_files_in_the_result(call: Call, folder: Path) -> None:
     call("shrink", "digits.onnx", "--data", folder / "few.npz", "--ratio", "0.2")
     metadata = {p.key: p.value for p in onnx.load(folder / "digits.pruned.onnx").metadata_props}
-    options = json.loads(metadata["onnxprune.plan"])["options"]
+    options = json.loads(metadata["onnxprune.cut.plan"])["options"]
     assert (options["criterion"], options["repair"], options["samples"]) == ("obs", "reconstruct", 60)
     assert (options["target"], options["ratio"]) == (None, 0.2)
     assert "few" not in "".join(metadata.values()) and folder.name not in "".join(metadata.values())
@@ -289,14 +289,14 @@ def test_a_plan_excludes_a_target(call: Call) -> None:
 @pytest.mark.parametrize("stage", ["choose", "repair", "rebuild"])
 def test_an_interrupt_leaves_nothing(call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     """Ctrl-C while samples run, and while weights are refitted (then the proven cut lies beside the target)."""
-    from onnxprune import api
+    import onnxprune
 
     def interrupted(step: Any) -> None:
         if step.stage == {"choose": "capture"}.get(stage, stage) and step.done == 2:
             raise KeyboardInterrupt
 
-    original = api.shrink
-    monkeypatch.setattr(api, "shrink", lambda *a, **o: original(*a, **{**o, "progress": interrupted}))
+    original = onnxprune.shrink
+    monkeypatch.setattr(onnxprune, "shrink", lambda *a, **o: original(*a, **{**o, "progress": interrupted}))
     assert call("shrink", "digits.onnx", *QUICK, code=130).stdout == ""
     assert names(folder) == set()
 

@@ -10,7 +10,7 @@ import pytest
 from cli_schema import check
 from cli_support import Call
 
-from onnxprune import api
+import onnxprune
 from onnxprune.errors import GateError, VerificationError
 
 
@@ -18,7 +18,7 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def shrink(*arguments: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(api, "shrink", shrink)
+    monkeypatch.setattr(onnxprune, "shrink", shrink)
 
 
 @pytest.mark.parametrize(

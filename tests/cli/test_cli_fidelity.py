@@ -15,9 +15,9 @@ from cli_support import ROOT, Call, Document
 from onnx import helper
 
 import onnxprune
+from onnxprune.capture.samples import open_samples
 from onnxprune.report.fidelity import advice, fidelity_lines
 from onnxprune.results import Agreement, Fidelity, OutputFidelity
-from onnxprune.samples import open_samples
 from onnxprune.trace import trace_model
 
 SAMPLES = ROOT / "models" / "digits_calib.npz"

@@ -11,12 +11,12 @@ import click
 import pytest
 from cli_support import Call, Document
 
-from onnxprune import api
-from onnxprune.allocate import SCOPES
+import onnxprune
+from onnxprune.choose.allocate import SCOPES
+from onnxprune.choose.criteria import needs_data
+from onnxprune.choose.score import activations, consumers, criteria, network
 from onnxprune.cli.main import COMMANDS, application
 from onnxprune.cli.shrink import CRITERIA, READER_CRITERIA, SAMPLE_CRITERIA, command
-from onnxprune.criteria import needs_data
-from onnxprune.score import activations, consumers, criteria, network
 
 
 def _removed(document: Document, *arguments: str) -> Any:
@@ -119,8 +119,8 @@ def _spied(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         given.update(options)
         return original(*arguments, **options)
 
-    original: Callable[..., Any] = api.shrink
-    monkeypatch.setattr(api, "shrink", spy)
+    original: Callable[..., Any] = onnxprune.shrink
+    monkeypatch.setattr(onnxprune, "shrink", spy)
     return given
 
 
@@ -132,7 +132,7 @@ def test_threads(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_defaults_are_those_of_the_api(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two lists of defaults would drift apart."""
-    defaults = {name: p.default for name, p in inspect.signature(api.shrink).parameters.items()}
+    defaults = {name: p.default for name, p in inspect.signature(onnxprune.shrink).parameters.items()}
     given = _spied(monkeypatch)
     call("shrink", "digits.onnx", "--no-bench")
     assert {name: str(given[name]) for name in given if name != "progress"} == {

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxprune import api
+import onnxprune
 from onnxprune.results import Difference
 
 Change = Callable[[onnx.ModelProto], object]
@@ -49,7 +49,7 @@ def _diff(folder: Path, change: Change | None = None) -> Difference:
         change(b)
     onnx.save(a, folder / "a.onnx")
     onnx.save(b, folder / "b.onnx")
-    return api.diff(folder / "a.onnx", folder / "b.onnx")
+    return onnxprune.diff(folder / "a.onnx", folder / "b.onnx")
 
 
 def _weights(array: np.ndarray, name: str = "w") -> Change:

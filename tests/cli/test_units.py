@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onnxprune import units
 from onnxprune.errors import UsageError
+from onnxprune.results import units
 
 
 @pytest.mark.parametrize(

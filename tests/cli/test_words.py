@@ -13,7 +13,7 @@ from cli_support import Call, Document
 import onnxprune
 from onnxprune.benching.results import Estimate
 from onnxprune.report.figures import ratio_text
-from onnxprune.wording import counted, of_several, readable, shortened
+from onnxprune.results.wording import counted, of_several, readable, shortened
 
 LONG = ";".join(f"functional_1/block_{k}/conv2d/Conv2D_kernel/Regularizer" for k in range(16))
 

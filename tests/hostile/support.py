@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from onnxprune.api import shrink
+from onnxprune import shrink
 from onnxprune.model.load import Model, load
 from onnxprune.results import ShrinkResult
 
@@ -83,7 +83,7 @@ def shrunk(folder: Path, proto: ModelProto, **options: Any) -> tuple[ShrinkResul
 
 def pins(folder: Path, proto: ModelProto) -> str:
     """All reasons that `inspect` gives, in one text."""
-    from onnxprune.api import inspect
+    from onnxprune import inspect
 
     return "\n".join(f"{g.name}: {g.pinned}" for g in inspect(save(folder, proto)).groups if g.pinned)
 

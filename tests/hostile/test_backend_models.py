@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx.backend.test.case.node import collect_testcases
 
-from onnxprune.api import inspect, shrink
+from onnxprune import inspect, shrink
 from onnxprune.model.load import load
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"

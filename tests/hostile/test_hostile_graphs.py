@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxprune.api import inspect, shrink
+from onnxprune import inspect, shrink
 from onnxprune.errors import ModelError
 from onnxprune.model.load import load
 from onnxprune.trace import trace_model

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxprune.api import inspect, shrink, verify
+from onnxprune import inspect, shrink, verify
+from onnxprune.cut.plan import GroupPlan, Plan
 from onnxprune.errors import OutputError, PlanError, VerificationError
 from onnxprune.model.load import Model, load
 from onnxprune.model.metadata import metadata
-from onnxprune.ops import registry
-from onnxprune.ops.context import Op
-from onnxprune.plan import GroupPlan, Plan
+from onnxprune.trace.ops import registry
+from onnxprune.trace.ops.context import Op
 from tests.hostile.support import DIGITS, cnn, info, listing, mlp, model_of, run, save, shrunk, weights
 
 

@@ -16,7 +16,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from onnxprune.api import inspect, shrink, why
+from onnxprune import inspect, shrink, why
 from onnxprune.model.load import load
 from tests.hostile.support import DIGITS, ROOT, Array, info, model_of, run, shrunk, weights
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from onnxprune.api import shrink
+from onnxprune import shrink
 from onnxprune.errors import UsageError
 from onnxprune.model.load import load
 from tests.hostile.support import cnn, info, listing, mlp, model_of, run, save, shrunk, weights

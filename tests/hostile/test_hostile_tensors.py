@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxprune.api import inspect, shrink, why
+from onnxprune import inspect, shrink, why
+from onnxprune.choose.score import criteria
+from onnxprune.choose.score.registry import Needs
 from onnxprune.errors import ModelError, OnnxPruneError
 from onnxprune.model.load import load
-from onnxprune.ops.context import OVERRIDABLE
-from onnxprune.score import criteria
-from onnxprune.score.registry import Needs
+from onnxprune.trace.ops.context import OVERRIDABLE
 from tests.hostile.support import Array, cnn, info, listing, mlp, model_of, save, shrunk, weights
 
 CRITERIA = [c.name for c in criteria() if c.needs is Needs.WEIGHTS]

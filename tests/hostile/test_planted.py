@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from onnxprune.api import shrink, verify
-from onnxprune.score import criteria
-from onnxprune.score.registry import Needs
+from onnxprune import shrink, verify
+from onnxprune.choose.score import criteria
+from onnxprune.choose.score.registry import Needs
 from tests.hostile.support import Array, info, model_of, run, save, weights
 
 WIDTH = 8

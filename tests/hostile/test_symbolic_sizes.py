@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onnxprune.api import shrink
+from onnxprune import shrink
 from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import load

@@ -12,7 +12,7 @@ from onnxprune.model.load import load
 from onnxprune.proof.decisions import DECIDED, at_random, given, inputs_for
 from onnxprune.proof.discontinuous import jumps
 from onnxprune.proof.judge import Differs
-from onnxprune.reference import build_reference
+from onnxprune.trace.reference import build_reference
 from tests.hostile.support import run
 from tests.proof.networks import halved, proof_of, second_stage, two_outputs
 

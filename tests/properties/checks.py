@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.model.load import Model
 from onnxprune.proof.signature import check_shapes
-from onnxprune.reference import MaskedModel, build_reference
 from onnxprune.trace import Trace
 from onnxprune.trace.groups import Group
+from onnxprune.trace.reference import MaskedModel, build_reference
 
 Bools = NDArray[np.bool_]
 Feed = dict[str, NDArray[Any]]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onnxprune
+from onnxprune.choose.score import activations, consumers, criteria, network
 from onnxprune.errors import DataError, ModelError, UsageError
 from onnxprune.model.load import load
 from onnxprune.proof.unproven import Unproven
-from onnxprune.score import activations, consumers, criteria, network
 from tests.properties.generator import networks
 from tests.properties.test_properties import Network, repeatable
 

@@ -6,17 +6,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxprune.choose import Options, entries_of, on_groups_of
-from onnxprune.choosing import select
+from onnxprune.choose.ranking import Options, entries_of, on_groups_of
+from onnxprune.choose.score import criteria
+from onnxprune.choose.score.registry import Needs
+from onnxprune.choose.select import select
 from onnxprune.cut import CutError, cut
+from onnxprune.cut.plan import keep_of, of_masks
 from onnxprune.model.load import load
-from onnxprune.plan import keep_of, of_masks
 from onnxprune.proof.compare_files import compare_with_expected
-from onnxprune.reference import build_reference
 from onnxprune.repair import correct_biases
-from onnxprune.score import criteria
-from onnxprune.score.registry import Needs
 from onnxprune.trace import Trace, trace_model
+from onnxprune.trace.reference import build_reference
 from onnxprune.trace.whole import may_leave_whole
 from tests.properties.checks import ATTEMPTS, Bools, compare, run
 from tests.properties.generator import networks

@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from onnxprune.choose import Options
-from onnxprune.choosing import select
+from onnxprune.choose.ranking import Options
+from onnxprune.choose.select import select
 from onnxprune.cut import CutError, cut
+from onnxprune.cut.plan import keep_of, of_masks, parse
+from onnxprune.cut.provenance import record
 from onnxprune.model import graph
 from onnxprune.model.infer import infer
 from onnxprune.model.load import load
-from onnxprune.plan import keep_of, of_masks, parse
-from onnxprune.provenance import record
-from onnxprune.reference import build_reference
 from onnxprune.trace import trace_model
+from onnxprune.trace.reference import build_reference
 from onnxprune.trace.whole import may_leave_whole
 from tests.properties.checks import TOLERANCE, assert_equivalent, cut_or_pin, difference, run
 from tests.properties.generator import STEPS, build, networks

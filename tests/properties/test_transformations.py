@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from onnxprune.choose.score import criteria, get
+from onnxprune.choose.score.collect import unit_scores
+from onnxprune.choose.score.registry import Needs
 from onnxprune.cut import CutError, cut
+from onnxprune.cut.plan import keep_of, of_masks, parse
 from onnxprune.errors import PlanError
 from onnxprune.model.load import Model, load
 from onnxprune.model.tensors import LazyTensor
-from onnxprune.plan import keep_of, of_masks, parse
-from onnxprune.score import criteria, get
-from onnxprune.score.collect import unit_scores
-from onnxprune.score.registry import Needs
 from onnxprune.trace import Trace, trace_model
 from tests.properties.checks import Bools, assert_equivalent, cut_or_pin, difference, run
 from tests.properties.generator import networks

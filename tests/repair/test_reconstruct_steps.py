@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from onnxprune.capture.sensitivity import judged
 from onnxprune.capture.training import Weights, observer, training_step
 from onnxprune.cut import cut
 from onnxprune.model.graph import build
@@ -17,7 +18,6 @@ from onnxprune.repair.descent import pace
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.reconstruct import RATE, _Judged, _Run, _targets, _Teacher, _weights, reconstruct
 from onnxprune.repair.whiten import coordinates
-from onnxprune.sensitivity import judged
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 import onnxprune
 from onnxprune.capture.features import linear_layer
 from onnxprune.capture.walker import Walker
-from onnxprune.curves import by_criterion, judged_curves, readers_of
+from onnxprune.choose.curves import by_criterion, judged_curves, readers_of
 from onnxprune.cut import cut
-from onnxprune.mend import _why
 from onnxprune.model.load import load
 from onnxprune.repair.least_squares import least_squares
+from onnxprune.shrinking.mend import _why
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 

@@ -6,12 +6,12 @@ import click
 import numpy as np
 import pytest
 
-from onnxprune import masking
+from onnxprune.capture.samples import open_samples
+from onnxprune.choose.request import REPAIRS, WITH_SAMPLES
 from onnxprune.cli import shrink, sparsify
-from onnxprune.mend import FROM_MEANS, FROM_SAMPLES, mend
 from onnxprune.model.load import load
-from onnxprune.request import REPAIRS, WITH_SAMPLES
-from onnxprune.samples import open_samples
+from onnxprune.shrinking.mend import FROM_MEANS, FROM_SAMPLES, mend
+from onnxprune.sparsifying import masks as masking
 from onnxprune.trace import trace_model
 from tests.builders import Net
 

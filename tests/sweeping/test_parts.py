@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from sweep_support import small_data, small_model
 
+from onnxprune.api.sweep import sweep
 from onnxprune.benching.results import Comparison, Estimate
 from onnxprune.data import open_data
 from onnxprune.errors import OutputError, UsageError
+from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import load
 from onnxprune.results import Agreement
-from onnxprune.summaries import summary_of
 from onnxprune.sweeping.assemble import placed
 from onnxprune.sweeping.folder import LOCK, Folder, open_folder
 from onnxprune.sweeping.frontier import Candidate, dominated, dominates
@@ -32,7 +33,6 @@ from onnxprune.sweeping.points import TARGETS, measures, points_of
 from onnxprune.sweeping.record import outcome_document, outcome_of
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING, Failure, Latency, Outcome, Point, SweptPoint
 from onnxprune.sweeping.samples import opened, pack
-from onnxprune.sweeps import sweep
 
 OPTIONS: dict[str, Any] = {
     "scope": None,

@@ -1,0 +1,46 @@
+"""The short timing at the end of `shrink` and `sparsify`, for both alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from onnxprune.benching.results import BenchResult
+from onnxprune.benching.short import time_result
+from onnxprune.capture.samples import Samples
+from onnxprune.errors import UsageError
+from onnxprune.model.load import Model
+from onnxprune.results import ShrinkResult, SparsifyResult
+from onnxprune.results.clock import Clock
+
+R = TypeVar("R", ShrinkResult, SparsifyResult)
+
+
+def check_bench(given: Mapping[str, Any]) -> None:
+    """Raise UsageError if timing was asked for, and nothing is written."""
+    if given["bench"] and given["dry_run"]:
+        raise UsageError("bench=True has no effect with dry_run=True: nothing is written that could be timed.")
+
+
+def with_timing(
+    result: R, source: Model, samples: Samples | None, clock: Clock, given: Mapping[str, Any]
+) -> tuple[R, BenchResult | None]:
+    """The result with its timing, if it was asked for (`bench`) and a file was written; all figures for a page."""
+    if not given["bench"] or not result.written:
+        return result, None
+    clock.start("bench")
+    feed = None if samples is None else samples.few(source, 1)
+    timed = time_result(
+        source,
+        result.written[0],
+        feed=feed,
+        source="" if samples is None else samples.source,
+        threads=given["threads"],
+        seed=given["seed"],
+        profile=given["report"] is not None,
+        progress=given["progress"],
+    )
+    if timed.problem is not None:
+        return replace(result, notes=(*result.notes, f"the result was not timed: {timed.problem}")), None
+    return replace(result, timing=timed.summary), timed.full

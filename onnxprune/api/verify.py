@@ -1,0 +1,104 @@
+"""The function of the API that repeats a proof: `verify`. Nothing here prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from onnxprune.capture.operators import Operators, operators_of
+from onnxprune.capture.samples import few_samples, traced_for
+from onnxprune.choose.request import check_data_options
+from onnxprune.cut import CutError, cut
+from onnxprune.cut.plan import SparsePlan, check_source, keep_of
+from onnxprune.cut.provenance import plan_of, record
+from onnxprune.errors import VerificationError
+from onnxprune.measure.files import as_file
+from onnxprune.measure.summaries import all_executed, proof_summary, summary, summary_of
+from onnxprune.model.infer import Facts
+from onnxprune.model.load import Model
+from onnxprune.model.sources import opened
+from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.proof.masked import Feed
+from onnxprune.proof.sparse import prove_sparse
+from onnxprune.results import ModelSummary, ProgressCallback, ProofSummary, VerifyResult
+from onnxprune.results.clock import Clock
+from onnxprune.results.sparse import SparseWeights
+from onnxprune.shrinking.publish import prove_in_memory
+from onnxprune.sparsifying.compare import Compared, compare_sparse
+from onnxprune.trace.groups import Trace
+
+
+def verify(
+    original: str | Path | Model,
+    pruned: str | Path | Model,
+    *,
+    data: Any = None,
+    preprocess: str | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    progress: ProgressCallback | None = None,
+) -> VerifyResult:
+    """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
+    on the first samples of `data` (as `shrink` takes it). Raises VerificationError; where nothing contradicts the
+    result, but nothing would contradict a wrong one either, that is the `failure()` of what is returned.
+    """
+    check_data_options(data is not None, preprocess, None)
+    clock = Clock(progress)
+    a, b = opened(original), opened(pruned)
+    planned = plan_of(b)
+    clock.start("trace")
+    traced, given_samples = traced_for(a, data, preprocess, None, seed, units=planned.units)
+    check_source(planned, traced)
+    samples = None if given_samples is None else few_samples(given_samples, traced, seed)
+    keep = keep_of(planned, traced)
+    clock.start("cut")
+    try:
+        expected = record(cut(traced, keep), a, planned)
+    except CutError as refusal:
+        raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
+    compared = None
+    if planned.sparsity is None:
+        refitted = compare_with_expected(expected, b)
+    else:
+        compared = compare_sparse(expected, b, planned.sparsity)
+        refitted = compared.refitted
+    clock.start("verify")
+    proof = None
+    if compared is None or planned.removed_count:
+        proof = proof_summary(prove_in_memory(traced, keep, expected, samples=samples, seed=seed, threads=threads))
+    weights = shown = None
+    if compared is not None and planned.sparsity is not None:
+        weights, shown = _sparse(traced, compared, planned.sparsity, b, samples, seed, threads)
+    clock.finish()
+    return VerifyResult(
+        summary(a, traced.graph, traced.facts),
+        _pruned(b, expected, traced.facts),
+        planned.digest,
+        proof,
+        refitted,
+        planned.units,
+        weights,
+        shown,
+    )
+
+
+def _pruned(found: Model, dense: Model, facts: Facts) -> ModelSummary:
+    """Of the file; without their library its sparse operators multiply zeros, too."""
+    after = summary_of(found, found.path, facts)
+    if operators_of(found.proto) is not Operators.FALLBACK:
+        return after
+    return all_executed(after, summary_of(dense, None, facts))
+
+
+def _sparse(
+    traced: Trace, compared: Compared, plan: SparsePlan, found: Model, samples: Feed | None, seed: int, threads: int
+) -> tuple[SparseWeights, ProofSummary]:
+    """What the file has, and the proof that it computes what a dense model with the same zeros does."""
+    named = [one.weight for one in plan.weights]
+    with as_file(found) as path:
+        shown = prove_sparse(
+            traced, named, compared.twin, compared.weights, path, samples=samples, seed=seed, threads=threads
+        )
+    size = sum(one.size for one in plan.weights)
+    weights = SparseWeights(plan.emit, len(plan.weights), size, compared.nonzero, shown.runs)
+    return weights, proof_summary(shown.proof)

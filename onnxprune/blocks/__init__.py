@@ -1,5 +1,0 @@
-"""Which residual blocks leave: by weights, or with samples by what the outputs lose."""
-
-from onnxprune.blocks.choose import select_blocks
-
-__all__ = ["select_blocks"]

@@ -1,0 +1,1 @@
+"""Which units leave: scores, error curves, costs, and what is chosen by them."""

@@ -1,0 +1,153 @@
+"""The page of `shrink`: what went, what it cost, how it was proven, and how to do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnxprune.benching.results import BenchResult
+from onnxprune.report.blocks import Column, Line, Table
+from onnxprune.report.fidelity import quality_lines
+from onnxprune.report.html import bench as timing
+from onnxprune.report.html import charts, groups
+from onnxprune.report.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
+from onnxprune.report.html.reproduce import reproduce
+from onnxprune.report.html.sparsify import fidelity_remarks, head, layers_section
+from onnxprune.report.shared import proof_text, tolerance_text
+from onnxprune.report.shrink import outcome, stages_table
+from onnxprune.report.sparsity import changes_table
+from onnxprune.results import RepairSummary, ShrinkResult
+from onnxprune.results.system import Environment
+from onnxprune.results.units import format_percent, plural
+
+EXACT = "Parameters, bytes, MACs and channels are counted, so exact."
+_REPAIRED = (
+    Column("layer", code=True),
+    Column("error as cut (% of its target)", right=True),
+    Column("error after repair (% of its target)", right=True),
+)
+_CURVES = (
+    Column("group", code=True),
+    Column("channels", right=True),
+    Column("error at 25 %", right=True),
+    Column("at 50 %", right=True),
+    Column("at 75 %", right=True),
+)
+
+
+def shrink_page(
+    result: ShrinkResult,
+    machine: Environment,
+    commands: Sequence[str],
+    *,
+    dry_run: bool = False,
+    bench: BenchResult | None = None,
+) -> str:
+    """The whole document. `bench`: the original against the result, if that was measured."""
+    lead = head(result, outcome(result, dry_run=dry_run))
+    sections = [
+        _before_after(result),
+        _accuracy(result),
+        _groups(result),
+        _sensitivity(result),
+        _repair(result),
+        None if result.sparsity is None else layers_section(result.sparsity),
+        *([] if bench is None else timing.sections(bench)),
+        _run(result),
+        reproduce(commands, machine, result.before),
+    ]
+    return page(f"onnxprune shrink: {result.before.name}", lead, sections)
+
+
+def _before_after(result: ShrinkResult) -> Section | None:
+    if result.after is None:
+        return None
+    sizes = ", ".join(f"{name} = {size}" for name, size in result.before.symbols.items())
+    note = f"{EXACT} MACs: multiply-accumulates of one inference{f', with {sizes}' if sizes else ''}."
+    changed = table(changes_table(result.before, result.after, result.sparsity))
+    body = figures(charts.change(result.before, result.after), changed)
+    return Section("before-after", "Before and after", body + paragraph(note, "note"))
+
+
+def _accuracy(result: ShrinkResult) -> Section | None:
+    lines = quality_lines(result.metric, result.fidelity)
+    if not lines:
+        return None
+    body = listed(lines)
+    if result.fidelity is not None:
+        body += fidelity_remarks(result.fidelity)
+    if result.metric is not None:
+        body += figures(charts.metric_by_macs(result.metric, result.before, result.after))
+        rows = tuple(
+            (t.asked, str(t.removed), "" if t.macs is None else str(t.macs), f"{t.value:.6g}")
+            for t in sorted(result.metric.trials, key=lambda trial: trial.ratio)
+        )
+        unit = f"{result.metric.name} (its own unit)"
+        titles = ("asked (channels that leave, or MACs that stay)", "removed (channels)", "MACs left", unit)
+        if rows:
+            trials = table(Table(tuple(Column(title, right=True) for title in titles), rows))
+            body += folded(f"{plural(len(rows), 'trial')}, one evaluation each", trials)
+    return Section("accuracy", "Accuracy", body)
+
+
+def _groups(result: ShrinkResult) -> Section | None:
+    if result.blocks:
+        found, title = [groups.of_block_change(change) for change in result.blocks], "Blocks"
+    else:
+        found, title = [groups.of_change(change) for change in result.groups], "Groups"
+    if not found:
+        return None
+    text = f"{plural(len(found), title.lower()[:-1])}: what is tied together leaves together. Counted, so exact."
+    return Section("groups", title, paragraph(text, "note") + groups.bars(found, planned=True))
+
+
+def _sensitivity(result: ShrinkResult) -> Section | None:
+    curves = [curve for curve in result.curves if curve.size]
+    if not curves:
+        return None
+    rows = []
+    for curve in curves:
+        errors = [charts.at(curve, share * curve.size) for share in (0.25, 0.5, 0.75)]
+        rows.append((curve.group, str(curve.size), *map(format_percent, errors)))
+    body = figures(charts.error_curves(curves, result.groups))
+    body += folded(f"All {plural(len(rows), 'group')} in numbers", table(Table(_CURVES, tuple(rows))))
+    return Section("sensitivity", "Sensitivity", body)
+
+
+def _repair(result: ShrinkResult) -> Section | None:
+    repair = result.repair
+    if repair is None:
+        return None
+    body = paragraph(f"{repair.method}: {plural(repair.corrected_layers, 'layer')} corrected.")
+    if repair.layers:
+        names, before, after = zip(*((r.name, r.error_before, r.error_after) for r in repair.layers), strict=True)
+        body += figures(charts.repairs(names, before, after))
+        rows = tuple((r.name, format_percent(r.error_before), format_percent(r.error_after)) for r in repair.layers)
+        body += folded(f"{plural(len(rows), 'layer')} in numbers", table(Table(_REPAIRED, rows)))
+    return Section("repair", "Repair", body + _rest_of(repair))
+
+
+def _rest_of(repair: RepairSummary) -> str:
+    lines = [f"{one.name} was not repaired: {one.reason}" for one in repair.skipped]
+    body = folded(f"{plural(len(lines), 'layer')} not repaired", listed(lines)) if lines else ""
+    built = repair.reconstruction
+    if built is None:
+        return body
+    if not built.steps:
+        return paragraph(f"All weights together: not adjusted: {built.reason}") + body
+    text = (
+        f"All weights together, {plural(built.steps, 'step')}: held-out loss, the error of the outputs "
+        f"{format_percent(built.error_before)} -> {format_percent(built.error_after)} of their standard deviation "
+        "(one measurement, without an interval)"
+    )
+    return paragraph(text) + body
+
+
+def _run(result: ShrinkResult) -> Section:
+    body = blocks((stages_table(result),))
+    body += paragraph("Times are of this run alone: one observation, without an interval.", "note")
+    if result.proof is not None:
+        cases = listed([*(f"compared on: {case}" for case in result.proof.cases), *result.proof.notes])
+        body += paragraph(f"Proof: {proof_text(result.proof)}.") + paragraph(tolerance_text(result.proof), "note")
+        body += folded("Inputs of the proof", cases)
+    body += blocks(tuple(Line(f"note: {text}") for text in result.notes))
+    return Section("run", "What was done", body)

@@ -1,0 +1,173 @@
+"""Masks for a whole network: the choice, layer by layer, and the refit of what stays.
+
+With samples layers are visited in order, as in `repair.least_squares`: the inputs of a layer are those that the network
+gives which is masked and refitted so far, its targets those of the original. Then all weights that stay may be adjusted
+together (`repair.reconstruct`). In several steps the share rises, and what has left stays away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.capture.samples import Samples
+from onnxprune.choose.schedule import shares
+from onnxprune.model.load import Model
+from onnxprune.model.plain import declared, hoisted
+from onnxprune.repair.reconstruct import BUDGET, Reconstruction, reconstruct
+from onnxprune.results import ReconstructionSummary
+from onnxprune.sparse.masks import Mask
+from onnxprune.sparsifying.masks.errors import output_errors
+from onnxprune.sparsifying.masks.layers import Candidate, candidates
+from onnxprune.sparsifying.masks.registry import Method
+from onnxprune.sparsifying.masks.request import checked, fitting
+from onnxprune.sparsifying.masks.shares import by_error, by_magnitude, losses
+from onnxprune.sparsifying.masks.types import Masked, MaskedLayer, MaskRequest
+from onnxprune.sparsifying.masks.view import View
+from onnxprune.sparsifying.masks.walk import Found, Task, Teacher, in_order, without_data
+from onnxprune.trace.groups import Trace
+
+Bools = NDArray[np.bool_]
+ProgressFunction = Callable[[int, int], None]
+
+
+def masked(
+    trace: Trace,
+    request: MaskRequest,
+    samples: Samples | None,
+    *,
+    whole: tuple[Trace, Bools] | None = None,
+    threads: int = 0,
+    progress: ProgressFunction | None = None,
+) -> Masked:
+    """The network of `trace` with zeros as `request` says. `whole`: the trace of the original, and the units that are
+    kept of it, if `trace` is that of a network cut from it; targets are then those of the original.
+
+    Raises UsageError for what contradicts itself or needs samples that are not there.
+    """
+    method = checked(request, samples)
+    model = hoisted(trace.graph.model)
+    layers = candidates(model)
+    fitting(request, layers)
+    tasks = [_task(model, layer, request) for layer in layers if _reason(layer, request) is None]
+    teacher = Teacher(*(whole or (trace, np.ones(trace.unit_count, bool))))
+    run = _Run(trace, teacher, request, method, samples, threads, progress)
+    found, rebuilt = [Found(task.allowed) for task in tasks], None
+    for number, share in enumerate(shares(request.schedule, request.sparsity, request.steps) if tasks else []):
+        model, found = run.choose(model, run.shared(model, tasks, share), number)
+        tasks = [replace(task, allowed=one.keep) for task, one in zip(tasks, found, strict=True)]
+        if request.repair == "reconstruct":
+            rebuilt = run.rebuild(model, tasks)
+            model = rebuilt.model
+    after = run.errors(model, tasks)
+    masks = {task.layer.weight: Mask(task.allowed, task.view.layout.pattern) for task in tasks}
+    by_weight = {task.layer.weight: one for task, one in zip(tasks, found, strict=True)}
+    summary = tuple(_summary(layer, request, masks, by_weight, after) for layer in layers)
+    return Masked(declared(model), masks, summary, _reconstruction(rebuilt))
+
+
+@dataclass(frozen=True)
+class _Run:
+    trace: Trace
+    teacher: Teacher
+    request: MaskRequest
+    method: Method
+    samples: Samples | None
+    threads: int
+    progress: ProgressFunction | None
+
+    def shared(self, model: Model, tasks: Sequence[Task], share: float) -> list[Task]:
+        """The tasks with what each layer loses in all, if `share` has left in all after this step."""
+        done = share / self.request.sparsity if self.request.sparsity else 1.0
+        free = [task for task in tasks if task.view.layout.pattern.share is None]
+        each = dict.fromkeys((task.layer.weight for task in free), share)
+        if self.request.scope == "global" and free:
+            if self.method.needs_data and self.samples is not None:
+                each = by_error(losses(self.teacher, self.trace, model, free, self.samples, self.threads), share)
+            else:
+                each = by_magnitude({t.layer.weight: t.view.problems(model.tensors, t.allowed) for t in free}, share)
+        return [
+            replace(task, share=each.get(task.layer.weight, done * (task.view.layout.pattern.share or 0.0)))
+            for task in tasks
+        ]
+
+    def choose(self, model: Model, tasks: Sequence[Task], number: int) -> tuple[Model, list[Found]]:
+        if self.samples is None:
+            return without_data(model, tasks, self.method)
+
+        def progress(done: int) -> None:
+            if self.progress is not None:
+                self.progress(number * len(tasks) + done, self.request.steps * len(tasks))
+
+        return in_order(
+            self.teacher,
+            self.trace,
+            model,
+            tasks,
+            self.method,
+            self.samples,
+            refit=self.request.repair != "none",
+            threads=self.threads,
+            progress=progress,
+        )
+
+    def rebuild(self, model: Model, tasks: Sequence[Task]) -> Reconstruction:
+        assert self.samples is not None
+        return reconstruct(
+            self.teacher.trace,
+            self.teacher.keep,
+            model,
+            self.samples.batches,
+            self.samples.held_out,
+            masks={task.layer.weight: task.allowed for task in tasks},
+            independent=self.samples.independent,
+            budget=BUDGET / self.request.steps,
+            seed=self.request.seed,
+            threads=self.threads,
+            progress=self.progress,
+        )
+
+    def errors(self, model: Model, tasks: Sequence[Task]) -> dict[str, float]:
+        if self.samples is None:
+            return {}
+        judged = self.samples.batches[-self.samples.held_out :]
+        keys = {task.layer.weight: task.view.linear.y for task in tasks}
+        return output_errors(self.teacher, model, self.trace.facts.dtypes, keys, judged, self.threads)
+
+
+def _reason(layer: Candidate, request: MaskRequest) -> str | None:
+    return layer.reason or request.dense.get(layer.weight)
+
+
+def _task(model: Model, layer: Candidate, request: MaskRequest) -> Task:
+    assert layer.linear is not None
+    pattern = layer.pattern(request.patterns.get(layer.weight, request.pattern))
+    view = View.of(layer.linear, layer.shape, pattern)
+    weight = model.tensors[layer.weight].array()
+    return Task(layer, view, weight != 0 if request.locked else np.ones(weight.shape, bool))
+
+
+def _summary(
+    layer: Candidate,
+    request: MaskRequest,
+    masks: dict[str, Mask],
+    found: dict[str, Found],
+    after: dict[str, float],
+) -> MaskedLayer:
+    name, size = layer.weight, math.prod(layer.shape)
+    if name not in masks:
+        return MaskedLayer(layer.node, name, request.pattern, size, size, reason=_reason(layer, request))
+    mask = masks[name]
+    kept = int(np.count_nonzero(mask.keep))
+    return MaskedLayer(layer.node, name, mask.pattern, size, kept, found[name].error, after.get(name))
+
+
+def _reconstruction(rebuilt: Reconstruction | None) -> ReconstructionSummary | None:
+    if rebuilt is None:
+        return None
+    before, after = math.sqrt(rebuilt.before), math.sqrt(rebuilt.after)  # a ratio of norms, as fidelity says it
+    return ReconstructionSummary(rebuilt.steps, before, after, len(rebuilt.frozen), rebuilt.reason)

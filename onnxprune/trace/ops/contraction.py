@@ -1,0 +1,209 @@
+"""Operators that sum over an axis: convolutions and matrix products.
+
+Output indices belong to the weight; summed indices tie input and weight, and end there.
+"""
+
+from __future__ import annotations
+
+from onnxprune.trace.ops.atoms import Labels
+from onnxprune.trace.ops.context import Choice, NotUnderstood, Op
+from onnxprune.trace.ops.registry import MICROSOFT, rule
+
+WIDE, SEVERAL = 32, 4
+"""Channels of a group of a convolution from which on, and groups up to which, every group loses some of its channels.
+Kernels take 16 channels of a group at once: 32 is the narrowest that can lose a step."""
+SPATIAL = "it is a spatial axis of a convolution"
+
+
+@rule("Conv")
+def convolution(op: Op) -> None:
+    """W has shape (O, I/g, k...). Depthwise (I/g = 1): an output lives with its input, and g shrinks.
+
+    Other groups: both sides lose equally many indices per group, g stays; narrow ones leave whole, and g shrinks.
+    """
+    x, w, bias = 0, 1, 2
+    group, outputs, inputs = op.attribute("group", 1), op.size(w, 0), op.size(w, 1)
+    op.pin_axes(x, SPATIAL, but=(0, 1))
+    op.pin_axes(w, SPATIAL, but=(0, 1))
+    out = op.label(w, 0)
+    if group == 1:
+        op.contract(x, 1, w, 1)
+    else:
+        _grouped(op, x, w, out, group, op.size(w, 0) // group)
+    op.member(w, 0)
+    if op.has(bias):
+        op.tie(out, op.label(bias, 0))
+    if outputs == 0 or inputs == 0:
+        raise NotUnderstood("it has an empty weight")
+    op.set(0, [op.label(x, 0), out, *[None] * (len(op.shape(x)) - 2)])
+
+
+def _grouped(op: Op, x: int, w: int, out: Labels, group: int, per_group: int) -> None:
+    incoming = op.label(x, 1)
+    if op.size(x, 1) != group * op.size(w, 1) or op.size(w, 0) % group:
+        raise NotUnderstood("its group does not divide its channels")
+    if op.size(w, 1) == 1:
+        if per_group > 1 and out is not None:
+            out_blocks = out.reshape(group, per_group)
+            for k in range(1, per_group):
+                op.tie(out_blocks[:, 0], out_blocks[:, k])
+        op.tie(incoming, None if out is None else out.reshape(group, per_group)[:, 0])
+        op.rewrite(lambda edit: edit.set_attribute("group", edit.count(incoming, group)))
+        return
+    if op.constant(w) is None:
+        raise NotUnderstood("it is grouped and its weight is not a plain constant")
+    if _whole_groups(op, incoming, out, group, min(op.size(w, 1), per_group)):
+        op.rewrite(
+            lambda edit: edit.set_attribute("group", edit.count(incoming, group * op.size(w, 1)) // op.size(w, 1))
+        )
+    else:
+        op.equal_per_block(incoming, group)
+        op.equal_per_block(out, group)
+        op.block_axis(w, 1, incoming, group)
+    op.close(x, 1)
+
+
+def _whole_groups(op: Op, incoming: Labels, out: Labels, group: int, width: int) -> bool:
+    """Groups so narrow that kernels gain nothing where each of them loses channels leave whole, inputs and outputs
+    together, unless that ties all of them (as a shuffle does).
+    """
+    if group < SEVERAL or width >= WIDE or incoming is None or out is None:
+        return False
+    taken = op.state.choices.get(op.node.index, 0)
+    if taken == 0:
+        for labels in (incoming, out):
+            rows = labels.reshape(group, -1)
+            for column in rows.T[1:]:
+                op.tie(rows[:, 0], column)
+        op.tie(incoming.reshape(group, -1)[:, 0], out.reshape(group, -1)[:, 0])
+    op.state.taken.append(Choice(op.node.index, 2, taken, incoming))
+    return taken == 0
+
+
+@rule("FusedConv", domain=MICROSOFT)
+def fused_convolution(op: Op) -> None:
+    convolution(op)
+    if op.has(3):
+        axes = op.axes(3)
+        op.tie(axes[1], op.label(1, 0))
+        if op.shape(3)[0] != 1 or op.shape(0)[0] == 1:
+            op.tie(op.label(0, 0), axes[0])
+
+
+@rule("ConvTranspose")
+def transposed_convolution(op: Op) -> None:
+    """W has shape (I, O/g, k...)."""
+    group, per_group = op.attribute("group", 1), op.size(1, 1)
+    op.pin_axes(0, SPATIAL, but=(0, 1))
+    op.pin_axes(1, SPATIAL, but=(0, 1))
+    out: Labels
+    if group == 1:
+        op.contract(0, 1, 1, 0)
+        out = op.label(1, 1)
+        op.member(1, 1)
+    elif per_group == 1 and op.size(1, 0) == group:
+        out = op.tie(op.label(0, 1), op.label(1, 0))
+        op.member(1, 0)
+        op.rewrite(lambda edit: edit.set_attribute("group", edit.count(out, group)))
+    else:
+        out = _grouped_transposed(op, group)
+    if op.has(2):
+        op.tie(out, op.label(2, 0))
+    op.set(0, [op.label(0, 0), out, *[None] * (len(op.shape(0)) - 2)])
+
+
+def _grouped_transposed(op: Op, group: int) -> Labels:
+    """Inputs leave evenly from every group; the output positions are common to all groups (one axis of W)."""
+    op.tie(op.label(0, 1), op.label(1, 0))
+    op.equal_per_block(op.label(0, 1), group)
+    op.close(0, 1)
+    positions = op.label(1, 1)
+    if positions is None:
+        return None
+    op.member(1, 1)
+    tiled = op.fresh(group * positions.size)
+    if tiled is not None:
+        for block in tiled.reshape(group, -1):
+            op.tie(positions, block)
+    return tiled
+
+
+@rule("Gemm")
+@rule("FusedGemm", domain=MICROSOFT)
+def gemm(op: Op) -> None:
+    """Y = alpha A' B' + beta C; only C broadcasts."""
+    a_row, a_sum = (1, 0) if op.attribute("transA", 0) else (0, 1)
+    b_sum, b_column = (1, 0) if op.attribute("transB", 0) else (0, 1)
+    op.contract(0, a_sum, 1, b_sum)
+    row, column = op.label(0, a_row), op.label(1, b_column)
+    op.member(1, b_column)
+    op.member(0, a_row)
+    if op.has(2):
+        shape = op.shape(2)
+        if len(shape) >= 1 and shape[-1] != 1:
+            op.tie(column, op.label(2, -1))
+        if len(shape) >= 2 and shape[-2] != 1:
+            op.tie(row, op.label(2, -2))
+    op.set(0, [row, column])
+
+
+@rule("MatMul")
+@rule("FusedMatMul", domain=MICROSOFT)
+def matmul(op: Op) -> None:
+    """Batched product: the last axis of A meets the last but one of B (either may be transposed by attribute)."""
+    a_rank, b_rank = len(op.shape(0)), len(op.shape(1))
+    if a_rank == 0 or b_rank == 0:
+        raise NotUnderstood("it multiplies a scalar")
+    trans_a = bool(op.attribute("transA", 0)) and a_rank > 1
+    trans_b = bool(op.attribute("transB", 0)) and b_rank > 1
+    if op.attribute("transBatchA", 0) or op.attribute("transBatchB", 0):
+        raise NotUnderstood("it transposes batch axes")
+    a_sum, a_row = (-2, -1) if trans_a else (-1, -2)
+    b_sum, b_column = (-1, -2) if trans_b or b_rank == 1 else (-2, -1)
+    op.contract(0, a_sum, 1, b_sum)
+    batch = _batch(op, a_rank, b_rank)
+    row = [op.label(0, a_row)] if a_rank > 1 else []
+    column = [op.label(1, b_column)] if b_rank > 1 else []
+    if b_rank > 1:
+        op.member(1, b_column)
+    if a_rank > 1:
+        op.member(0, a_row)
+    op.set(0, [*batch, *row, *column])
+
+
+def _batch(op: Op, a_rank: int, b_rank: int) -> list[Labels]:
+    result: list[Labels] = []
+    for axis in range(-max(a_rank, b_rank), -2):
+        wide = [s for s, rank in ((0, a_rank), (1, b_rank)) if rank >= -axis and op.shape(s)[axis] != 1]
+        labels = [op.label(slot, axis) for slot in wide]
+        result.append(labels[0] if len(labels) == 1 else op.tie(labels[0], labels[1]) if labels else None)
+    return result
+
+
+@rule("Einsum")
+def einsum(op: Op) -> None:
+    """Letters are axes: equal letters are tied, letters missing on the right are summed. No ellipsis."""
+    equation = str(op.attribute("equation", "")).replace(" ", "")
+    if "..." in equation or "->" not in equation:
+        raise NotUnderstood("its equation has an ellipsis or no right-hand side")
+    left, right = equation.split("->")
+    terms = left.split(",")
+    seen: dict[str, Labels] = {}
+    where: dict[str, list[tuple[int, int]]] = {}
+    for slot, term in enumerate(terms):
+        if len(term) != len(op.shape(slot)) or len(set(term)) != len(term):
+            raise NotUnderstood("its equation does not fit its inputs")
+        for axis, letter in enumerate(term):
+            if op.shape(slot)[axis] == 1:
+                continue
+            label = op.label(slot, axis)
+            seen[letter] = op.tie(seen[letter], label) if letter in seen else label
+            where.setdefault(letter, []).append((slot, axis))
+    for letter, places in where.items():
+        if letter not in right:
+            slot, axis = next(((s, a) for s, a in places if op.constant(s) is None), places[0])
+            op.close(slot, axis)
+        else:
+            for slot, axis in places:
+                op.member(slot, axis)
+    op.set(0, [seen.get(letter) for letter in right])
