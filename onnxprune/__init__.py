@@ -11,11 +11,11 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from onnxprune._version import __version__
+
 # ONNX Runtime reports home from its import on, and keeps a file in ~/.cache, unless this is set before.
 # Promise: no network, no telemetry, whatever the environment says.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-__version__ = "0.1.0"
 
 _WHERE = {
     "shrink": "onnxprune.api.shrink",

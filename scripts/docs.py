@@ -103,7 +103,14 @@ def operators() -> str:
     order = [*FAMILIES, *sorted(set(families) - set(FAMILIES))]
     for family in (f for f in order if f in families):
         title = FAMILIES.get(family, family.capitalize())
-        parts += ["", f"## {title}", "", f"Rules in `onnxprune/trace/ops/{family}.py`.", "", ", ".join(families[family])]
+        parts += [
+            "",
+            f"## {title}",
+            "",
+            f"Rules in `onnxprune/trace/ops/{family}.py`.",
+            "",
+            ", ".join(families[family]),
+        ]
     return "\n".join(parts) + "\n"
 
 

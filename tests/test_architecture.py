@@ -15,34 +15,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onnxprune"
 
-LAYERS = [
-    {"errors", "units", "results", "evidence", "sparse_results", "error_curves", "summary_document", "native"}
-    | {"difference_results", "wording"},
-    {"model"},
-    {"ops", "grad", "branches"},
-    {"trace", "data"},
-    {"capture", "reference"},
-    {"score", "allocate"},
-    {"plan", "choose", "config", "curves", "target", "schedule", "reselect", "criteria"},
-    {"cut", "provenance", "sparse"},
-    {"sensitivity", "feeding", "independence", "samples", "budget"},
-    {"least_error"},
-    {"choosing", "blocks", "fallback", "reach"},
-    {"repair", "proof", "request", "clock", "measure", "outputs", "sources"},
-    {"masking"},
-    {"summaries", "differences", "system", "mend", "latency", "budgets"},
-    {"publish", "planning", "benching", "checking", "tuning", "sweeping", "sparsity", "packing"},
-    {"gradual", "largest"},
+FLOORS = [
+    {"_version", "errors", "native"},
+    {"model", "options", "results"},
+    {"data", "sparse", "trace"},
+    {"capture", "cut"},
+    {"choose", "proof", "repair"},
+    {"measure"},
+    {"benching", "packing"},
+    {"checking", "sparsifying"},
+    {"shrinking", "sweeping"},
     {"report"},
-    {"html"},
-    {"measuring", "timed", "shrinking", "sparsifying", "verifying"},
-    {"sweeps"},
     {"api"},
     {"cli"},
     {"__main__"},
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "native", "system", "benching"}
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+WORKERS = {"sweeping/worker.py": {"onnxprune"}}
+"""A process that calls what everybody calls."""
+MOST_ENTRIES = 25
+ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "native", "results", "benching"}
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 
 
@@ -54,40 +46,88 @@ def _room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def _imports(tree: ast.Module) -> list[str]:
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> list[str]:
+    """Modules, also those that are imported by name from their package."""
     found = []
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [name if name in MODULES else node.module for name in inner]
     return found
 
 
+MODULES = {_name(path): path for path in _files()}
+IMPORTS = {name: {n for n in _imports(path) if n in MODULES and n != name} for name, path in MODULES.items()}
+
+
 @pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_downwards(path: Path) -> None:
+def test_imports_point_downwards_between_rooms(path: Path) -> None:
     room = _room(path)
     if room == "__init__":
         return
-    assert room in LEVEL, f"{room} has no place in the list of layers"
-    for name in _imports(ast.parse(path.read_text())):
-        if not name.startswith("onnxprune."):
+    assert room in LEVEL, f"{room} has no place in the list of floors"
+    allowed = WORKERS.get(str(path.relative_to(PACKAGE)), set())
+    for name in IMPORTS[_name(path)] - allowed:
+        if name == "onnxprune":
+            assert room in ("cli", "__main__"), f"{path.name} imports the whole package"
             continue
         target = name.split(".")[1]
-        assert target == room or LEVEL[target] <= LEVEL[room], f"{path.name} imports {name}, which is above it"
+        assert target == room or LEVEL[target] < LEVEL[room], f"{path.name} imports {name}, which is not below it"
 
 
-def test_rooms_of_one_level_form_no_cycle() -> None:
+@pytest.mark.parametrize("room", sorted(p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()))
+def test_imports_point_downwards_inside_a_room(room: str) -> None:
+    """Its folders and its files form no cycle."""
+    prefix = f"onnxprune.{room}."
+    inside = {name for name in MODULES if name.startswith(prefix)}
     edges: dict[str, set[str]] = {}
-    for path in _files():
-        room = _room(path)
-        names = [n.split(".")[1] for n in _imports(ast.parse(path.read_text())) if n.startswith("onnxprune.")]
-        edges.setdefault(room, set()).update(n for n in names if n != room)
+    for name in inside:
+        entry = name.split(".")[2]
+        edges.setdefault(entry, set()).update(n.split(".")[2] for n in IMPORTS[name] if n in inside)
+    _assert_no_cycle({entry: targets - {entry} for entry, targets in edges.items()})
+
+
+def test_modules_form_no_cycle() -> None:
+    """Imports inside of functions and for types alone count as well."""
+    worker = "onnxprune.sweeping.worker"
+    _assert_no_cycle(
+        {name: targets - ({"onnxprune"} if name == worker else set()) for name, targets in IMPORTS.items()}
+    )
+
+
+def _assert_no_cycle(edges: dict[str, set[str]]) -> None:
     done: set[str] = set()
     while len(done) < len(edges):
-        free = {room for room in edges if room not in done and edges[room] <= done | (set(LEVEL) - set(edges))}
+        free = {name for name in edges if name not in done and edges[name] <= done}
         assert free, f"import cycle among {sorted(set(edges) - done)}"
         done |= free
+
+
+def test_the_top_of_the_package_is_read_at_a_glance() -> None:
+    entries = [p.name for p in PACKAGE.iterdir() if not p.name.startswith("__")]
+    assert len(entries) <= MOST_ENTRIES, entries
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_say_what_they_are(path: Path) -> None:
+    first = path.read_text().split("\n", 1)[0]
+    assert first.startswith('"""') and len(first) > 12
+
+
+def test_the_folders_of_tests_are_those_of_the_package() -> None:
+    """But for those about the whole."""
+    whole = {"benchmarks", "downstream", "hostile", "properties"}
+    for folder in (ROOT / "tests").rglob("*"):
+        inner = folder.relative_to(ROOT / "tests")
+        if any(folder.glob("test_*.py")) and inner.parts and inner.parts[0] not in whole:
+            assert (PACKAGE / inner).is_dir() or (PACKAGE / inner).with_suffix(".py").exists(), inner
 
 
 @pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -105,7 +145,7 @@ def test_files_and_functions_fit_into_a_head(path: Path) -> None:
 
 def test_only_some_rooms_know_onnxruntime() -> None:
     for path in _files():
-        if any(name.split(".")[0] == "onnxruntime" for name in _imports(ast.parse(path.read_text()))):
+        if any(name.split(".")[0] == "onnxruntime" for name in _imports(path)):
             assert _room(path) in ONNXRUNTIME_ROOMS, path
 
 
@@ -149,7 +189,7 @@ def test_the_operator_of_the_page_works(axis: int, expected: str) -> None:
 def test_the_criterion_of_the_page_works(tmp_path: Path) -> None:
     """As a file in a copy of the package."""
     shutil.copytree(PACKAGE, tmp_path / "onnxprune", ignore=shutil.ignore_patterns("__pycache__"))
-    room = tmp_path / "onnxprune" / "score"
+    room = tmp_path / "onnxprune" / "choose" / "score"
     (room / "linf.py").write_text(_examples()[1])
     with (room / "__init__.py").open("a") as file:
         file.write("\nfrom onnxprune.choose.score import linf as _linf\n")

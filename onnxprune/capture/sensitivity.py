@@ -11,17 +11,25 @@ at a few numbers k of removed units. Between and beyond the trials the curve fol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.walker import Array, Walker
-from onnxprune.choose.curves import Trial
 from onnxprune.model.graph import Graph
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
 LEAST = 1e-9
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The weights of the readers of a group, by initializer, refitted after its first `count` units have left."""
+
+    count: int
+    weights: Mapping[str, Array]
 
 
 def output_errors(

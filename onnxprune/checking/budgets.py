@@ -11,18 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnxprune.checking.results import (
-    AGREEMENT,
-    COSTS,
-    DROP,
-    ERROR,
-    KINDS,
-    LATENCY,
-    MACS,
-    METRIC,
-    PARAMS,
-    SIZE,
-)
+from onnxprune.checking.verdicts import AGREEMENT, COSTS, DROP, ERROR, KINDS, LATENCY, MACS, METRIC, PARAMS, SIZE
 from onnxprune.data import anchored
 from onnxprune.errors import UsageError, did_you_mean
 from onnxprune.results.units import listed, parse_bytes, parse_count, parse_ratio

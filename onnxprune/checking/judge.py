@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onnxprune.benching.results import Comparison
 from onnxprune.checking.budgets import Limit
-from onnxprune.checking.results import AT_LEAST, FAILED, LATENCY, MACS, PARAMS, PASSED, SIZE, UNDECIDED, Check
+from onnxprune.checking.verdicts import AT_LEAST, FAILED, LATENCY, MACS, PARAMS, PASSED, SIZE, UNDECIDED, Check
 from onnxprune.measure.gate import ROUNDING
 from onnxprune.results import Agreement, ModelSummary
 from onnxprune.results.units import plural

@@ -12,7 +12,7 @@ from onnxprune.capture.feeding import runnable
 from onnxprune.capture.operators import remark
 from onnxprune.checking import judge
 from onnxprune.checking.budgets import SAMPLED, SCORED, Budget
-from onnxprune.checking.results import AGREEMENT, COSTS, DROP, LATENCY, Check
+from onnxprune.checking.verdicts import AGREEMENT, COSTS, DROP, LATENCY, Check
 from onnxprune.data import open_data
 from onnxprune.errors import DataError
 from onnxprune.measure.fidelity import fidelity

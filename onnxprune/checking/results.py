@@ -5,36 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxprune.errors import OnnxPruneError
+from onnxprune.checking.verdicts import FAILED, PASSED, UNDECIDED, Check
+from onnxprune.checking.words import sentence
+from onnxprune.errors import GateError, OnnxPruneError
 from onnxprune.results import ModelSummary
-
-PASSED, FAILED, UNDECIDED = "passed", "failed", "undecided"
-SIZE, PARAMS, MACS, LATENCY = "size", "params", "macs", "latency"
-AGREEMENT, ERROR, METRIC, DROP = "agreement", "error", "metric", "drop"
-KINDS = (SIZE, PARAMS, MACS, LATENCY, AGREEMENT, ERROR, METRIC, DROP)
-COSTS = (SIZE, PARAMS, MACS)
-AT_LEAST = frozenset({AGREEMENT, METRIC})
-"""Budgets that are a least value; all others are a largest one."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One budget of one model.
-
-    `allowed` and `measured` are in the unit of the kind: size in bytes; params and macs as counts; latency as the time
-    by that of the baseline; agreement as a share; error relative to the baseline's outputs; metric and drop in that of
-    the user's metric. `low` and `high`: the 95 % interval, where there is one. `share`: the share of the baseline that
-    was asked for instead of an amount. `reason` says why nothing could be decided, or what to know about a figure.
-    """
-
-    kind: str
-    allowed: float
-    measured: float
-    verdict: str
-    low: float | None = None
-    high: float | None = None
-    share: float | None = None
-    reason: str | None = None
+from onnxprune.results.units import plural
 
 
 @dataclass(frozen=True)
@@ -73,6 +48,16 @@ class CheckResult:
 
     def failure(self) -> OnnxPruneError | None:
         """What makes the command fail although there is a result: a model that could not be checked, or a budget."""
-        from onnxprune.checking.words import failure
-
-        return failure(self)
+        for model in self.models:
+            if model.error is not None:
+                error = model.error
+                start = "" if model.name in error.message else f"{model.name}: "
+                return type(error)(f"{start}{error.message}", hint=error.hint)
+        missed = [(model, check) for model in self.models for check in model.checks if self.failing(check)]
+        if not missed:
+            return None
+        model, check = missed[0]
+        total = sum(len(model.checks) for model in self.models)
+        count = f"{len(missed)} of {plural(total, 'budget')} missed" if total > 1 else "the budget is missed"
+        strict = " (--strict)" if check.verdict == UNDECIDED else ""
+        return GateError(f"{count}: {model.name}: {sentence(check)}{strict}")

@@ -10,7 +10,8 @@ from typing import Any
 
 from onnxprune.checking.budgets import SCORED, Budget
 from onnxprune.checking.measure import How, Subject
-from onnxprune.checking.results import KINDS, CheckedModel, CheckResult
+from onnxprune.checking.results import CheckedModel, CheckResult
+from onnxprune.checking.verdicts import KINDS
 from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.measure.metric import open_metric
 from onnxprune.results import Progress, ProgressCallback

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onnxprune.checking.results import (
+from onnxprune.checking.verdicts import (
     AGREEMENT,
     AT_LEAST,
     COSTS,
@@ -16,12 +16,9 @@ from onnxprune.checking.results import (
     METRIC,
     PARAMS,
     SIZE,
-    UNDECIDED,
     Check,
-    CheckResult,
 )
-from onnxprune.errors import GateError, OnnxPruneError
-from onnxprune.results.units import format_bytes, format_count, format_macs, format_percent, plural
+from onnxprune.results.units import format_bytes, format_count, format_macs, format_percent
 
 TITLES = {
     SIZE: "file size",
@@ -104,20 +101,3 @@ def sentence(check: Check) -> str:
     detail = "; ".join(text for text in (excess(check), check.reason) if text)
     ending = f": {detail}" if detail else ""
     return f"{TITLES[check.kind]} {found(check)}, allowed {bound(check)}{ending}"
-
-
-def failure(result: CheckResult) -> OnnxPruneError | None:
-    """The error of a whole run: the first model that could not be checked, otherwise the first missed budget."""
-    for model in result.models:
-        if model.error is not None:
-            error = model.error
-            start = "" if model.name in error.message else f"{model.name}: "
-            return type(error)(f"{start}{error.message}", hint=error.hint)
-    missed = [(model, check) for model in result.models for check in model.checks if result.failing(check)]
-    if not missed:
-        return None
-    model, check = missed[0]
-    total = sum(len(model.checks) for model in result.models)
-    count = f"{len(missed)} of {plural(total, 'budget')} missed" if total > 1 else "the budget is missed"
-    strict = " (--strict)" if check.verdict == UNDECIDED else ""
-    return GateError(f"{count}: {model.name}: {sentence(check)}{strict}")

@@ -8,7 +8,7 @@ forgotten. The readers as they would be after some of these prefixes are kept as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.features import Linear, linear_layer, residual_partner
 from onnxprune.capture.layers import joined, products
 from onnxprune.capture.moments import Moments, accumulate
+from onnxprune.capture.sensitivity import Trial
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.choose.score.consumers import Consumer, Removal, get, refit_errors
@@ -29,14 +30,6 @@ RIDGE = 1e-4
 
 Judge = Callable[[int, Sequence[Consumer]], Removal]
 """(number of the group, the layers that read it) -> the order in which its units leave, and its errors."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The weights of the readers of a group, by initializer, refitted after its first `count` units have left."""
-
-    count: int
-    weights: Mapping[str, Array]
 
 
 @dataclass(frozen=True)

@@ -13,25 +13,23 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, NodeProto
 
-from onnxprune.model.load import Model, load
-
 _ORIGIN = "onnxprune_origin"
 
 
-def to_graph(model: Model) -> gs.Graph:
-    """A graphsurgeon graph with all payloads in memory. Raises ModelError above 2 GB."""
-    graph = gs.import_onnx(model.complete_proto())
-    setattr(graph, _ORIGIN, model.proto)
+def to_graph(complete: ModelProto, origin: ModelProto) -> gs.Graph:
+    """A graphsurgeon graph of a model with all payloads; `origin` is what is remembered of it."""
+    graph = gs.import_onnx(complete)
+    setattr(graph, _ORIGIN, origin)
     return graph
 
 
-def from_graph(graph: gs.Graph) -> Model:
-    """The model of a graphsurgeon graph. Raises ModelError if it is not valid."""
-    proto = gs.export_onnx(graph, do_type_check=False)
+def from_graph(graph: gs.Graph) -> ModelProto:
+    """The model of a graphsurgeon graph."""
+    proto: ModelProto = gs.export_onnx(graph, do_type_check=False)
     origin: ModelProto | None = getattr(graph, _ORIGIN, None)
     if origin is not None:
         _carry_model(origin, proto)
-    return load(proto)
+    return proto
 
 
 def _carry_model(old: ModelProto, new: ModelProto) -> None:

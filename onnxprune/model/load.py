@@ -108,16 +108,16 @@ class Model:
 
     @classmethod
     def from_graph(cls, graph: onnx_graphsurgeon.Graph) -> Model:
-        """The model that a graphsurgeon graph describes; see `onnxprune.model.interop`."""
+        """The model that a graphsurgeon graph describes; see `onnxprune.model.interop`. Raises ModelError."""
         from onnxprune.model.interop import from_graph
 
-        return from_graph(graph)
+        return load(from_graph(graph))
 
     def to_graph(self) -> onnx_graphsurgeon.Graph:
-        """A graphsurgeon graph of this model; see `onnxprune.model.interop`."""
+        """A graphsurgeon graph in memory; see `onnxprune.model.interop`. Raises ModelError above 2 GB."""
         from onnxprune.model.interop import to_graph
 
-        return to_graph(self)
+        return to_graph(self.complete_proto(), self.proto)
 
 
 def synchronise(proto: ModelProto, tensors: Mapping[str, LazyTensor]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnxprune.checking.results import PASSED, Check, CheckedModel, CheckResult
+from onnxprune.checking.results import CheckedModel, CheckResult
+from onnxprune.checking.verdicts import PASSED, Check
 from onnxprune.checking.words import TITLES, bound, excess, found, sentence
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.shared import model_line, notes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnxprune.checking.results import Check, CheckedModel, CheckResult
+from onnxprune.checking.results import CheckedModel, CheckResult
+from onnxprune.checking.verdicts import Check
 from onnxprune.checking.words import sentence
 from onnxprune.report.documents import Document
 from onnxprune.results.summary_document import model_document

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from onnxprune.checking.results import UNDECIDED, CheckResult
+from onnxprune.checking.results import CheckResult
+from onnxprune.checking.verdicts import UNDECIDED
 from onnxprune.checking.words import TITLES, sentence
 from onnxprune.report import render
 from onnxprune.report.check import check_report

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from onnxprune.checking.results import UNDECIDED, CheckedModel, CheckResult
+from onnxprune.checking.results import CheckedModel, CheckResult
+from onnxprune.checking.verdicts import UNDECIDED
 from onnxprune.checking.words import TITLES, sentence
 from onnxprune.results.units import printable
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from onnxprune import __version__, native
+from onnxprune import native
+from onnxprune._version import __version__
 
 PACKAGES = (
     "numpy",

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxprune.capture.sensitivity import judged, output_errors, rescaled
+from onnxprune.capture.sensitivity import Trial, judged, output_errors, rescaled
 from onnxprune.capture.training import observer
-from onnxprune.choose.curves import Trial, by_criterion, judged_curves, readers_of
+from onnxprune.choose.curves import by_criterion, judged_curves, readers_of
 from onnxprune.model.load import load
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net

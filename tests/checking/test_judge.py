@@ -10,7 +10,8 @@ import pytest
 from onnxprune.benching.results import Comparison, Estimate
 from onnxprune.checking import judge
 from onnxprune.checking.budgets import Limit
-from onnxprune.checking.results import FAILED, PASSED, UNDECIDED, Check, CheckedModel, CheckResult
+from onnxprune.checking.results import CheckedModel, CheckResult
+from onnxprune.checking.verdicts import FAILED, PASSED, UNDECIDED, Check
 from onnxprune.checking.words import figures, sentence
 from onnxprune.errors import GateError, UsageError
 from onnxprune.results import Agreement, ModelSummary

@@ -14,7 +14,7 @@ from cli_support import ROOT, Call, Document
 from onnx import TensorProto, helper
 
 import onnxprune
-from onnxprune.checking.results import FAILED, UNDECIDED
+from onnxprune.checking.verdicts import FAILED, UNDECIDED
 from onnxprune.errors import UsageError
 from onnxprune.report.github import command
 
