@@ -1,4 +1,4 @@
-"""The structure that docs/architecture.md promises: imports point downwards, and its examples work."""
+"""The structure that docs/architecture.md promises: imports point downwards; the examples of docs/extending.md work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_readme import script
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onnxprune"
@@ -158,7 +159,7 @@ def test_only_cli_and_report_print() -> None:
 
 
 def _examples() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.S)
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.S)
 
 
 OPERATOR_CHECK = """
@@ -224,3 +225,27 @@ def test_the_page_names_every_room() -> None:
     for path in PACKAGE.iterdir():
         if not path.name.startswith("__") and (path.is_dir() or path.suffix == ".py"):
             assert f"`{path.name}{'/' if path.is_dir() else ''}`" in page, path.name
+
+
+def test_the_picture_shows_every_room_on_its_floor() -> None:
+    """If the picture is not that of the imports any more: make architecture."""
+    picture = script("architecture_picture")
+    edges = picture.imports()
+    assert set(edges) == set(LEVEL)
+    assert {t for targets in picture.reduced(edges).values() for t in targets} <= set(edges)
+    wanted = {f"room-{room}-floor-{floor}" for room, floor in picture.levels(edges).items()}
+    again = picture.drawn(picture.house(edges), [room for room in edges if (PACKAGE / room).is_dir()])
+    for text in (again, picture.PICTURE.read_text(encoding="utf-8")):
+        assert set(re.findall(r'id="(room-[^"]+)"', text)) == wanted
+        assert {f">{room}{'/' if (PACKAGE / room).is_dir() else '.py'}<" for room in edges} <= set(
+            re.findall(r">[\w.]+/?<", text)
+        )
+
+
+def test_the_picture_leaves_out_arrows_that_say_nothing_new() -> None:
+    picture = script("architecture_picture")
+    edges = {"a": frozenset("bc"), "b": frozenset("c"), "c": frozenset()}
+    assert picture.reduced(edges) == {"a": frozenset("b"), "b": frozenset("c"), "c": frozenset()}
+    assert picture.levels(edges) == {"c": 0, "b": 1, "a": 2}
+    with pytest.raises(ValueError, match=r"circle among \['a', 'b'\]"):
+        picture.levels({"a": frozenset("b"), "b": frozenset("a")})
