@@ -1,13 +1,14 @@
-"""Regenerate what documents show: the outputs in README.md and docs/operators.md. `make docs`; tests compare.
+"""Regenerate what documents show: outputs in README.md and docs/, and pages made from the program. `make docs`.
 
-usage: python scripts/docs.py [--operators]
+usage: python scripts/docs.py [--operators] [--commands] [PAGE ...]
 
-With --operators only docs/operators.md (`make operators`).
+With --operators only docs/operators.md (`make operators`), with --commands only docs/commands.md (`make commands`),
+with pages only those. Tests compare.
 
-In README.md and docs/ci.md, pack.md, shrink.md and sweep.md a ```console block is a command after "$ " and what it
+In README.md and the pages of PAGES a ```console block is a command after "$ " and what it
 prints; a ```python block is run, and the ```text block after it is what it prints; a block that begins with
 "# NAME.toml" (.py, .yml, .yaml) is that file. They run one after the other in a folder with copies of models/ and
-scripts/.
+scripts/ and examples/.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-CI = ROOT / "docs" / "ci.md"
-PACK = ROOT / "docs" / "pack.md"
-SHRINK = ROOT / "docs" / "shrink.md"
-SWEEP = ROOT / "docs" / "sweep.md"
-OPERATORS = ROOT / "docs" / "operators.md"
+DOCS = ROOT / "docs"
+BENCH, CI, PACK, SHRINK, SPARSE, SWEEP = (
+    DOCS / f"{name}.md" for name in ("bench", "ci", "pack", "shrink", "sparse", "sweep")
+)
+TUTORIALS = tuple(DOCS / "tutorials" / f"{name}.md" for name in ("classifier", "detector", "text", "speech", "data"))
+PAGES = (README, BENCH, CI, PACK, SHRINK, SPARSE, SWEEP, *TUTORIALS)
+OPERATORS = DOCS / "operators.md"
+COMMANDS = DOCS / "commands.md"
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
-PYTHON = re.compile(r"```python\n(?P<command>.*?)```\n\n```text\n(?P<output>.*?)```", re.S)
+PYTHON = re.compile(r"```python\n(?P<command>(?:(?!```).)*)```\n\n```text\n(?P<output>.*?)```", re.S)
 FILE = re.compile(r"```\w+\n(?P<content># (?P<name>[\w./-]+\.(toml|py|ya?ml))\n.*?)```", re.S)
 FAMILIES = {
     "contraction": "Contraction",
@@ -75,8 +79,8 @@ def _writing(name: str, content: str) -> str:
 
 def outputs(found: list[Example], folder: Path) -> Iterator[str]:
     """Run examples one after the other in `folder`. Raises CalledProcessError."""
-    for part in ("models", "scripts"):
-        shutil.copytree(ROOT / part, folder / part)
+    for part in ("examples", "models", "scripts"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1"}
     for example in found:
@@ -114,11 +118,36 @@ def operators() -> str:
     return "\n".join(parts) + "\n"
 
 
+def commands() -> str:
+    """docs/commands.md: what --help says, of the program and of every command."""
+    from click import Context
+    from click.testing import CliRunner
+
+    from onnxprune.cli.main import application
+
+    parts = [
+        "# Commands",
+        "",
+        "Made by `make commands` from what `--help` prints; do not edit. What the options mean at length: the pages of",
+        "the single commands, listed in [README](../README.md#commands).",
+        "",
+        "## onnxprune",
+    ]
+    for name in ("", *application.list_commands(Context(application))):
+        arguments = [name, "--help"] if name else ["--help"]
+        done = CliRunner(env={"COLUMNS": "80"}).invoke(application, arguments, prog_name="onnxprune")
+        if done.exit_code:
+            raise RuntimeError(f"--help of {name or 'onnxprune'} failed: {done.output}")
+        parts += [*(["", f"## {name}"] if name else []), "", "```text", done.output.rstrip(), "```"]
+    return "\n".join(parts) + "\n"
+
+
 def main() -> None:
-    OPERATORS.write_text(operators())
-    if "--operators" in sys.argv[1:]:
-        return
-    for page in (README, CI, PACK, SHRINK, SWEEP):
+    made = {"--operators": (OPERATORS, operators), "--commands": (COMMANDS, commands)}
+    asked = sys.argv[1:]
+    for page, make in (made[option] for option in made if option in asked or not asked):
+        page.write_text(make(), encoding="utf-8")
+    for page in [Path(name) for name in asked if name not in made] or ([] if asked else PAGES):
         regenerate(page)
 
 

@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 """Headings that Keep a Changelog knows."""
 
-FOLDERS = (".ci", "benchmarks", "docs", "examples", "models", "onnxprune", "scripts", "tests")
+FOLDERS = (".ci", ".github", "benchmarks", "docs", "examples", "models", "onnxprune", "scripts", "tests")
 FILES = (
     *(".gitattributes", ".gitignore", ".pre-commit-hooks.yaml", "CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile"),
     *("README.md", "action.yml", "pyproject.toml", "setup.py"),
+    *(".pre-commit-config.yaml", "CONTRIBUTING.md", "SECURITY.md", "mkdocs.yml"),
 )
 MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "libonnxprune.*", "build.log")
 """What builds and tests leave in a checkout."""

@@ -76,7 +76,7 @@ def shape(example: str, text: str) -> str:
         return timed(text)
     if " sparsify " in example:  # the library may be missing, and then says so
         text = re.sub(r" and with it \([\w-]+\)|^ *note: the library with .*\n", "", text, flags=re.M)
-    return MEASURED.sub("#", stable(text)) if "--data" in example or "demo" in example else stable(text)
+    return MEASURED.sub("#", stable(text)) if re.search("--data|demo|examples", example) else stable(text)
 
 
 def demonstrated(shown: str, printed: str) -> None:
@@ -87,14 +87,17 @@ def demonstrated(shown: str, printed: str) -> None:
     assert "\n0 of them among the 510 test images" in printed
 
 
-def section(title: str) -> str:
-    """The text of one section of README."""
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+PROMISES, SUPPORT = ((docs.DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("promises", "support"))
 
 
-def cells(title: str) -> list[list[str]]:
-    """The rows of a section's table."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+def section(title: str, text: str = README) -> str:
+    """The text of one section of README, or of another page."""
+    return f"\n{text}".split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def cells(text: str) -> list[list[str]]:
+    """The rows of the first table of a section or page."""
+    lines = [line for line in text.split("\n## ")[0].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -107,6 +110,15 @@ def test_console(tmp_path: Path) -> None:
         if "scripts/demo.py" in example.command:
             demonstrated(example.output, printed)
     assert "allowed" in examples[0].output
+
+
+@pytest.mark.parametrize("page", [docs.BENCH, docs.SPARSE, *docs.TUTORIALS], ids=lambda path: path.stem)
+def test_pages_show_what_their_commands_print(page: Path, tmp_path: Path) -> None:
+    """If one should show something else now: make docs."""
+    examples = docs.examples(page.read_text(encoding="utf-8"))
+    assert any(not e.python for e in examples)
+    for example, printed in zip(examples, docs.outputs(examples, tmp_path), strict=True):
+        assert shape(example.command, printed) == shape(example.command, example.output), example.command
 
 
 def test_stable_keeps_what_counts() -> None:
@@ -133,15 +145,22 @@ def test_operators_are_those_of_the_registry() -> None:
     assert docs.OPERATORS.read_text(encoding="utf-8") == docs.operators()
 
 
+def test_the_page_of_commands_is_what_help_says() -> None:
+    """If not: make commands."""
+    page = docs.COMMANDS.read_text(encoding="utf-8")
+    assert page == docs.commands()
+    assert "## shrink\n" in page and "--target" in page
+
+
 def test_named_operators_have_rules() -> None:
-    for family, operators, _ in cells("What is supported")[:-1]:
+    for family, operators, _ in cells(SUPPORT)[:-1]:
         for name in re.sub(r"\([^)]*\)", "", operators).replace(", ...", "").split(", "):
             domain, _, kind = name.strip().rpartition(":")
             assert registry.find(domain, kind), f"{family}: {name}"
 
 
 def test_promises_name_tests_that_exist() -> None:
-    rows = cells("What it promises")
+    rows = cells(PROMISES)
     assert len(rows) >= 12
     for promise, test in rows:
         file, name = test.strip("`").split("::")
@@ -149,7 +168,7 @@ def test_promises_name_tests_that_exist() -> None:
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
-    listed = {int(code) for code, _ in cells("Exit codes")}
+    listed = {int(code) for code, _ in cells(section("Exit codes", PROMISES))}
     kinds = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.OnnxPruneError)]
     raised = {kind.exit_code for kind in kinds}
     assert listed == raised | {0, 70, 130}
@@ -173,12 +192,12 @@ def test_the_list_of_commands_is_whole() -> None:
     from onnxprune.cli.main import application
 
     context = click.Context(application)
-    listed = {name for row in cells("Commands") for name in re.findall(r"`([a-z]+)`", row[0])}
+    listed = {name for row in cells(section("Commands")) for name in re.findall(r"`([a-z]+)`", row[0])}
     assert listed == set(application.list_commands(context))
 
 
-@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(page: str) -> None:
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *docs.DOCS.rglob("*.md")], ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (path.parent / target).exists(), target

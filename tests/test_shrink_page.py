@@ -16,7 +16,7 @@ PAGE = docs.SHRINK.read_text(encoding="utf-8")
 def test_the_page_shows_what_its_commands_print(tmp_path: Path) -> None:
     """If it should show something else now: make docs."""
     found = docs.examples(PAGE)
-    assert len(found) == 4
+    assert len(found) == 6
     for example, printed in zip(found, docs.outputs(found, tmp_path), strict=True):
         assert shape(example.command, printed) == shape(example.command, example.output), example.command
 
