@@ -1,15 +1,15 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
-The functions of onnxprune.api are here, loaded when they are first used: `shrink`, `sparsify`, `inspect`, `why`,
-`verify`, `pack`, `unpack`, `diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work
-with single stages; `register` for sparse operators.
+Functions are loaded when they are first used: `shrink`, `sparsify`, `inspect`, `why`, `verify`, `pack`, `unpack`,
+`diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work with single stages;
+`register` for sparse operators. What they give back and raise has its types here, too.
 """
 
 from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onnxprune._version import __version__
 
@@ -17,31 +17,86 @@ from onnxprune._version import __version__
 # Promise: no network, no telemetry, whatever the environment says.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-_WHERE = {
-    "shrink": "onnxprune.api.shrink",
-    "sparsify": "onnxprune.api.sparsify",
-    "pack": "onnxprune.packing",
-    "unpack": "onnxprune.packing",
-    "inspect": "onnxprune.api.inspect",
-    "why": "onnxprune.api.inspect",
-    "verify": "onnxprune.api.verify",
-    "diff": "onnxprune.api.inspect",
-    "bench": "onnxprune.api.measure",
-    "check": "onnxprune.api.measure",
-    "environment": "onnxprune.api.measure",
-    "sweep": "onnxprune.api.sweep",
-    "load": "onnxprune.model.load",
-    "register": "onnxprune.native",
-    "write": "onnxprune.model.save",
-    "Model": "onnxprune.model.load",
-    "Plan": "onnxprune.cut.plan",
-    "OnnxPruneError": "onnxprune.errors",
-}
-
 __all__ = [
+    "Agreement",
+    "BenchResult",
+    "BenchedModel",
+    "BlockChange",
+    "BlockSummary",
+    "CalibrationSummary",
+    "Cause",
+    "Check",
+    "CheckResult",
+    "CheckedModel",
+    "ClusterError",
+    "Comparison",
+    "DataError",
+    "Difference",
+    "Environment",
+    "ErrorCurve",
+    "Estimate",
+    "Failure",
+    "Fidelity",
+    "Gate",
+    "GateError",
+    "GroupChange",
+    "GroupPlan",
+    "GroupSummary",
+    "InputUsed",
+    "Inspection",
+    "Latency",
+    "LayerChange",
+    "LayerCost",
+    "LayerRepair",
+    "LayerTime",
+    "Measurement",
+    "MetricSummary",
+    "MetricTrial",
     "Model",
+    "ModelError",
+    "ModelSummary",
+    "NodeDifference",
+    "NotFinite",
     "OnnxPruneError",
+    "OperatorTime",
+    "Outcome",
+    "Outliers",
+    "OutputError",
+    "OutputFidelity",
+    "PackResult",
+    "PackedTensor",
     "Plan",
+    "PlanError",
+    "Point",
+    "Profile",
+    "ProfileComparison",
+    "Progress",
+    "ProgressCallback",
+    "ProofSummary",
+    "ReconstructionSummary",
+    "Rejected",
+    "RepairSummary",
+    "Setting",
+    "SettingResult",
+    "ShrinkResult",
+    "SkippedLayer",
+    "SparseLayer",
+    "SparsePlan",
+    "SparseWeight",
+    "SparseWeights",
+    "SparsifyResult",
+    "SparsitySummary",
+    "Spread",
+    "SweepResult",
+    "SweptPoint",
+    "TargetSummary",
+    "TensorDifference",
+    "Timing",
+    "TimingSummary",
+    "UnpackResult",
+    "UsageError",
+    "VerificationError",
+    "VerifyResult",
     "__version__",
     "bench",
     "check",
@@ -60,22 +115,145 @@ __all__ = [
     "write",
 ]
 
+_PUBLIC = {
+    "onnxprune.api.shrink": "shrink",
+    "onnxprune.api.sparsify": "sparsify",
+    "onnxprune.api.sweep": "sweep",
+    "onnxprune.api.inspect": "inspect why",
+    "onnxprune.api.diff": "diff",
+    "onnxprune.api.verify": "verify",
+    "onnxprune.api.bench": "bench",
+    "onnxprune.api.check": "check",
+    "onnxprune.api.pack": "pack",
+    "onnxprune.api.unpack": "unpack",
+    "onnxprune.api.environment": "environment",
+    "onnxprune.model.load": "Model load",
+    "onnxprune.model.save": "write",
+    "onnxprune.native": "register",
+    "onnxprune.errors": (
+        "ClusterError DataError GateError ModelError NotFinite OnnxPruneError OutputError PlanError "
+        "UsageError VerificationError"
+    ),
+    "onnxprune.results": (
+        "Agreement BlockChange BlockSummary CalibrationSummary Cause Difference ErrorCurve Fidelity "
+        "GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
+        "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary "
+        "ReconstructionSummary RepairSummary ShrinkResult SkippedLayer SparseLayer SparsePlan SparseWeight "
+        "SparseWeights SparsifyResult SparsitySummary TargetSummary TensorDifference TimingSummary "
+        "VerifyResult"
+    ),
+    "onnxprune.results.system": "Environment",
+    "onnxprune.benching.results": (
+        "BenchedModel BenchResult Comparison Estimate Gate InputUsed LayerChange LayerTime Measurement "
+        "OperatorTime Outliers Profile ProfileComparison Rejected Setting SettingResult Spread"
+    ),
+    "onnxprune.checking.results": "CheckedModel CheckResult",
+    "onnxprune.checking.verdicts": "Check",
+    "onnxprune.packing.results": "PackedTensor PackResult UnpackResult",
+    "onnxprune.sweeping.results": "Failure Latency Outcome Point SweepResult SweptPoint Timing",
+}
+"""Which module has them. Type checkers read the imports below, and the list above; a test compares all three."""
+
 if TYPE_CHECKING:
-    from onnxprune.api.inspect import diff, inspect, why
-    from onnxprune.api.measure import bench, check, environment
+    from onnxprune.api.bench import bench
+    from onnxprune.api.check import check
+    from onnxprune.api.diff import diff
+    from onnxprune.api.environment import environment
+    from onnxprune.api.inspect import inspect, why
+    from onnxprune.api.pack import pack
     from onnxprune.api.shrink import shrink
     from onnxprune.api.sparsify import sparsify
     from onnxprune.api.sweep import sweep
+    from onnxprune.api.unpack import unpack
     from onnxprune.api.verify import verify
-    from onnxprune.cut.plan import Plan
-    from onnxprune.errors import OnnxPruneError
+    from onnxprune.benching.results import (
+        BenchedModel,
+        BenchResult,
+        Comparison,
+        Estimate,
+        Gate,
+        InputUsed,
+        LayerChange,
+        LayerTime,
+        Measurement,
+        OperatorTime,
+        Outliers,
+        Profile,
+        ProfileComparison,
+        Rejected,
+        Setting,
+        SettingResult,
+        Spread,
+    )
+    from onnxprune.checking.results import CheckedModel, CheckResult
+    from onnxprune.checking.verdicts import Check
+    from onnxprune.errors import (
+        ClusterError,
+        DataError,
+        GateError,
+        ModelError,
+        NotFinite,
+        OnnxPruneError,
+        OutputError,
+        PlanError,
+        UsageError,
+        VerificationError,
+    )
     from onnxprune.model.load import Model, load
     from onnxprune.model.save import write
     from onnxprune.native import register
-    from onnxprune.packing import pack, unpack
+    from onnxprune.packing.results import PackedTensor, PackResult, UnpackResult
+    from onnxprune.results import (
+        Agreement,
+        BlockChange,
+        BlockSummary,
+        CalibrationSummary,
+        Cause,
+        Difference,
+        ErrorCurve,
+        Fidelity,
+        GroupChange,
+        GroupPlan,
+        GroupSummary,
+        Inspection,
+        LayerCost,
+        LayerRepair,
+        MetricSummary,
+        MetricTrial,
+        ModelSummary,
+        NodeDifference,
+        OutputFidelity,
+        Plan,
+        Progress,
+        ProgressCallback,
+        ProofSummary,
+        ReconstructionSummary,
+        RepairSummary,
+        ShrinkResult,
+        SkippedLayer,
+        SparseLayer,
+        SparsePlan,
+        SparseWeight,
+        SparseWeights,
+        SparsifyResult,
+        SparsitySummary,
+        TargetSummary,
+        TensorDifference,
+        TimingSummary,
+        VerifyResult,
+    )
+    from onnxprune.results.system import Environment
+    from onnxprune.sweeping.results import Failure, Latency, Outcome, Point, SweepResult, SweptPoint, Timing
+else:  # unseen by type checkers, to which any name would be one of ours
+    _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+
+    def __getattr__(name: str) -> object:
+        """A public name, from the module that has it."""
+        if name not in _WHERE:
+            raise AttributeError(f"module 'onnxprune' has no attribute {name!r}")
+        return getattr(import_module(_WHERE[name]), name)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'onnxprune' has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+def __dir__() -> list[str]:
+    """The public names, and no room that was loaded."""
+    return list(__all__)

@@ -1,10 +1,10 @@
-"""What the commands do, as functions. Nothing here prints; progress goes to a callback, results are plain values."""
+"""The functions of the API that look at one model: `inspect` and `why`. Nothing here prints."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from onnxprune.api.measure import environment
+from onnxprune.api.environment import environment
 from onnxprune.choose.ranking import near_names
 from onnxprune.errors import UsageError
 from onnxprune.measure.summaries import (
@@ -14,7 +14,6 @@ from onnxprune.measure.summaries import (
     operators_without_rule,
     refusal_notes,
     summary,
-    summary_of,
 )
 from onnxprune.model.load import Model
 from onnxprune.model.sources import opened
@@ -22,7 +21,6 @@ from onnxprune.report.html.command import command
 from onnxprune.report.html.inspect import inspect_page
 from onnxprune.report.html.write import open_report
 from onnxprune.results import (
-    Difference,
     GroupSummary,
     Inspection,
     ProgressCallback,
@@ -39,7 +37,23 @@ def inspect(
     force: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Inspection:
-    """What can be removed, what stays and why, and what each layer costs. `report` is an HTML file to write."""
+    """What can be removed, what stays and why, and what each layer costs.
+
+    Args:
+        model: A path, or a model in memory.
+        units: What would leave: "channels", "heads" (of attention) or "blocks" (residual ones).
+        report: An HTML file to write.
+        force: Whether the report may replace a file.
+        progress: Hears how far it is.
+
+    Returns:
+        All groups (or blocks) with the reasons of those that stay, and all layers with their cost.
+
+    Raises:
+        UsageError: There is no such file, or no such units.
+        ModelError: It is no valid model.
+        OutputError: The report cannot be written.
+    """
     clock = Clock(progress)
     source = opened(model)
     page = open_report(report, force=force, inputs=source.origin)
@@ -63,7 +77,20 @@ def inspect(
 
 
 def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tuple[GroupSummary, ...]:
-    """The groups that the inputs and outputs of a node carry, with the reasons of those that stay."""
+    """Why the channels at a node stay, or that they can leave.
+
+    Args:
+        model: A path, or a model in memory.
+        node: Its name, or that of one of its outputs.
+        units: "channels" or "heads".
+
+    Returns:
+        The groups that the inputs and outputs of the node carry, with the reasons of those that stay.
+
+    Raises:
+        UsageError: There is no such file or node; or `units` is "blocks".
+        ModelError: It is no valid model.
+    """
     if units == "blocks":
         raise UsageError("one node is explained for channels or heads.", hint="inspect --units blocks lists all.")
     traced = trace_model(opened(model), units=units)
@@ -76,11 +103,3 @@ def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tup
     if refusal is not None and not any(g.pinned for g in groups):
         groups += (GroupSummary(found[0].label, 0, (), refusal, found[0].label),)
     return groups
-
-
-def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
-    """What distinguishes two models."""
-    from onnxprune.measure.differences import difference
-
-    first, second = opened(a), opened(b)
-    return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))

@@ -9,7 +9,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from onnxprune.api.measure import environment
+from onnxprune.api.environment import environment
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import files_of, open_samples, traced_for
 from onnxprune.choose.request import OPTIONS, Request, resolve

@@ -9,7 +9,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from onnxprune.api.measure import environment
+from onnxprune.api.environment import environment
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import Samples, files_of, open_samples, traced_for
 from onnxprune.choose.request import check_data_options
@@ -117,7 +117,8 @@ def _outcome(traced: Trace, request: SparseRequest, made: Sparsified, found: Sam
     plan = Plan(source.sha256, (), options=options, sparsity=made.plan)
     before = summary(source, traced.graph, traced.facts)
     notes = (*source.notes, *(found.notes if found else ()))
-    return SparsifyResult(before, None, plan, made.summary, (), {}, notes, calibration_summary(found))
+    known = calibration_summary(found)
+    return SparsifyResult(before, None, plan, made.summary, (), {}, notes=notes, calibration=known)
 
 
 def _planned(result: SparsifyResult, made: Sparsified, source: Model, traced: Trace) -> ModelSummary:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxprune.api.measure import environment
+from onnxprune.api.environment import environment
 from onnxprune.capture.samples import files_of, opened_data
 from onnxprune.choose.ranking import matching
 from onnxprune.choose.request import OPTIONS

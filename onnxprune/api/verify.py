@@ -20,7 +20,7 @@ from onnxprune.model.sources import opened
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
-from onnxprune.results import ModelSummary, ProgressCallback, ProofSummary, VerifyResult
+from onnxprune.results import ModelSummary, ProgressCallback, VerifyResult
 from onnxprune.results.clock import Clock
 from onnxprune.results.sparse import SparseWeights
 from onnxprune.shrinking.publish import prove_in_memory
@@ -39,8 +39,27 @@ def verify(
     progress: ProgressCallback | None = None,
 ) -> VerifyResult:
     """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
-    on the first samples of `data` (as `shrink` takes it). Raises VerificationError; where nothing contradicts the
-    result, but nothing would contradict a wrong one either, that is the `failure()` of what is returned.
+    on the first samples of `data`.
+
+    Args:
+        original: The model before: a path, or a model in memory.
+        pruned: The file that was written.
+        data: Samples, as in `shrink`. Default: random inputs alone.
+        preprocess: Of images, as in `shrink`.
+        seed: Of random inputs.
+        threads: Of the runtime; 0: all cores.
+        progress: Hears how far it is.
+
+    Returns:
+        What was shown. Where nothing contradicts the result, but nothing would contradict a wrong one either,
+        `failure()` is the error that says so.
+
+    Raises:
+        VerificationError: The file is not the original minus what its plan removes.
+        PlanError: The file has no plan, or that of another model.
+        UsageError: There is no such file.
+        ModelError: One of them is no valid model.
+        DataError: `data` does not fit the model.
     """
     check_data_options(data is not None, preprocess, None)
     clock = Clock(progress)
@@ -66,9 +85,9 @@ def verify(
     proof = None
     if compared is None or planned.removed_count:
         proof = proof_summary(prove_in_memory(traced, keep, expected, samples=samples, seed=seed, threads=threads))
-    weights = shown = None
+    weights = None
     if compared is not None and planned.sparsity is not None:
-        weights, shown = _sparse(traced, compared, planned.sparsity, b, samples, seed, threads)
+        weights = _sparse(traced, compared, planned.sparsity, b, samples, seed, threads)
     clock.finish()
     return VerifyResult(
         summary(a, traced.graph, traced.facts),
@@ -78,7 +97,6 @@ def verify(
         refitted,
         planned.units,
         weights,
-        shown,
     )
 
 
@@ -92,7 +110,7 @@ def _pruned(found: Model, dense: Model, facts: Facts) -> ModelSummary:
 
 def _sparse(
     traced: Trace, compared: Compared, plan: SparsePlan, found: Model, samples: Feed | None, seed: int, threads: int
-) -> tuple[SparseWeights, ProofSummary]:
+) -> SparseWeights:
     """What the file has, and the proof that it computes what a dense model with the same zeros does."""
     named = [one.weight for one in plan.weights]
     with as_file(found) as path:
@@ -100,5 +118,5 @@ def _sparse(
             traced, named, compared.twin, compared.weights, path, samples=samples, seed=seed, threads=threads
         )
     size = sum(one.size for one in plan.weights)
-    weights = SparseWeights(plan.emit, len(plan.weights), size, compared.nonzero, shown.runs)
-    return weights, proof_summary(shown.proof)
+    proof = proof_summary(shown.proof)
+    return SparseWeights(plan.emit, len(plan.weights), size, compared.nonzero, shown.runs, proof)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.errors import GateError, ModelError, OnnxPruneError
-from onnxprune.results.evidence import Cause as Cause
-
-FASTER, SAME, SLOWER, UNDECIDED = "faster", "same", "slower", "undecided"
+from onnxprune.results.timing import FASTER as FASTER
+from onnxprune.results.timing import SAME as SAME
+from onnxprune.results.timing import SLOWER as SLOWER
+from onnxprune.results.timing import UNDECIDED as UNDECIDED
+from onnxprune.results.timing import Cause as Cause
 
 
 @dataclass(frozen=True)

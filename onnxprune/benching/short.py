@@ -13,8 +13,8 @@ from onnxprune.benching.results import BenchResult
 from onnxprune.errors import OnnxPruneError
 from onnxprune.model.load import Model
 from onnxprune.results import ProgressCallback
-from onnxprune.results.evidence import TimingSummary
 from onnxprune.results.system import environment
+from onnxprune.results.timing import TimingSummary
 
 SECONDS = 1.5
 MOST_SECONDS = 10.0  # what takes longer is for `bench`

@@ -1,4 +1,4 @@
-"""The plan: which indices leave which group, and which residual blocks leave, as plain JSON.
+"""Plans: made from masks, read from JSON, and held against the model that they were made for.
 
 Everything that follows the choice (dry run, review, cut, proof, provenance) reads the plan and nothing else of it. A
 plan belongs to one model (by SHA-256) and to one way of tracing (`units`); groups are found again by name and size.
@@ -6,10 +6,8 @@ plan belongs to one model (by SHA-256) and to one way of tracing (`units`); grou
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,92 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.errors import PlanError, UsageError
+from onnxprune.results.plan import VERSION as VERSION
+from onnxprune.results.plan import GroupPlan as GroupPlan
+from onnxprune.results.plan import Plan as Plan
+from onnxprune.results.plan import SparsePlan as SparsePlan
+from onnxprune.results.plan import SparseWeight as SparseWeight
 from onnxprune.trace.groups import Group, Trace
 from onnxprune.trace.whole import may_leave_whole
 
-VERSION = 1
 MAX_BYTES = 256 << 20
-
-
-@dataclass(frozen=True)
-class GroupPlan:
-    """`removed` are positions within the group (0 .. size-1), increasing."""
-
-    name: str
-    size: int
-    removed: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class SparseWeight:
-    """A weight (initializer) of `size` numbers, of which at most `kept` are not zero, in at most `blocks` blocks of its
-    pattern (of N:M: at most so many of every M inputs).
-    """
-
-    weight: str
-    pattern: str
-    size: int
-    kept: int
-    blocks: int
-
-
-@dataclass(frozen=True)
-class SparsePlan:
-    """Which weights of what is left have zeros. Where the zeros are, is in the file: masks are as large as weights.
-
-    emit: how they are in the file (operators, dense-zeros, sparse-initializers); depthwise: weights of depthwise
-    convolutions that became operators, dense.
-    """
-
-    emit: str
-    weights: tuple[SparseWeight, ...]
-    depthwise: tuple[str, ...] = ()
-
-    @property
-    def reached(self) -> float:
-        """The share of these weights that is zero."""
-        size = sum(one.size for one in self.weights)
-        return 1.0 - sum(one.kept for one in self.weights) / size if size else 0.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What leaves. `options` records how it was chosen; it does not influence the cut, except for `units`.
-
-    `blocks` are names of residual branches.
-    """
-
-    source_sha256: str
-    groups: tuple[GroupPlan, ...]
-    units: str = "channels"
-    options: dict[str, Any] = field(default_factory=dict)
-    version: int = VERSION
-    blocks: tuple[str, ...] = ()
-    sparsity: SparsePlan | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, in a fixed order."""
-        return {
-            "version": self.version,
-            "source_sha256": self.source_sha256,
-            "units": self.units,
-            "options": self.options,
-            "groups": [{"name": g.name, "size": g.size, "removed": list(g.removed)} for g in self.groups],
-            **({"blocks": list(self.blocks)} if self.blocks else {}),
-            **({} if self.sparsity is None else {"sparsity": asdict(self.sparsity)}),
-        }
-
-    def dumps(self, *, indent: int | None = None) -> str:
-        return json.dumps(self.to_json(), indent=indent, sort_keys=False)
-
-    @property
-    def digest(self) -> str:
-        """Eight hexadecimal digits that name the plan."""
-        return hashlib.sha256(self.dumps().encode()).hexdigest()[:8]
-
-    @property
-    def removed_count(self) -> int:
-        return sum(len(g.removed) for g in self.groups) + len(self.blocks)
 
 
 def of_masks(trace: Trace, groups: Sequence[Group], keep: Sequence[NDArray[np.bool_]], **rest: Any) -> Plan:

@@ -1,4 +1,4 @@
-"""From models, traces and proofs to the plain values of results.py."""
+"""From models, traces and proofs to the plain values of results."""
 
 from __future__ import annotations
 

@@ -31,15 +31,20 @@ _CHUNK = 1 << 22
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A model whose weights stay on disk.
+    """A model whose weights stay on disk. `load` makes one, `write` writes it.
 
-    proto: the skeleton: top-level initializers have everything but their payload. tensors: the top-level
-    initializers by name, in file order. path: the file it was read from, absolute, since code of the user may change
-    the working directory; kept by `replace`. notes: what a reader of the report should know about reading it.
-    locations: where `external_files` are, as the file says (relative, normalised); empty once `replace` made it another
-    model.
+    Attributes:
+        proto: The skeleton: top-level initializers have everything but their payload.
+        tensors: The top-level initializers by name, in file order; read when they are asked for.
+        path: The file it was read from, absolute, since code of the user may change the working directory; kept by
+            `replace`. None if it was read from memory.
+        external_files: Its data files.
+        notes: What a reader of the report should know about reading it.
+        source: The bytes it was read from; None once `replace` made it another model.
+        locations: Where `external_files` are, as the file says (relative, normalised); empty once `replace` made it
+            another model.
     """
 
     proto: ModelProto
@@ -47,8 +52,12 @@ class Model:
     path: Path | None = None
     external_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
-    source: memoryview | None = None  # the bytes it was read from; None once `replace` made it another model
+    source: memoryview | None = None
     locations: Mapping[str, Path] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        name = "in memory" if self.path is None else repr(self.path.name)
+        return f"Model({name}: {len(self.proto.graph.node)} nodes, {len(self.tensors)} initializers)"
 
     @property
     def origin(self) -> tuple[Path, ...]:
@@ -142,9 +151,17 @@ def synchronise(proto: ModelProto, tensors: Mapping[str, LazyTensor]) -> None:
 
 
 def load(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
-    """Read and validate a model. Payloads are not read.
+    """Read and validate a model. Payloads are not read: a model of many gigabytes takes little memory.
 
-    Raises UsageError if the path does not exist, ModelError for everything else that is wrong with it.
+    Args:
+        source: A path, the bytes of a file, or a ModelProto.
+
+    Returns:
+        The model; its tensors point into the memory-mapped file.
+
+    Raises:
+        UsageError: The path does not exist.
+        ModelError: Everything else that is wrong with it.
     """
     if isinstance(source, ModelProto):
         try:

@@ -46,7 +46,21 @@ def write(
     force: bool = False,
     inputs: Sequence[Path] = (),
 ) -> tuple[Path, ...]:
-    """Write a model; the files written, the .onnx first. See `Staged`."""
+    """Write a model: all or nothing, renamed into place when it is complete.
+
+    Args:
+        model: That `load` or `Model.replace` gave.
+        path: Of the .onnx file.
+        external_data: Whether weights go to a file of their own, NAME.data: "auto" (above 2 GB), "always" or "never".
+        force: Whether files that are there may be replaced.
+        inputs: Files that must stay, whatever `force` says; those that the model was read from always do.
+
+    Returns:
+        The files written, the .onnx first.
+
+    Raises:
+        OutputError: It cannot be written, or something is there.
+    """
     with Staged(model, path, external_data=external_data, force=force, inputs=inputs) as staged:
         return staged.commit()
 

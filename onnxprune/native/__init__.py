@@ -26,10 +26,14 @@ def library_path() -> Path | None:
 
 
 def register(options: onnxruntime.SessionOptions) -> bool:
-    """Give the sessions made with `options` the sparse operators. False where the library was not built, or does
-    not load.
+    """Give the sessions made with `options` the sparse operators.
 
-    False is no error: the session then runs the dense fallback that is in the file.
+    Args:
+        options: Of the session that will be made.
+
+    Returns:
+        Whether they are there. False, where the library was not built or does not load, is no error: the session then
+        runs the dense fallback that is in the file.
     """
     path = library_path()
     if path is None or instruction_set() is None:

@@ -3,9 +3,3 @@
 A packed file holds the bytes of a model's files, its external data included; only the values of weights are replaced
 by those that they share (see `layout.py` for the container). So what is not a weight is exactly what it was.
 """
-
-from __future__ import annotations
-
-from onnxprune.packing.run import pack, unpack
-
-__all__ = ["pack", "unpack"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnxprune.errors import VerificationError
-from onnxprune.results.evidence import unproven_words
+from onnxprune.results.proof import unproven_words
 from onnxprune.trace.groups import Trace
 
 

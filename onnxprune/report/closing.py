@@ -7,9 +7,8 @@ from onnxprune.report.blocks import Line
 from onnxprune.report.document_parts import Document
 from onnxprune.report.shared import unproven
 from onnxprune.report.speed import speed_text, why_not
-from onnxprune.results import Cause, ModelSummary, ProofSummary, ShrinkResult, TimingSummary
-
-NOTICED = 0.005  # less is nothing
+from onnxprune.results import Cause, ProofSummary, ShrinkResult, TimingSummary
+from onnxprune.results.gains import gone, saved, work
 
 
 def closing_lines(result: Result) -> list[Line]:
@@ -23,7 +22,7 @@ def closing(result: Result) -> str | None:
     after = result.after or result.planned
     if after is None:
         return None
-    parts = [_work(result, after)]
+    parts = [work(result.before, after, result.sparsity)]
     if result.timing is not None:
         parts.append(speed_text(result.timing))
     quality = measured(result)
@@ -32,17 +31,8 @@ def closing(result: Result) -> str | None:
     sentences = [", ".join(parts)]
     if result.timing is not None:
         sentences.append(why_not(result.timing, result.plan.options) or "")
-    sentences.append(warning(result, gone(result, after)) or "")
+    sentences.append(warning(result, gone(result.before, after, result.sparsity)) or "")
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences if sentence)
-
-
-def gone(result: Result, after: ModelSummary) -> float:
-    """The share of the work, of the parameters or of the weights that left: the largest."""
-    before = result.before
-    shares = [_saved(before.macs, after.macs), _saved(before.parameters, after.parameters)]
-    if result.sparsity is not None:
-        shares.append(_saved(result.sparsity.nonzero_before, result.sparsity.nonzero))
-    return max(shares)
 
 
 def summary_document(result: Result) -> Document | None:
@@ -54,9 +44,9 @@ def summary_document(result: Result) -> Document | None:
     worst = None if fidelity is None else fidelity.worst_agreement
     return {
         "text": closing(result),
-        "work_saved_ratio": _saved(before.macs, after.macs),
-        "parameters_saved_ratio": _saved(before.parameters, after.parameters),
-        "file_saved_ratio": _saved(before.size_bytes, after.size_bytes),
+        "work_saved_ratio": saved(before.macs, after.macs),
+        "parameters_saved_ratio": saved(before.parameters, after.parameters),
+        "file_saved_ratio": saved(before.size_bytes, after.size_bytes),
         "verdict": None if timing is None else timing.verdict,
         "speedup_ratio": None if timing is None else timing.speedup,
         "speedup_interval_ratio": None if timing is None else [timing.low, timing.high],
@@ -66,7 +56,7 @@ def summary_document(result: Result) -> Document | None:
         "agreement_interval_ratio": None if worst is None else [worst.low, worst.high],
         "output_error_relative": None if fidelity is None else fidelity.worst_error,
         "why_not_faster": None if timing is None else why_not(timing, result.plan.options),
-        "warning": warning(result, gone(result, after)),
+        "warning": warning(result, gone(result.before, after, result.sparsity)),
         "proof": _status(result),
     }
 
@@ -110,26 +100,3 @@ def _status(result: Result) -> str | None:
     """Proven if everything is."""
     states = {proof.status for proof in _proofs(result)}
     return None if not states else "proven" if states == {"proven"} else "unproven"
-
-
-def _work(result: Result, after: ModelSummary) -> str:
-    before = result.before
-    less, unknown = _saved(before.macs, after.macs), max(before.uncounted, after.uncounted)
-    if less >= NOTICED:
-        return f"{_percent(less)} less work" + (", as far as it can be counted" if unknown else "")
-    same = "work that cannot be counted" if unknown else "as much work"
-    zeros = 0.0 if result.sparsity is None else _saved(result.sparsity.nonzero_before, result.sparsity.nonzero)
-    fewer = _saved(before.parameters, after.parameters)
-    if zeros > max(fewer, NOTICED):
-        return f"{_percent(zeros)} fewer weights that are not zero, {same}"
-    if fewer >= NOTICED:
-        return f"{_percent(fewer)} fewer parameters, {same}"
-    return same if unknown else f"{same} as before"
-
-
-def _saved(before: float, after: float) -> float:
-    return 1 - after / before if before > 0 else 0.0
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.0f} %" if share >= 0.095 else f"{share * 100:.2g} %"

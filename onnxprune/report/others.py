@@ -24,11 +24,11 @@ def verify_report(result: VerifyResult) -> Report:
     ]
     if result.proof is not None:
         blocks.append(Line(f"verified: {proof_text(result.proof)}", indent=2))
-    if result.sparse is not None and result.sparse_proof is not None:
+    if result.sparse is not None:
         blocks.append(Line(f"sparse: {_zeros(result.sparse)}", indent=2))
-        blocks.append(Line(f"verified: {proof_of_zeros(result.sparse_proof, result.sparse.runs)}", indent=2))
+        blocks.append(Line(f"verified: {proof_of_zeros(result.sparse.proof, result.sparse.runs)}", indent=2))
     blocks.append(Line(f"refitted: {plural(len(result.refitted), 'initializer')}{refitted}", indent=2))
-    proofs = [proof for proof in (result.proof, result.sparse_proof) if proof is not None]
+    proofs = result.proofs
     blocks.extend(Line(f"tolerance: {tolerance_text(proof)}", indent=2) for proof in proofs)
     blocks.append(before_after(result.original, result.pruned, ("original", "pruned" if result.proof else "sparse")))
     return (*blocks, *notes(*dict.fromkeys(note for proof in proofs for note in proof.notes)), *unproven(*proofs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from onnxprune.results import Progress, ProgressCallback
+from onnxprune.results.progress import Progress, ProgressCallback
 
 
 class Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from onnxprune.results import ModelSummary
+from onnxprune.results.model import ModelSummary
 
 
 def model_document(model: ModelSummary) -> dict[str, Any]:

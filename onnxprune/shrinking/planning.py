@@ -226,9 +226,9 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         None,
         (),
         {},
-        (*source.notes, *(samples.notes if samples else ()), *choice.notes),
-        choice.target,
-        calibration_summary(samples),
+        notes=(*source.notes, *(samples.notes if samples else ()), *choice.notes),
+        target=choice.target,
+        calibration=calibration_summary(samples),
         blocks=block_changes(traced, choice.selection, planned),
         curves=choice.selection.curves if choice.selection else (),
     )

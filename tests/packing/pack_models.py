@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxprune.packing import pack, unpack
+from onnxprune import pack, unpack
 from onnxprune.packing.results import PackResult
 
 

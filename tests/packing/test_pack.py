@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from pack_models import matmul, model_of, network, round_trip, saved, value
 
+from onnxprune import pack, unpack
 from onnxprune.errors import UsageError
-from onnxprune.packing import pack, unpack
 
 DTYPES = [np.float32, np.float16, np.float64, np.int8, np.uint8, np.int16, np.int32, np.int64, np.bool_]
 

@@ -11,9 +11,9 @@ import pytest
 from onnx import helper, numpy_helper
 from pack_models import model_of, network, round_trip, saved, tensors, value
 
+from onnxprune import pack, unpack
 from onnxprune.errors import ModelError, OutputError
 from onnxprune.model import load
-from onnxprune.packing import pack, unpack
 
 
 def test_external_data_comes_back_in_its_files(tmp_path: Path) -> None:

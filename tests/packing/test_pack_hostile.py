@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pack_models import matmul, network, saved
 
+from onnxprune import pack, unpack
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model import load
-from onnxprune.packing import codec, layout, pack, unpack
+from onnxprune.packing import codec, layout
 from onnxprune.packing.layout import Coded, Directory, File, Plain, Role, Section, Sparse, Table
 from onnxprune.packing.reader import Packed
 from onnxprune.packing.zeros import Blocks

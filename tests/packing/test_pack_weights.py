@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pack_models import matmul, model_of, network, round_trip, saved, tensors, value
 
+from onnxprune import pack
 from onnxprune.errors import GateError
 from onnxprune.model import load
-from onnxprune.packing import pack
 
 
 @pytest.mark.parametrize("clusters", ["exact", "linear"])

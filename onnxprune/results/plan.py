@@ -1,0 +1,129 @@
+"""The plan: which indices leave which group, which residual blocks leave, which weights become zero, as plain JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from onnxprune.results.shown import OneLine
+from onnxprune.results.units import plural
+
+VERSION = 1
+
+
+@dataclass(frozen=True, repr=False)
+class GroupPlan(OneLine):
+    """What leaves one group.
+
+    Attributes:
+        name: Of the group.
+        size: How many indices it has.
+        removed: Positions within the group (0 .. size-1), increasing.
+    """
+
+    name: str
+    size: int
+    removed: tuple[int, ...]
+
+    def _words(self) -> str:
+        return f"{self.name}: {len(self.removed)} of {self.size} leave"
+
+
+@dataclass(frozen=True, repr=False)
+class SparseWeight(OneLine):
+    """What is left of one weight.
+
+    Attributes:
+        weight: Name of the initializer.
+        pattern: Its blocks.
+        size: How many numbers it has.
+        kept: How many of them may be other than zero.
+        blocks: In how many blocks of the pattern they are at most (of N:M: at most so many of every M inputs).
+    """
+
+    weight: str
+    pattern: str
+    size: int
+    kept: int
+    blocks: int
+
+
+@dataclass(frozen=True, repr=False)
+class SparsePlan(OneLine):
+    """Which weights of what is left have zeros. Where the zeros are, is in the file: masks are as large as weights.
+
+    Attributes:
+        emit: How they are in the file ("operators", "dense-zeros", "sparse-initializers").
+        weights: Those that have zeros.
+        depthwise: Weights of depthwise convolutions that became operators, dense.
+    """
+
+    emit: str
+    weights: tuple[SparseWeight, ...]
+    depthwise: tuple[str, ...] = ()
+
+    @property
+    def reached(self) -> float:
+        """The share of these weights that is zero."""
+        size = sum(one.size for one in self.weights)
+        return 1.0 - sum(one.kept for one in self.weights) / size if size else 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Plan(OneLine):
+    """What leaves a model. `shrink(..., plan=plan)` removes exactly that.
+
+    Attributes:
+        source_sha256: Of the model that it was made for; it applies to no other.
+        groups: Those that lose something.
+        units: "channels", "heads" or "blocks"; it says what the groups are of.
+        options: How it was chosen; of no influence on the cut.
+        version: Of its JSON.
+        blocks: Names of the residual blocks that leave.
+        sparsity: Which weights have zeros; None if none were made zero.
+    """
+
+    source_sha256: str
+    groups: tuple[GroupPlan, ...]
+    units: str = "channels"
+    options: dict[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+    blocks: tuple[str, ...] = ()
+    sparsity: SparsePlan | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, in a fixed order."""
+        return {
+            "version": self.version,
+            "source_sha256": self.source_sha256,
+            "units": self.units,
+            "options": self.options,
+            "groups": [{"name": g.name, "size": g.size, "removed": list(g.removed)} for g in self.groups],
+            **({"blocks": list(self.blocks)} if self.blocks else {}),
+            **({} if self.sparsity is None else {"sparsity": asdict(self.sparsity)}),
+        }
+
+    def dumps(self, *, indent: int | None = None) -> str:
+        """The text of a plan file.
+
+        Args:
+            indent: Spaces a level; None for one line.
+        """
+        return json.dumps(self.to_json(), indent=indent, sort_keys=False)
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that name the plan."""
+        return hashlib.sha256(self.dumps().encode()).hexdigest()[:8]
+
+    @property
+    def removed_count(self) -> int:
+        """How many units leave: channels, heads or blocks."""
+        return sum(len(g.removed) for g in self.groups) + len(self.blocks)
+
+    def _words(self) -> str:
+        parts = [f"{self.removed_count} {self.units} leave"]
+        parts += [] if self.sparsity is None else [f"{plural(len(self.sparsity.weights), 'weight')} sparse"]
+        return f"{self.digest}: {', '.join(parts)}, for model {self.source_sha256[:12]}"
