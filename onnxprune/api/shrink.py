@@ -23,7 +23,7 @@ from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.model.sources import beside, destination, opened
 from onnxprune.report.html.command import shrink_commands
-from onnxprune.report.html.shrink import shrink_page
+from onnxprune.report.html.made import made_page
 from onnxprune.report.html.write import shrink_file, with_report
 from onnxprune.results import ProgressCallback, ShrinkResult
 from onnxprune.results.clock import Clock
@@ -155,7 +155,7 @@ def shrink(
     if page is None:
         return result
     commands = shrink_commands(given, shrink.__kwdefaults__ or {})
-    return with_report(page, shrink_page(result, environment(), commands, dry_run=dry_run, bench=times), result)
+    return with_report(page, made_page(result, environment(), commands, dry_run=dry_run, bench=times), result)
 
 
 @dataclass(frozen=True)

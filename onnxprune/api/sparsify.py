@@ -21,7 +21,7 @@ from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.model.sources import destination, opened
 from onnxprune.report.html.command import sparsify_commands
-from onnxprune.report.html.sparsify import sparsify_page
+from onnxprune.report.html.made import made_page
 from onnxprune.report.html.write import open_report, with_report
 from onnxprune.results import ModelSummary, ProgressCallback, SparsifyResult
 from onnxprune.results.clock import Clock
@@ -107,7 +107,7 @@ def sparsify(
     if page is None:
         return result
     commands = sparsify_commands(given, sparsify.__kwdefaults__ or {})
-    return with_report(page, sparsify_page(result, environment(), commands, dry_run=dry_run, bench=times), result)
+    return with_report(page, made_page(result, environment(), commands, dry_run=dry_run, bench=times), result)
 
 
 def _outcome(traced: Trace, request: SparseRequest, made: Sparsified, found: Samples | None) -> SparsifyResult:

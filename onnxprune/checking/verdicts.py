@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxprune.results.shown import OneLine
+
 PASSED, FAILED, UNDECIDED = "passed", "failed", "undecided"
 SIZE, PARAMS, MACS, LATENCY = "size", "params", "macs", "latency"
 AGREEMENT, ERROR, METRIC, DROP = "agreement", "error", "metric", "drop"
@@ -13,14 +15,21 @@ AT_LEAST = frozenset({AGREEMENT, METRIC})
 """Budgets that are a least value; all others are a largest one."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One budget of one model.
+@dataclass(frozen=True, repr=False)
+class Check(OneLine):
+    """One budget of one model. `allowed` and `measured` are in the unit of the kind: size in bytes; params and macs as
+    counts; latency as the time by that of the baseline; agreement as a share; error relative to the baseline's outputs;
+    metric and drop in that of the user's metric.
 
-    `allowed` and `measured` are in the unit of the kind: size in bytes; params and macs as counts; latency as the time
-    by that of the baseline; agreement as a share; error relative to the baseline's outputs; metric and drop in that of
-    the user's metric. `low` and `high`: the 95 % interval, where there is one. `share`: the share of the baseline that
-    was asked for instead of an amount. `reason` says why nothing could be decided, or what to know about a figure.
+    Attributes:
+        kind: One of KINDS.
+        allowed: The most, of agreement and metric the least.
+        measured: What was found.
+        verdict: "passed", "failed" or "undecided".
+        low: Lower end of the 95 % interval; None of what is exact.
+        high: Upper end; None of what is exact.
+        share: The share of the baseline that was asked for; None if an amount was.
+        reason: Why nothing could be decided, or what to know about a figure; None if there is nothing to say.
     """
 
     kind: str

@@ -125,10 +125,15 @@ def _setting(found: SettingResult, sizes: dict[str, int]) -> list[Block]:
         blocks.append(Line(comparison_text(one, found.setting.threads), indent=2))
         if one.verdict in (SAME, UNDECIDED) and one.resolution > 0.05:
             blocks.append(Line(unresolved_text(one), indent=4))
-    blocks.append(Table(_SPEED, tuple(_speed(m) for m in found.measurements)))
+    blocks.append(speed_table(found))
     blocks.append(Table(_START, tuple(_start(m, sizes[m.model]) for m in found.measurements)))
     blocks += [Line(_outliers(m), indent=2) for m in found.measurements]
     return blocks
+
+
+def speed_table(found: SettingResult) -> Table:
+    """How fast every model is in one setting."""
+    return Table(_SPEED, tuple(_speed(one) for one in found.measurements))
 
 
 def _speed(found: Measurement) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from onnxprune.checking.verdicts import PASSED, Check
 from onnxprune.checking.words import TITLES, bound, excess, found, sentence
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.shared import model_line, notes
-from onnxprune.results.units import plural
 
 _COLUMNS = (
     Column("budget"),
@@ -22,7 +21,7 @@ def check_report(result: CheckResult) -> Report:
     blocks: list[Block] = []
     for model in result.models:
         blocks += _model(result, model)
-    return (*blocks, Line(total(result)))
+    return (*blocks, Line(result.words))
 
 
 def verdicts(result: CheckResult) -> Report:
@@ -34,20 +33,7 @@ def verdicts(result: CheckResult) -> Report:
         if check.verdict != PASSED
     ]
     errors = [Line(f"error: {m.name}: {m.error.message}") for m in result.models if m.error is not None]
-    return (*lines, *errors, Line(total(result)))
-
-
-def total(result: CheckResult) -> str:
-    """One line for all."""
-    checks = [check for model in result.models for check in model.checks]
-    missed = sum(map(result.failing, checks))
-    undecided = sum(check.verdict not in (PASSED, "failed") for check in checks)
-    broken = sum(model.error is not None for model in result.models)
-    parts = [f"{plural(len(checks), 'budget')} of {plural(len(result.models), 'model')}"]
-    parts += [f"{missed} missed" if missed else "none missed"]
-    parts += [f"{undecided} undecided"] if undecided else []
-    parts += [f"{plural(broken, 'model')} could not be checked"] if broken else []
-    return f"{'passed' if result.passed else 'failed'}: {', '.join(parts)}"
+    return (*lines, *errors, Line(result.words))
 
 
 def _model(result: CheckResult, model: CheckedModel) -> list[Block]:

@@ -6,23 +6,20 @@ from collections import Counter
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.closing import closing_lines
-from onnxprune.report.fidelity import advice, quality_lines
+from onnxprune.report.fidelity import quality_lines
+from onnxprune.report.made import changes, made_notes, written_line
 from onnxprune.report.shared import (
     STAGES,
-    before_after,
     captured,
-    counted_for,
     measured_rows,
     model_line,
     names,
-    notes,
     proof_text,
     shortened,
-    shown_path,
     stage_time,
     tolerance_text,
 )
-from onnxprune.report.sparsity import changes_table, dense_text, layers_table, rebuilt_row, remarks, sparse_rows
+from onnxprune.report.sparsity import dense_text, layers_table, rebuilt_row, sparse_rows
 from onnxprune.results import (
     BlockChange,
     GroupChange,
@@ -71,22 +68,7 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
         blocks.append(_layer_table(result.repair))
     if result.sparsity is not None and groups:
         blocks.append(layers_table(result.sparsity))
-    if result.after is not None:
-        blocks.append(changes_table(result.before, result.after, result.sparsity))
-    elif result.planned is not None:
-        blocks.append(before_after(result.before, result.planned, ("before", "would be")))
-    blocks.extend(
-        notes(
-            *counted_for(result.before, result.calibration),
-            *result.notes,
-            *(result.proof.notes if result.proof else ()),
-        )
-    )
-    blocks.extend(notes(*(remarks(result.sparsity) if result.sparsity else ())))
-    if result.fidelity is not None:
-        blocks.extend(notes(*advice(result.fidelity)))
-    blocks.extend(_outcome(result, dry_run))
-    return tuple(blocks)
+    return (*blocks, *changes(result), *made_notes(result, result.proof), *outcome(result, dry_run=dry_run))
 
 
 def stages_table(result: ShrinkResult) -> Table:
@@ -95,23 +77,12 @@ def stages_table(result: ShrinkResult) -> Table:
 
 
 def outcome(result: ShrinkResult, *, dry_run: bool = False) -> Report:
-    """The last lines alone."""
-    return tuple(_outcome(result, dry_run))
-
-
-def _outcome(result: ShrinkResult, dry_run: bool) -> list[Line]:
-    """The file, and what it is good for."""
-    return [*written_line(result, dry_run), *closing_lines(result)]
-
-
-def written_line(result: ShrinkResult, dry_run: bool) -> list[Line]:
-    """What was written, or why nothing was."""
+    """The last lines alone: the file, or why there is none, and what it is good for."""
     if not result.plan.removed_count and not result.written:
-        return [Line(f"nothing was removed, and no file written: {_nothing(result)}")]
-    digest = f"plan {result.plan.digest}"
-    if dry_run or not result.written:
-        return [Line(f"dry run: no model was written     {digest}")]
-    return [Line(f"wrote {', '.join(map(shown_path, result.written))}     {digest}")]
+        line = Line(f"nothing was removed, and no file written: {_nothing(result)}")
+    else:
+        line = written_line(result, dry_run)
+    return (line, *closing_lines(result))
 
 
 def _nothing(result: ShrinkResult) -> str:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Heading, Line, Report, Table
 from onnxprune.report.closing import closing_lines
-from onnxprune.report.fidelity import advice, quality_lines
+from onnxprune.report.fidelity import quality_lines
+from onnxprune.report.made import changes, made_notes, written_line
 from onnxprune.report.shared import (
     STAGES,
     captured,
-    counted_for,
     measured_rows,
     model_line,
-    notes,
-    shown_path,
     stage_time,
 )
-from onnxprune.report.sparsity import changes_table, dense_text, layers_table, remarks, sparse_rows
+from onnxprune.report.sparsity import dense_text, layers_table, sparse_rows
 from onnxprune.results import SparsifyResult
 from onnxprune.results.sparse import SparsitySummary
 from onnxprune.results.units import plural
@@ -27,21 +25,7 @@ def report(result: SparsifyResult, *, dry_run: bool = False, layers: bool = Fals
     blocks: list[Block] = [Heading(model_line(result.before)), stages_table(result)]
     if layers or dry_run:
         blocks.append(layers_table(found))
-    if result.after is not None:
-        blocks.append(changes_table(result.before, result.after, found))
-    elif result.planned is not None:
-        blocks.append(changes_table(result.before, result.planned, found, ("before", "would be")))
-    blocks.extend(
-        notes(
-            *counted_for(result.before, result.calibration),
-            *result.notes,
-            *(found.proof.notes if found.proof else ()),
-            *remarks(found),
-        )
-    )
-    if result.fidelity is not None:
-        blocks.extend(notes(*advice(result.fidelity)))
-    return (*blocks, *outcome(result, dry_run=dry_run))
+    return (*blocks, *changes(result), *made_notes(result, found.proof), *outcome(result, dry_run=dry_run))
 
 
 def outcome(result: SparsifyResult, *, dry_run: bool = False) -> Report:
@@ -49,10 +33,7 @@ def outcome(result: SparsifyResult, *, dry_run: bool = False) -> Report:
     if not result.sparsity.sparse_layers:
         why = dense_text(result.sparsity) or "the model has no Conv, Gemm or MatMul with a constant weight"
         return (Line(f"no weights became zero, and no file was written: {why}"),)
-    digest, last = f"plan {result.plan.digest}", closing_lines(result)
-    if dry_run or not result.written:
-        return (Line(f"dry run: no model was written     {digest}"), *last)
-    return (Line(f"wrote {', '.join(map(shown_path, result.written))}     {digest}"), *last)
+    return (written_line(result, dry_run), *closing_lines(result))
 
 
 def stages_table(result: SparsifyResult) -> Table:

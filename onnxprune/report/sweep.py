@@ -57,9 +57,7 @@ def tables(result: SweepResult) -> tuple[Table, ...]:
     columns += [Column(name, right=True) for name in ("params", "file", "MACs", *_quality_titles(result))]
     rows = [(ORIGINAL, *_costs(result.original, None), *_quality(result, None))]
     for point in result.finished:
-        assert point.outcome.model is not None
-        name = point.point.name
-        rows.append((name, *_costs(point.outcome.model, result.original), *_quality(result, point)))
+        rows.append((point.point.name, *_costs(point.model, result.original), *_quality(result, point)))
     first = Table(tuple(columns), tuple(rows))
     return (first, *([] if result.timing is None and result.quality is None else [_places(result)]))
 
@@ -124,9 +122,7 @@ def outcome(result: SweepResult) -> str:
 
 def figures(result: SweepResult, point: SweptPoint) -> str:
     """A point in one line."""
-    model = point.outcome.model
-    assert model is not None
-    parts = [format_bytes(model.size_bytes), format_macs(model.macs)]
+    parts = [format_bytes(point.model.size_bytes), format_macs(point.model.macs)]
     titles = _quality_titles(result)
     parts += [f"{title} {text}" for title, text in zip(titles, _quality(result, point), strict=True)]
     if point.latency is not None:

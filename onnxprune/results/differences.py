@@ -70,7 +70,5 @@ class Difference(Shown):
         both = f"{self.a.name}, {self.b.name}"
         if self.same:
             return f"{both}: no difference"
-        other = len(self.signature) + len(self.metadata)
-        return (
-            f"{both}: {plural(len(self.nodes), 'node')}, {plural(len(self.tensors), 'initializer')} and {other} others"
-        )
+        nodes, tensors = plural(len(self.nodes), "node"), plural(len(self.tensors), "initializer")
+        return f"{both}: {nodes}, {tensors} and {len(self.signature) + len(self.metadata)} others differ"

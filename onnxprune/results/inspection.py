@@ -102,6 +102,8 @@ class Inspection(Shown):
         return sum(g.size for g in self.groups if g.pinned is None) + sum(b.pinned is None for b in self.blocks)
 
     def _words(self) -> str:
-        found = plural(len(self.blocks), "block") if self.units == "blocks" else plural(len(self.groups), "group")
-        noun = "blocks" if self.units == "blocks" else "channels"
-        return f"{self.model.name}: {found}, {format_count(self.removable)} {noun} can be removed"
+        if self.units == "blocks":
+            found, free = plural(len(self.blocks), "residual block"), f"{self.removable} can be removed"
+        else:
+            found, free = plural(len(self.groups), "group"), f"{format_count(self.removable)} channels can be removed"
+        return f"{self.model.name}: {found}, {free}"

@@ -11,16 +11,17 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from onnxprune.results.units import printable
-from onnxprune.results.wording import readable
+from onnxprune.results.wording import readable, shortened
 
-LONGEST = 3  # names that are shown of a list
-_WIDEST = 60
+LONGEST = 3  # entries that are shown of a list
+_LONGEST_SHAPE = 6
+_WIDEST, _LONGEST_TEXT = 60, 120
 
-_how: list[Callable[[Any], str]] = []
+_how: list[Callable[[Shown], str | None]] = []
 
 
-def show_with(html: Callable[[Any], str]) -> None:
-    """Show results in notebooks by the HTML that a function makes of them."""
+def show_with(html: Callable[[Shown], str | None]) -> None:
+    """Show results in notebooks by the HTML that a function makes of them (None: as their line)."""
     _how[:] = [html]
 
 
@@ -51,7 +52,10 @@ def _silent(item: Field[Any], value: Any) -> bool:
 
 def _brief(value: Any) -> str:
     if isinstance(value, (tuple, Mapping)):
+        sizes = all(isinstance(item, (int, type(None))) for item in value)
         plain = not isinstance(value, Mapping) and not any(map(is_dataclass, value))
-        return repr(value) if plain and len(value) <= LONGEST else f"<{len(value)}>"
+        return repr(value) if plain and len(value) <= (_LONGEST_SHAPE if sizes else LONGEST) else f"<{len(value)}>"
+    if isinstance(value, str):
+        return repr(shortened(value, _LONGEST_TEXT))
     text = f"{value:.6g}" if isinstance(value, float) else repr(value)
-    return text if isinstance(value, str) or len(text) <= _WIDEST else f"<{type(value).__name__}>"
+    return text if len(text) <= _WIDEST else f"<{type(value).__name__}>"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from onnxprune import native
 from onnxprune._version import __version__
+from onnxprune.results.shown import Shown
 
 PACKAGES = (
     "numpy",
@@ -30,9 +31,24 @@ PACKAGES = (
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-@dataclass(frozen=True)
-class Environment:
-    """Versions and hardware, for bug reports."""
+@dataclass(frozen=True, repr=False)
+class Environment(Shown):
+    """Versions and hardware, for bug reports.
+
+    Attributes:
+        onnxprune: Version.
+        python: Implementation and version.
+        platform: Operating system.
+        cpu: What the processor calls itself.
+        cores: That this process may use.
+        memory_bytes: Physical memory, or the limit of the container; None if the system does not say.
+        packages: Name -> version; None for one that is not installed.
+        providers: Of ONNX Runtime; empty if it cannot be imported.
+        sparse_operators: The instruction set that they use; None if they are not there.
+        sparse_problem: Why they are not there, and how to get them; None if they are.
+        sparse_library: Their library, for sessions in other languages; None if it was not built.
+        sparse_log: Of a build that failed; None of one that did not.
+    """
 
     onnxprune: str
     python: str
@@ -42,10 +58,14 @@ class Environment:
     memory_bytes: int | None
     packages: dict[str, str | None]
     providers: tuple[str, ...]
-    sparse_operators: str | None  # the instruction set that they use; None if they are not there
-    sparse_problem: str | None  # why not, and how to get them
-    sparse_library: Path | None = None  # for sessions in other languages
-    sparse_log: Path | None = None  # of a build that failed
+    sparse_operators: str | None
+    sparse_problem: str | None
+    sparse_library: Path | None = None
+    sparse_log: Path | None = None
+
+    def _words(self) -> str:
+        known = [f"{name} {self.packages[name]}" for name in ("onnx", "onnxruntime") if self.packages.get(name)]
+        return f"{', '.join([f'onnxprune {self.onnxprune}', self.python, *known])}; {self.cpu}, {self.cores} cores"
 
 
 def version(package: str) -> str | None:

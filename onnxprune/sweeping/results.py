@@ -9,6 +9,7 @@ from pathlib import Path
 from onnxprune.benching.results import Comparison, Estimate
 from onnxprune.errors import GateError
 from onnxprune.results import Agreement, ModelSummary
+from onnxprune.results.shown import OneLine, Shown
 
 FINISHED, NOTHING, FAILED = "finished", "nothing removed", "failed"
 LATENCY, SIZE, MACS = "latency", "size", "macs"
@@ -19,9 +20,13 @@ ORIGINAL = "the original"
 
 @dataclass(frozen=True)
 class Point:
-    """One call of `shrink`: a `ratio` or a `target`, and a criterion (None with blocks, which have only one way).
+    """One call of `shrink`: a ratio or a target, and a criterion.
 
-    `name` is that of its files.
+    Attributes:
+        name: That of its files.
+        ratio: That was asked for; None of a target.
+        target: That was asked for; None of a ratio.
+        criterion: What chose the units; None with blocks, which have only one way.
     """
 
     name: str
@@ -37,7 +42,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no model. `kind` is the class of the error, `exit_code` what `shrink` would have returned."""
+    """Why there is no model.
+
+    Attributes:
+        kind: The class of the error.
+        message: Its words.
+        hint: How to go on; None if it does not say.
+        exit_code: What `shrink` would have returned.
+    """
 
     kind: str
     message: str
@@ -45,12 +57,23 @@ class Failure:
     exit_code: int
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a point: FINISHED has a `model`; NOTHING removed and FAILED have a `failure` that says why.
+@dataclass(frozen=True, repr=False)
+class Outcome(OneLine):
+    """What came of a point. What is measured is so on held-out samples.
 
-    `agreement` is the least of all outputs, `no_agreement` why there is none; `error` the largest relative error of an
-    output, both on held-out samples. `seconds` is how long it took, wherever it was.
+    Attributes:
+        status: FINISHED, NOTHING removed or FAILED.
+        seconds: How long it took, wherever it was.
+        model: What was written; None unless it is FINISHED.
+        plan: Its digest; None unless it is FINISHED.
+        removed: How many units left.
+        reached_ratio: The share of the removable units that left, 0 to 1.
+        agreement: The least of all outputs; None without `data`, or of outputs that are no classes.
+        no_agreement: Why there is none; None if there is one, or without `data`.
+        error: The largest relative error of an output; None without `data`.
+        held_out: On how many samples.
+        notes: Remarks.
+        failure: Why there is no model; None if it is FINISHED.
     """
 
     status: str
@@ -67,20 +90,33 @@ class Outcome:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Time of one inference, and by that of the original, paired."""
+@dataclass(frozen=True, repr=False)
+class Latency(OneLine):
+    """The time of one inference.
+
+    Attributes:
+        median: In seconds.
+        against: By that of the original, paired.
+    """
 
     median: Estimate
     against: Comparison
 
 
-@dataclass(frozen=True)
-class SweptPoint:
-    """A point with all that is known of it. `path` is its model file.
+@dataclass(frozen=True, repr=False)
+class SweptPoint(OneLine):
+    """A point with all that is known of it.
 
-    `reused`: it was finished by an earlier run. `dominated`: cost -> the name of what is at least as good at no more of
-    this cost; costs of which it is on the frontier are in `frontier`, those that are unknown in neither.
+    Attributes:
+        point: What was asked.
+        outcome: What came of it.
+        path: Its model file; None unless it is FINISHED.
+        reused: Whether an earlier run finished it.
+        metric: The user's metric; None without one, or without a model.
+        latency: None if it was not measured.
+        frontier: The costs of which it is on the frontier.
+        dominated: Cost -> the name of what is at least as good at no more of it. Costs that are unknown are neither
+            here nor in `frontier`.
     """
 
     point: Point
@@ -92,10 +128,32 @@ class SweptPoint:
     frontier: tuple[str, ...] = ()
     dominated: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def model(self) -> ModelSummary:
+        """What was written. Raises ValueError for a point that is not among `SweepResult.finished`."""
+        if self.outcome.model is None:
+            raise ValueError(f"{self.point.name} has no model: {self.outcome.status}")
+        return self.outcome.model
 
-@dataclass(frozen=True)
-class Timing:
-    """How latency was measured: on the machine that ran the command. `median` is that of the original."""
+    def _words(self) -> str:
+        best = f", on the frontier of {', '.join(self.frontier)}" if self.frontier else ""
+        return f"{self.point.name}: {self.outcome.status}{best}"
+
+
+@dataclass(frozen=True, repr=False)
+class Timing(OneLine):
+    """How latency was measured: on the machine that ran the command.
+
+    Attributes:
+        cpu: What the processor calls itself.
+        runtime: Name and version.
+        threads: Of the runtime.
+        samples: In one inference.
+        rounds: How often each model ran.
+        source: Where the inputs are from.
+        median: Seconds of one inference of the original.
+        notes: Remarks.
+    """
 
     cpu: str
     runtime: str
@@ -107,11 +165,22 @@ class Timing:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """Outcome of `sweep`. `quality` is what the frontier is about: METRIC, AGREEMENT or ERROR; None without any.
+@dataclass(frozen=True, repr=False)
+class SweepResult(Shown):
+    """Outcome of `sweep`.
 
-    `metric_name`, `metric_before`: the user's metric, of the original. `where` says what computed the points.
+    Attributes:
+        original: The model.
+        points: All of them, also those that gave no model; see `finished`.
+        folder: Where they are.
+        source: Where the samples are from; None without `data`.
+        quality: What the frontier is about: METRIC, AGREEMENT or ERROR; None without any: then there is no frontier.
+        metric_name: Of the user's metric; None without one.
+        metric_before: The same, of the original; None without one.
+        timing: How latency was measured; None if it was not.
+        where: What computed the points.
+        notes: Remarks.
+        seconds: How long all took.
     """
 
     original: ModelSummary
@@ -141,3 +210,8 @@ class SweepResult:
             f"no point of {len(self.points)} gave a model; {first.point.name}: {reason.message if reason else '?'}",
             hint=reason.hint if reason else None,
         )
+
+    def _words(self) -> str:
+        done = f"{len(self.finished)} of {len(self.points)} points have a model"
+        best = sum(bool(point.frontier) for point in self.finished)
+        return f"{self.original.name}: {done}, {best} are on a frontier; in {self.folder.name}"

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from onnxprune.benching.results import BenchResult
 from onnxprune.report.bench import bench_report, verdicts
 from onnxprune.report.html import charts
-from onnxprune.report.html.page import Section, blocks, figures, folded, page, paragraph
+from onnxprune.report.html.heads import bench_head
+from onnxprune.report.html.page import Section, blocks, figures, folded, page
 from onnxprune.report.html.reproduce import reproduce
 from onnxprune.results.system import Environment
-from onnxprune.results.units import plural
 
 
 def bench_page(result: BenchResult, machine: Environment, commands: Sequence[str]) -> str:
     """The whole document."""
-    title = f"onnxprune bench: {', '.join(model.name for model in result.models)}"
-    lead = paragraph(f"{plural(len(result.models), 'model')}, {result.runtime}, {result.cpu}")
-    return page(title, lead, [*sections(result), reproduce(commands, machine, None)])
+    head = bench_head(result)
+    return page(head.title, head.lead, [*sections(result), reproduce(commands, machine, None)])
 
 
 def sections(result: BenchResult) -> list[Section | None]:

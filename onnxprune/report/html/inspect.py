@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnxprune.report.html import charts, groups
-from onnxprune.report.html.page import Section, blocks, figures, folded, page, paragraph
+from onnxprune.report.html.heads import inspect_head
+from onnxprune.report.html.page import Section, blocks, figures, folded, page
+from onnxprune.report.html.parts import together
 from onnxprune.report.html.reproduce import reproduce
 from onnxprune.report.inspect import layers_report, summary_lines
-from onnxprune.report.shared import model_line
 from onnxprune.results import Inspection
 from onnxprune.results.system import Environment
 from onnxprune.results.units import plural
@@ -16,9 +17,9 @@ from onnxprune.results.units import plural
 
 def inspect_page(result: Inspection, machine: Environment, commands: Sequence[str]) -> str:
     """The whole document."""
-    lead = paragraph(model_line(result.model)) + blocks(summary_lines(result)[:1])
+    head = inspect_head(result)
     sections = [_groups(result), _layers(result), _notes(result), reproduce(commands, machine, result.model)]
-    return page(f"onnxprune inspect: {result.model.name}", lead, sections)
+    return page(head.title, head.lead, sections)
 
 
 def _groups(result: Inspection) -> Section | None:
@@ -28,8 +29,7 @@ def _groups(result: Inspection) -> Section | None:
         title, found = "Groups", [groups.of_group(group) for group in result.groups]
     if not found:
         return None
-    text = f"{plural(len(found), title.lower()[:-1])}: what is tied together leaves together. Counted, so exact."
-    return Section("groups", title, paragraph(text, "note") + groups.bars(found, planned=False))
+    return Section("groups", title, together(len(found), title) + groups.bars(found, planned=False))
 
 
 def _why(reason: str | None, node: str | None) -> str | None:

@@ -1,22 +1,18 @@
-"""The page of `shrink`: what went, what it cost, how it was proven, and how to do it again."""
+"""The sections of the page of `shrink`: what went, what it cost, and how it was proven."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from onnxprune.benching.results import BenchResult
-from onnxprune.report.blocks import Column, Line, Table
+from onnxprune.report.blocks import Column, Table
 from onnxprune.report.fidelity import quality_lines
 from onnxprune.report.html import bench as timing
 from onnxprune.report.html import charts, groups
-from onnxprune.report.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
-from onnxprune.report.html.reproduce import reproduce
-from onnxprune.report.html.sparsify import fidelity_remarks, head, layers_section
+from onnxprune.report.html.page import Section, figures, folded, listed, paragraph, table
+from onnxprune.report.html.parts import before_after, fidelity_remarks, run, sizes_of, together
+from onnxprune.report.html.sparsify import layers_section
 from onnxprune.report.shared import proof_text, tolerance_text
-from onnxprune.report.shrink import outcome, stages_table
-from onnxprune.report.sparsity import changes_table
+from onnxprune.report.shrink import stages_table
 from onnxprune.results import RepairSummary, ShrinkResult
-from onnxprune.results.system import Environment
 from onnxprune.results.units import format_percent, plural
 
 EXACT = "Parameters, bytes, MACs and channels are counted, so exact."
@@ -34,38 +30,21 @@ _CURVES = (
 )
 
 
-def shrink_page(
-    result: ShrinkResult,
-    machine: Environment,
-    commands: Sequence[str],
-    *,
-    dry_run: bool = False,
-    bench: BenchResult | None = None,
-) -> str:
-    """The whole document. `bench`: the original against the result, if that was measured."""
-    lead = head(result, outcome(result, dry_run=dry_run))
-    sections = [
-        _before_after(result),
+def sections(result: ShrinkResult, bench: BenchResult | None) -> list[Section | None]:
+    """All but the last. `bench`: the original against the result, if that was measured."""
+    sizes = sizes_of(result.before)
+    return [
+        before_after(
+            result, f"{EXACT} MACs: multiply-accumulates of one inference{f', with {sizes}' if sizes else ''}."
+        ),
         _accuracy(result),
         _groups(result),
         _sensitivity(result),
         _repair(result),
         None if result.sparsity is None else layers_section(result.sparsity),
         *([] if bench is None else timing.sections(bench)),
-        _run(result),
-        reproduce(commands, machine, result.before),
+        run(stages_table(result), result.notes, _proof(result)),
     ]
-    return page(f"onnxprune shrink: {result.before.name}", lead, sections)
-
-
-def _before_after(result: ShrinkResult) -> Section | None:
-    if result.after is None:
-        return None
-    sizes = ", ".join(f"{name} = {size}" for name, size in result.before.symbols.items())
-    note = f"{EXACT} MACs: multiply-accumulates of one inference{f', with {sizes}' if sizes else ''}."
-    changed = table(changes_table(result.before, result.after, result.sparsity))
-    body = figures(charts.change(result.before, result.after), changed)
-    return Section("before-after", "Before and after", body + paragraph(note, "note"))
 
 
 def _accuracy(result: ShrinkResult) -> Section | None:
@@ -96,8 +75,7 @@ def _groups(result: ShrinkResult) -> Section | None:
         found, title = [groups.of_change(change) for change in result.groups], "Groups"
     if not found:
         return None
-    text = f"{plural(len(found), title.lower()[:-1])}: what is tied together leaves together. Counted, so exact."
-    return Section("groups", title, paragraph(text, "note") + groups.bars(found, planned=True))
+    return Section("groups", title, together(len(found), title) + groups.bars(found, planned=True))
 
 
 def _sensitivity(result: ShrinkResult) -> Section | None:
@@ -142,12 +120,10 @@ def _rest_of(repair: RepairSummary) -> str:
     return paragraph(text) + body
 
 
-def _run(result: ShrinkResult) -> Section:
-    body = blocks((stages_table(result),))
-    body += paragraph("Times are of this run alone: one observation, without an interval.", "note")
-    if result.proof is not None:
-        cases = listed([*(f"compared on: {case}" for case in result.proof.cases), *result.proof.notes])
-        body += paragraph(f"Proof: {proof_text(result.proof)}.") + paragraph(tolerance_text(result.proof), "note")
-        body += folded("Inputs of the proof", cases)
-    body += blocks(tuple(Line(f"note: {text}") for text in result.notes))
-    return Section("run", "What was done", body)
+def _proof(result: ShrinkResult) -> str:
+    found = result.proof
+    if found is None:
+        return ""
+    cases = listed([*(f"compared on: {case}" for case in found.cases), *found.notes])
+    body = paragraph(f"Proof: {proof_text(found)}.") + paragraph(tolerance_text(found), "note")
+    return body + folded("Inputs of the proof", cases)

@@ -1,23 +1,18 @@
-"""The page of `sparsify`, and what the page of `shrink` says of sparse weights."""
+"""The sections of the page of `sparsify`, and what the page of `shrink` says of sparse weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from onnxprune.benching.results import BenchResult
-from onnxprune.report.blocks import Line, Report
-from onnxprune.report.closing import closing
-from onnxprune.report.fidelity import advice, fidelity_lines
+from onnxprune.report.fidelity import fidelity_lines
 from onnxprune.report.html import bench as timing
 from onnxprune.report.html import charts
-from onnxprune.report.html.page import Section, blocks, figures, folded, listed, page, paragraph, table
-from onnxprune.report.html.reproduce import reproduce
-from onnxprune.report.shared import model_line, tolerance_text
-from onnxprune.report.sparsify import outcome, stages_table
-from onnxprune.report.sparsity import changes_table, dense_text, layers_table, proof_of_zeros, remarks
-from onnxprune.results import Fidelity, ShrinkResult, SparsifyResult
+from onnxprune.report.html.page import Section, figures, folded, listed, paragraph, table
+from onnxprune.report.html.parts import before_after, fidelity_remarks, run, sizes_of
+from onnxprune.report.shared import tolerance_text
+from onnxprune.report.sparsify import stages_table
+from onnxprune.report.sparsity import dense_text, layers_table, proof_of_zeros, remarks
+from onnxprune.results import SparsifyResult
 from onnxprune.results.sparse import SparsitySummary
-from onnxprune.results.system import Environment
 from onnxprune.results.units import format_count, format_ratio, plural
 
 EXACT = (
@@ -26,42 +21,16 @@ EXACT = (
 )
 
 
-def sparsify_page(
-    result: SparsifyResult,
-    machine: Environment,
-    commands: Sequence[str],
-    *,
-    dry_run: bool = False,
-    bench: BenchResult | None = None,
-) -> str:
-    """The whole document. `bench`: the original against the result, if that was measured."""
-    lead = head(result, outcome(result, dry_run=dry_run))
-    sections = [
-        _before_after(result),
+def sections(result: SparsifyResult, bench: BenchResult | None) -> list[Section | None]:
+    """All but the last. `bench`: the original against the result, if that was measured."""
+    sizes = sizes_of(result.before)
+    return [
+        before_after(result, f"{EXACT} With {sizes}." if sizes else EXACT),
         _accuracy(result),
         layers_section(result.sparsity),
         *([] if bench is None else timing.sections(bench)),
-        _run(result),
-        reproduce(commands, machine, result.before),
+        run(stages_table(result), result.notes),
     ]
-    return page(f"onnxprune sparsify: {result.before.name}", lead, sections)
-
-
-def head(result: ShrinkResult | SparsifyResult, otherwise: Report) -> str:
-    """The model, and what was written: by its name, where it lies is nobody's business; or `otherwise`."""
-    lead = paragraph(model_line(result.before))
-    if not result.written:
-        return lead + blocks(otherwise)
-    names = ", ".join(path.name for path in result.written)
-    said = closing(result)
-    return lead + paragraph(f"wrote {names}     plan {result.plan.digest}") + ("" if said is None else paragraph(said))
-
-
-def fidelity_remarks(found: Fidelity) -> str:
-    """What to know of the fidelity, and how it was measured."""
-    text = f"Errors are of one measurement on {plural(found.samples, 'held-out sample')}"
-    note = paragraph(f"{text}, without an interval; the interval of the agreement is Wilson's.", "note")
-    return listed(advice(found)) + note
 
 
 def layers_section(found: SparsitySummary) -> Section:
@@ -87,25 +56,8 @@ def layers_section(found: SparsitySummary) -> Section:
     return Section("sparsity", "Sparse layers", body)
 
 
-def _before_after(result: SparsifyResult) -> Section | None:
-    if result.after is None:
-        return None
-    sizes = ", ".join(f"{name} = {size}" for name, size in result.before.symbols.items())
-    changed = table(changes_table(result.before, result.after, result.sparsity))
-    body = figures(charts.change(result.before, result.after), changed)
-    body += paragraph(f"{EXACT} With {sizes}." if sizes else EXACT, "note")
-    return Section("before-after", "Before and after", body)
-
-
 def _accuracy(result: SparsifyResult) -> Section | None:
     if result.fidelity is None:
         return None
     body = listed(fidelity_lines(result.fidelity)) + fidelity_remarks(result.fidelity)
     return Section("accuracy", "Accuracy", body)
-
-
-def _run(result: SparsifyResult) -> Section:
-    body = blocks((stages_table(result),))
-    body += paragraph("Times are of this run alone: one observation, without an interval.", "note")
-    body += blocks(tuple(Line(f"note: {text}") for text in result.notes))
-    return Section("run", "What was done", body)

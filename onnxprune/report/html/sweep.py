@@ -9,14 +9,13 @@ import numpy as np
 
 from onnxprune.benching.results import Estimate
 from onnxprune.report.html.command import command, sweep_command
+from onnxprune.report.html.heads import sweep_head
 from onnxprune.report.html.page import Section, blocks, figure, figures, legend, listed, page, paragraph
 from onnxprune.report.html.plots import INKS, LINES, Plot
 from onnxprune.report.html.reproduce import reproduce
-from onnxprune.report.shared import model_line
-from onnxprune.report.sweep import explanations, summary, tables, unfinished
+from onnxprune.report.sweep import explanations, tables, unfinished
 from onnxprune.results import ModelSummary
 from onnxprune.results.system import Environment
-from onnxprune.results.units import plural
 from onnxprune.sweeping.assemble import cost_of, value_of
 from onnxprune.sweeping.results import AGREEMENT, COSTS, ERROR, LATENCY, METRIC, SIZE, Point, SweepResult, SweptPoint
 
@@ -46,11 +45,9 @@ _TITLES = {
 
 def sweep_page(result: SweepResult, machine: Environment, commands: Sequence[str]) -> str:
     """The whole document."""
-    # the folder by its name: where it lies is nobody's business
-    where = f"{plural(len(result.finished), 'model')} in {result.folder.name}"
-    lead = paragraph(model_line(result.original)) + paragraph(summary(result)) + paragraph(where)
+    head = sweep_head(result)
     sections = [_frontier(result), _points(result), reproduce(commands, machine, result.original)]
-    return page(f"onnxprune sweep: {result.original.name}", lead, sections)
+    return page(head.title, head.lead, sections)
 
 
 def sweep_commands(given: Mapping[str, Any], points: Sequence[Point], defaults: Mapping[str, Any]) -> list[str]:

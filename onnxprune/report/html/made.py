@@ -1,0 +1,23 @@
+"""The pages of `shrink` and `sparsify`: what became of a model, how it was proven, and how to do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnxprune.benching.results import BenchResult
+from onnxprune.report.answers import Result
+from onnxprune.report.html import shrink, sparsify
+from onnxprune.report.html.heads import made_head
+from onnxprune.report.html.page import page
+from onnxprune.report.html.reproduce import reproduce
+from onnxprune.results import ShrinkResult
+from onnxprune.results.system import Environment
+
+
+def made_page(
+    result: Result, machine: Environment, commands: Sequence[str], *, dry_run: bool = False, bench: BenchResult | None
+) -> str:
+    """The whole document. `bench`: the original against the result, if that was measured."""
+    own = shrink.sections(result, bench) if isinstance(result, ShrinkResult) else sparsify.sections(result, bench)
+    head = made_head(result, dry_run=dry_run)
+    return page(head.title, head.lead, [*own, reproduce(commands, machine, result.before)])
