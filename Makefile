@@ -19,6 +19,7 @@
 #   make bench-latency  latency asked and found, write docs/latency.md; MODELS=folder holds exported architectures
 #   make sparsity-accuracy   accuracy that real models keep with most weights zero, write docs/sparsity-accuracy.md
 #   make bench-gains what default widths gain in time, write docs/gains.md; MODELS="folder ..." holds models
+#   make bench-equal-time  accuracy at a time, write docs/equal-time.md; EVAL=folder as for eval
 #   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
 #   make downstream  whether other tools take what shrink writes, write docs/downstream.md; EVAL as for eval,
 #                    MODELS=folder holds other .onnx files
@@ -34,11 +35,11 @@ BIN := $(VENV)/bin
 EVAL ?= eval
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,27s/^# //p' Makefile
+	@sed -n '2,28s/^# //p' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -100,6 +101,9 @@ bench-latency: $(VENV)/installed
 
 bench-gains: $(VENV)/installed
 	$(BIN)/python benchmarks/gains.py $(MODELS) --report docs/gains.md
+
+bench-equal-time: $(VENV)/installed-test
+	@$(BIN)/python benchmarks/equal_time.py --eval "$(EVAL)" --report docs/equal-time.md
 
 sparsity-accuracy: $(VENV)/installed
 	@$(BIN)/python benchmarks/sparsity.py --eval "$(EVAL)" --report docs/sparsity-accuracy.md
