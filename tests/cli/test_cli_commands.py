@@ -236,7 +236,7 @@ def test_diff(call: Call, document: Document, folder: Path) -> None:
     out = call("diff", "digits.onnx", "digits.pruned.onnx").stdout
     assert "signature: 0 differences" in out
     assert "group 144 -> 72" in out
-    assert "metadata 'onnxprune.cut.plan': only in b" in out
+    assert "metadata 'onnxprune.plan': only in b" in out
 
 
 def test_env(call: Call, document: Document) -> None:

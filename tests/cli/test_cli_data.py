@@ -189,7 +189,7 @@ def test_same_bytes(document: Document, folder: Path) -> None:
 def test_no_names_of_files_in_the_result(call: Call, folder: Path) -> None:
     call("shrink", "digits.onnx", "--data", folder / "few.npz", "--ratio", "0.2")
     metadata = {p.key: p.value for p in onnx.load(folder / "digits.pruned.onnx").metadata_props}
-    options = json.loads(metadata["onnxprune.cut.plan"])["options"]
+    options = json.loads(metadata["onnxprune.plan"])["options"]
     assert (options["criterion"], options["repair"], options["samples"]) == ("obs", "reconstruct", 60)
     assert (options["target"], options["ratio"]) == (None, 0.2)
     assert "few" not in "".join(metadata.values()) and folder.name not in "".join(metadata.values())

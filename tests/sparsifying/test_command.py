@@ -103,7 +103,7 @@ def test_a_plan_is_applied_and_weights_become_sparse_anew(folder: Path) -> None:
     said = call("shrink", "digits.onnx", "--plan", "q.json", "-o", "c.onnx").stdout
     assert "the plan also made weights zero, and this run did not" in said
     assert onnxprune.verify("digits.onnx", "c.onnx").sparse is None
-    assert '"sparsity"' not in metadata(onnx.load("c.onnx"))["onnxprune.cut.plan"]
+    assert '"sparsity"' not in metadata(onnx.load("c.onnx"))["onnxprune.plan"]
     assert "this run did not" not in call(*digits[:4], "-o", "d.onnx").stdout
 
 

@@ -33,7 +33,7 @@ def tensor(proto: ModelProto, name: str, edit: Callable[[np.ndarray], np.ndarray
 
 def plan(proto: ModelProto, edit: Callable[[dict], None]) -> None:
     """Another plan in the metadata."""
-    entry = next(entry for entry in proto.metadata_props if entry.key == "onnxprune.cut.plan")
+    entry = next(entry for entry in proto.metadata_props if entry.key == "onnxprune.plan")
     data = json.loads(entry.value)
     edit(data)
     entry.value = json.dumps(data)

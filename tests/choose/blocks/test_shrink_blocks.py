@@ -58,8 +58,8 @@ def test_a_file_that_is_not_what_its_plan_says_is_refused(model: Path, tmp_path:
 
     def tampered(blocks: list[str]) -> Path:
         proto = onnx.load(out)
-        plan = json.loads(metadata(proto)["onnxprune.cut.plan"])
-        set_metadata(proto, "onnxprune.cut.plan", json.dumps({**plan, "blocks": blocks}))
+        plan = json.loads(metadata(proto)["onnxprune.plan"])
+        set_metadata(proto, "onnxprune.plan", json.dumps({**plan, "blocks": blocks}))
         onnx.save(proto, tmp_path / "tampered.onnx")
         return tmp_path / "tampered.onnx"
 
