@@ -23,8 +23,11 @@
 #   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
 #   make downstream  whether other tools take what shrink writes, write docs/downstream.md; EVAL as for eval,
 #                    MODELS=folder holds other .onnx files
-#   make docs        regenerate what README.md and docs/operators.md show
-#   make operators   regenerate docs/operators.md only
+#   make docs        regenerate what README.md and the pages in docs/ show
+#   make operators   regenerate docs/operators.md only; make commands: docs/commands.md
+#   make architecture   draw the rooms of the package from its imports, write docs/architecture.svg
+#   make site        the documentation as a site in out/site, strictly (MkDocs from PyPI)
+#   make equal-time-picture  draw docs/equal-time.svg from what bench-equal-time kept; RESULTS=folder
 #   make clean       remove everything that the other targets made
 # Paths are relative throughout, so that a folder with spaces in its name works.
 
@@ -33,13 +36,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Models and labelled data for eval, criteria and sparsity-accuracy (benchmarks/README.md); it may be missing.
 EVAL ?= eval
+RESULTS ?= out/equal-time-results
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators commands architecture equal-time-picture site clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,28s/^# //p' Makefile
+	@sed -n '2,/^# Paths/{/^# Paths/!s/^# //p;}' Makefile
 
 demo: $(VENV)/installed
 	@echo
@@ -121,8 +125,20 @@ docs: $(VENV)/installed
 operators: $(VENV)/installed
 	$(BIN)/python scripts/docs.py --operators
 
+commands: $(VENV)/installed
+	$(BIN)/python scripts/docs.py --commands
+
+architecture: $(VENV)/installed-test
+	$(BIN)/python scripts/architecture_picture.py
+
+equal-time-picture: $(VENV)/installed-test
+	$(BIN)/python benchmarks/equal_time_picture.py --results "$(RESULTS)"
+
+site: .venv-site/installed
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/python -m mkdocs build --strict
+
 clean:
-	rm -rf .venv .venv-zoo .venv-downstream out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-zoo .venv-downstream .venv-site out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments: a stamp inside each says what is installed; pyproject.toml renews it -------------------------------
@@ -143,6 +159,11 @@ $(VENV)/installed-dev: $(VENV)/installed-test
 .venv-zoo/installed: pyproject.toml
 	@$(call environment,.venv-zoo)
 	@.venv-zoo/bin/python $(PIP) -e '.[zoo]'
+	@touch $@
+
+.venv-site/installed: pyproject.toml
+	@$(call environment,.venv-site)
+	@.venv-site/bin/python $(PIP) -e '.[site]'
 	@touch $@
 
 .venv-downstream/installed: pyproject.toml

@@ -32,7 +32,7 @@ def test_the_workflow_runs_targets_that_exist() -> None:
     steps = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
     targets = {found[1] for run in steps if (found := re.fullmatch(r"make (\S+)", run))}
     assert targets == {"lint", "test", "wheels", "site"}
-    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets - {"site"})
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
 
 
 def test_the_workflow_tests_the_versions_that_are_promised() -> None:
