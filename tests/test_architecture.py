@@ -249,3 +249,13 @@ def test_the_picture_leaves_out_arrows_that_say_nothing_new() -> None:
     assert picture.levels(edges) == {"c": 0, "b": 1, "a": 2}
     with pytest.raises(ValueError, match=r"circle among \['a', 'b'\]"):
         picture.levels({"a": frozenset("b"), "b": frozenset("a")})
+
+
+@pytest.mark.parametrize("page", ["architecture", "extending"])
+def test_paths_of_the_pages_exist(page: str) -> None:
+    """Those with a folder: in the package, or in the repository."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"`([\w.]+/[\w./]+)`", text) if "*" not in name}
+    assert len(named) > 5
+    for name in sorted(named):
+        assert (PACKAGE / name).exists() or (ROOT / name).exists(), name
