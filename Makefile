@@ -19,7 +19,7 @@
 #   make bench-latency  latency asked and found, write docs/latency.md; MODELS=folder holds exported architectures
 #   make sparsity-accuracy   accuracy that real models keep with most weights zero, write docs/sparsity-accuracy.md
 #   make bench-gains what default widths gain in time, write docs/gains.md; MODELS="folder ..." holds models
-#   make bench-equal-time  accuracy at a time, write docs/equal-time.md; EVAL=folder as for eval
+#   make bench-equal-time  accuracy at a time, write docs/equal-time.md and .svg; EVAL=folder as for eval
 #   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
 #   make downstream  whether other tools take what shrink writes, write docs/downstream.md; EVAL as for eval,
 #                    MODELS=folder holds other .onnx files

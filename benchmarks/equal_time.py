@@ -4,7 +4,8 @@ usage: python benchmarks/equal_time.py --eval FOLDER [--models A,B] [--threads N
 
 For every model `onnxprune shrink MODEL --target macs=75% --data SAMPLES` and `macs=50%`, scored, and timed in turn with
 the original in ONNX Runtime. For the models of NARROW, whose layers have few blocks of channels, also with
-`--multiple-of 1` at smaller and smaller targets, until the result is as fast. Results are kept in --results.
+`--multiple-of 1` at smaller and smaller targets, until the result is as fast. Results are kept in --results. With
+--report a picture of the same name is drawn beside the page (equal_time_picture.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import accuracy
+import equal_time_picture
 import numpy as np
 from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, show
 
@@ -41,6 +43,8 @@ the original in ONNX Runtime, batch 1, {threads} thread(s); quartiles are those 
 other. Scores are those of labelled data that onnxprune never saw, as in [accuracy.md](accuracy.md).
 
 {machine}
+
+![Quality against time, with default widths](equal-time.svg)
 
 {table}
 """
@@ -120,6 +124,8 @@ def main() -> None:
     if options.report:
         text = TEXT.format(threads=options.threads, machine=machine(), table=markdown(HEAD, lines))
         options.report.write_text(text)
+        picture = equal_time_picture.drawn(equal_time_picture.read(options.results))
+        options.report.with_suffix(".svg").write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":
