@@ -43,10 +43,10 @@ class Gate:
                 "then the largest ratio that is allowed is searched for.",
             )
 
-    def tried(self, ratio: float, removed: int, macs: int | None = None, asked: str = "") -> None:
+    def tried(self, ratio: float, removed: int, macs: int, asked: str) -> None:
         """Remember what was measured last as the trial of a ratio, which left `macs`; `asked` says of what."""
         assert self.after is not None
-        self.trials.append(MetricTrial(ratio, removed, self.after, macs, asked or f"ratio {ratio:.4g}"))
+        self.trials.append(MetricTrial(ratio, removed, self.after, macs, asked))
 
     def settle(self, ratio: float) -> None:
         """The trial of this ratio is the result; nothing is, if it removed nothing."""

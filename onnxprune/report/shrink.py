@@ -65,7 +65,7 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
     if removed and (groups or dry_run):
         blocks.append(_block_table(result.blocks) if result.plan.units == "blocks" else _group_table(result.groups))
     if result.repair is not None and result.repair.layers and groups:
-        blocks.append(_layer_table(result.repair))
+        blocks.append(repaired_table(result.repair, _LAYERS))
     if result.sparsity is not None and groups:
         blocks.append(layers_table(result.sparsity))
     return (*blocks, *changes(result), *made_notes(result, result.proof), *outcome(result, dry_run=dry_run))
@@ -252,8 +252,9 @@ def _block_table(blocks: tuple[BlockChange, ...]) -> Table:
     return Table(_BLOCKS, rows)
 
 
-def _layer_table(repair: RepairSummary) -> Table:
+def repaired_table(repair: RepairSummary, columns: tuple[Column, ...]) -> Table:
+    """Refitted layers: name, error of the cut, error after repair."""
     rows = tuple(
         (layer.name, format_percent(layer.error_before), format_percent(layer.error_after)) for layer in repair.layers
     )
-    return Table(_LAYERS, rows)
+    return Table(columns, rows)

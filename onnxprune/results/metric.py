@@ -15,15 +15,15 @@ class MetricTrial(OneLine):
         ratio: That was tried.
         removed: Units that left.
         value: Of the metric, higher is better.
-        macs: Multiply-accumulates that stay; None where they were not counted.
+        macs: Multiply-accumulates that stay.
         asked: What the ratio is one of: "ratio 0.25" of the channels, "macs=75%" of what is left.
     """
 
     ratio: float
     removed: int
     value: float
-    macs: int | None = None
-    asked: str = ""
+    macs: int
+    asked: str
 
 
 @dataclass(frozen=True, repr=False)

@@ -65,7 +65,7 @@ class Outcome(OneLine):
         status: FINISHED, NOTHING removed or FAILED.
         seconds: How long it took, wherever it was.
         model: What was written; None unless it is FINISHED.
-        plan: Its digest; None unless it is FINISHED.
+        plan: Its digest; None if it FAILED.
         removed: How many units left.
         reached_ratio: The share of the removable units that left, 0 to 1.
         agreement: The least of all outputs; None without `data`, or of outputs that are no classes.

@@ -124,7 +124,7 @@ def at(curve: ErrorCurve, count: float) -> float:
 
 def metric_by_macs(metric: MetricSummary, before: ModelSummary, after: ModelSummary | None) -> str:
     """The user's metric against the MACs that are left: of the original, of every trial, of the result."""
-    trials = [(trial.macs, trial.value) for trial in metric.trials if trial.macs is not None]
+    trials = [(trial.macs, trial.value) for trial in metric.trials]
     points = [(before.macs, metric.before), *trials]
     if after is not None and metric.after is not None:
         points.append((after.macs, metric.after))

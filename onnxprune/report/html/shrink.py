@@ -11,7 +11,7 @@ from onnxprune.report.html.page import Section, figures, folded, listed, paragra
 from onnxprune.report.html.parts import before_after, fidelity_remarks, run, sizes_of, together
 from onnxprune.report.html.sparsify import layers_section
 from onnxprune.report.shared import proof_text, tolerance_text
-from onnxprune.report.shrink import stages_table
+from onnxprune.report.shrink import repaired_table, stages_table
 from onnxprune.results import RepairSummary, ShrinkResult
 from onnxprune.results.units import format_percent, plural
 
@@ -57,7 +57,7 @@ def _accuracy(result: ShrinkResult) -> Section | None:
     if result.metric is not None:
         body += figures(charts.metric_by_macs(result.metric, result.before, result.after))
         rows = tuple(
-            (t.asked, str(t.removed), "" if t.macs is None else str(t.macs), f"{t.value:.6g}")
+            (t.asked, str(t.removed), str(t.macs), f"{t.value:.6g}")
             for t in sorted(result.metric.trials, key=lambda trial: trial.ratio)
         )
         unit = f"{result.metric.name} (its own unit)"
@@ -99,8 +99,7 @@ def _repair(result: ShrinkResult) -> Section | None:
     if repair.layers:
         names, before, after = zip(*((r.name, r.error_before, r.error_after) for r in repair.layers), strict=True)
         body += figures(charts.repairs(names, before, after))
-        rows = tuple((r.name, format_percent(r.error_before), format_percent(r.error_after)) for r in repair.layers)
-        body += folded(f"{plural(len(rows), 'layer')} in numbers", table(Table(_REPAIRED, rows)))
+        body += folded(f"{plural(len(names), 'layer')} in numbers", table(repaired_table(repair, _REPAIRED)))
     return Section("repair", "Repair", body + _rest_of(repair))
 
 
