@@ -121,6 +121,11 @@ def test_pages_show_what_their_commands_print(page: Path, tmp_path: Path) -> Non
         assert shape(example.command, printed) == shape(example.command, example.output), example.command
 
 
+def test_blocks_that_print_nothing_are_not_run() -> None:
+    text = "```python\na\n```\n\nwords\n\n```python\nb\n```\n\n```text\nc\n```\n"
+    assert [(e.command, e.output) for e in docs.examples(text)] == [("b\n", "c\n")]
+
+
 def test_stable_keeps_what_counts() -> None:
     assert stable("took   21 ms, 9.5e-07 of  12 k") == "took #, # of 12 k"
 
