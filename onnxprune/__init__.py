@@ -18,6 +18,7 @@ from onnxprune._version import __version__
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [
+    "BESIDE",
     "Agreement",
     "BenchResult",
     "BenchedModel",
@@ -129,6 +130,7 @@ _PUBLIC = {
     "onnxprune.api.environment": "environment",
     "onnxprune.model.load": "Model load",
     "onnxprune.model.save": "write",
+    "onnxprune.model.sources": "BESIDE",
     "onnxprune.native": "register",
     "onnxprune.errors": (
         "ClusterError DataError GateError ModelError NotFinite OnnxPruneError OutputError PlanError "
@@ -201,6 +203,7 @@ if TYPE_CHECKING:
     )
     from onnxprune.model.load import Model, load
     from onnxprune.model.save import write
+    from onnxprune.model.sources import BESIDE
     from onnxprune.native import register
     from onnxprune.packing.results import PackedTensor, PackResult, UnpackResult
     from onnxprune.results import (

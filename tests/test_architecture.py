@@ -18,7 +18,8 @@ PACKAGE = ROOT / "onnxprune"
 
 FLOORS = [
     {"_version", "errors", "native"},
-    {"model", "options", "results"},
+    {"model", "results"},
+    {"options"},
     {"data", "sparse", "trace"},
     {"capture", "cut"},
     {"choose", "proof", "repair"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxprune.api.environment import environment
+from onnxprune.api.public import public
 from onnxprune.choose.ranking import near_names
 from onnxprune.errors import UsageError
 from onnxprune.measure.summaries import (
@@ -17,34 +18,24 @@ from onnxprune.measure.summaries import (
 )
 from onnxprune.model.load import Model
 from onnxprune.model.sources import opened
+from onnxprune.options.others import InspectOptions, WhyOptions
 from onnxprune.report.html.command import command
 from onnxprune.report.html.inspect import inspect_page
 from onnxprune.report.html.write import open_report
 from onnxprune.results import (
     GroupSummary,
     Inspection,
-    ProgressCallback,
 )
 from onnxprune.results.clock import Clock
 from onnxprune.trace import trace_model
 
 
-def inspect(
-    model: str | Path | Model,
-    *,
-    units: str = "channels",
-    report: str | Path | None = None,
-    force: bool = False,
-    progress: ProgressCallback | None = None,
-) -> Inspection:
+@public(InspectOptions)
+def inspect(options: InspectOptions, model: str | Path | Model) -> Inspection:
     """What can be removed, what stays and why, and what each layer costs.
 
     Args:
         model: A path, or a model in memory.
-        units: What would leave: "channels", "heads" (of attention) or "blocks" (residual ones).
-        report: An HTML file to write.
-        force: Whether the report may replace a file.
-        progress: Hears how far it is.
 
     Returns:
         All groups (or blocks) with the reasons of those that stay, and all layers with their cost.
@@ -54,9 +45,9 @@ def inspect(
         ModelError: It is no valid model.
         OutputError: The report cannot be written.
     """
-    clock = Clock(progress)
+    clock, units = Clock(options.told), options.units
     source = opened(model)
-    page = open_report(report, force=force, inputs=source.origin)
+    page = open_report(options.report, force=options.force, inputs=source.origin)
     clock.start("trace")
     traced = trace_model(source, units=units)
     clock.finish()
@@ -70,19 +61,17 @@ def inspect(
         units,
     )
     if page is not None:
-        page.write(
-            inspect_page(result, environment(), [command("inspect", [model], {"units": units}, {"units": "channels"})])
-        )
+        page.write(inspect_page(result, environment(), [command(options, [model])]))
     return result
 
 
-def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tuple[GroupSummary, ...]:
+@public(WhyOptions)
+def why(options: WhyOptions, model: str | Path | Model, node: str) -> tuple[GroupSummary, ...]:
     """Why the channels at a node stay, or that they can leave.
 
     Args:
         model: A path, or a model in memory.
         node: Its name, or that of one of its outputs.
-        units: "channels" or "heads".
 
     Returns:
         The groups that the inputs and outputs of the node carry, with the reasons of those that stay.
@@ -91,6 +80,7 @@ def why(model: str | Path | Model, node: str, *, units: str = "channels") -> tup
         UsageError: There is no such file or node; or `units` is "blocks".
         ModelError: It is no valid model.
     """
+    units = options.units
     if units == "blocks":
         raise UsageError("one node is explained for channels or heads.", hint="inspect --units blocks lists all.")
     traced = trace_model(opened(model), units=units)

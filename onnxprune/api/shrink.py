@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,32 +9,32 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
+from onnxprune.api.public import public
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import files_of, open_samples, traced_for
-from onnxprune.choose.request import OPTIONS, Request, resolve
+from onnxprune.choose.request import Request, resolve
 from onnxprune.cut.plan import Plan, check_source
 from onnxprune.cut.provenance import record
 from onnxprune.data import anchored
 from onnxprune.errors import UsageError
-from onnxprune.measure.gate import open_gate
+from onnxprune.measure.gate import Gate, open_gate
 from onnxprune.measure.summaries import outgrown, summary_of, with_size
 from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
-from onnxprune.model.sources import beside, destination, opened
+from onnxprune.model.sources import BESIDE, Beside, Place, beside, destination, opened
+from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.report.html.command import shrink_commands
 from onnxprune.report.html.made import made_page
-from onnxprune.report.html.write import shrink_file, with_report
-from onnxprune.results import ProgressCallback, ShrinkResult
+from onnxprune.report.html.write import result_file, with_report
+from onnxprune.results import ShrinkResult
 from onnxprune.results.clock import Clock
-from onnxprune.results.units import listed
 from onnxprune.shrinking.largest import largest_within
 from onnxprune.shrinking.planning import Choice, Run, outcome, repaired
 from onnxprune.shrinking.publish import Published, publish
 from onnxprune.shrinking.steps import plan_in_steps
-from onnxprune.sparsifying.request import STAGE_OPTIONS, SparseRequest, resolve_stage
+from onnxprune.sparsifying.request import SparseRequest, resolve_stage
 
 SUFFIX = ".pruned.onnx"
-ASKED = ("ratio", "target", "criterion", "preprocess", "samples", *OPTIONS)
 DENSE = "the plan also made weights zero, and this run did not: --sparsity or --pattern does that"
 UNMASKED = "which weights become zero is chosen after the cut and its repair, so not in a dry run"
 
@@ -45,117 +44,101 @@ def default_output(model: Path) -> Path:
     return beside(model, SUFFIX)
 
 
-def shrink(
-    model: str | Path | Model,
-    out: str | Path | None = None,
-    *,
-    ratio: float | None = None,
-    target: str | None = None,
-    criterion: str | None = None,
-    scope: str | None = None,
-    normalise: Any = "mean",
-    aggregate: Any = "mean",
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    multiple_of: int | str | None = None,
-    device: str = "auto",
-    min_keep: str | int | float = 1,
-    units: str = "channels",
-    schedule: str | None = None,
-    steps: int | None = None,
-    sparsity: float | None = None,
-    pattern: str | None = None,
-    method: str | None = None,
-    emit: str = "operators",
-    lock: bool = False,
-    max_error: float | None = None,
-    data: Any = None,
-    preprocess: str | None = None,
-    samples: int | None = None,
-    max_memory: str | int = "4GB",
-    repair: str = "auto",
-    metric: str | Callable[[str], float] | None = None,
-    max_drop: float | None = None,
-    plan: Plan | None = None,
-    dry_run: bool = False,
-    verify: bool = True,
-    allow_unproven: bool = False,
-    force: bool = False,
-    external_data: Any = "auto",
-    report: str | Path | None = None,
-    bench: bool = False,
-    seed: int = 0,
-    threads: int = 0,
-    progress: ProgressCallback | None = None,
-) -> ShrinkResult:
-    """Remove the share `ratio` of the removable channels (0.5), or what meets `target` ("macs=50%", "params=2M",
-    "size=10MB" may be left, or "latency=50%", "latency=4ms" as measured here with `threads`), or of the attention heads
-    or residual blocks (`units`); prove the result, and write it to `out`. What stays are multiples of
-    what the kernels of `device` work on at once ("auto" is this machine; avx512: 16 channels, avx2: 8, neon: 16), and
-    narrower layers stay; or of `multiple_of`; "auto" measures here which is best.
+@public(ShrinkOptions)
+def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | Beside | None = BESIDE) -> ShrinkResult:
+    """Remove channels, attention heads or residual blocks; prove the result, and write it to `out`.
 
-    `data` are calibration samples: a path, a mapping of arrays (or of their names to .npy files), a function, a
-    Calibration (see `onnxprune.data.open_data`). With them the criterion is obs and repair is reconstruction by
-    default; without, l1 and merging. `metric` (a function, or "file.py:function") scores the path of a model,
-    higher is better; the result may score at most `max_drop` less than the original. Without `ratio`, `target` and
-    `plan`, the largest ratio that this allows is searched for; GateError if there is none. With `plan`, exactly that is
-    removed. With a `schedule` (linear, exp, cos, cube) it leaves in `steps` (3), each followed by repair.
+    With `data` (calibration samples: a path, a mapping of arrays or of their names to .npy files, a function, a
+    Calibration of `onnxprune.data.open_data`) the criterion is obs and repair is reconstruction by default; without, l1
+    and merging. What stays are multiples of what the kernels of `device` work on at once (avx512: 16 channels, avx2: 8,
+    neon: 16), and narrower layers stay; or of `multiple_of`. Without `ratio`, `target` and `plan`, the largest ratio
+    that `metric` and `max_drop` allow is searched for. With `plan`, exactly that is removed. With a `schedule` it
+    leaves in `steps`, each followed by repair. With `sparsity` or `pattern`, the weights of what stays become sparse
+    after that, as `sparsify` does it; repair still aims at the original.
 
-    With `sparsity` or `pattern`, the weights of what stays become sparse after that, as `sparsify` does it with the
-    same `method`, `emit`, `lock` and `max_error`, and with this `scope`, `include` and `exclude`; repair still aims at
-    the original.
+    Args:
+        model: A path, or a Model of `load`, which may have been changed.
+        out: The file to write; left out, NAME.pruned.onnx beside the model; None: nothing is written, and the result
+            has it as `model`.
 
-    `verify=False` skips the proof (for experiments; the commands never do). `allow_unproven`: the result is written
-    although no input tells whether the plan is right; otherwise that is an error. Raises an OnnxPruneError; then
-    nothing was written. With `bench` (as the commands do) the result is timed in turn with the original: about 2 s,
-    on one sample; a model that cannot be timed is a note. `report` is an HTML file to write; if that fails, the model
-    stays, and `problem` says what it was.
+    Returns:
+        What was removed and shown. `model` is a Model if `out` is None; its weights are read from the files of the
+        original when they are needed. With `bench` its latency is compared with that of the original: about 2 s, on one
+        sample. If the page of `report` cannot be written, the result stays, and `problem` says what it was.
+
+    Raises:
+        UsageError: For options that are wrong, contradict each other, or have no effect.
+        GateError: If nothing may leave within `max_drop`, or the result falls by more.
+        VerificationError: If the result cannot be shown to be right; see `allow_unproven`.
+        OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
-    given = {**dict(locals()), "include": listed(include), "exclude": listed(exclude)}
-    clock = Clock(progress)
-    asked = _asked(given)
+    clock = Clock(options.told)
+    asked = _asked(options)
     source = opened(model)
-    data, metric = anchored(data), anchored(metric)
+    data, metric = anchored(options.data), anchored(options.metric)
+    check_bench(options)
     protected = (*source.origin, *files_of(data), *files_of(metric))
-    place = destination(source, out, SUFFIX, protected, force=force, external_data=external_data, dry_run=dry_run)
-    check_bench(given)
-    page = shrink_file(given, place)
-    if metric is not None:
-        clock.start("measure")
-    # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
-    with threadpool_limits(1, user_api="blas"), open_gate(metric, max_drop, source) as gate, blaming(source):
-        clock.start("trace")
-        traced, given_samples = traced_for(source, data, preprocess, samples, seed, units=asked.units)
-        if asked.plan is not None:
-            check_source(asked.plan, traced)
-        elif asked.units == "heads" and not traced.has_heads:
-            raise UsageError(
-                "--units heads has no effect: no axis of this model is split into heads.",
-                hint="Leave out --units, to remove channels.",
-            )
-        found = None
-        if given_samples is not None:
-            clock.start("capture")
-            found = open_samples(given_samples, traced, max_memory=max_memory, seed=seed)
-        run = Run(traced, asked.request, asked.plan, found, gate, threads, clock, place, asked.sparse)
-        search = max_drop is not None and asked.free
-        by_macs = data is not None and scope is None and asked.units != "blocks"  # as a target would choose
-        choice = largest_within(run, plan_in_steps, by_macs=by_macs) if search else plan_in_steps(run)
-        result = outcome(source, choice, run)
-        result = replace(result, notes=(*result.notes, *asked.notes))
-        if search:
-            result = replace(result, asked_ratio=None)
-        if dry_run or (choice.plan.removed_count == 0 and asked.sparse is None):
-            result = _unwritten(result, run, choice, tried=search)
-        else:
-            result = _written(result, publish(run, choice, verify=verify, allow_unproven=allow_unproven))
-        result = replace(result, metric=gate.summary() if gate else None)
-    result, times = with_timing(result, source, found, clock, given)
+    how: dict[str, Any] = {name: getattr(options, name) for name in ("force", "external_data", "dry_run")}
+    with destination(source, out, SUFFIX, protected, **how) as place:
+        page = result_file(options, place)
+        if metric is not None:
+            clock.start("measure")
+        # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
+        with (
+            threadpool_limits(1, user_api="blas"),
+            open_gate(metric, options.max_drop, source) as gate,
+            blaming(source),
+        ):
+            run = _opened_run(options, asked, source, data, gate, clock, place)
+            result, made = _made(options, asked, source, run)
+        result, times = with_timing(result, source, run.samples, clock, options)
+    if place.in_memory:
+        result = replace(result, written=(), model=made)
     result = replace(result, seconds=clock.finish())
     if page is None:
         return result
-    commands = shrink_commands(given, shrink.__kwdefaults__ or {})
-    return with_report(page, made_page(result, environment(), commands, dry_run=dry_run, bench=times), result)
+    commands = shrink_commands(options, model, out)
+    return with_report(page, made_page(result, environment(), commands, dry_run=options.dry_run, bench=times), result)
+
+
+def _opened_run(
+    options: ShrinkOptions, asked: _Asked, source: Model, data: Any, gate: Gate | None, clock: Clock, place: Place
+) -> Run:
+    """The network traced, and samples run through it."""
+    clock.start("trace")
+    traced, given_samples = traced_for(
+        source, data, options.preprocess, options.samples, options.seed, units=asked.units
+    )
+    if asked.plan is not None:
+        check_source(asked.plan, traced)
+    elif asked.units == "heads" and not traced.has_heads:
+        raise UsageError(
+            "--units heads has no effect: no axis of this model is split into heads.",
+            hint="Leave out --units, to remove channels.",
+        )
+    found = None
+    if given_samples is not None:
+        clock.start("capture")
+        found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
+    return Run(traced, asked.request, asked.plan, found, gate, options.threads, clock, place, asked.sparse)
+
+
+def _made(options: ShrinkOptions, asked: _Asked, source: Model, run: Run) -> tuple[ShrinkResult, Model | None]:
+    """The result, written to the place of the run, and the model that was written."""
+    made = None
+    search = options.max_drop is not None and asked.free
+    by_macs = options.data is not None and options.scope is None and asked.units != "blocks"  # as a target would choose
+    choice = largest_within(run, plan_in_steps, by_macs=by_macs) if search else plan_in_steps(run)
+    result = outcome(source, choice, run)
+    result = replace(result, notes=(*result.notes, *asked.notes))
+    if search:
+        result = replace(result, asked_ratio=None)
+    if options.dry_run or (choice.plan.removed_count == 0 and asked.sparse is None):
+        result = _unwritten(result, run, choice, tried=search)
+    else:
+        done = publish(run, choice, verify=options.verify, allow_unproven=options.allow_unproven)
+        result, made = _written(result, done), done.model
+    return replace(result, metric=run.gate.summary() if run.gate else None), made
 
 
 @dataclass(frozen=True)
@@ -173,21 +156,20 @@ class _Asked:
     notes: tuple[str, ...] = ()
 
 
-def _asked(given: Mapping[str, Any]) -> _Asked:
+def _asked(options: ShrinkOptions) -> _Asked:
     """Raises UsageError."""
-    plan: Plan | None = given["plan"]
-    units = given["units"] if plan is None else plan.units
-    asked = {**{name: given[name] for name in ASKED}, "units": units}
-    request = resolve(**asked, with_data=given["data"] is not None)
-    sparse = resolve_stage(request, **{name: given[name] for name in STAGE_OPTIONS})
-    free = given["ratio"] is None and given["target"] is None
+    plan = options.plan
+    units: Any = options.units if plan is None else plan.units
+    request = resolve(replace(options, units=units))
+    sparse = resolve_stage(request, options)
+    free = options.ratio is None and options.target is None
     if plan is None:
         return _Asked(request, sparse, None, units, free)
     if not free:
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
     notes = (DENSE,) if sparse is None and "sparsity" in plan.options else ()
-    options = {key: value for key, value in plan.options.items() if key != "sparsity"}
-    return _Asked(request, sparse, replace(plan, sparsity=None, options=options), units, False, notes)
+    recorded = {key: value for key, value in plan.options.items() if key != "sparsity"}
+    return _Asked(request, sparse, replace(plan, sparsity=None, options=recorded), units, False, notes)
 
 
 def _unwritten(result: ShrinkResult, run: Run, choice: Choice, *, tried: bool) -> ShrinkResult:

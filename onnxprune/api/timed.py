@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from onnxprune.benching.results import BenchResult
 from onnxprune.benching.short import time_result
 from onnxprune.capture.samples import Samples
 from onnxprune.errors import UsageError
 from onnxprune.model.load import Model
+from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions
 from onnxprune.results import ShrinkResult, SparsifyResult
 from onnxprune.results.clock import Clock
 
 R = TypeVar("R", ShrinkResult, SparsifyResult)
 
 
-def check_bench(given: Mapping[str, Any]) -> None:
+def check_bench(options: ShrinkOptions | SparsifyOptions) -> None:
     """Raise UsageError if timing was asked for, and nothing is written."""
-    if given["bench"] and given["dry_run"]:
+    if options.bench and options.dry_run:
         raise UsageError("bench=True has no effect with dry_run=True: nothing is written that could be timed.")
 
 
 def with_timing(
-    result: R, source: Model, samples: Samples | None, clock: Clock, given: Mapping[str, Any]
+    result: R, source: Model, samples: Samples | None, clock: Clock, options: ShrinkOptions | SparsifyOptions
 ) -> tuple[R, BenchResult | None]:
     """The result with its timing, if it was asked for (`bench`) and a file was written; all figures for a page."""
-    if not given["bench"] or not result.written:
+    if not options.bench or not result.written:
         return result, None
     clock.start("bench")
     feed = None if samples is None else samples.few(source, 1)
@@ -36,10 +36,10 @@ def with_timing(
         result.written[0],
         feed=feed,
         source="" if samples is None else samples.source,
-        threads=given["threads"],
-        seed=given["seed"],
-        profile=given["report"] is not None,
-        progress=given["progress"],
+        threads=options.threads,
+        seed=options.seed,
+        profile=options.report is not None,
+        progress=options.told,
     )
     if timed.problem is not None:
         return replace(result, notes=(*result.notes, f"the result was not timed: {timed.problem}")), None

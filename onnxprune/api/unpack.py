@@ -5,34 +5,26 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from onnxprune.api.public import public
 from onnxprune.errors import OutputError
 from onnxprune.model.load import load
 from onnxprune.model.save import StagedFiles, output_path
 from onnxprune.model.sources import beside
+from onnxprune.options.others import UnpackOptions
 from onnxprune.packing.names import data_names
 from onnxprune.packing.reader import Packed
 from onnxprune.packing.results import UnpackResult
-from onnxprune.results import ProgressCallback
 from onnxprune.results.clock import Clock
 from onnxprune.results.units import parse_bytes
 
 
-def unpack(
-    file: str | Path,
-    out: str | Path | None = None,
-    *,
-    max_size: str | int | None = None,
-    force: bool = False,
-    progress: ProgressCallback | None = None,
-) -> UnpackResult:
+@public(UnpackOptions)
+def unpack(options: UnpackOptions, file: str | Path, out: str | Path | None = None) -> UnpackResult:
     """Write the model that a packed file holds, and its data files under their own names into the same folder.
 
     Args:
         file: That `pack` wrote.
         out: The model to write. Default: NAME.unpacked.onnx beside the file.
-        max_size: Refuse a file that unpacks to more bytes: "2GB". Default: 1000 times its size.
-        force: Whether files may be replaced.
-        progress: Hears how far it is.
 
     Returns:
         What was written, and whether it is the very model that was packed.
@@ -42,14 +34,14 @@ def unpack(
         UsageError: There is no such file, or `max_size` is no size.
         OutputError: A file cannot be written, or is there.
     """
-    clock = Clock(progress)
+    clock = Clock(options.told)
     path = Path(file)
-    packed = Packed(path, max_size=None if max_size is None else parse_bytes(max_size))
+    packed = Packed(path, max_size=None if options.max_size is None else parse_bytes(options.max_size))
     target = output_path(beside(path, ".unpacked.onnx") if out is None else out)
     names = [target.name, *data_names(packed, target)]
-    if not force:
+    if not options.force:
         _keep_data(target.parent, names[1:])
-    with StagedFiles(target, names, force=force, protected=(path,)) as staged:
+    with StagedFiles(target, names, force=options.force, protected=(path,)) as staged:
         clock.start("unpack")
         for name, chunks in zip(names, packed.files(), strict=True):
             staged.write(name, chunks)

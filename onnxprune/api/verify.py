@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from onnxprune.api.public import public
 from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.capture.samples import few_samples, traced_for
 from onnxprune.choose.request import check_data_options
@@ -17,10 +17,11 @@ from onnxprune.measure.summaries import all_executed, proof_summary, summary, su
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.model.sources import opened
+from onnxprune.options.others import VerifyOptions
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
-from onnxprune.results import ModelSummary, ProgressCallback, VerifyResult
+from onnxprune.results import ModelSummary, VerifyResult
 from onnxprune.results.clock import Clock
 from onnxprune.results.sparse import SparseWeights
 from onnxprune.shrinking.publish import prove_in_memory
@@ -28,27 +29,14 @@ from onnxprune.sparsifying.compare import Compared, compare_sparse
 from onnxprune.trace.groups import Trace
 
 
-def verify(
-    original: str | Path | Model,
-    pruned: str | Path | Model,
-    *,
-    data: Any = None,
-    preprocess: str | None = None,
-    seed: int = 0,
-    threads: int = 0,
-    progress: ProgressCallback | None = None,
-) -> VerifyResult:
+@public(VerifyOptions)
+def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | Path | Model) -> VerifyResult:
     """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
     on the first samples of `data`.
 
     Args:
         original: The model before: a path, or a model in memory.
         pruned: The file that was written.
-        data: Samples, as in `shrink`. Default: random inputs alone.
-        preprocess: Of images, as in `shrink`.
-        seed: Of random inputs.
-        threads: Of the runtime; 0: all cores.
-        progress: Hears how far it is.
 
     Returns:
         What was shown. Where nothing contradicts the result, but nothing would contradict a wrong one either,
@@ -61,12 +49,13 @@ def verify(
         ModelError: One of them is no valid model.
         DataError: `data` does not fit the model.
     """
-    check_data_options(data is not None, preprocess, None)
-    clock = Clock(progress)
+    check_data_options(options)
+    seed, threads = options.seed, options.threads
+    clock = Clock(options.told)
     a, b = opened(original), opened(pruned)
     planned = plan_of(b)
     clock.start("trace")
-    traced, given_samples = traced_for(a, data, preprocess, None, seed, units=planned.units)
+    traced, given_samples = traced_for(a, options.data, options.preprocess, None, seed, units=planned.units)
     check_source(planned, traced)
     samples = None if given_samples is None else few_samples(given_samples, traced, seed)
     keep = keep_of(planned, traced)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from onnxprune.data import anchored
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.measure.timing import WINDOW
 from onnxprune.model.load import Model
+from onnxprune.options.others import BenchOptions
 from onnxprune.results import ProgressCallback
 from onnxprune.results.system import Environment
-from onnxprune.results.units import format_seconds
+from onnxprune.results.units import format_seconds, listed
 
 SECONDS = 5.0
 LEAST_RUNS = 2 * WINDOW + MIN_ROUNDS  # of each model: to warm up, and for an interval
@@ -52,60 +53,45 @@ class Request:
     explain: bool = False  # profile where a model is not clearly faster
 
 
-def request(
-    models: Sequence[str | Path | Model],
-    machine: Environment,
-    *,
-    threads: str | int | Sequence[int] | None,
-    batch: str | int | Sequence[int] | None,
-    provider: str | Sequence[str],
-    shape: Sequence[str] | Mapping[str, Sequence[int] | int],
-    data: Any,
-    preprocess: str | None,
-    seconds: float | None,
-    runs: int | None,
-    profile: bool,
-    baseline: str | Path | Model | None,
-    fail_above: str | float | None,
-    seed: int,
-) -> Request:
+def request(models: Sequence[str | Path | Model], machine: Environment, asked: BenchOptions) -> Request:
     """Check everything that can be checked before a model is read. Raises UsageError."""
     if not models:
         raise UsageError("bench needs at least one model.")
-    if seconds is not None and runs is not None:
+    if asked.seconds is not None and asked.runs is not None:
         raise UsageError("--seconds and --runs exclude each other: one says how long, the other how often.")
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise UsageError(f"--seconds is a time above 0, found {seconds}")
-    if runs is not None and runs < 1:
-        raise UsageError(f"--runs is at least 1, found {runs}")
-    if data is not None and shape:
+    if asked.seconds is not None and not 0 < asked.seconds < float("inf"):
+        raise UsageError(f"--seconds is a time above 0, found {asked.seconds}")
+    if asked.runs is not None and asked.runs < 1:
+        raise UsageError(f"--runs is at least 1, found {asked.runs}")
+    if asked.data is not None and asked.shape:
         raise UsageError("--shape has no effect with --data, which has shapes of its own.")
-    if data is None and preprocess is not None:
+    if asked.data is None and asked.preprocess is not None:
         raise UsageError("--preprocess needs --data: it says how images become inputs.")
     found, document = list(models), None
+    baseline = asked.baseline
     if baseline is not None:
         if not isinstance(baseline, Model) and is_document(Path(baseline)):
             document = read_baseline(Path(baseline))
         else:
             found.insert(0, baseline)
-    bound = limit(fail_above)
+    bound = limit(asked.fail_above)
     if bound is not None and document is None and len(found) < 2:
         raise UsageError("--fail-above needs something to compare with: a second model, or --baseline.")
-    batches = None if batch is None else positive_list(batch, "--batch")
-    counts = (machine.cores,) if threads is None else positive_list(threads, "--threads")
-    names = providers([provider] if isinstance(provider, str) else provider, machine.providers)
+    batches = None if asked.batch is None else positive_list(asked.batch, "--batch")
+    counts = (machine.cores,) if asked.threads is None else positive_list(asked.threads, "--threads")
+    names = providers(listed(asked.provider), machine.providers)
     return Request(
         tuple(found),
         settings(counts, batches, names),
-        shapes(shape),
-        anchored(data),
-        preprocess,
-        SECONDS if seconds is None else seconds,
-        runs,
-        profile,
+        shapes(asked.shape),
+        anchored(asked.data),
+        asked.preprocess,
+        SECONDS if asked.seconds is None else asked.seconds,
+        asked.runs,
+        asked.profile,
         document,
         bound,
-        seed,
+        asked.seed,
     )
 
 

@@ -12,6 +12,7 @@ from onnxprune.benching.inputs import Feed, from_feed
 from onnxprune.benching.results import BenchResult
 from onnxprune.errors import OnnxPruneError
 from onnxprune.model.load import Model
+from onnxprune.options.others import BenchOptions
 from onnxprune.results import ProgressCallback
 from onnxprune.results.system import environment
 from onnxprune.results.timing import TimingSummary
@@ -44,22 +45,8 @@ def time_result(
     all cores. With a `profile` in any case, otherwise where it is not faster. Raises nothing that a model can cause.
     """
     machine = environment()
-    asked = request(
-        (original, result),
-        machine,
-        threads=threads or None,
-        batch=None,
-        provider=(),
-        shape=(),
-        data=None,
-        preprocess=None,
-        seconds=SECONDS,
-        runs=None,
-        profile=profile,
-        baseline=None,
-        fail_above=None,
-        seed=seed,
-    )
+    options = BenchOptions(threads=threads or None, seconds=SECONDS, profile=profile, seed=seed)
+    asked = request((original, result), machine, options)
     fed = None if feed is None else from_feed(original, feed, source)
     asked = replace(asked, probes=1, fed=fed, most_seconds=MOST_SECONDS, explain=True)
     try:

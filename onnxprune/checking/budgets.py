@@ -14,6 +14,8 @@ from typing import Any
 from onnxprune.checking.verdicts import AGREEMENT, COSTS, DROP, ERROR, KINDS, LATENCY, MACS, METRIC, PARAMS, SIZE
 from onnxprune.data import anchored
 from onnxprune.errors import UsageError, did_you_mean
+from onnxprune.options.declare import names
+from onnxprune.options.others import Budgets
 from onnxprune.results.units import listed, parse_bytes, parse_count, parse_ratio
 
 LIMITS = {
@@ -27,7 +29,7 @@ LIMITS = {
     "max_drop": DROP,
 }
 """Key (of a file; with `-` an option) -> kind of budget."""
-KEYS = (*LIMITS, "baseline", "data", "preprocess")
+KEYS = names(Budgets)
 RELATIVE = (LATENCY, AGREEMENT, ERROR, DROP)
 """Kinds that compare with the baseline."""
 SAMPLED = (AGREEMENT, ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from onnxprune.benching import bench
@@ -19,27 +19,18 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.metric import Metric
 from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import Model, load
+from onnxprune.options.others import BenchOptions
+from onnxprune.options.running import SeededRuns
 from onnxprune.results import ModelSummary
 from onnxprune.results.system import Environment, environment
 
 BATCH = 32
 
 
-@dataclass(frozen=True)
-class How:
-    """How latency is measured (see `bench`), and the seed of everything random. `threads` None: all cores."""
-
-    threads: int | None = None
-    batch: int | None = None
-    seconds: float | None = None
-    runs: int | None = None
-    seed: int = 0
-
-
 class Subject:
     """A model with its baseline, read when they are first needed. Everything here may raise an OnnxPruneError."""
 
-    def __init__(self, budget: Budget, how: How, metric: Metric | None) -> None:
+    def __init__(self, budget: Budget, how: SeededRuns, metric: Metric | None) -> None:
         self.budget, self.how, self.metric = budget, how, metric
 
     @cached_property
@@ -106,20 +97,14 @@ class Subject:
 
     def _timed(self, machine: Environment) -> Comparison:
         how = self.how
-        asked = bench.request(
-            [self.baseline, self.model],
-            machine,
+        asked = BenchOptions(
             threads=how.threads,
             batch=how.batch,
-            provider=(),
-            shape=(),
-            data=self.budget.data,
-            preprocess=self.budget.preprocess,
             seconds=how.seconds,
             runs=how.runs,
-            profile=False,
-            baseline=None,
-            fail_above=None,
+            data=self.budget.data,
+            preprocess=self.budget.preprocess,
             seed=how.seed,
         )
-        return bench.run(asked, machine, None).settings[0].comparisons[0]
+        found = bench.request([self.baseline, self.model], machine, asked)
+        return bench.run(found, machine, None).settings[0].comparisons[0]

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.checking.budgets import SCORED, Budget
-from onnxprune.checking.measure import How, Subject
+from onnxprune.checking.measure import Subject
 from onnxprune.checking.results import CheckedModel, CheckResult
 from onnxprune.checking.verdicts import KINDS
 from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.measure.metric import open_metric
+from onnxprune.options.running import SeededRuns
 from onnxprune.results import Progress, ProgressCallback
 
 
 def run(
     budgets: Sequence[Budget],
-    how: How,
+    how: SeededRuns,
     *,
     metric: str | Callable[..., Any] | None,
     strict: bool,

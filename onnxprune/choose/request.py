@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnxprune.choose.allocate.device import HERE, find_device
@@ -12,20 +11,20 @@ from onnxprune.choose.ranking import Options
 from onnxprune.choose.schedule import ONE_SHOT, resolved
 from onnxprune.choose.target import Target, parse_target
 from onnxprune.errors import UsageError
+from onnxprune.options.choosing import Steps
+from onnxprune.options.declare import choices, names, plain, recorded, values
+from onnxprune.options.mending import Mending, Zeros
+from onnxprune.options.running import Feed, Samples
+from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.results.units import listed
 
-REPAIRS = ("auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct")
+REPAIRS = choices(Mending, "repair")
 WITH_SAMPLES = ("scale-shift", "least-squares", "reconstruct")
 DEFAULT_RATIO = 0.5
 WITH_DATA, WITHOUT_DATA = "obs", "l1"
 BLOCK_ERROR, BLOCK_ENERGY = "block-error", "block-energy"  # how blocks are ranked, with and without data
 GIVE_DATA = "Give samples with --data (a .npz, a folder, ..., or random)"
 AUTO = "auto"
-OPTIONS = (
-    *("scope", "normalise", "aggregate", "include", "exclude", "multiple_of", "device", "min_keep", "units"),
-    *("schedule", "steps", "repair", "seed"),
-)
-"""Of `resolve`: what is asked for besides an amount, a criterion and samples."""
 
 
 @dataclass(frozen=True)
@@ -41,86 +40,57 @@ class Request:
     steps: int = 1
     with_data: bool = False
     measured_multiple: bool = False  # `options.multiple_of` was measured
+    asked: ShrinkOptions = field(default_factory=ShrinkOptions)  # as given
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
-        """What a plan says of its making: no paths, no names of files."""
+        """What a plan says of its making: no paths, no names of files. What became of zeros, their stage says."""
         options = self.options
-        return {
-            "ratio": options.ratio if self.target is None else None,
-            "target": self.target_text,
-            "criterion": options.criterion,
-            "scope": options.scope,
-            "normalise": options.normalise,
-            "aggregate": options.aggregate,
-            "include": list(options.include),
-            "exclude": list(options.exclude),
-            "multiple_of": options.multiple_of,
-            "device": options.device.name,
-            "min_keep": options.min_keep,
-            "repair": self.repair,
-            "samples": samples,
-            "seed": options.seed,
-            **({"schedule": self.schedule, "steps": self.steps} if self.steps > 1 else {}),
-        }
+        found = values(self.asked) | vars(options) | {"target": self.target_text, "device": options.device.name}
+        found |= {"ratio": options.ratio if self.target is None else None, "repair": self.repair, "samples": samples}
+        found |= {"schedule": self.schedule, "steps": self.steps}
+        left_out = {*names(Zeros), *(names(Steps) if self.steps == 1 else ())}
+        return {name: plain(found[name]) for name in recorded(ShrinkOptions) if name not in left_out}
 
 
-def resolve(
-    *,
-    ratio: float | None,
-    target: str | None,
-    criterion: str | None,
-    scope: str | None,
-    repair: str,
-    with_data: bool,
-    preprocess: str | None,
-    samples: int | None,
-    normalise: Any,
-    aggregate: Any,
-    include: Sequence[str],
-    exclude: Sequence[str],
-    multiple_of: int | str | None,
-    min_keep: str | int | float,
-    seed: int,
-    device: str = HERE,
-    units: str = "channels",
-    schedule: str | None = None,
-    steps: int | None = None,
-) -> Request:
+def resolve(asked: ShrinkOptions) -> Request:
     """Raises UsageError for options that contradict each other or need data that is not there."""
-    if ratio is not None and target is not None:
+    if asked.ratio is not None and asked.target is not None:
         raise UsageError("--ratio and --target exclude each other.", hint="Say the share, or what may be left.")
-    check_data_options(with_data, preprocess, samples)
-    blocks = units == "blocks"
+    check_data_options(asked)
+    blocks, with_data = asked.units == "blocks", asked.data is not None
     if blocks:
-        _only_for_channels(criterion, scope, normalise, aggregate, multiple_of, min_keep)
-    name = criterion if criterion is not None else WITH_DATA if with_data else WITHOUT_DATA
+        _only_for_channels(asked)
+    name = asked.criterion if asked.criterion is not None else WITH_DATA if with_data else WITHOUT_DATA
     if not blocks and needs_data(name) and not with_data:
         raise UsageError(
             f"criterion {name!r} judges channels by calibration data, and there is none.",
             hint=f"{GIVE_DATA}, or choose by weights: --criterion {WITHOUT_DATA}.",
         )
+    scope = asked.scope
     if scope is None:
-        scope = "global" if with_data and target is not None else "local"
+        scope = "global" if with_data and asked.target is not None else "local"
     if not blocks:
-        _check_normalise(normalise, scope, with_data)
+        _check_normalise(asked.normalise, scope, with_data)
     options = Options(
-        DEFAULT_RATIO if ratio is None else ratio,
+        DEFAULT_RATIO if asked.ratio is None else asked.ratio,
         (BLOCK_ERROR if with_data else BLOCK_ENERGY) if blocks else name,
         scope,
-        normalise,
-        aggregate,
-        listed(include),
-        listed(exclude),
-        _multiple(multiple_of),
-        min_keep,
-        seed,
-        find_device(device),
+        asked.normalise,
+        asked.aggregate,
+        listed(asked.include),
+        listed(asked.exclude),
+        asked.multiple_of if isinstance(asked.multiple_of, int) else None,
+        asked.min_keep,
+        asked.seed,
+        find_device(asked.device),
     )
-    _check_device(device, multiple_of)
-    wanted = None if target is None else parse_target(target)
-    schedule, steps = _schedule(schedule, steps, blocks, wanted)
-    fix = _repair(repair, with_data, blocks)
-    return Request(options, fix, wanted, target, multiple_of == AUTO, schedule, steps, with_data)
+    _check_device(asked.device, asked.multiple_of)
+    wanted = None if asked.target is None else parse_target(asked.target)
+    schedule, steps = _schedule(asked.schedule, asked.steps, blocks, wanted)
+    fix = _repair(asked.repair, with_data, blocks)
+    return Request(
+        options, fix, wanted, asked.target, asked.multiple_of == AUTO, schedule, steps, with_data, asked=asked
+    )
 
 
 def _check_normalise(normalise: Any, scope: str, with_data: bool) -> None:
@@ -147,10 +117,11 @@ def _check_device(device: str, multiple_of: int | str | None) -> None:
         )
 
 
-def check_data_options(with_data: bool, preprocess: str | None, samples: int | None) -> None:
+def check_data_options(asked: Feed) -> None:
     """Raises UsageError for options of samples that are not there."""
-    if not with_data and (preprocess is not None or samples is not None):
-        flag = "--preprocess" if preprocess is not None else "--samples"
+    samples = asked.samples if isinstance(asked, Samples) else None
+    if asked.data is None and (asked.preprocess is not None or samples is not None):
+        flag = "--preprocess" if asked.preprocess is not None else "--samples"
         raise UsageError(f"{flag} has no effect without --data.", hint=f"{GIVE_DATA}, or leave out {flag}.")
 
 
@@ -169,30 +140,15 @@ def _schedule(schedule: str | None, steps: int | None, blocks: bool, target: Tar
     return name, count
 
 
-def _multiple(asked: int | str | None) -> int | None:
-    if asked is None or asked == AUTO:
-        return None
-    if not isinstance(asked, int):
-        raise UsageError(f"--multiple-of is a number of channels, or {AUTO}, found {asked!r}")
-    return asked
-
-
-def _only_for_channels(
-    criterion: str | None,
-    scope: str | None,
-    normalise: Any,
-    aggregate: Any,
-    multiple_of: int | str | None,
-    min_keep: Any,
-) -> None:
+def _only_for_channels(asked: ShrinkOptions) -> None:
     """Blocks are ranked in one way only, and nothing is counted within them."""
     given = {
-        "--criterion": criterion is not None,
-        "--scope": scope is not None,
-        "--normalise": normalise != "mean",
-        "--aggregate": aggregate != "mean",
-        "--multiple-of": multiple_of is not None,
-        "--min-keep": str(min_keep) != "1",
+        "--criterion": asked.criterion is not None,
+        "--scope": asked.scope is not None,
+        "--normalise": asked.normalise != "mean",
+        "--aggregate": asked.aggregate != "mean",
+        "--multiple-of": asked.multiple_of is not None,
+        "--min-keep": str(asked.min_keep) != "1",
     }
     wrong = [flag for flag, found in given.items() if found]
     if wrong:
@@ -202,8 +158,6 @@ def _only_for_channels(
 
 
 def _repair(asked: str, with_data: bool, blocks: bool) -> str:
-    if asked not in REPAIRS:
-        raise UsageError(f"--repair is {', '.join(REPAIRS[:-1])} or {REPAIRS[-1]}, found {asked!r}")
     if blocks and asked not in ("auto", "none", "reconstruct"):
         raise UsageError(
             f"--repair {asked} has no effect with --units blocks: no layer loses inputs.",

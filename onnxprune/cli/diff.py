@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, model_argument, output_format
+from onnxprune.cli.options import Command, declared, model_argument
 from onnxprune.cli.run import Run
+from onnxprune.options.others import DiffOptions
 
 
 @click.command("diff", cls=Command, short_help="Show how two models differ.")
 @model_argument("a")
 @model_argument("b")
-@output_format
+@declared(DiffOptions)
 @click.pass_context
-def command(ctx: click.Context, /, a: Path, b: Path, format_: str) -> None:
+def command(ctx: click.Context, /, a: Path, b: Path, **given: Any) -> None:
     """Show how two models differ: signature, metadata, nodes, initializers."""
     import onnxprune
     from onnxprune.cli.progress import progress

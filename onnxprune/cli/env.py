@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from onnxprune.cli.options import Command, output_format
+from onnxprune.cli.options import Command, declared
 from onnxprune.cli.run import Run
+from onnxprune.options.others import EnvOptions
 
 
 @click.command("env", cls=Command, short_help="Show versions and hardware.")
-@output_format
+@declared(EnvOptions)
 @click.pass_context
-def command(ctx: click.Context, /, format_: str) -> None:
+def command(ctx: click.Context, /, **given: Any) -> None:
     """Show versions and hardware, for bug reports."""
     from onnxprune.report import documents
     from onnxprune.report.others import env_report

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, FilePath, model_argument, output_format, units_option
+from onnxprune.cli.options import Command, arguments, declared, model_argument
 from onnxprune.cli.run import Run
+from onnxprune.options.others import InspectOptions, WhyOptions
 
 
 @click.command("inspect", cls=Command, short_help="Show what can be removed, and why the rest stays.")
 @model_argument("model")
-@click.option("--groups", is_flag=True, help="All groups, with their layers.")
-@click.option("--layers", is_flag=True, help="Cost and group of every layer.")
-@click.option("--why", metavar="NODE", help="Explain one node: what can go there, or why it stays.")
-@click.option("--report", metavar="FILE", type=FilePath(), help="Write a page with all of it (HTML).")
-@click.option("--force", is_flag=True, help="Replace a report that exists.")
-@units_option
-@output_format
+@declared(InspectOptions)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -28,9 +24,7 @@ def command(
     layers: bool,
     why: str | None,
     report: Path | None,
-    force: bool,
-    units: str,
-    format_: str,
+    **given: Any,
 ) -> None:
     """Show what can be removed from MODEL, what stays and why, and what layers cost."""
     import onnxprune
@@ -46,11 +40,11 @@ def command(
             raise click.UsageError("--report has no effect with --why, which explains one node.", ctx)
         node = why
         with progress(run):
-            found = onnxprune.why(model, node, units=units)
+            found = onnxprune.why(model, node, **arguments(WhyOptions, ctx.params))
         sentences = tuple(map(text.why_sentence, found))
         run.show(lambda: text.why_report(node, found), lambda: documents.why(node, found, sentences))
         return
     with progress(run) as callback:
-        result = onnxprune.inspect(model, units=units, report=report, force=force, progress=callback)
+        result = onnxprune.inspect(model, progress=callback, **arguments(InspectOptions, ctx.params))
     view = text.groups_report if groups else text.layers_report if layers else text.report
     run.show(lambda: view(result), lambda: documents.inspect(result, groups=not layers, layers=not groups))

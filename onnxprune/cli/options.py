@@ -1,27 +1,35 @@
-"""Options and types that several commands share, and how commands take their defaults from a configuration."""
+"""From declarations to the command line: options in groups, and how commands take their defaults from a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from onnxprune.choose.schedule import DEFAULT_STEPS, SCHEDULES
-from onnxprune.cli.run import FORMATS, Run
+from onnxprune.cli.run import Run
 from onnxprune.errors import UsageError
+from onnxprune.options.commands import COMMANDS, known_keys
+from onnxprune.options.declare import (
+    CHOICE,
+    COUNT,
+    FLAG,
+    NUMBER,
+    PATH,
+    SHARE,
+    SOURCES,
+    SWITCH,
+    WIDTH,
+    Entry,
+    Options,
+    of_file,
+    of_line,
+)
 from onnxprune.results.units import parse_ratio
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-COMMAND_LINE_ONLY = frozenset(
-    {"help", "output", "plan", "save_plan", "force", "dry_run", "groups", "layers", "why", "metric", "max_drop"}
-    | {"baseline", "export_json", "export_markdown", "junit"}
-    | {"report"}
-)
-"""What a file cannot set: it must not name files to write, allow to overwrite, name code, or make a run another."""
 
 
 class FilePath(click.Path):
@@ -68,14 +76,71 @@ def ratio(value: str | float) -> float:
         raise click.BadParameter(f"{error.message}. {error.hint}") from error
 
 
+class Option(click.Option):
+    """An option that is declared in onnxprune.options."""
+
+    def __init__(self, param_decls: Any = (), *, entry: Entry) -> None:
+        self.entry = entry
+        name = entry.name if entry.name != "format" else "format_"  # a function of Python has that name
+        flags = [entry.flag if entry.kind != SWITCH else f"{entry.flag}/--no-{entry.key}"]
+        flag = entry.kind in (FLAG, SWITCH)
+        default = entry.line_default if flag or entry.default not in (None, ()) else None
+        super().__init__(
+            [name, *entry.spec.flags, *flags],
+            type=None if flag else _type(entry),
+            is_flag=flag or None,
+            multiple=entry.several,
+            default=default if flag or (isinstance(default, int) and entry.kind == COUNT) else _text(default),
+            show_default=entry.spec.shown,
+            metavar=entry.spec.metavar if entry.kind not in (FLAG, SWITCH, CHOICE) or entry.several else None,
+            help=entry.spec.help,
+            shell_complete=_completion(entry.spec.names) if entry.spec.names else None,
+        )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _type(entry: Entry) -> Any:
+    kinds: dict[str, Any] = {SHARE: ratio, NUMBER: float, WIDTH: multiple, PATH: FilePath(), SOURCES: DataSource()}
+    if entry.kind == CHOICE:
+        return click.Choice(entry.choices)
+    if entry.kind == COUNT:
+        return click.INT if entry.spec.least is None else click.IntRange(min=entry.spec.least)
+    return kinds.get(entry.kind, str)
+
+
+def _completion(names: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def declared(options: type[Options]) -> Callable[[F], F]:
+    """All options of a command, as a decorator."""
+
+    def decorate(function: F) -> F:
+        for entry in reversed(of_line(options)):
+            function = click.option(cls=Option, entry=entry)(function)
+        return function
+
+    return decorate
+
+
+def arguments(options: type[Options], given: dict[str, Any]) -> dict[str, Any]:
+    """What the function of the API gets of the values that click gives: by its names, its defaults for what is not."""
+    entries = [entry for entry in of_line(options) if entry.spec.python]
+    return {one.name: one.default if given[one.name] in (None, ()) else given[one.name] for one in entries}
+
+
 class Command(click.Command):
-    """A command whose options take their defaults from the configuration.
+    """A command whose options are declared, and take their defaults from the configuration."""
 
-    `tables` are keys of its table that are no options; `line_only` are options that no file sets.
-    """
-
-    tables: tuple[str, ...] = ()
-    line_only: frozenset[str] = frozenset()
+    @property
+    def options(self) -> type[Options] | None:
+        return next((one for one in COMMANDS if self.name == one.NAME), None)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         run = ctx.find_object(Run)
@@ -91,6 +156,29 @@ class Command(click.Command):
             run.format = ctx.params.get("format_", run.format)
         return rest
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """By groups; what has none is in the last one."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        last = ""
+        for param in self.get_params(ctx):
+            if not isinstance(param, click.Option):
+                continue
+            last = param.entry.spec.group if isinstance(param, Option) else last
+            shown = param.get_help_record(ctx)
+            if shown is not None:
+                groups.setdefault(last, []).append(shown)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, as they are typed."""
+        found = self.options
+        if found is not None:
+            with formatter.section("Examples"):
+                for what, line in found.EXAMPLES:
+                    formatter.write(f"  {what}\n    onnxprune {line}\n")
+
 
 def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
     """Values for the options of `command` from the file in force, converted. Raises UsageError naming the file."""
@@ -99,11 +187,7 @@ def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
     config = read()
     if config.path is None or ctx.parent is None:
         return {}
-    group = ctx.parent.command
-    assert isinstance(group, click.Group)
-    commands = [found for name in group.list_commands(ctx) if (found := group.get_command(ctx, name)) is not None]
-    known = {entry.name or "": [*_configurable(entry), *getattr(entry, "tables", ())] for entry in commands}
-    values = config.for_command(command.name or "", known)
+    values = config.for_command(command.name or "", known_keys())
     options = _configurable(command)
     own = config.values.get(command.name or "", {})
     result: dict[str, Any] = {}
@@ -117,12 +201,9 @@ def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
 
 def _configurable(command: click.Command) -> dict[str, click.Option]:
     """key in a file -> option"""
-    hidden = COMMAND_LINE_ONLY | getattr(command, "line_only", frozenset())
-    return {
-        param.name.rstrip("_"): param
-        for param in command.params
-        if isinstance(param, click.Option) and param.name and param.name not in hidden
-    }
+    found = {param.entry.name: param for param in command.params if isinstance(param, Option)}
+    options = command.options if isinstance(command, Command) else None
+    return {} if options is None else {entry.name: found[entry.name] for entry in of_file(options)}
 
 
 def _converted(option: click.Option, value: Any, ctx: click.Context, where: str) -> Any:
@@ -171,140 +252,6 @@ def wants_timing(ctx: click.Context, dry_run: bool) -> bool:
     return asked and (not dry_run or ctx.get_parameter_source("bench") == ParameterSource.COMMANDLINE)
 
 
-def combined(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
-    """Several options as one decorator, shown in this order."""
-
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 def model_argument(name: str) -> Callable[[F], F]:
     """A model file to read."""
     return click.argument(name, metavar=name.upper(), type=FilePath())
-
-
-def output_option(text: str, *, metavar: str = "OUT") -> Callable[[F], F]:
-    """Where the result goes."""
-    return click.option("-o", "--output", metavar=metavar, type=FilePath(), help=text)
-
-
-def schedule_options(what: str) -> Callable[[F], F]:
-    """Removal in steps, of channels or weights."""
-    return combined(
-        (
-            click.option(
-                "--schedule",
-                type=click.Choice(SCHEDULES),
-                show_default="one-shot; linear with --steps",
-                help=f"Let {what} leave in steps, each followed by repair: equal ones (linear), equal shares of what "
-                "is left (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as "
-                "long.",
-            ),
-            click.option(
-                "--steps",
-                metavar="N",
-                type=click.IntRange(min=1),
-                show_default=f"{DEFAULT_STEPS} with --schedule",
-                help="The number of steps.",
-            ),
-        )
-    )
-
-
-metric_option: Callable[[F], F] = click.option(
-    "--metric",
-    metavar="FILE.PY:FUNCTION",
-    help="Your own score: a function from the path of a model to a number, higher is better.",
-)
-samples_option: Callable[[F], F] = click.option(
-    "--samples", metavar="N", type=click.IntRange(min=1), help="Use at most N samples, drawn by --seed."
-)
-preprocess_option: Callable[[F], F] = click.option(
-    "--preprocess",
-    metavar="STEPS",
-    help='How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".',
-)
-SOURCES = "a .npz, x=a.npy (one per input), a folder, file.py:function, or random."
-
-
-def data_option(purpose: str) -> Callable[[F], F]:
-    """`--data`, for a `purpose`."""
-    return click.option("--data", metavar="SOURCE", multiple=True, type=DataSource(), help=f"{purpose}: {SOURCES}")
-
-
-data_options: Callable[[F], F] = combined(
-    (
-        data_option("Calibration samples"),
-        preprocess_option,
-        samples_option,
-        click.option(
-            "--max-memory",
-            metavar="SIZE",
-            default="4GB",
-            show_default=True,
-            help="What the samples may take while they are run; fewer are used if they would take more.",
-        ),
-    )
-)
-writing_options: Callable[[F], F] = combined(
-    (
-        click.option("--force", is_flag=True, help="Replace output files that exist."),
-        click.option(
-            "--external-data",
-            type=click.Choice(("auto", "always", "never")),
-            default="auto",
-            show_default=True,
-            help="Weights in a file OUT.data of their own (auto: above 2 GB).",
-        ),
-    )
-)
-allow_unproven_option: Callable[[F], F] = click.option(
-    "--allow-unproven",
-    is_flag=True,
-    help="Write the result although no input tells whether it is right; otherwise exit code 4.",
-)
-output_format: Callable[[F], F] = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="Form of the result on stdout.",
-)
-units_option: Callable[[F], F] = click.option(
-    "--units",
-    type=click.Choice(("channels", "heads", "blocks")),
-    default="channels",
-    show_default=True,
-    help="What is removed: channels (within attention, of every head alike); channels, but where an axis is split "
-    "into heads, whole heads; or whole residual blocks.",
-)
-bench_option: Callable[[F], F] = click.option(
-    "--bench/--no-bench",
-    default=True,
-    show_default=True,
-    help="At the end, time the result in turn with MODEL (about 2 s); where it is not faster, say why.",
-)
-run_options: Callable[[F], F] = combined(
-    (
-        click.option(
-            "--seed",
-            type=click.IntRange(min=0),
-            default=0,
-            show_default=True,
-            help="Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.",
-        ),
-        click.option(
-            "--threads",
-            metavar="N",
-            type=click.IntRange(min=0),
-            default=0,
-            show_default="all cores",
-            help="Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.",
-        ),
-    )
-)

@@ -13,26 +13,6 @@ if TYPE_CHECKING:
     from onnxprune.results import Progress, ProgressCallback
 
 _HANDLER = "onnxprune command line"
-_SAYING = {
-    "load": "reading the model",
-    "trace": "tracing",
-    "capture": "running the samples",
-    "plan": "planning",
-    "cut": "cutting",
-    "choose": "timing layers",
-    "mask": "choosing weights",
-    "rewrite": "storing weights",
-    "repair": "repairing layer by layer",
-    "rebuild": "adjusting all weights together",
-    "verify": "verifying",
-    "measure": "comparing with the original",
-    "pack": "packing",
-    "unpack": "unpacking",
-    "write": "writing",
-    "bench": "measuring",
-    "check": "checking",
-    "sweep": "sweeping",
-}
 
 
 @contextlib.contextmanager
@@ -47,32 +27,18 @@ def progress(run: Run) -> Iterator[ProgressCallback | None]:
     if not fancy(sys.stderr):
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    from onnxprune.report.progress import bar
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def draw(step: Progress) -> None:
-            said = _SAYING.get(step.stage, step.stage)
-            text = f"{said}: {step.message}" if step.message else said
-            bar.update(task, description=text, completed=step.done, total=step.total)
-
+    with bar() as draw:
         yield draw
 
 
 def _log_stage(step: Progress) -> None:
     import logging
 
-    logging.getLogger("onnxprune.cli").info("%s %s", _SAYING.get(step.stage, step.stage), step.message)
+    from onnxprune.report.progress import said
+
+    logging.getLogger("onnxprune.cli").info("%s %s", said(step), step.message)
 
 
 def configure_logging(verbosity: int, quiet: bool, level: str | None) -> None:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, FilePath, output_format, output_option
+from onnxprune.cli.options import Command, FilePath, arguments, declared
 from onnxprune.cli.run import Run
+from onnxprune.options.others import UnpackOptions
 
 
 @click.command("unpack", cls=Command, short_help="Give back a packed model.")
 @click.argument("file", metavar="FILE", type=FilePath())
-@output_option("The file to write.  [default: FILE's stem + .unpacked.onnx, beside FILE]")
-@click.option(
-    "--max-size",
-    metavar="SIZE",
-    show_default="1000 times FILE, at least 67 MB",
-    help="Refuse a file that unpacks to more than this.",
-)
-@click.option("--force", is_flag=True, help="Replace outputs that exist.")
-@output_format
+@declared(UnpackOptions)
 @click.pass_context
-def command(
-    ctx: click.Context, /, file: Path, output: Path | None, max_size: str | None, force: bool, format_: str
-) -> None:
+def command(ctx: click.Context, /, file: Path, output: Path | None, **given: Any) -> None:
     """Write the model that FILE, made by `pack`, holds; checksums are verified before anything is written.
 
     Data files keep the names that they had when they were packed, and go into OUT's folder.
@@ -36,5 +28,5 @@ def command(
 
     run = ctx.ensure_object(Run)
     with progress(run) as callback:
-        result = onnxprune.unpack(file, output, max_size=max_size, force=force, progress=callback)
+        result = onnxprune.unpack(file, output, progress=callback, **arguments(UnpackOptions, ctx.params))
     run.show(lambda: text.outcome(result) if run.quiet else text.unpack_report(result), lambda: document(result))

@@ -7,19 +7,17 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, data_option, model_argument, output_format, preprocess_option, run_options
+from onnxprune.cli.options import Command, arguments, declared, model_argument
 from onnxprune.cli.run import Run
+from onnxprune.options.others import VerifyOptions
 
 
 @click.command("verify", cls=Command, short_help="Repeat the proof of a pruned model.")
 @model_argument("original")
 @model_argument("pruned")
-@data_option("Samples to compare on, besides random inputs")
-@preprocess_option
-@run_options
-@output_format
+@declared(VerifyOptions)
 @click.pass_context
-def command(ctx: click.Context, /, original: Path, pruned: Path, format_: str, **options: Any) -> None:
+def command(ctx: click.Context, /, original: Path, pruned: Path, **given: Any) -> None:
     """Prove again that PRUNED is ORIGINAL minus what the plan stored in PRUNED removes, and with the zeros it names."""
     import onnxprune
     from onnxprune.cli.progress import progress
@@ -27,9 +25,8 @@ def command(ctx: click.Context, /, original: Path, pruned: Path, format_: str, *
     from onnxprune.report.others import verify_report
 
     run = ctx.ensure_object(Run)
-    options["data"] = options["data"] or None
     with progress(run) as callback:
-        result = onnxprune.verify(original, pruned, progress=callback, **options)
+        result = onnxprune.verify(original, pruned, progress=callback, **arguments(VerifyOptions, ctx.params))
     run.show(lambda: verify_report(result), lambda: documents.verify(result))
     failure = result.failure()
     if failure is not None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,29 @@ from onnxprune.model.save import Staged, check_output
 NAMELESS = Path("model.onnx")
 
 
+class Beside(Enum):
+    """Where a result goes if nothing else is said: beside the model, under its name and a suffix."""
+
+    BESIDE = "beside the model"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+BESIDE = Beside.BESIDE
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a result goes, absolute: user code may change the working directory before it is written. `protected` files
-    are never replaced.
+    are never replaced. `in_memory`: the target is in a folder of ours, and goes with it.
     """
 
     target: Path
     protected: tuple[Path, ...]
     force: bool
     external_data: Any
+    in_memory: bool = False
 
     def staged(self, model: Model) -> Staged:
         """`model` in a file beside the target."""
@@ -39,27 +56,38 @@ def beside(model: Path, suffix: str) -> Path:
     return model.with_name(f"{model.stem}{suffix}")
 
 
+@contextmanager
 def destination(
     source: Model,
-    out: str | Path | None,
+    out: str | Path | Beside | None,
     suffix: str,
     protected: tuple[Path, ...],
     *,
     force: bool,
     external_data: Any,
     dry_run: bool,
-) -> Place:
-    """The place of a result: `out`, or beside the model. Raises UsageError for a model without a path, and OutputError
-    for a file that must stay; in a dry run neither, as nothing is written.
+) -> Iterator[Place]:
+    """The place of a result: `out`, beside the model, or for None a folder that is there until this ends.
+
+    Raises UsageError for a model without a path, and OutputError for a file that must stay; in a dry run neither, as
+    nothing is written.
     """
-    if out is not None:
+    if out is None:
+        name = beside(NAMELESS if source.path is None else source.path, suffix).name
+        with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+            yield Place(Path(folder) / name, protected, force, external_data, in_memory=True)
+        return
+    if out is not BESIDE:
         target = Path(out).absolute()
     elif source.path is not None:
         target = beside(source.path, suffix)
     elif dry_run:
         target = NAMELESS
     else:
-        raise UsageError("a model that was not read from a file needs an output path")
+        raise UsageError(
+            "a model that was not read from a file needs an output path",
+            hint="Give out, or out=None for a result in memory.",
+        )
     if not dry_run:
         check_output(target, force=force, inputs=protected)
-    return Place(target, protected, force, external_data)
+    yield Place(target, protected, force, external_data)

@@ -16,6 +16,7 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate
 from onnxprune.model.load import Model
 from onnxprune.model.save import StagedFiles
+from onnxprune.options.others import PackOptions
 from onnxprune.packing.names import data_names
 from onnxprune.packing.reader import Packed
 from onnxprune.results import Fidelity
@@ -28,30 +29,29 @@ BATCH = 32
 class Comparison:
     """How what was packed is compared with the original."""
 
-    data: Any
-    preprocess: str | None
-    samples: int | None
-    seed: int
-    threads: int
+    options: PackOptions
 
     def __post_init__(self) -> None:
-        if self.data is None and (self.preprocess is not None or self.samples is not None):
+        asked = self.options
+        if asked.data is None and (asked.preprocess is not None or asked.samples is not None):
             raise UsageError("--preprocess and --samples have no effect without --data.")
 
     def of(self, packed: Packed, original: Model, gate: Gate | None, clock: Clock) -> Fidelity | None:
         """Decode everything; compare what comes out, if there is something to compare by."""
-        if self.data is None and gate is None:
+        asked = self.options
+        if asked.data is None and gate is None:
             packed.check()
             return None
         with _unpacked(packed) as candidate:
             clock.start("measure")
             if gate is not None:
                 _check(gate, candidate)
-            if self.data is None:
+            if asked.data is None:
                 return None
-            found = open_data(self.data, original, preprocess=self.preprocess, samples=self.samples, seed=self.seed)
+            how: dict[str, Any] = {"preprocess": asked.preprocess, "samples": asked.samples, "seed": asked.seed}
+            found = open_data(asked.data, original, **how)
             batches = runnable(original, found).batches(BATCH)
-            return fidelity(original, candidate, batches, threads=self.threads, progress=clock.steps())
+            return fidelity(original, candidate, batches, threads=asked.threads, progress=clock.steps())
 
 
 def _check(gate: Gate, candidate: Path) -> None:

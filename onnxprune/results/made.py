@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from onnxprune.errors import OnnxPruneError
 from onnxprune.results.calibration import CalibrationSummary
@@ -32,6 +33,7 @@ class Made(Shown):
         problem: What failed once the files were there: the report. None if nothing did.
         planned: What would be left, its bytes an estimate; None if it was written, or if nothing leaves.
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
+        model: The result as a Model, if it was asked for in memory (`out=None`); else None.
     """
 
     before: ModelSummary
@@ -43,6 +45,7 @@ class Made(Shown):
     problem: OnnxPruneError | None = field(default=None, kw_only=True)
     planned: ModelSummary | None = field(default=None, kw_only=True)
     timing: TimingSummary | None = field(default=None, kw_only=True)
+    model: Any = field(default=None, kw_only=True, repr=False)
 
     @property
     def left(self) -> ModelSummary:
@@ -62,7 +65,7 @@ def made_words(
     parts += [] if metric is None else [metric.words]
     quality = None if result.fidelity is None else result.fidelity.words
     parts += [] if quality is None else [quality]
-    where = f"written {written[0].name}" if written else "not written"
+    where = f"written {written[0].name}" if written else "not written" if result.model is None else "in memory"
     return f"{name}: {', '.join(parts)}; {where}"
 
 
@@ -70,5 +73,6 @@ def failure_after(written: Sequence[Path], problem: OnnxPruneError | None) -> On
     """A problem that came after the files were there, as the error of the command."""
     if problem is None:
         return None
-    there = f"{written[0].name} is written and complete; what failed came after it"
+    done = f"{written[0].name} is written and" if written else "the result is"
+    there = f"{done} complete; what failed came after it"
     return type(problem)(f"{there}: {problem.message}", hint=problem.hint)

@@ -28,6 +28,7 @@ class SparsifyResult(Made):
         problem: What failed once the files in `written` were there: the report. None if nothing did.
         planned: What a dry run would leave, its bytes an estimate; None if it was written.
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
+        model: The result as a Model, if it was asked for in memory (`out=None`); else None.
     """
 
     sparsity: SparsitySummary

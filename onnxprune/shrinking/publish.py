@@ -40,6 +40,7 @@ class Published:
     plan: Plan
     sparsity: SparsitySummary | None = None
     notes: tuple[str, ...] = ()
+    model: Model | None = None
 
 
 def publish(run: Run, choice: Choice, *, verify: bool = True, allow_unproven: bool = False) -> Published:
@@ -86,7 +87,7 @@ def _committed(run: Run, choice: Choice, model: Model, staged: Staged, facts: Fa
     run.clock.start("write")
     written = staged.commit()
     after = summary(model, build(model), facts, run.place.target.name)
-    return Published(None, None, measured, written, after, choice.plan, notes=left_over(staged.left_over))
+    return Published(None, None, measured, written, after, choice.plan, notes=left_over(staged.left_over), model=model)
 
 
 def _with_zeros(
@@ -118,7 +119,7 @@ def _with_zeros(
         seed=run.request.options.seed,
         threads=run.threads,
     )
-    return Published(None, None, done.fidelity, done.written, done.after, plan, done.sparsity, done.notes)
+    return Published(None, None, done.fidelity, done.written, done.after, plan, done.sparsity, done.notes, done.model)
 
 
 def prove_in_memory(

@@ -30,6 +30,7 @@ class SparsePublished:
     written: tuple[Path, ...]
     after: ModelSummary
     notes: tuple[str, ...] = ()
+    model: Model | None = None
 
 
 def publish_sparse(
@@ -72,4 +73,4 @@ def publish_sparse(
     after = summary_of(recorded, place.target, traced.facts)
     if outcome.library is not None:
         after = all_executed(after, summary_of(bare, None, traced.facts))
-    return SparsePublished(outcome, measured, written, after, left_over(staged.left_over))
+    return SparsePublished(outcome, measured, written, after, left_over(staged.left_over), recorded)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnxprune.choose.request import AUTO, GIVE_DATA, Request
 from onnxprune.choose.schedule import ONE_SHOT, resolved
 from onnxprune.errors import UsageError
+from onnxprune.options.choosing import Steps
+from onnxprune.options.declare import choices, declared, names, plain, recorded, values
+from onnxprune.options.mending import ZeroForm, Zeros
+from onnxprune.options.shrinking import Masking
 from onnxprune.results.units import listed
 from onnxprune.sparse.patterns import FLOAT_ROWS, Pattern, parse_pattern
 from onnxprune.sparsifying.masks import NEED_DATA, REPAIRS, SCOPES, MaskRequest, get
 
-OPERATORS, DENSE_ZEROS, SPARSE_INITIALIZERS = EMITS = ("operators", "dense-zeros", "sparse-initializers")
+OPERATORS, DENSE_ZEROS, SPARSE_INITIALIZERS = EMITS = choices(ZeroForm, "emit")
 DEFAULT_PATTERN = "4x1"
 CANDIDATES = tuple(Pattern(rows) for rows in FLOAT_ROWS)
 """What `--pattern auto` chooses from; integer layers have the same in their blocks."""
 WITH_DATA, WITHOUT_DATA = "obs", "magnitude"
-STAGE_OPTIONS = ("sparsity", "pattern", "method", "emit", "lock", "max_error")
-"""Of `resolve_stage`."""
-OPTIONS = (*STAGE_OPTIONS, "scope", "repair", "include", "exclude", "schedule", "steps", "seed")
-"""Of `resolve_sparsity`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class SparseRequest:
     schedule: str = ONE_SHOT
     steps: int = 1
     seed: int = 0
+    asked: Masking = field(default_factory=Masking)  # as given
 
     @property
     def pattern_text(self) -> str:
@@ -65,94 +66,55 @@ class SparseRequest:
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
-        return {
-            "sparsity": self.sparsity,
-            "pattern": self.pattern_text,
-            "method": self.method,
-            "scope": self.scope,
-            "emit": self.emit,
-            "include": list(self.include),
-            "exclude": list(self.exclude),
-            "lock": self.lock,
-            "max_error": self.max_error,
-            "repair": self.repair,
-            "samples": samples,
-            "seed": self.seed,
-            **({"schedule": self.schedule, "steps": self.steps} if self.steps > 1 else {}),
-        }
+        found = values(self.asked) | vars(self) | {"pattern": self.pattern_text, "samples": samples}
+        left_out = names(Steps) if self.steps == 1 else ()
+        return {name: plain(found[name]) for name in recorded(Masking) if name not in left_out}
 
 
-def resolve_sparsity(
-    *,
-    sparsity: float | None,
-    pattern: str | None,
-    method: str | None,
-    scope: str | None,
-    repair: str,
-    emit: str,
-    with_data: bool,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    lock: bool = False,
-    max_error: float | None = None,
-    schedule: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-) -> SparseRequest:
+def resolve_sparsity(options: Masking, *, with_data: bool) -> SparseRequest:
     """Raises UsageError for options that contradict each other or need data that is not there."""
-    wanted = DEFAULT_PATTERN if pattern is None else pattern
-    asked = None if wanted == AUTO else parse_pattern(wanted)
-    name = method if method is not None else WITH_DATA if with_data else WITHOUT_DATA
+    wanted = DEFAULT_PATTERN if options.pattern is None else options.pattern
+    pattern = None if wanted == AUTO else parse_pattern(wanted)
+    name = options.method if options.method is not None else WITH_DATA if with_data else WITHOUT_DATA
     get(name)
     if name in NEED_DATA and not with_data:
         raise UsageError(
             f"--method {name} looks at calibration data, and there is none.",
             hint=f"{GIVE_DATA}, or choose by weights: --method {WITHOUT_DATA}.",
         )
-    if emit not in EMITS:
-        raise UsageError(f"--emit is {', '.join(EMITS[:-1])} or {EMITS[-1]}, found {emit!r}")
-    _check_limit(max_error, with_data)
-    name_of_scope = _one_of(scope if scope is not None else SCOPES[0], SCOPES, "--scope")
-    if name_of_scope != SCOPES[0] and asked is not None and asked.share is not None:
+    _check_limit(options.max_error, with_data)
+    scope = options.scope if options.scope is not None else SCOPES[0]
+    if scope != SCOPES[0] and pattern is not None and pattern.share is not None:
         raise UsageError(
-            f"--scope {name_of_scope} has no effect with --pattern {asked}: every layer keeps what the pattern says.",
+            f"--scope {scope} has no effect with --pattern {pattern}: every layer keeps what the pattern says.",
             hint="Leave out --scope, or name blocks: --pattern 4x1.",
         )
-    schedule, steps = resolved(schedule, steps)
+    schedule, steps = resolved(options.schedule, options.steps)
     return SparseRequest(
-        _share(sparsity, asked),
-        asked,
+        _share(options.sparsity, pattern),
+        pattern,
         name,
-        name_of_scope,
-        _repair(repair, with_data),
-        emit,
-        listed(include),
-        listed(exclude),
-        lock,
-        max_error,
+        scope,
+        _repair(options.repair, with_data),
+        options.emit,
+        listed(options.include),
+        listed(options.exclude),
+        options.lock,
+        options.max_error,
         schedule,
         steps,
-        seed,
+        options.seed,
+        options,
     )
 
 
-def resolve_stage(
-    request: Request,
-    *,
-    sparsity: float | None,
-    pattern: str | None,
-    method: str | None,
-    emit: str,
-    lock: bool,
-    max_error: float | None,
-) -> SparseRequest | None:
+def resolve_stage(request: Request, zeros: Zeros) -> SparseRequest | None:
     """Sparsity as a stage after what `request` asks of channels; None if neither a sparsity nor a pattern is given.
 
     Raises UsageError.
     """
-    if sparsity is None and pattern is None:
-        given = {"--method": method, "--max-error": max_error, "--lock": lock or None}
-        wrong = [flag for flag, value in {**given, "--emit": None if emit == OPERATORS else emit}.items() if value]
+    if zeros.sparsity is None and zeros.pattern is None:
+        wrong = [one.flag for one in declared(Zeros) if getattr(zeros, one.name) != one.default]
         if wrong:
             raise UsageError(f"{wrong[0]} has no effect without --sparsity.", hint=f"Leave out {wrong[0]}.")
         return None
@@ -162,21 +124,16 @@ def resolve_stage(
             hint="With --sparsity, give --target macs=... or params=..., or --ratio.",
         )
     options = request.options
-    fixed = pattern is not None and pattern != AUTO and parse_pattern(pattern).share is not None
-    return resolve_sparsity(
-        sparsity=sparsity,
-        pattern=pattern,
-        method=method,
-        scope=None if fixed else options.scope,
-        repair=request.repair if request.repair in REPAIRS else "none",
-        emit=emit,
-        with_data=request.with_data,
+    fixed = zeros.pattern is not None and zeros.pattern != AUTO and parse_pattern(zeros.pattern).share is not None
+    asked = Masking(
+        **values(zeros, Zeros),
+        scope=None if fixed else options.scope,  # type: ignore[arg-type]
+        repair=request.repair if request.repair in REPAIRS else "none",  # type: ignore[arg-type]
         include=options.include,
         exclude=options.exclude,
-        lock=lock,
-        max_error=max_error,
         seed=options.seed,
     )
+    return resolve_sparsity(asked, with_data=request.with_data)
 
 
 def _share(sparsity: float | None, pattern: Pattern | None) -> float:
@@ -208,13 +165,6 @@ def _check_limit(max_error: float | None, with_data: bool) -> None:
 def _repair(asked: str, with_data: bool) -> str:
     if asked == AUTO:
         return "reconstruct" if with_data else "none"
-    _one_of(asked, REPAIRS, "--repair")
     if asked != "none" and not with_data:
         raise UsageError(f"--repair {asked} needs calibration data.", hint=f"{GIVE_DATA}, or take --repair none.")
     return asked
-
-
-def _one_of(value: str, known: Sequence[str], option: str) -> str:
-    if value not in known:
-        raise UsageError(f"{option} is {', '.join(known[:-1])} or {known[-1]}, found {value!r}")
-    return value

@@ -3,56 +3,58 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from onnxprune.choose.request import AUTO, resolve
 from onnxprune.errors import UsageError
+from onnxprune.options.declare import names, shared
+from onnxprune.options.running import Samples
+from onnxprune.options.shrinking import ShrinkOptions, SweepOptions
 from onnxprune.results.units import parse_ratio
 from onnxprune.sparsifying.request import resolve_stage
 from onnxprune.sweeping.results import Point
 
 TARGETS = ("macs=75%", "macs=50%", "macs=25%")
 """What is asked for if nothing is."""
+SHARED = tuple(shared(ShrinkOptions, SweepOptions))
+"""Options of `shrink` that all points have."""
 
 
-def points_of(
-    ratios: str | Sequence[str | float],
-    targets: str | Sequence[str],
-    criteria: str | Sequence[str],
-    options: Mapping[str, Any],
-    sparse: Mapping[str, Any],
-    *,
-    with_data: bool,
-) -> tuple[Point, ...]:
-    """All combinations, none twice, in the order given. `options` are those of `shrink` that all points share,
-    `sparse` those of them for the weights of what stays.
-
-    Raises UsageError for what `shrink` would refuse without looking at a model.
+def points_of(asked: SweepOptions) -> tuple[Point, ...]:
+    """All combinations, none twice, in the order given. Raises UsageError for what `shrink` would refuse without
+    looking at a model.
     """
-    shares = [parse_ratio(text) for text in _list(ratios)]
+    shares = [parse_ratio(text) for text in _list(asked.ratios)]
     amounts: list[tuple[float | None, str | None]] = [(share, None) for share in shares]
-    amounts += [(None, text) for text in _list(targets)]
+    amounts += [(None, text) for text in _list(asked.targets)]
     if not amounts:
         amounts = [(None, text) for text in TARGETS]
     found: dict[tuple[Any, ...], Point] = {}
     for ratio, target in amounts:
         if ratio is not None and not 0 <= ratio < 1:
             raise UsageError(f"--ratios are shares from 0 to below 1, found {ratio:g}")
-        for criterion in _list(criteria) or [None]:
-            asked = resolve(ratio=ratio, target=target, criterion=criterion, with_data=with_data, **options)
-            resolve_stage(asked, **sparse)
-            name = None if options["units"] == "blocks" else asked.options.criterion
+        for criterion in _list(asked.criteria) or [None]:
+            one = of_point(asked, ratio=ratio, target=target, criterion=criterion)
+            request = resolve(one)
+            resolve_stage(request, one)
+            name = None if asked.units == "blocks" else request.options.criterion
             key = (ratio, target, name)
             if key not in found:
                 found[key] = Point(_name(ratio, target, name, found.values()), ratio, target, name)
     return tuple(found.values())
 
 
-def measures(points: Sequence[Point], options: Mapping[str, Any]) -> bool:
+def of_point(asked: SweepOptions, *, ratio: float | None, target: str | None, criterion: str | None) -> ShrinkOptions:
+    """What `shrink` is asked for at a point: an amount and a criterion, and what all points have."""
+    common = {name: getattr(asked, name) for name in (*SHARED, *names(Samples))}
+    return ShrinkOptions(ratio=ratio, target=target, criterion=criterion, **common)
+
+
+def measures(points: Sequence[Point], asked: SweepOptions) -> bool:
     """Whether what leaves depends on times that are measured: nothing else may run then, and not elsewhere."""
     timed = any(one.target is not None and one.target.strip().startswith("latency") for one in points)
-    return timed or AUTO in (options["multiple_of"], options["pattern"])
+    return timed or AUTO in (asked.multiple_of, asked.pattern)
 
 
 def _list(values: Any) -> list[Any]:

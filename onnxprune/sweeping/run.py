@@ -14,12 +14,15 @@ from onnxprune.measure.metric import open_metric
 from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import Model
 from onnxprune.model.save import write
+from onnxprune.options.declare import plain
+from onnxprune.options.shrinking import SweepOptions
 from onnxprune.results import Progress, ProgressCallback
 from onnxprune.results.system import Environment
 from onnxprune.results.units import parse_bytes, plural
 from onnxprune.sweeping import cluster, local, timing
 from onnxprune.sweeping.assemble import placed, quality_of
 from onnxprune.sweeping.folder import SCHEMA, Folder, Identity, open_folder
+from onnxprune.sweeping.points import SHARED
 from onnxprune.sweeping.record import outcome_of
 from onnxprune.sweeping.results import FAILED, FINISHED, Failure, Outcome, Point, SweepResult, SweptPoint
 from onnxprune.sweeping.samples import Packed, opened, pack
@@ -29,24 +32,23 @@ from onnxprune.sweeping.tasks import Job
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for. `options` are those of `shrink` that all points share; `bench` None: no latency.
+    """What was asked for. `data` and `metric` are those of `options`, opened.
 
-    `alone`: what leaves depends on times, so that points are computed one by one, here, with `threads` (None: all).
-    `jobs` 0: as many as fit.
+    `alone`: what leaves depends on times, so that points are computed one by one, here, with `options.threads`.
     """
 
     model: Model
     out: Path
     points: tuple[Point, ...]
-    options: dict[str, Any]
+    options: SweepOptions
     data: Calibration | None
     metric: str | Callable[..., Any] | None
-    bench: timing.How | None
     alone: bool
-    threads: int | None
-    jobs: int
-    scheduler: str | None
-    seed: int
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The options of `shrink` that all points have, as JSON has them."""
+        return {name: plain(getattr(self.options, name)) for name in SHARED}
 
 
 def run(asked: Request, machine: Environment, progress: ProgressCallback | None) -> SweepResult:
@@ -63,7 +65,7 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
         kept = {point: found for point in asked.points if (found := folder.finished(point)) is not None}
         points = [SweptPoint(point, kept[point], reused=True) for point in asked.points if point in kept]
         samples, count = (None, None) if packed is None else (packed.path, packed.samples)
-        jobs = [Job(point, asked.options, original, samples, count) for point in asked.points if point not in kept]
+        jobs = [Job(point, asked.shared, original, samples, count) for point in asked.points if point not in kept]
         computed, where = _computed(asked, jobs, folder, machine, _teller(progress, len(kept), len(asked.points)))
         points += computed
         points.sort(key=lambda one: asked.points.index(one.point))
@@ -93,13 +95,12 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
 
 def _identity(asked: Request, packed: Packed | None, machine: Environment) -> Identity:
     """What results depend on, besides the point."""
-    options: dict[str, Any] = dict(asked.options)
-    options |= {key: list(options[key]) for key in ("include", "exclude")}
+    options = asked.shared
     options["min_keep"] = str(options["min_keep"])  # 1 and "1" ask for the same
     options["max_memory"] = parse_bytes(options["max_memory"])
     versions = {"onnxprune": machine.onnxprune, "onnxruntime": machine.packages.get("onnxruntime")}
     if asked.alone:
-        options["threads"], versions["processor"] = asked.threads, machine.cpu
+        options["threads"], versions["processor"] = asked.options.threads, machine.cpu
     return {
         "schema": SCHEMA,
         "model": {"name": _name(asked.model), "sha256": asked.model.sha256},
@@ -134,11 +135,11 @@ def _computed(
         return points, "nothing had to be computed"
     tell(f"computing {plural(len(jobs), 'point')}", 0)
     with contextlib.ExitStack() as stack:
-        if asked.scheduler is not None:
-            client = stack.enter_context(cluster.connected(asked.scheduler))
+        if asked.options.scheduler is not None:
+            client = stack.enter_context(cluster.connected(asked.options.scheduler))
             where = cluster.described(client)
             files = cluster.shipped(asked.model, jobs[0].model, jobs[0].data, jobs[0].samples)
-            replies = cluster.compute(client, jobs, folder.work, files, asked.jobs or None)
+            replies = cluster.compute(client, jobs, folder.work, files, asked.options.jobs or None)
         else:
             at_once, threads = _shared_out(asked, len(jobs), machine)
             each = "all threads" if not threads else f"{plural(threads, 'thread')} each"
@@ -156,9 +157,9 @@ def _computed(
 def _shared_out(asked: Request, count: int, machine: Environment) -> tuple[int, int]:
     """(processes at a time, threads of each): all cores, and no more memory than there is."""
     if asked.alone:
-        return 1, asked.threads or 0
-    fitting = max((machine.memory_bytes or 0) // parse_bytes(asked.options["max_memory"]), 1)
-    at_once = min(asked.jobs or min(machine.cores, fitting), count)
+        return 1, asked.options.threads or 0
+    fitting = max((machine.memory_bytes or 0) // parse_bytes(asked.options.max_memory), 1)
+    at_once = min(asked.options.jobs or min(machine.cores, fitting), count)
     return at_once, max(machine.cores // at_once, 1)
 
 
@@ -193,10 +194,10 @@ def _timed(
     progress: ProgressCallback | None,
 ) -> timing.Timed:
     models = {one.point.name: one.path for one in points if one.path is not None}
-    if asked.bench is None or not models:
+    if not asked.options.bench or not models:
         return timing.Timed({}, None)
     data = None if packed is None else opened(packed.path, input_specs(asked.model))
-    return timing.timed(original, models, asked.bench, machine, data, asked.seed, progress)
+    return timing.timed(original, models, asked.options, machine, data, asked.options.seed, progress)
 
 
 def _remarks(points: Sequence[SweptPoint]) -> Iterator[str]:

@@ -11,6 +11,8 @@ from onnxprune.benching import bench
 from onnxprune.benching.candidates import names_of
 from onnxprune.benching.results import BenchResult
 from onnxprune.errors import OnnxPruneError
+from onnxprune.options.others import BenchOptions
+from onnxprune.options.running import TimedRuns
 from onnxprune.results import Progress, ProgressCallback
 from onnxprune.results.system import Environment
 from onnxprune.sweeping.results import Latency, Timing
@@ -18,16 +20,6 @@ from onnxprune.sweeping.results import Latency, Timing
 GROUP = 12
 """Models that are timed in turn with the original at once: more would lie in memory together, and each run less."""
 SECONDS, LEAST_SECONDS = 2.0, 5.0  # for each model, and of a group
-
-
-@dataclass(frozen=True)
-class How:
-    """`seconds` is for a group, None: two for each model. The others are those of `bench`."""
-
-    threads: int | None = None
-    batch: int | None = None
-    seconds: float | None = None
-    runs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,34 +31,21 @@ class Timed:
     notes: tuple[str, ...] = ()
 
 
-def request(models: Sequence[Path], how: How, machine: Environment, data: Any, seed: int) -> bench.Request:
-    """What `bench` is asked for; one probe is enough, as memory and first runs are not shown. Raises UsageError."""
+def request(models: Sequence[Path], how: TimedRuns, machine: Environment, data: Any, seed: int) -> bench.Request:
+    """What `bench` is asked for; `how.seconds` is for a group, None: two for each model. One probe is enough, as memory
+    and first runs are not shown. Raises UsageError.
+    """
     seconds = how.seconds
     if seconds is None and how.runs is None:
         seconds = max(LEAST_SECONDS, SECONDS * (len(models) - 1))
-    asked = bench.request(
-        models,
-        machine,
-        threads=how.threads,
-        batch=how.batch,
-        provider=(),
-        shape=(),
-        data=data,
-        preprocess=None,
-        seconds=seconds,
-        runs=how.runs,
-        profile=False,
-        baseline=None,
-        fail_above=None,
-        seed=seed,
-    )
-    return replace(asked, probes=1)
+    options = BenchOptions(threads=how.threads, batch=how.batch, seconds=seconds, runs=how.runs, data=data, seed=seed)
+    return replace(bench.request(models, machine, options), probes=1)
 
 
 def timed(
     original: Path,
     models: Mapping[str, Path],
-    how: How,
+    how: TimedRuns,
     machine: Environment,
     data: Any,
     seed: int,

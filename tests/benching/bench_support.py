@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.benching.bench import request, run
 from onnxprune.benching.results import BenchResult
+from onnxprune.options.others import BenchOptions
 from onnxprune.results.system import environment
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def quick(*models: Path, **options: Any) -> BenchResult:
     if "seconds" in options:
         options.setdefault("runs", None)
     machine = environment()
-    return run(replace(request(models, machine, **{**DEFAULTS, **options}), probes=1), machine, None)
+    return run(replace(request(models, machine, BenchOptions(**{**DEFAULTS, **options})), probes=1), machine, None)
 
 
 def convolutions(

@@ -16,7 +16,8 @@ from onnxprune.choose.allocate import SCOPES
 from onnxprune.choose.criteria import needs_data
 from onnxprune.choose.score import activations, consumers, criteria, network
 from onnxprune.cli.main import COMMANDS, application
-from onnxprune.cli.shrink import CRITERIA, READER_CRITERIA, SAMPLE_CRITERIA, command
+from onnxprune.cli.shrink import command
+from onnxprune.options.lists import CRITERIA, READER_CRITERIA, SAMPLE_CRITERIA
 
 
 def _removed(document: Document, *arguments: str) -> Any:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cli_support import Call, Document
 
-from onnxprune.cli.pack import CLUSTERS, WEIGHTS
+from onnxprune.options.declare import choices
+from onnxprune.options.others import PackOptions
 from onnxprune.packing import recipe
 
 
@@ -86,4 +87,5 @@ def test_the_error_bound(document: Document) -> None:
 
 
 def test_what_help_lists_is_what_there_is() -> None:
-    assert (WEIGHTS, CLUSTERS) == (recipe.WEIGHTS, recipe.CLUSTERS)
+    declared = tuple(choices(PackOptions, name) for name in ("weights", "clusters"))
+    assert declared == (recipe.WEIGHTS, recipe.CLUSTERS)

@@ -14,9 +14,9 @@ import onnxprune
 from onnxprune.capture.features import Linear, linear_layer, output_sizes, positions
 from onnxprune.capture.rows import NO_ROWS, OTHER_ROWS
 from onnxprune.capture.sensitivity import judged
-from onnxprune.cli.shrink import READER_CRITERIA, SAMPLE_CRITERIA
 from onnxprune.model.graph import build
 from onnxprune.model.load import load
+from onnxprune.options.lists import READER_CRITERIA, SAMPLE_CRITERIA
 from onnxprune.trace import trace_model
 from tests.builders import Net, ints
 

@@ -25,6 +25,7 @@ from onnxprune.data import open_data
 from onnxprune.errors import OutputError, UsageError
 from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import load
+from onnxprune.options.shrinking import SweepOptions
 from onnxprune.results import Agreement
 from onnxprune.sweeping.assemble import placed
 from onnxprune.sweeping.folder import LOCK, Folder, open_folder
@@ -34,51 +35,31 @@ from onnxprune.sweeping.record import outcome_document, outcome_of
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING, Failure, Latency, Outcome, Point, SweptPoint
 from onnxprune.sweeping.samples import opened, pack
 
-OPTIONS: dict[str, Any] = {
-    "scope": None,
-    "normalise": "mean",
-    "aggregate": "mean",
-    "include": (),
-    "exclude": (),
-    "multiple_of": None,
-    "min_keep": 1,
-    "units": "channels",
-    "schedule": None,
-    "steps": None,
-    "repair": "auto",
-    "seed": 0,
-    "preprocess": None,
-    "samples": None,
-}
-SPARSE: dict[str, Any] = {
-    "sparsity": None,
-    "pattern": None,
-    "method": None,
-    "emit": "operators",
-    "lock": False,
-    "max_error": None,
-}
 IDENTITY = {"schema": "onnxprune.sweep-folder/1", "model": {"sha256": "a"}, "options": {"seed": 0}, "versions": {}}
 POINT = Point("ratio-0.5-l1", 0.5, None, "l1")
 
 
+def asked(ratios: Any, targets: Any, criteria: Any, **options: Any) -> SweepOptions:
+    return SweepOptions(ratios=ratios, targets=targets, criteria=criteria, **options)
+
+
 # ---- points ----------------------------------------------------------------------------------------------------
 def test_every_amount_with_every_criterion() -> None:
-    found = points_of("0.2, 50%", ["macs=50%"], "l1,obs", OPTIONS, SPARSE, with_data=True)
+    found = points_of(asked("0.2, 50%", ["macs=50%"], "l1,obs", data="random"))
     assert [point.name for point in found] == [
         *("ratio-0.2-l1", "ratio-0.2-obs", "ratio-0.5-l1", "ratio-0.5-obs", "macs-50pct-l1", "macs-50pct-obs"),
     ]
     assert found[2] == POINT
-    assert len(points_of("0.5,50%,0.5", (), "l1,l1", OPTIONS, SPARSE, with_data=False)) == 1, "no point twice"
-    default = points_of((), (), (), OPTIONS, SPARSE, with_data=False)
+    assert len(points_of(asked("0.5,50%,0.5", (), "l1,l1"))) == 1, "no point twice"
+    default = points_of(asked((), (), ()))
     assert [point.target for point in default] == list(TARGETS) and {point.criterion for point in default} == {"l1"}
-    blocks = points_of([0.5], (), (), {**OPTIONS, "units": "blocks"}, SPARSE, with_data=True)
+    blocks = points_of(asked([0.5], (), (), units="blocks", data="random"))
     assert [(point.name, point.criterion) for point in blocks] == [("ratio-0.5-blocks", None)]
 
 
 def test_names_are_those_of_files() -> None:
     targets = ["size=1MB", "size=1mb", "macs=1.5 G"]
-    names = [point.name for point in points_of((), targets, "l1", OPTIONS, SPARSE, with_data=False)]
+    names = [point.name for point in points_of(asked((), targets, "l1"))]
     assert names == ["size-1MB-l1", "size-1mb-l1-2", "macs-1.5-G-l1"], "some systems do not tell case apart"
 
 
@@ -95,12 +76,12 @@ def test_names_are_those_of_files() -> None:
 )
 def test_what_shrink_would_refuse_is_refused_at_once(ratios: Any, targets: Any, criteria: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        points_of(ratios, targets, criteria, OPTIONS, SPARSE, with_data=False)
+        points_of(asked(ratios, targets, criteria))
 
 
 def test_what_has_no_effect_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="no effect without --sparsity"):
-        points_of("0.5", (), (), OPTIONS, {**SPARSE, "lock": True}, with_data=False)
+        points_of(asked("0.5", (), (), lock=True))
 
 
 def test_no_samples_are_refused_whether_they_are_open_or_not(tmp_path: Path) -> None:
@@ -114,14 +95,13 @@ def test_no_samples_are_refused_whether_they_are_open_or_not(tmp_path: Path) -> 
 
 def test_what_is_measured_is_known() -> None:
     for targets, options, expected in (
-        ("macs=50%", OPTIONS, False),
-        ("macs=50%,latency=50%", OPTIONS, True),
-        ("macs=50%", {**OPTIONS, "multiple_of": "auto"}, True),
-        ("macs=50%", {**OPTIONS, "pattern": "auto"}, True),
+        ("macs=50%", {}, False),
+        ("macs=50%,latency=50%", {}, True),
+        ("macs=50%", {"multiple_of": "auto"}, True),
+        ("macs=50%", {"pattern": "auto"}, True),
     ):
-        assert (
-            measures(points_of((), targets, "l1", OPTIONS, SPARSE, with_data=False), {**SPARSE, **options}) == expected
-        )
+        one = asked((), targets, "l1", **options)
+        assert measures(points_of(one), one) == expected
 
 
 # ---- frontier --------------------------------------------------------------------------------------------------

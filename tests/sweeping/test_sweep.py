@@ -24,13 +24,13 @@ from page_parser import Page
 from sweep_support import MANY, ROOT, WORKER, computing, small_data, small_model
 
 import onnxprune
-from onnxprune.api.sweep import SHARED
 from onnxprune.cli import shrink as shrink_command
 from onnxprune.cli import sweep as sweep_command
 from onnxprune.cli.main import application
 from onnxprune.errors import DataError, GateError, OutputError, UsageError
 from onnxprune.report.html.sweep import sweep_page
 from onnxprune.results import Progress
+from onnxprune.sweeping.points import SHARED
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING
 from tests.builders import Net
 from tests.processes import wait_for_child

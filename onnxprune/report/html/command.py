@@ -1,95 +1,72 @@
-"""The command that does the same again, from the arguments of a function of the API: options have the same names."""
+"""The command that does the same again, from the options of a function of the API: they have the same names."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxprune.model.sources import beside
+from onnxprune.model.sources import BESIDE, beside
+from onnxprune.options.declare import SWITCH, Options, of_function, planned
+from onnxprune.options.others import BenchOptions, VerifyOptions
+from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions, SweepOptions
 
-SILENT = {"force", "progress", "verify", "report"}  # say nothing about the result, or are not on the command line
 UNKNOWN = "IN-PYTHON"
-PLANNED = {"ratio", "target", "criterion", "scope", "normalise", "aggregate", "include", "exclude", "units"} | {
-    "multiple_of",
-    "device",
-    "min_keep",
-    "schedule",
-    "steps",
-}
-"""What a plan has said already."""
 
 
-def command(
-    name: str,
-    files: Sequence[Any],
-    options: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-) -> str:
+def command(options: Options, files: Sequence[Any]) -> str:
     """`onnxprune NAME ...`, quoted for a shell: paths as they were given, options that are not the default.
 
     What is an object in Python and has no path (an array, a function, a plan) is IN-PYTHON there.
     """
-    words = ["onnxprune", name, *(_word(file) for file in files)]
-    for key, value in options.items():
-        if key in SILENT or value is None or _same(value, defaults.get(key)):
+    words = ["onnxprune", options.NAME, *(_word(file) for file in files)]
+    for one in of_function(type(options)):
+        value = getattr(options, one.name)
+        if one.spec.silent or not one.spec.line or value is None or _same(value, one.default):
             continue
-        flag = f"--{key.replace('_', '-')}"
         if value is True:
-            words.append(flag)
+            words.append(one.flag)
+        elif value is False and one.kind == SWITCH:
+            words.append(f"--no-{one.key}")
         else:
-            for one in _values(value):
-                words += [flag, _word(one)]
+            for item in _values(value, one.several):
+                words += [one.flag, _word(item)]
     return " ".join(map(shlex.quote, words))
 
 
-def shrink_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+def shrink_commands(options: ShrinkOptions, model: Any, out: Any) -> list[str]:
     """The run, its proof once more, and how fast the result is."""
-    model, out, plan = given["model"], given["out"], given["plan"]
-    options = {key: value for key, value in given.items() if key not in ("model", "out", "plan", "bench")}
-    files = [model] if out is None else [model, "-o", out]
-    if plan is not None:
-        options = {key: value for key, value in options.items() if key not in PLANNED}
-        files += ["--plan", f"PLAN-{plan.digest}.json"]
-    run = command("shrink", files, options, defaults)
-    return [run] if given["dry_run"] else [run, *_after(model, out, ".pruned.onnx")]
+    files = _files(model, out)
+    if options.plan is not None:
+        files += ["--plan", f"PLAN-{options.plan.digest}.json"]
+        said = {one.name: one.default for one in planned(ShrinkOptions)}
+        options = replace(options, plan=None, **said)
+    run = command(options, files)
+    return [run] if options.dry_run else [run, *_after(model, out, ".pruned.onnx")]
 
 
-def sparsify_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+def sparsify_commands(options: SparsifyOptions, model: Any, out: Any) -> list[str]:
     """The run, its proof once more, and how fast the result is."""
-    model, out = given["model"], given["out"]
-    options = {key: value for key, value in given.items() if key not in ("model", "out", "bench")}
-    run = command("sparsify", [model] if out is None else [model, "-o", out], options, defaults)
-    return [run] if given["dry_run"] else [run, *_after(model, out, ".sparse.onnx")]
+    run = command(options, _files(model, out))
+    return [run] if options.dry_run else [run, *_after(model, out, ".sparse.onnx")]
+
+
+def sweep_command(options: SweepOptions, model: Any, out: Any) -> str:
+    """The whole sweep."""
+    return command(options, _files(model, out))
+
+
+def _files(model: Any, out: Any) -> list[Any]:
+    return [model] if out in (None, BESIDE) else [model, "-o", out]
 
 
 def _after(model: Any, out: Any, suffix: str) -> list[str]:
     """Proof and speed of a result."""
-    result = out
-    if out is None:
-        result = beside(Path(_word(model)), suffix)
-    return [command("verify", [model, result], {}, {}), command("bench", [model, result, "--profile"], {}, {})]
-
-
-def bench_commands(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """The measurement."""
-    options = {key: value for key, value in given.items() if key not in ("models", "request", "run")}
-    return [command("bench", given["models"], options, defaults)]
-
-
-def sweep_command(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """The whole sweep."""
-    lists = {key: _joined(given[key]) for key in ("ratios", "targets", "criteria")}
-    options = {key: value for key, value in {**given, **lists}.items() if key not in ("model", "out", "bench")}
-    files = [given["model"], *([] if given["out"] is None else ["-o", given["out"]])]
-    return command("sweep", [*files, *([] if given["bench"] else ["--no-bench"])], options, defaults)
-
-
-def _joined(values: Any) -> str | None:
-    text = values if isinstance(values, str) else ",".join(map(str, values))
-    return text or None
+    result = beside(Path(_word(model)), suffix) if out in (None, BESIDE) else out
+    return [command(VerifyOptions(), [model, result]), command(BenchOptions(profile=True), [model, result])]
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -98,12 +75,12 @@ def _same(value: Any, default: Any) -> bool:
     return False
 
 
-def _values(value: Any) -> list[Any]:
-    """A value that stands for several options: one each."""
+def _values(value: Any, several: bool) -> list[Any]:
+    """A value that stands for several options: one each. Where there is one option for all, they are its list."""
     if isinstance(value, Mapping):
         return [f"{key}={_word(one)}" for key, one in value.items()]
     if isinstance(value, (list, tuple)):
-        return list(value)
+        return list(value) if several else [",".join(map(_word, value))]
     return [value]
 
 

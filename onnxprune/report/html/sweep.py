@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from onnxprune.benching.results import Estimate
+from onnxprune.options.shrinking import SweepOptions
 from onnxprune.report.html.command import command, sweep_command
 from onnxprune.report.html.heads import sweep_head
 from onnxprune.report.html.page import Section, blocks, figure, figures, legend, listed, page, paragraph
@@ -17,25 +18,9 @@ from onnxprune.report.sweep import explanations, tables, unfinished
 from onnxprune.results import ModelSummary
 from onnxprune.results.system import Environment
 from onnxprune.sweeping.assemble import cost_of, value_of
+from onnxprune.sweeping.points import of_point
 from onnxprune.sweeping.results import AGREEMENT, COSTS, ERROR, LATENCY, METRIC, SIZE, Point, SweepResult, SweptPoint
 
-POINT_OPTIONS = (
-    *(
-        "scope",
-        "normalise",
-        "aggregate",
-        "include",
-        "exclude",
-        "multiple_of",
-        "device",
-        "min_keep",
-        "units",
-        "schedule",
-        "steps",
-    ),
-    *("sparsity", "pattern", "method", "emit", "lock", "max_error"),
-    *("data", "preprocess", "samples", "max_memory", "repair", "external_data", "seed"),
-)
 _TITLES = {
     LATENCY: ("latency", "time by that of the original (%)"),
     SIZE: ("file size", "file size (% of the original)"),
@@ -50,13 +35,12 @@ def sweep_page(result: SweepResult, machine: Environment, commands: Sequence[str
     return page(head.title, head.lead, sections)
 
 
-def sweep_commands(given: Mapping[str, Any], points: Sequence[Point], defaults: Mapping[str, Any]) -> list[str]:
+def sweep_commands(options: SweepOptions, model: Any, out: Any, points: Sequence[Point]) -> list[str]:
     """The sweep, then every point alone."""
-    found = [sweep_command(given, defaults)]
-    shared = {key: given[key] for key in POINT_OPTIONS}
+    found = [sweep_command(options, model, out)]
     for point in points:
-        own = {"ratio": point.ratio, "target": point.target, "criterion": point.criterion}
-        found.append(command("shrink", [given["model"], "-o", f"{point.name}.onnx"], {**own, **shared}, defaults))
+        one = of_point(options, ratio=point.ratio, target=point.target, criterion=point.criterion)
+        found.append(command(one, [model, "-o", f"{point.name}.onnx"]))
     return found
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from onnxprune.capture.samples import files_of
 from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.model.load import Model
 from onnxprune.model.outputs import check_target, write_text
 from onnxprune.model.sources import Place
+from onnxprune.options.others import BenchOptions
+from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions
 from onnxprune.report.html.plots import require
 from onnxprune.results import ShrinkResult, SparsifyResult
 
@@ -56,21 +58,21 @@ def with_report(page: ReportFile, text: str, result: R) -> R:
     try:
         page.write(text, result.written)
     except OnnxPruneError as error:
-        if not result.written:
+        if not result.written and result.model is None:
             raise
         notes = (*result.notes, f"the report was not written: {error.message}")
         return replace(result, notes=notes, problem=result.problem or error)
     return result
 
 
-def shrink_file(given: Mapping[str, Any], place: Place) -> ReportFile | None:
-    """The file of the report of `shrink`, called with `given`, whose result goes to `place`."""
-    outputs = () if given["dry_run"] else (place.target,)
-    return open_report(given["report"], force=given["force"], inputs=place.protected, outputs=outputs)
+def result_file(options: ShrinkOptions | SparsifyOptions, place: Place) -> ReportFile | None:
+    """The file of the report of a run whose result goes to `place`."""
+    outputs = () if options.dry_run or place.in_memory else (place.target,)
+    return open_report(options.report, force=options.force, inputs=place.protected, outputs=outputs)
 
 
-def bench_file(given: Mapping[str, Any]) -> ReportFile | None:
-    """The file of the report of `bench`, called with `given`: no model, baseline or data."""
-    models = [*given["models"], *([] if given["baseline"] is None else [given["baseline"]])]
-    files = [path for one in models for path in (one.origin if isinstance(one, Model) else (Path(one),))]
-    return open_report(given["report"], force=given["force"], inputs=(*files, *files_of(given["data"])))
+def bench_file(options: BenchOptions, models: Sequence[str | Path | Model]) -> ReportFile | None:
+    """The file of the report of `bench`: no model, baseline or data."""
+    measured = [*models, *([] if options.baseline is None else [options.baseline])]
+    files = [path for one in measured for path in (one.origin if isinstance(one, Model) else (Path(one),))]
+    return open_report(options.report, force=options.force, inputs=(*files, *files_of(options.data)))

@@ -1,0 +1,100 @@
+"""Whether values are what their options take: what a function is called with, before anything is done."""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from onnxprune.errors import UsageError, did_you_mean
+from onnxprune.options.declare import Entry
+
+_EXPECTED: dict[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    Path: "a path",
+    type(None): "None",
+    Callable: "a function",
+    Mapping: "a mapping",
+}
+
+
+def checked(entry: Entry, value: Any) -> Any:
+    """The value, as its type has it (a NumPy integer is an int). Raises UsageError saying what was expected."""
+    if get_origin(entry.parts[0]) is Sequence:
+        if isinstance(value, str):
+            value = (value,)  # one by itself is not its letters
+        elif isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)):
+            value = tuple(value)
+    found = _fitting(value, entry.type)
+    if found is _NOT:
+        guess = did_you_mean(value, entry.choices).rstrip() if isinstance(value, str) and entry.choices else ""
+        raise UsageError(f"{entry.flag} is {expected(entry)}, found {value!r}", hint=guess or None)
+    least = entry.spec.least
+    if least is not None and isinstance(found, int) and found < least:
+        raise UsageError(f"{entry.flag} must be at least {least}, not {found}")
+    return found
+
+
+def expected(entry: Entry) -> str:
+    """What a value may be, in words."""
+    said = [name for one in entry.parts for name in _words(one)]
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} or {said[-1]}"
+
+
+def _words(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [str(one) for one in get_args(hint)]
+    origin = get_origin(hint)
+    if origin is Sequence:
+        return [f"a list ({', '.join(_words(get_args(hint)[0]))})"]
+    return [_EXPECTED.get(origin or hint, getattr(hint, "__name__", str(hint)))]
+
+
+_NOT: Any = object()
+
+
+def _fitting(value: Any, hint: Any) -> Any:
+    """The value if it fits, as a plain one; otherwise _NOT."""
+    origin = get_origin(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        found = (_fitting(value, one) for one in get_args(hint))
+        return next((one for one in found if one is not _NOT), _NOT)
+    if origin is Literal:
+        return value if isinstance(value, str) and value in get_args(hint) else _NOT
+    if origin is Sequence:
+        return _sequence(value, get_args(hint)[0])
+    return _plain(value, origin or hint)
+
+
+def _sequence(value: Any, inner: Any) -> Any:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        return _NOT
+    found = tuple(_fitting(one, inner) for one in value)
+    return _NOT if any(one is _NOT for one in found) else found
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    truth = isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"))
+    if kind is bool:
+        return bool(value) if truth else _NOT
+    if truth:
+        return _NOT
+    if kind is float:
+        return value if isinstance(value, (int, float)) else float(value) if isinstance(value, Real) else _NOT
+    if kind is int:
+        return value if type(value) is int else int(value) if hasattr(value, "__index__") else _NOT
+    if kind is Path:
+        return value if isinstance(value, os.PathLike) else _NOT
+    if kind is Callable:
+        return value if callable(value) else _NOT
+    if kind is Mapping:
+        return value if isinstance(value, Mapping) else _NOT
+    return value if isinstance(value, kind) else _NOT
