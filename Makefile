@@ -25,6 +25,7 @@
 #                    MODELS=folder holds other .onnx files
 #   make docs        regenerate what README.md and the pages in docs/ show
 #   make operators   regenerate docs/operators.md only; make commands: docs/commands.md
+#   make options     what follows from options: docs/commands.md, docs/onnxprune.schema.json, onnxprune/__init__.pyi
 #   make architecture   draw the rooms of the package from its imports, write docs/architecture.svg
 #   make site        the documentation as a site in out/site, strictly (MkDocs from PyPI)
 #   make equal-time-picture  draw docs/equal-time.svg from what bench-equal-time kept; RESULTS=folder
@@ -39,7 +40,7 @@ EVAL ?= eval
 RESULTS ?= out/equal-time-results
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators commands architecture equal-time-picture site clean
+.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators commands options architecture equal-time-picture site clean
 .DELETE_ON_ERROR:
 
 help:
@@ -127,6 +128,9 @@ operators: $(VENV)/installed
 
 commands: $(VENV)/installed
 	$(BIN)/python scripts/docs.py --commands
+
+options: $(VENV)/installed
+	$(BIN)/python scripts/docs.py --commands --schema --stub
 
 architecture: $(VENV)/installed-test
 	$(BIN)/python scripts/architecture_picture.py

@@ -31,6 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxprune.benching.bench import request, run
 from onnxprune.benching.results import Estimate
 from onnxprune.benching.statistics import verdict
+from onnxprune.options.others import BenchOptions
 from onnxprune.results.system import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,22 +73,7 @@ def chain(path: Path, layers: int) -> None:
 def one(a: Path, b: Path, seconds: float, seed: int) -> dict[str, Any]:
     """The verdict of one run, and how busy the machine was."""
     machine = environment()
-    asked = request(
-        [a, b],
-        machine,
-        threads=None,
-        batch=None,
-        provider=(),
-        shape=(),
-        data=None,
-        preprocess=None,
-        seconds=seconds,
-        runs=None,
-        profile=False,
-        baseline=None,
-        fail_above=None,
-        seed=seed,
-    )
+    asked = request([a, b], machine, BenchOptions(seconds=seconds, seed=seed))
     found = run(replace(asked, probes=1), machine, None).settings[0]
     comparison = found.comparisons[0]
     return {

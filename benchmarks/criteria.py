@@ -14,6 +14,7 @@ import shutil
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -26,7 +27,10 @@ from onnxprune.choose.score import activations, consumers, criteria, network
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "digits"
 MODELS = (DIGITS, "kws_dscnn", "cifar10_resnet20")
-TARGET, SCOPE, REPAIRS = "macs=70%", "local", ("none", "least-squares")
+Repair = Literal["none", "least-squares"]
+TARGET: Final = "macs=70%"
+SCOPE: Final = "local"
+REPAIRS: tuple[Repair, ...] = ("none", "least-squares")
 SEEDS = (0, 1, 2)
 ORIGINAL, READING = "original", "## Reading"
 FAMILIES = ("weights", "activations", "network", "consumers")
@@ -77,7 +81,7 @@ def score(name: str, evaluation: Evaluation, model: Path) -> Row:
     return score_digits(model) if name == DIGITS else evaluation.score(name, model)
 
 
-def measure(model: Path, data: Path, criterion: str, repair: str, seed: int) -> tuple[Path, float]:
+def measure(model: Path, data: Path, criterion: str, repair: Repair, seed: int) -> tuple[Path, float]:
     """Shrink; the path of the result, beside the model, and the share of the MACs that is left."""
     out = model.with_suffix(".cut.onnx")
     result = onnxprune.shrink(
@@ -101,7 +105,7 @@ def cells(
 ) -> dict[tuple[str, str], list[Row]]:
     """Per criterion and repair the measured rows, one a seed; the original under ("original", "none")."""
 
-    def once(criterion: str, repair: str, seed: int) -> Row:
+    def once(criterion: str, repair: Repair, seed: int) -> Row:
         model, data = sources(name, evaluation, samples, folder)
         left = 1.0
         if criterion != ORIGINAL:
@@ -110,9 +114,9 @@ def cells(
         print(f"{name}  {criterion}  {repair}  seed {seed}: {row['value']:.2f}", flush=True)
         return row
 
-    found = {}
-    jobs = [(ORIGINAL, "none"), *((criterion, repair) for criterion in names() for repair in REPAIRS)]
-    for criterion, repair in jobs:
+    found: dict[tuple[str, str], list[Row]] = {}
+    every: list[tuple[str, Repair]] = [(criterion, repair) for criterion in names() for repair in REPAIRS]
+    for criterion, repair in [(ORIGINAL, REPAIRS[0]), *every]:
         found[criterion, repair] = [
             kept(
                 results / f"{name}-{criterion}-{repair}-{seed}-{samples}.json",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from onnxprune._version import __version__
 
@@ -154,107 +153,15 @@ _PUBLIC = {
     "onnxprune.packing.results": "PackedTensor PackResult UnpackResult",
     "onnxprune.sweeping.results": "Failure Latency Outcome Point SweepResult SweptPoint Timing",
 }
-"""Which module has them. Type checkers read the imports below, and the list above; a test compares all three."""
+"""Which module has them. Type checkers read __init__.pyi, which `make docs` makes of this; a test compares."""
+_WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
-if TYPE_CHECKING:
-    from onnxprune.api.bench import bench
-    from onnxprune.api.check import check
-    from onnxprune.api.diff import diff
-    from onnxprune.api.environment import environment
-    from onnxprune.api.inspect import inspect, why
-    from onnxprune.api.pack import pack
-    from onnxprune.api.shrink import shrink
-    from onnxprune.api.sparsify import sparsify
-    from onnxprune.api.sweep import sweep
-    from onnxprune.api.unpack import unpack
-    from onnxprune.api.verify import verify
-    from onnxprune.benching.results import (
-        BenchedModel,
-        BenchResult,
-        Comparison,
-        Estimate,
-        Gate,
-        InputUsed,
-        LayerChange,
-        LayerTime,
-        Measurement,
-        OperatorTime,
-        Outliers,
-        Profile,
-        ProfileComparison,
-        Rejected,
-        Setting,
-        SettingResult,
-        Spread,
-    )
-    from onnxprune.checking.results import CheckedModel, CheckResult
-    from onnxprune.checking.verdicts import Check
-    from onnxprune.errors import (
-        ClusterError,
-        DataError,
-        GateError,
-        ModelError,
-        NotFinite,
-        OnnxPruneError,
-        OutputError,
-        PlanError,
-        UsageError,
-        VerificationError,
-    )
-    from onnxprune.model.load import Model, load
-    from onnxprune.model.save import write
-    from onnxprune.model.sources import BESIDE
-    from onnxprune.native import register
-    from onnxprune.packing.results import PackedTensor, PackResult, UnpackResult
-    from onnxprune.results import (
-        Agreement,
-        BlockChange,
-        BlockSummary,
-        CalibrationSummary,
-        Cause,
-        Difference,
-        ErrorCurve,
-        Fidelity,
-        GroupChange,
-        GroupPlan,
-        GroupSummary,
-        Inspection,
-        LayerCost,
-        LayerRepair,
-        MetricSummary,
-        MetricTrial,
-        ModelSummary,
-        NodeDifference,
-        OutputFidelity,
-        Plan,
-        Progress,
-        ProgressCallback,
-        ProofSummary,
-        ReconstructionSummary,
-        RepairSummary,
-        ShrinkResult,
-        SkippedLayer,
-        SparseLayer,
-        SparsePlan,
-        SparseWeight,
-        SparseWeights,
-        SparsifyResult,
-        SparsitySummary,
-        TargetSummary,
-        TensorDifference,
-        TimingSummary,
-        VerifyResult,
-    )
-    from onnxprune.results.system import Environment
-    from onnxprune.sweeping.results import Failure, Latency, Outcome, Point, SweepResult, SweptPoint, Timing
-else:  # unseen by type checkers, to which any name would be one of ours
-    _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
-    def __getattr__(name: str) -> object:
-        """A public name, from the module that has it."""
-        if name not in _WHERE:
-            raise AttributeError(f"module 'onnxprune' has no attribute {name!r}")
-        return getattr(import_module(_WHERE[name]), name)
+def __getattr__(name: str) -> object:
+    """A public name, from the module that has it."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'onnxprune' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
 
 
 def __dir__() -> list[str]:

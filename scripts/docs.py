@@ -1,9 +1,11 @@
 """Regenerate what documents show: outputs in README.md and docs/, and pages made from the program. `make docs`.
 
-usage: python scripts/docs.py [--operators] [--commands] [PAGE ...]
+usage: python scripts/docs.py [--operators] [--commands] [--schema] [--stub] [PAGE ...]
 
 With --operators only docs/operators.md (`make operators`), with --commands only docs/commands.md (`make commands`),
-with pages only those. Tests compare.
+with --schema and --stub only what is made of the declarations of options (`make options`): the schema of a
+configuration, docs/onnxprune.schema.json, and what type checkers read, onnxprune/__init__.pyi; with pages only those.
+Tests compare.
 
 In README.md and the pages of PAGES a ```console block is a command after "$ " and what it
 prints; a ```python block is run, and the ```text block after it is what it prints; a block that begins with
@@ -13,6 +15,7 @@ scripts/ and examples/.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -33,6 +36,8 @@ TUTORIALS = tuple(DOCS / "tutorials" / f"{name}.md" for name in ("classifier", "
 PAGES = (README, BENCH, CI, PACK, SHRINK, SPARSE, SWEEP, *TUTORIALS)
 OPERATORS = DOCS / "operators.md"
 COMMANDS = DOCS / "commands.md"
+SCHEMA = DOCS / "onnxprune.schema.json"
+STUB = ROOT / "onnxprune" / "__init__.pyi"
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
 PYTHON = re.compile(r"```python\n(?P<command>(?:(?!```).)*)```\n\n```text\n(?P<output>.*?)```", re.S)
 FILE = re.compile(r"```\w+\n(?P<content># (?P<name>[\w./-]+\.(toml|py|ya?ml))\n.*?)```", re.S)
@@ -142,8 +147,22 @@ def commands() -> str:
     return "\n".join(parts) + "\n"
 
 
+def schema() -> str:
+    """docs/onnxprune.schema.json, from the declarations of options."""
+    from onnxprune.options.schema import schema as made
+
+    return json.dumps(made(), indent=2) + "\n"
+
+
 def main() -> None:
-    made = {"--operators": (OPERATORS, operators), "--commands": (COMMANDS, commands)}
+    from stub import stub
+
+    made = {
+        "--operators": (OPERATORS, operators),
+        "--commands": (COMMANDS, commands),
+        "--schema": (SCHEMA, schema),
+        "--stub": (STUB, stub),
+    }
     asked = sys.argv[1:]
     for page, make in (made[option] for option in made if option in asked or not asked):
         page.write_text(make(), encoding="utf-8")

@@ -37,7 +37,7 @@ def public(options: type[O]) -> Callable[[Callable[Concatenate[O, P], R]], Calla
         own = {name: hint for name, hint in function.__annotations__.items() if name != "options"}
         made.__annotations__ = own | {one.name: one.type for one in of_function(options)}
         made.__doc__ = documented(function.__doc__ or "", options)
-        made.__signature__ = signature
+        made.__signature__, made.options = signature, options
         made.__kwdefaults__ = {n: p.default for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
         return call
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from onnxprune.errors import UsageError, did_you_mean
-from onnxprune.options.declare import Entry
+from onnxprune.options.declare import Entry, Unseen
 
 _EXPECTED: dict[Any, str] = {
     str: "a text",
@@ -53,7 +53,8 @@ def _words(hint: Any) -> list[str]:
     origin = get_origin(hint)
     if origin is Sequence:
         return [f"a list ({', '.join(_words(get_args(hint)[0]))})"]
-    return [_EXPECTED.get(origin or hint, getattr(hint, "__name__", str(hint)))]
+    kind = origin or hint
+    return [_EXPECTED.get(kind) or f"a {kind.__name__}"]
 
 
 _NOT: Any = object()
@@ -97,4 +98,6 @@ def _plain(value: Any, kind: Any) -> Any:
         return value if callable(value) else _NOT
     if kind is Mapping:
         return value if isinstance(value, Mapping) else _NOT
+    if issubclass(kind, Unseen):
+        return value if kind.__name__ in [base.__name__ for base in type(value).__mro__] else _NOT
     return value if isinstance(value, kind) else _NOT

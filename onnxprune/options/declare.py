@@ -206,12 +206,16 @@ def shared(options: type[Options], other: type[Options]) -> list[str]:
     return [one.name for one in of_function(options) if one.name in theirs and one.spec.point and not one.spec.silent]
 
 
+class Unseen:
+    """Stands for a class that a module imports for types alone: known by its name."""
+
+
 class _Names(dict[str, Any]):
-    """Names of a module; what is imported for types alone may be anything."""
+    """Names of a module, also those that it imports for types alone."""
 
     def __missing__(self, name: str) -> Any:
         builtins: dict[str, Any] = vars(sys.modules["builtins"])
-        return builtins.get(name, Any)
+        return builtins.get(name) or type(name, (Unseen,), {})
 
 
 def _evaluated(text: str, module: str) -> Any:

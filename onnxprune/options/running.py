@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from onnxprune.options.declare import ADVANCED, DATA, MEASURE, OUTPUT, PATH, SOURCES, SWITCH, Options, option
 
 if TYPE_CHECKING:
-    from onnxprune.results import ProgressCallback
+    from onnxprune.results import Progress
 
 SOURCES_ARE = "a .npz, x=a.npy (one per input), a folder, file.py:function, or random."
 
@@ -191,7 +192,7 @@ class Form(Options):
 class Told(Options):
     """Who hears how far it is."""
 
-    progress: ProgressCallback | bool | None = option(
+    progress: Callable[[Progress], None] | bool | None = option(
         None,
         "Called with every step of a long run (a Progress); True draws a bar on stderr.",
         group=ADVANCED,
@@ -201,6 +202,6 @@ class Told(Options):
     )
 
     @property
-    def told(self) -> ProgressCallback | None:
+    def told(self) -> Callable[[Progress], None] | None:
         """The callback. The functions have put one in the place of True."""
         return self.progress if callable(self.progress) else None

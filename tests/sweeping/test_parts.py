@@ -98,7 +98,7 @@ def test_what_is_measured_is_known() -> None:
         ("macs=50%", {}, False),
         ("macs=50%,latency=50%", {}, True),
         ("macs=50%", {"multiple_of": "auto"}, True),
-        ("macs=50%", {"pattern": "auto"}, True),
+        ("macs=50%", {"pattern": "auto", "sparsity": 0.5}, True),
     ):
         one = asked((), targets, "l1", **options)
         assert measures(points_of(one), one) == expected
