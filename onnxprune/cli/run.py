@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxprune.errors import OutputError
+from onnxprune.options.declare import choices
+from onnxprune.options.running import Form
 
 if TYPE_CHECKING:
     from onnxprune.report.blocks import Report
     from onnxprune.report.documents import Document
 
-FORMATS = ("text", "json", "markdown")
+FORMATS = choices(Form, "format")
 
 
 @dataclass

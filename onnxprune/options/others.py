@@ -274,7 +274,6 @@ class VerifyOptions(Feed, Running, Form, Told):
     )
     DIFFERS: ClassVar[Any] = {
         "data": {"help": f"Samples to compare on, besides random inputs: {SOURCES_ARE}"},
-        "seed": {"help": "Seed of everything random: inputs of the proof, draws of samples, criterion 'random'."},
     }
 
 

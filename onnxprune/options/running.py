@@ -77,7 +77,15 @@ class TimedRuns(Options):
 class Random(Options):
     """What everything random begins with."""
 
-    seed: int = option(0, "Seed of everything random.", group=ADVANCED, metavar="N", least=0, shown=True, recorded=True)
+    seed: int = option(
+        0,
+        "Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.",
+        group=ADVANCED,
+        metavar="N",
+        least=0,
+        shown=True,
+        recorded=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

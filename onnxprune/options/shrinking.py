@@ -28,8 +28,6 @@ from onnxprune.options.running import (
 if TYPE_CHECKING:
     from onnxprune.results import Plan
 
-SEED = "Seed of everything random: inputs of the proof, draws of samples, criterion 'random'."
-
 
 @dataclass(frozen=True, kw_only=True)
 class Choosing(Amount, Scope, Scores, Layers, Widths, Units, Zeros, Mending, Calibration, Running, Steps):
@@ -47,7 +45,6 @@ class ShrinkOptions(Choosing, Score, Drop, Result, Form, Told):
     )
     DIFFERS: ClassVar[Any] = {
         "output": {"shown": "MODEL's stem + .pruned.onnx, beside MODEL"},
-        "seed": {"help": SEED},
         "max_drop": {
             "help": "How far the metric may fall, in its unit. Without --ratio, --target, --plan: all that allows goes."
         },
@@ -96,7 +93,6 @@ class SparsifyOptions(Masking, Result, Form, Told):
     )
     DIFFERS: ClassVar[Any] = {
         "output": {"shown": "MODEL's stem + .sparse.onnx, beside MODEL"},
-        "seed": {"help": SEED},
         "include": {"group": ZEROS, "help": "Only these layers: a name, a glob, or type:Conv. Repeatable."},
         "exclude": {"group": ZEROS, "help": "Leave these layers dense; wins over --include. Repeatable."},
         "schedule": {

@@ -11,8 +11,6 @@ import onnxprune
 from onnxprune import errors
 
 FUNCTIONS = sorted(name for name in onnxprune.__all__ if inspect.isfunction(getattr(onnxprune, name)))
-WITH_DOCS_OF_THEIR_OWN = {"shrink", "sparsify", "sweep"}
-"""Their options are told group by group."""
 NEVER_RAISE = {"environment", "register"}
 
 
@@ -22,7 +20,7 @@ def _section(doc: str, title: str) -> list[str]:
     return [] if found is None else [line.strip() for line in found[1].splitlines() if re.match(r" {4}\S", line)]
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in WITH_DOCS_OF_THEIR_OWN])
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_say_what_they_take_give_back_and_raise(name: str) -> None:
     function = getattr(onnxprune, name)
     doc = inspect.getdoc(function) or ""

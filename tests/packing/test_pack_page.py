@@ -7,8 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from onnxprune.cli.pack import CLUSTERS, WEIGHTS, command
-from onnxprune.packing.recipe import DEFAULT_BITS
+from onnxprune.cli.pack import command
+from onnxprune.packing.recipe import CLUSTERS, DEFAULT_BITS, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "pack.md").read_text("utf-8")

@@ -20,7 +20,6 @@ import onnx
 import pytest
 from cli_schema import check
 from click.testing import CliRunner, Result
-from page_parser import Page
 from sweep_support import MANY, ROOT, WORKER, computing, small_data, small_model
 
 import onnxprune
@@ -34,6 +33,7 @@ from onnxprune.sweeping.points import SHARED
 from onnxprune.sweeping.results import FAILED, FINISHED, NOTHING
 from tests.builders import Net
 from tests.processes import wait_for_child
+from tests.report.html.page_parser import Page
 
 DIGITS = ROOT / "models" / "digits.onnx"
 QUICK: dict[str, Any] = {"repair": "bias", "bench": False}
