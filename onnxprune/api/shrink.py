@@ -78,8 +78,15 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
     data, metric = anchored(options.data), anchored(options.metric)
     check_bench(options)
     protected = (*source.origin, *files_of(data), *files_of(metric))
-    how: dict[str, Any] = {name: getattr(options, name) for name in ("force", "external_data", "dry_run")}
-    with destination(source, out, SUFFIX, protected, **how) as place:
+    with destination(
+        source,
+        out,
+        SUFFIX,
+        protected,
+        force=options.force,
+        external_data=options.external_data,
+        dry_run=options.dry_run,
+    ) as place:
         page = result_file(options, place)
         if metric is not None:
             clock.start("measure")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -65,8 +64,15 @@ def sparsify(
     source = opened(model)
     data = anchored(options.data)
     check_bench(options)
-    how: dict[str, Any] = {name: getattr(options, name) for name in ("force", "external_data", "dry_run")}
-    with destination(source, out, SUFFIX, (*source.origin, *files_of(data)), **how) as place:
+    with destination(
+        source,
+        out,
+        SUFFIX,
+        (*source.origin, *files_of(data)),
+        force=options.force,
+        external_data=options.external_data,
+        dry_run=options.dry_run,
+    ) as place:
         page = result_file(options, place)
         with threadpool_limits(1, user_api="blas"), blaming(source):  # see shrink
             clock.start("trace")

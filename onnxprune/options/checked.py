@@ -22,6 +22,7 @@ _EXPECTED: dict[Any, str] = {
     Callable: "a function",
     Mapping: "a mapping",
 }
+_SEVERAL: dict[Any, str] = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
 def checked(entry: Entry, value: Any) -> Any:
@@ -52,7 +53,10 @@ def _words(hint: Any) -> list[str]:
         return [str(one) for one in get_args(hint)]
     origin = get_origin(hint)
     if origin is Sequence:
-        return [f"a list ({', '.join(_words(get_args(hint)[0]))})"]
+        inner = get_args(hint)[0]
+        union = get_origin(inner) in (Union, types.UnionType)
+        parts = [_SEVERAL.get(one) or ", ".join(_words(one)) for one in (get_args(inner) if union else (inner,))]
+        return [f"a list of {' or '.join(parts)}"]
     kind = origin or hint
     return [_EXPECTED.get(kind) or f"a {kind.__name__}"]
 

@@ -34,7 +34,7 @@ def entry(name: str, options: Any = ShrinkOptions) -> Entry:
         ({"seed": -1}, "--seed must be at least 0, not -1"),
         ({"multiple_of": "x"}, "--multiple-of is a whole number or auto, found 'x'"),
         ({"multiple_of": 0}, "--multiple-of must be at least 1, not 0"),
-        ({"include": [3]}, "--include is a list (a text), found (3,)"),
+        ({"include": [3]}, "--include is a list of texts, found (3,)"),
         ({"force": "yes"}, "--force is True or False, found 'yes'"),
         ({"report": 3}, "--report is a text or a path, found 3"),
         ({"metric": 3}, "--metric is a text or a function, found 3"),

@@ -191,3 +191,15 @@ def _run(arguments: list[str], folder: Path) -> Any:
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_shells_complete_names() -> None:
+    """Of criteria and methods, and of everything that has a list of values."""
+    for name, start, expected in (
+        ("criterion", "ge", ["geometric-median"]),
+        ("method", "w", ["wanda"]),
+        ("scope", "", ["local", "global"]),
+    ):
+        option = next(one for one in of(ShrinkOptions).params if one.name == name)
+        found = option.shell_complete(click.Context(of(ShrinkOptions)), start)
+        assert [one.value for one in found] == expected
