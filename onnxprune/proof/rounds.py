@@ -15,6 +15,7 @@ from onnxprune.model.tensors import FLOATS
 from onnxprune.proof.attempts import Inputs
 from onnxprune.proof.effect import without_effect
 from onnxprune.proof.inputs import Case
+from onnxprune.proof.inside import elements, everything, readers_of
 from onnxprune.proof.judge import Differs, Nothing, Proof
 from onnxprune.proof.pair import Asked, Pair
 from onnxprune.proof.tolerance import QUANTISERS
@@ -24,6 +25,7 @@ from onnxprune.trace.groups import Trace
 
 FUSED = "equal without the runtime's graph optimisations only; with them, "
 ROUNDED = "equal without the rounding of quantisers only; with it, "
+INSIDE = "the outputs show too little of some parts: the network was compared inside as well"
 INNER_VALUES = 6
 CASES = 8  # about as many inputs as a round has that looks everywhere
 SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh", "Clip", "Relu", "Softsign", "Erf"})
@@ -59,8 +61,31 @@ def established(pair: Pair, inputs: Inputs, usable: Callable[[str], bool]) -> Pr
         except (AlwaysRounds, ModelError, VerificationError) as problem:  # no such comparison: it tells nothing
             if closer.rounded and _contradicts(problem):
                 raise
+    proof = _without_dead(proof, pair)
+    if proof.untold:
+        proof = _inside(pair, proof, attempt, lambda key: usable(key) and key not in pair.jumps.behind)
     notes = [f"output {name!r} was empty on every input: nothing of it could be compared" for name in proof.empty]
-    return _without_dead(replace(proof, notes=(*proof.notes, *notes)), pair)
+    return replace(proof, notes=(*proof.notes, *notes))
+
+
+def _inside(pair: Pair, proof: Proof, attempt: Callable[[Asked], Proof], usable: Callable[[str], bool]) -> Proof:
+    """Compared from value to value, and with wrong plans of what is untold where it is read. Raises Differs."""
+    trace = pair.trace
+    near = readers_of(trace, pair.keep, proof.untold, usable)
+    if not near:
+        return proof
+    wrong = bundles(trace, proof.untold, CASES, elements(trace, near))
+    for asked in (
+        Asked(tuple(everything(trace, usable, CASES))),
+        Asked(tuple(near), wrong, everywhere=True, strong=True),
+    ):
+        try:
+            proof = proof.joined(attempt(asked))
+        except (AlwaysRounds, ModelError, VerificationError) as problem:
+            if _contradicts(problem):
+                raise
+            return proof
+    return replace(proof, notes=(*proof.notes, INSIDE))
 
 
 def _contradicts(problem: Exception) -> bool:

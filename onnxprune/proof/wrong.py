@@ -24,7 +24,7 @@ FEWEST, MOST = 2, 160
 
 def parts(trace: Trace, keep: Bools) -> tuple[str, ...]:
     """Names of what `keep` (unit_count,) changes, by group or branch; the same name is never there twice."""
-    return (*_groups(trace, keep), *_branches(trace, keep))
+    return (*named_groups(trace, keep), *named_branches(trace, keep))
 
 
 def mutated(trace: Trace, keep: Bools, names: Collection[str] | None = None, *, strong: bool = False) -> Bools:
@@ -32,7 +32,7 @@ def mutated(trace: Trace, keep: Bools, names: Collection[str] | None = None, *, 
     `strong`, as many as can), or a residual branch is back.
     """
     wrong: Bools = np.array(keep)
-    groups, branches = _groups(trace, keep), _branches(trace, keep)
+    groups, branches = named_groups(trace, keep), named_branches(trace, keep)
     for name, group in groups.items():
         if names is None or name in names:
             back, gone = _swapped(group, keep, strong)
@@ -42,24 +42,25 @@ def mutated(trace: Trace, keep: Bools, names: Collection[str] | None = None, *, 
     return wrong
 
 
-def bundles(trace: Trace, names: Sequence[str], cases: int = 1) -> tuple[Bundle, ...]:
+def bundles(trace: Trace, names: Sequence[str], cases: int = 1, besides: int = 0) -> tuple[Bundle, ...]:
     """The parts, one by one, or as many together as it takes to run a bundle on each of `cases` inputs and to keep what
-    comes out.
+    comes out: the outputs, and so many elements `besides`.
     """
     macs = max(total(trace.graph, trace.facts)[0], 1)
     shapes = (trace.facts.shapes.get(value.name) or () for value in trace.graph.model.proto.graph.output)
-    elements = max(sum(math.prod(size or 1 for size in shape) for shape in shapes), 1)
+    elements = max(sum(math.prod(size or 1 for size in shape) for shape in shapes) + besides, 1)
     affordable = min(BUDGET_MACS // (macs * cases), BUDGET_ELEMENTS // (elements * cases))
     most = int(np.clip(affordable, FEWEST, MOST))
     count = min(most, len(names))
     return tuple(tuple(part.tolist()) for part in np.array_split(np.array(names, object), count)) if names else ()
 
 
-def _groups(trace: Trace, keep: Bools) -> dict[str, Group]:
+def named_groups(trace: Trace, keep: Bools) -> dict[str, Group]:
+    """The groups that lost something, by name."""
     return {group.name: group for group in trace.prunable if not keep[group.units].all()}
 
 
-def _branches(trace: Trace, keep: Bools) -> dict[str, int]:
+def named_branches(trace: Trace, keep: Bools) -> dict[str, int]:
     """Units of the branches that left; one inside of another would change nothing when it is back."""
     left = [(unit, branch) for unit, branch in trace.removable_branches if not keep[unit]]
     inner = {index for _, branch in left for index in branch.nodes}

@@ -121,13 +121,58 @@ def two_rates() -> ModelProto:
     return net.model()
 
 
+def faint() -> ModelProto:
+    """x -> a -> b -> z, whose outputs are a millionth of what x gives and a constant."""
+    net = Net(17, seed=9)
+    h = net.op(
+        "Gemm", net.declare("x", ["N", 6]), net.constant(net.normal(12, 6), "a_w"), net.normal(12), transB=1, name="a"
+    )
+    h = net.gemm(net.relu(h), 12, name="b")
+    z = net.op("Gemm", net.relu(h), net.normal(4, 12) * np.float32(1e-7), transB=1, name="z")
+    net.output(net.add(z, np.array([1, 2, 3, 4], np.float32)), rank=2)
+    return net.model()
+
+
+def hidden_arm() -> ModelProto:
+    """x -> a -> z, and x -> dead0 -> last0 (or 1) inside of an If, whose values nobody sees, multiplied by zero."""
+    branches = []
+    for seed in (0, 1):
+        inner = Net(17, seed=seed)
+        inner._count = 100 * (seed + 1)  # names of a body must be new
+        h = inner.relu(inner.op("Gemm", "x", inner.normal(12, 6), name=f"dead{seed}", transB=1))
+        h = inner.op("Gemm", h, inner.normal(4, 12), name=f"last{seed}", transB=1)
+        zero = inner.op("ReduceMax", inner.op("Sub", "x", "x"), axes=[1], keepdims=1)
+        branches.append(inner.body(f"arm{seed}", [inner.op("Mul", h, zero)]))
+    net = Net(17, seed=5)
+    x = net.declare("x", ["N", 6])
+    flag = net.declare("flag", [], bool)
+    both = {"then_branch": branches[0], "else_branch": branches[1]}
+    net.nodes.append(onnx.helper.make_node("If", [flag], ["arm"], name="If", **both))
+    net.output(net.add(net.gemm(net.relu(net.gemm(x, 12, name="a")), 4, name="z"), "arm"), rank=2)
+    return net.model()
+
+
+def behind_rounding() -> ModelProto:
+    """x -> a -> rounded -> dead -> last, multiplied by zero: values behind a rounding need not agree, and no output
+    shows them.
+    """
+    net = Net(17, seed=10)
+    x = net.declare("x", ["N", 6])
+    h = net.op("Round", net.gemm(x, 12, name="a"))
+    h = net.gemm(net.relu(net.gemm(h, 12, name="dead")), 4, name="last")
+    arm = net.op("Mul", h, net.op("ReduceMax", net.op("Sub", x, x), axes=[1], keepdims=1))
+    net.output(net.add(net.gemm(x, 4, name="z"), arm), rank=2)
+    return net.model()
+
+
 def two_arms(*, zeros: bool = False) -> ModelProto:
     """x -> a -> z and x -> dead -> last; what comes from `last` is multiplied by something that is zero for all inputs,
     or its weight is zero.
     """
     net = Net(17, seed=5)
     x = net.declare("x", ["N", 6])
-    arm = net.relu(net.gemm(x, 12, name="dead"))
+    first = net.constant(net.normal(12, 6), "dead_w")
+    arm = net.relu(net.op("Gemm", x, first, net.normal(12), transB=1, name="dead"))
     last = net.normal(4, 12) * (0 if zeros else 1)
     arm = net.op("Gemm", arm, last, transB=1, name="last")
     if not zeros:

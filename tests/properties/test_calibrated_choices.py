@@ -13,7 +13,6 @@ import onnxprune
 from onnxprune.choose.score import activations, consumers, criteria, network
 from onnxprune.errors import DataError, ModelError, UsageError
 from onnxprune.model.load import load
-from onnxprune.proof.unproven import Unproven
 from tests.properties.generator import networks
 from tests.properties.test_properties import Network, repeatable
 
@@ -43,9 +42,6 @@ def test_every_choice_with_samples_is_written_and_proven(
         out = Path(folder) / "out.onnx"
         try:
             result = onnxprune.shrink(load(proto), out, data="random", samples=6, **amount, **wanted)
-        except Unproven:  # what leaves shows in no output: a refusal, and nothing is written
-            assert list(Path(folder).iterdir()) == []
-            return
         except (UsageError, ModelError) as error:
             no_heads = wanted["units"] == "heads" and "no axis of this model is split into heads" in error.message
             assert "out of reach" in error.message or no_heads
@@ -55,7 +51,8 @@ def test_every_choice_with_samples_is_written_and_proven(
             assert "inputs" in error.message
             return
         assert out.exists() == (result.plan.removed_count > 0)
-        if result.target is not None:
+        can_leave = any(change.reason is None or change.removed for change in result.groups)
+        if result.target is not None and can_leave:  # else nothing can, and that is said
             assert result.target.planned <= result.target.limit
         if out.exists():
             assert onnxprune.verify(load(proto), out).plan_digest == result.plan.digest
