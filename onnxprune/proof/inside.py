@@ -41,6 +41,19 @@ def readers_of(trace: Trace, keep: NDArray[np.bool_], names: Collection[str], us
     return list(found)
 
 
+def read_values(trace: Trace, keep: NDArray[np.bool_], names: Collection[str]) -> dict[str, dict[int, str]]:
+    """Values by which the first nodes read groups: first output of a node -> slot -> value (cf. `Jumps.decided`)."""
+    groups = named_groups(trace, keep)
+    units = np.concatenate([groups[name].units for name in names if name in groups] or [np.zeros(0, np.int64)])
+    found: dict[str, dict[int, str]] = {}
+    for closing in trace.closings:
+        node = trace.graph.nodes[closing.node]
+        key = node.inputs[closing.slot]
+        if key in trace.graph.producer and _is_shown(trace, key) and np.isin(closing.labels, units).any():
+            found.setdefault(node.outputs[0], {})[closing.slot] = key
+    return found
+
+
 def _users(trace: Trace, weight: str) -> list[int]:
     """Nodes that read a weight, as it is or as it is computed from constants alone."""
     graph, found, waiting = trace.graph, list[int](), [weight]

@@ -15,7 +15,7 @@ from onnxprune.model.tensors import FLOATS
 from onnxprune.proof.attempts import Inputs
 from onnxprune.proof.effect import without_effect
 from onnxprune.proof.inputs import Case
-from onnxprune.proof.inside import elements, everything, readers_of
+from onnxprune.proof.inside import elements, everything, read_values, readers_of
 from onnxprune.proof.judge import Differs, Nothing, Proof
 from onnxprune.proof.pair import Asked, Pair
 from onnxprune.proof.tolerance import QUANTISERS
@@ -40,10 +40,7 @@ def established(pair: Pair, inputs: Inputs, usable: Callable[[str], bool]) -> Pr
     trace = pair.trace
     extra = tuple(key for key in pair.jumps.before if usable(key))
 
-    def attempt(asked: Asked) -> Proof:
-        return inputs.run(lambda feeds: _tolerant(pair, feeds, asked), telling=asked.telling)
-
-    proof = attempt(Asked(extra, bundles(trace, pair.parts)))
+    proof = _attempt(pair, inputs, Asked(extra, bundles(trace, pair.parts)))
     outputs = [value.name for value in trace.graph.model.proto.graph.output]
     ends = dict.fromkeys(key for name in proof.unseen for key in leading_to(trace, name))
     if proof.untold:
@@ -51,36 +48,42 @@ def established(pair: Pair, inputs: Inputs, usable: Callable[[str], bool]) -> Pr
     more = tuple(key for key in ends if usable(key) and key not in extra)
     asked = Asked((*extra, *more), everywhere=True, strong=True, telling=bool(proof.untold))
     if more or proof.untold:
-        proof = proof.joined(attempt(_with(asked, trace, proof)))
+        proof = proof.joined(_attempt(pair, inputs, _with(asked, trace, proof)))
     for closer in _closer(pair, asked):
         # other decisions may give rows where there were none
         if not (proof.untold or (closer.at_random and proof.empty)):
             continue
         try:
-            proof = proof.joined(attempt(_with(closer, trace, proof)))
+            proof = proof.joined(_attempt(pair, inputs, _with(closer, trace, proof)))
         except (AlwaysRounds, ModelError, VerificationError) as problem:  # no such comparison: it tells nothing
             if closer.rounded and _contradicts(problem):
                 raise
     proof = _without_dead(proof, pair)
     if proof.untold:
-        proof = _inside(pair, proof, attempt, lambda key: usable(key) and key not in pair.jumps.behind)
+        proof = _inside(pair, proof, inputs, lambda key: usable(key) and key not in pair.jumps.behind)
     notes = [f"output {name!r} was empty on every input: nothing of it could be compared" for name in proof.empty]
     return replace(proof, notes=(*proof.notes, *notes))
 
 
-def _inside(pair: Pair, proof: Proof, attempt: Callable[[Asked], Proof], usable: Callable[[str], bool]) -> Proof:
-    """Compared from value to value, and with wrong plans of what is untold where it is read. Raises Differs."""
+def _inside(pair: Pair, proof: Proof, inputs: Inputs, usable: Callable[[str], bool]) -> Proof:
+    """Compared from value to value, and with wrong plans of what is untold where it is read: what is there, and where
+    that tells nothing (units that are off on all inputs) with random values in its place. Raises Differs.
+    """
     trace = pair.trace
     near = readers_of(trace, pair.keep, proof.untold, usable)
     if not near:
         return proof
-    wrong = bundles(trace, proof.untold, CASES, elements(trace, near))
-    for asked in (
-        Asked(tuple(everything(trace, usable, CASES))),
-        Asked(tuple(near), wrong, everywhere=True, strong=True),
-    ):
+    read = read_values(trace, pair.keep, proof.untold)
+    given = replace(pair, jumps=replace(pair.jumps, decided={**pair.jumps.decided, **read}))
+    rounds = [(pair, Asked(tuple(everything(trace, usable, CASES))))]
+    rounds += [(pair, Asked(tuple(near), everywhere=True, strong=True))]
+    rounds += [(given, Asked(tuple(near), everywhere=True, strong=True, at_random=True))] if read else []
+    for of, asked in rounds:
+        if not proof.untold:
+            break
+        wrong = bundles(trace, proof.untold, CASES, elements(trace, near)) if asked.everywhere else ()
         try:
-            proof = proof.joined(attempt(asked))
+            proof = proof.joined(_attempt(of, inputs, replace(asked, bundles=wrong)))
         except (AlwaysRounds, ModelError, VerificationError) as problem:
             if _contradicts(problem):
                 raise
@@ -93,6 +96,10 @@ def _contradicts(problem: Exception) -> bool:
     if isinstance(problem, Differs):
         return math.isfinite(problem.difference)
     return isinstance(problem, VerificationError) and not isinstance(problem, Nothing)
+
+
+def _attempt(pair: Pair, inputs: Inputs, asked: Asked) -> Proof:
+    return inputs.run(lambda feeds: _tolerant(pair, feeds, asked), telling=asked.telling)
 
 
 def _with(asked: Asked, trace: Trace, proof: Proof) -> Asked:
