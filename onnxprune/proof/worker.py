@@ -1,12 +1,16 @@
 """Runs models in a process of its own, so that a crash of the runtime becomes a message.
 
 python -m onnxprune.proof.worker JOB.json   reads the job, writes JOB.json.result and the outputs as .npy files.
+python -m onnxprune.proof.worker --serve    forks one such process for every job that it is told (nursery.py).
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +84,58 @@ def _masks(task: dict[str, Any], number: int) -> dict[str, Any]:
         return {k: data[k] for k in data.files}
 
 
-def main() -> None:
-    path = Path(sys.argv[1])
+def work(path: Path) -> None:
+    """One job."""
     job = json.loads(path.read_text())
     result = _run(job)
     path.with_suffix(".result").write_text(json.dumps(result))
+
+
+def serve() -> None:
+    """A job a line on stdin, {job, folder, errors}: each is done by a forked child, whose pid and status are answered.
+
+    Nothing but imports happens before a fork.
+    """
+    import onnxruntime  # noqa: F401
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the process hears that asked: it says who is to end
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            _child(request)
+        _answer(pid)
+        _answer(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _answer(number: int) -> None:
+    sys.stdout.buffer.write(f"{number}\n".encode())
+    sys.stdout.buffer.flush()
+
+
+def _child(request: dict[str, str]) -> None:
+    """As a process of its own would: nothing to read, nowhere to print, errors in a file."""
+    code = 1
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        errors = os.open(request["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.chdir(request["folder"])
+        for target, source in ((0, nothing), (1, nothing), (2, errors)):
+            os.dup2(source, target)
+        work(Path(request["job"]))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    if sys.argv[1] == "--serve":
+        serve()
+    else:
+        work(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,176 @@
+"""A process in which everything is imported already, and that forks a worker for every job.
+
+Python, NumPy, onnx and ONNX Runtime take most of the time of a proof of a small model. The worker is a process of its
+own all the same: what it does ends with it, and a crash of the runtime becomes a message. Where processes cannot fork,
+each job starts one anew.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+CAN_FORK = sys.platform.startswith("linux")
+VOLATILE = ("PYTEST_",)  # variables that change from one test to the next
+Environment = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended: its exit code, negative for signals as in subprocess, and what it wrote to stderr."""
+
+    code: int
+    errors: str
+
+
+class TooLong(Exception):
+    """A worker did not end in time; it is gone now."""
+
+
+def work(job: Path, folder: Path, timeout: float) -> Ended:
+    """Run `worker.py` on a job in a process of its own whose working directory is `folder`. Raises TooLong."""
+    environment = _environment()
+    if CAN_FORK and _lock.acquire(blocking=False):
+        try:
+            return _nursery(environment).work(job, folder, timeout)
+        except _Broken:
+            _forget()
+        finally:
+            _lock.release()
+    return _alone(job, folder, environment, timeout)
+
+
+def _environment() -> Environment:
+    """Modules are found as here."""
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(VOLATILE)}
+    return {**kept, "PYTHONPATH": paths}
+
+
+def _alone(job: Path, folder: Path, environment: Mapping[str, str], timeout: float) -> Ended:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "onnxprune.proof.worker", str(job)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=dict(environment),
+        cwd=folder,  # Python looks for modules in the working directory first: not in the one of the user
+    )
+    try:
+        _, errors = process.communicate(timeout=timeout)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            process.kill()
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise TooLong from error
+        raise
+    return Ended(process.returncode, errors.decode(errors="replace"))
+
+
+# ---- forked workers --------------------------------------------------------------------------------------------
+class _Broken(Exception):
+    """The nursery itself does not answer."""
+
+
+class _Nursery:
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "onnxprune.proof.worker", "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            cwd="/",
+        )
+
+    def work(self, job: Path, folder: Path, timeout: float) -> Ended:
+        errors = folder / "errors.txt"
+        request = {"job": str(job), "folder": str(folder), "errors": str(errors)}
+        pid = int(self._asked(json.dumps(request)))
+        late = threading.Timer(timeout, _kill, [pid])
+        late.start()
+        try:
+            code = int(self._line())
+        except BaseException:
+            _kill(pid)  # Ctrl-C: the worker goes, and its status is read
+            with contextlib.suppress(_Broken):
+                self._line()
+            raise
+        finally:
+            fired = not late.is_alive()
+            late.cancel()
+        if fired and code == -signal.SIGKILL:
+            raise TooLong
+        return Ended(code, errors.read_text(errors="replace"))
+
+    def end(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close() if pipe else None
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+
+    def _asked(self, request: str) -> str:
+        pipe: IO[bytes] | None = self._process.stdin
+        assert pipe is not None
+        try:
+            pipe.write(request.encode() + b"\n")
+            pipe.flush()
+        except OSError as error:
+            raise _Broken from error
+        return self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise _Broken
+        return line.decode().strip()
+
+
+_lock = threading.Lock()
+_current: list[_Nursery] = []
+
+
+def _nursery(environment: Environment) -> _Nursery:
+    """The one that there is, if it was started in such an environment."""
+    if _current and _current[0].environment != environment:
+        _forget()
+    if not _current:
+        _current.append(_Nursery(environment))
+    return _current[0]
+
+
+def _forget() -> None:
+    while _current:
+        _current.pop().end()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _after_fork() -> None:
+    """A child has no part in its parent's workers."""
+    global _lock
+    _current.clear()
+    _lock = threading.Lock()
+
+
+atexit.register(_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
