@@ -1,6 +1,7 @@
 # Needs python3 (3.10 or newer, with venv) and make; everything else goes into .venv.
 #   make demo        cut the example model to 30 % of its MACs; accuracy before, naive, repaired
 #   make test        the whole test suite
+#   make check       lint, types, and the tests that a change is likely to break: a minute and a half
 #   make lint        ruff and mypy --strict
 #   make zoo         shrink about fifty torchvision architectures, write docs/zoo.md (installs PyTorch, takes long);
 #                    make zoo ZOO=folder takes folder/script/*.onnx and folder/dynamo/*.onnx and needs no PyTorch
@@ -40,7 +41,7 @@ EVAL ?= eval
 RESULTS ?= out/equal-time-results
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators commands options architecture equal-time-picture site clean
+.PHONY: help demo test check lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators commands options architecture equal-time-picture site clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,6 +54,9 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	@echo 'The whole test suite: about 10 minutes on two cores'
 	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/installed-dev
+	@$(BIN)/python scripts/check.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .
