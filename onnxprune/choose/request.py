@@ -13,7 +13,7 @@ from onnxprune.choose.target import Target, parse_target
 from onnxprune.errors import UsageError
 from onnxprune.options.choosing import Steps
 from onnxprune.options.declare import choices, names, plain, recorded, values
-from onnxprune.options.mending import Mending, Zeros
+from onnxprune.options.repairing import Mending, Zeros
 from onnxprune.options.running import Feed, Samples
 from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.results.units import listed

@@ -22,7 +22,7 @@ from onnxprune.options.declare import (
     Options,
     option,
 )
-from onnxprune.options.mending import Drop, Score
+from onnxprune.options.repairing import Drop, Score
 from onnxprune.options.running import (
     SOURCES_ARE,
     Feed,

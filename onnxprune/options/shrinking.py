@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from onnxprune.options.choosing import Amount, Layers, Scope, Scores, Steps, Units, Widths
 from onnxprune.options.declare import ADVANCED, MEASURE, OUTPUT, PATH, REMOVE, REPAIR, SWITCH, ZEROS, Options, option
 from onnxprune.options.lists import METHODS
-from onnxprune.options.mending import Drop, Mending, Score, ZeroAmount, ZeroForm, ZeroLimits, Zeros
+from onnxprune.options.repairing import Drop, Mending, Score, ZeroAmount, ZeroForm, ZeroLimits, Zeros
 from onnxprune.options.running import (
     Calibration,
     Force,

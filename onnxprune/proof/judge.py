@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError, VerificationError
 from onnxprune.model.finite import AGAIN, culprit
-from onnxprune.proof.checker import require
 from onnxprune.proof.inputs import SAMPLES, Case
+from onnxprune.proof.onnx_checks import require
 from onnxprune.proof.tolerance import Tolerance
 from onnxprune.proof.wrong import Bundle
 from onnxprune.trace.groups import Trace

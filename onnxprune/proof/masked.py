@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from onnxprune.capture.operators import missing
 from onnxprune.errors import VerificationError
 from onnxprune.proof.attempts import Inputs
-from onnxprune.proof.checker import require
 from onnxprune.proof.discontinuous import jumps
 from onnxprune.proof.judge import Proof
+from onnxprune.proof.onnx_checks import require
 from onnxprune.proof.pair import Pair
 from onnxprune.proof.rounds import FUSED, ROUNDED, established
 from onnxprune.proof.scratch import Feed, save, scratch

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from onnxprune.model.load import Model, load
 from onnxprune.model.random import is_random, seeded
 from onnxprune.model.save import write
-from onnxprune.proof.checker import file_of
 from onnxprune.proof.decisions import DECIDED, PREFIX, Arrays, at_random, deciding, given, inputs_for, keys_of
 from onnxprune.proof.discontinuous import Jumps
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.judge import Judge, Proof, Wrong, check_loads
+from onnxprune.proof.onnx_checks import file_of
 from onnxprune.proof.scratch import Feed, save, scratch
 from onnxprune.proof.tasks import imprecise, run_tasks
 from onnxprune.proof.tolerance import tolerance

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.capture.operators import equip
-from onnxprune.proof.checker import refusals
+from onnxprune.proof.onnx_checks import refusals
 
 
 def _session(task: dict[str, Any], threads: int) -> Any:

@@ -30,7 +30,7 @@ from onnxprune.model.sources import Place
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.results.clock import Clock
 from onnxprune.shrinking.measured import Timed, bytes_written, open_budget, open_meter, target_summary
-from onnxprune.shrinking.mend import Stage, mended
+from onnxprune.shrinking.repairs import Stage, mended
 from onnxprune.sparsifying.request import SparseRequest
 from onnxprune.sparsifying.stage import Sparsified, sparsified
 from onnxprune.trace import Trace, trace_again

@@ -24,8 +24,8 @@ from onnxprune.cut.plan import of_masks
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import VerificationError
 from onnxprune.shrinking.measured import open_meter, target_summary
-from onnxprune.shrinking.mend import Stage, mend
 from onnxprune.shrinking.planning import Choice, Run, plan_and_cut, with_multiple
+from onnxprune.shrinking.repairs import Stage, mend
 from onnxprune.trace import Trace, trace_again
 
 Bools = NDArray[np.bool_]

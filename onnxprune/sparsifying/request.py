@@ -11,7 +11,7 @@ from onnxprune.choose.schedule import ONE_SHOT, resolved
 from onnxprune.errors import UsageError
 from onnxprune.options.choosing import Steps
 from onnxprune.options.declare import choices, declared, names, plain, recorded, values
-from onnxprune.options.mending import ZeroForm, Zeros
+from onnxprune.options.repairing import ZeroForm, Zeros
 from onnxprune.options.shrinking import Masking
 from onnxprune.results.units import listed
 from onnxprune.sparse.patterns import FLOAT_ROWS, Pattern, parse_pattern

@@ -36,7 +36,7 @@ def test_jobs_end_and_leave_nothing_behind(tmp_path: Path) -> None:
 def test_a_crash_is_told_as_that_of_a_process_would_be(tmp_path: Path) -> None:
     """And the next job does not notice."""
     hook = tmp_path / "sitecustomize.py"
-    hook.write_text("import os, onnxprune.proof.checker as c\nc.refusals = lambda path: os.abort()\n")
+    hook.write_text("import os, onnxprune.proof.onnx_checks as c\nc.refusals = lambda path: os.abort()\n")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"

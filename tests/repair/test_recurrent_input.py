@@ -16,7 +16,7 @@ from onnxprune.choose.curves import by_criterion, judged_curves, readers_of
 from onnxprune.cut import cut
 from onnxprune.model.load import load
 from onnxprune.repair.least_squares import least_squares
-from onnxprune.shrinking.mend import _why
+from onnxprune.shrinking.repairs import _why
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 

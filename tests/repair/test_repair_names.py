@@ -10,7 +10,7 @@ from onnxprune.capture.samples import open_samples
 from onnxprune.choose.request import REPAIRS, WITH_SAMPLES
 from onnxprune.cli import shrink, sparsify
 from onnxprune.model.load import load
-from onnxprune.shrinking.mend import FROM_MEANS, FROM_SAMPLES, mend
+from onnxprune.shrinking.repairs import FROM_MEANS, FROM_SAMPLES, mend
 from onnxprune.sparsifying import masks as masking
 from onnxprune.trace import trace_model
 from tests.builders import Net

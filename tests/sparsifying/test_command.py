@@ -17,7 +17,7 @@ from onnxprune.cli.sparsify import command
 from onnxprune.model.metadata import metadata
 from onnxprune.options.declare import choices
 from onnxprune.options.lists import METHODS
-from onnxprune.options.mending import ZeroForm
+from onnxprune.options.repairing import ZeroForm
 from onnxprune.sparsifying.masks import METHODS as REGISTERED
 from onnxprune.sparsifying.request import EMITS as KNOWN
 from tests.builders import Net

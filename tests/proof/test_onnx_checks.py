@@ -14,8 +14,8 @@ from onnxprune.cut import cut
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import load
 from onnxprune.model.save import write
-from onnxprune.proof.checker import CHECKER, FULL, STRICT, refusals
 from onnxprune.proof.masked import prove
+from onnxprune.proof.onnx_checks import CHECKER, FULL, STRICT, refusals
 from onnxprune.trace import trace_model
 from tests.builders import Net
 
