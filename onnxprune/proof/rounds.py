@@ -49,18 +49,13 @@ def established(pair: Pair, inputs: Inputs, usable: Callable[[str], bool]) -> Pr
     asked = Asked((*extra, *more), everywhere=True, strong=True, telling=bool(proof.untold))
     if more or proof.untold:
         proof = proof.joined(_attempt(pair, inputs, _with(asked, trace, proof)))
-    for closer in _closer(pair, asked):
-        # other decisions may give rows where there were none
-        if not (proof.untold or (closer.at_random and proof.empty)):
-            continue
-        try:
-            proof = proof.joined(_attempt(pair, inputs, _with(closer, trace, proof)))
-        except (AlwaysRounds, ModelError, VerificationError) as problem:  # no such comparison: it tells nothing
-            if closer.rounded and _contradicts(problem):
-                raise
+    if proof.untold and pair.roundable and any(node.op_type in QUANTISERS for node in trace.graph.nodes):
+        proof = _closer(pair, inputs, replace(asked, rounded=False), proof)
     proof = _without_dead(proof, pair)
     if proof.untold:
         proof = _inside(pair, proof, inputs, lambda key: usable(key) and key not in pair.jumps.behind)
+    if pair.decided and (proof.untold or proof.empty):  # other decisions may give rows where there were none
+        proof = _closer(pair, inputs, replace(asked, at_random=True), proof)
     notes = [f"output {name!r} was empty on every input: nothing of it could be compared" for name in proof.empty]
     return replace(proof, notes=(*proof.notes, *notes))
 
@@ -106,14 +101,14 @@ def _with(asked: Asked, trace: Trace, proof: Proof) -> Asked:
     return replace(asked, bundles=bundles(trace, proof.untold, CASES))
 
 
-def _closer(pair: Pair, asked: Asked) -> list[Asked]:
-    """Comparisons that may tell more."""
-    found = []
-    if pair.roundable and any(node.op_type in QUANTISERS for node in pair.trace.graph.nodes):
-        found.append(replace(asked, rounded=False))
-    if pair.decided:
-        found.append(replace(asked, at_random=True))
-    return found
+def _closer(pair: Pair, inputs: Inputs, asked: Asked, proof: Proof) -> Proof:
+    """With a comparison that may tell more. Raises VerificationError if it contradicts."""
+    try:
+        return proof.joined(_attempt(pair, inputs, _with(asked, pair.trace, proof)))
+    except (AlwaysRounds, ModelError, VerificationError) as problem:  # no such comparison: it tells nothing
+        if asked.rounded and _contradicts(problem):
+            raise
+        return proof
 
 
 def _without_dead(proof: Proof, pair: Pair) -> Proof:
