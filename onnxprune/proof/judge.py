@@ -13,13 +13,14 @@ from onnxprune.errors import ModelError, VerificationError
 from onnxprune.model.finite import AGAIN, culprit
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.onnx_checks import require
+from onnxprune.proof.scratch import Place, read
 from onnxprune.proof.tolerance import Tolerance
 from onnxprune.proof.wrong import Bundle
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
-Outputs = Mapping[str, str]
-"""Files of values, by name."""
+Outputs = Mapping[str, Place]
+"""Where values are, by name: see `scratch.append`."""
 
 
 class Unloadable(ModelError):
@@ -162,12 +163,12 @@ class Judge:
             if "error" in b:
                 raise VerificationError(f"the result does not run where the original does ({case.name}): {b['error']}")
             done.append(case.name)
-            found = self._compared(case.name, _files(a), _files(b))
+            found = self._compared(case.name, _places(a), _places(b))
             comparisons += found
             differences = {item.output: item.difference for item in found}
             for one in wrong:
                 if one.case == number and not told.issuperset(one.bundle) and "error" not in one.outcome:
-                    told.update(one.bundle if self._tells(_files(one.outcome), _files(b), differences) else ())
+                    told.update(one.bundle if self._tells(_places(one.outcome), _places(b), differences) else ())
         if not any(c.elements for c in comparisons):
             _blame(self.trace, "nothing can be compared: the outputs are not finite")
             raise Nothing(
@@ -186,7 +187,7 @@ class Judge:
         """Every value that both give, except what is behind."""
         result = []
         for name in (name for name in b if name in a and name not in self.behind):
-            x, y = self._kept(name, a), _load(b[name])
+            x, y = self._kept(name, a), read(b[name])
             if x.shape != y.shape or x.dtype != y.dtype:
                 raise VerificationError(
                     f"output {name!r} is {y.dtype} {y.shape}, the original's is {x.dtype} {x.shape}"
@@ -208,13 +209,13 @@ class Judge:
     def _tells(self, wrong: Outputs, b: Outputs, differences: Mapping[str, float]) -> bool:
         """Whether some value shows that a plan is wrong; `differences` are those of the right one."""
         for name, difference in differences.items():
-            z, y = self._kept(name, wrong), _load(b[name])
+            z, y = self._kept(name, wrong), read(b[name])
             if z.shape != y.shape or self.allowed.tells(difference, _difference(z, y, self.allowed.least(z, y))[0]):
                 return True
         return False
 
     def _kept(self, name: str, files: Outputs) -> NDArray[Any]:
-        return self.trace.kept_part(name, self.keep, _load(files[name]))
+        return self.trace.kept_part(name, self.keep, read(files[name]))
 
 
 def check_loads(original: Mapping[str, Any], result: Mapping[str, Any]) -> None:
@@ -236,14 +237,9 @@ def _blame(trace: Trace, what: str) -> None:
         raise NoNumbers(f"{what}, since {found}", hint=AGAIN)
 
 
-def _files(outcome: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> file of the outputs that are arrays of numbers."""
-    return {name: path for name, path in zip(outcome["names"], outcome["files"], strict=True) if path}
-
-
-def _load(path: str) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, allow_pickle=False)
-    return array
+def _places(outcome: Mapping[str, Any]) -> dict[str, Place]:
+    """Name -> place of the outputs that are arrays of numbers."""
+    return {name: place for name, place in zip(outcome["names"], outcome["places"], strict=True) if place}
 
 
 def _difference(x: NDArray[Any], y: NDArray[Any], least: float) -> tuple[float, float, int, float]:

@@ -77,7 +77,7 @@ def check_runs(
     which refuse the original, may refuse it.
     """
     with scratch() as here:
-        task = {"name": "repaired", "model": str(candidate), "feeds": [save(here / "feed.npz", feed)]}
+        task = {"name": "repaired", "model": str(candidate), "feeds": [save(here / "feed", feed)]}
         result = run_tasks(here, [{**task, "check": str(candidate), "out": str(here / "out")}], threads)[0]
     require("the repaired model", result["refused"], dict.fromkeys(refused, ""))
     if failure := _failure(result):

@@ -25,7 +25,7 @@ from onnxprune.proof.discontinuous import Jumps
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.judge import Judge, Proof, Wrong, check_loads
 from onnxprune.proof.onnx_checks import file_of
-from onnxprune.proof.scratch import Feed, save, scratch
+from onnxprune.proof.scratch import Feed, read, save, scratch
 from onnxprune.proof.tasks import imprecise, run_tasks
 from onnxprune.proof.tolerance import tolerance
 from onnxprune.proof.unrounded import unrounded
@@ -229,21 +229,21 @@ class _Comparison:
         return [(bundle, k) for bundle in self.asked.bundles for k in on]
 
     def _feed(self, name: object, arrays: Feed) -> str:
-        return save(self.here / f"feed{name}.npz", arrays)
+        return save(self.here / f"feed{name}", arrays)
 
     @property
     def _right(self) -> str:
-        path = self.here / "right.npz"
+        path = self.here / "right"
         return str(path) if path.exists() else save(path, self.pair.right)
 
     def _wrong(self, bundle: Bundle) -> str:
-        path = self.here / f"wrong{self.asked.bundles.index(bundle)}.npz"
+        path = self.here / f"wrong{self.asked.bundles.index(bundle)}"
         return str(path) if path.exists() else save(path, self.pair.wrong(bundle, self.asked.strong))
 
     def _values(self, outcome: Mapping[str, Any]) -> Arrays:
         keys = set(keys_of(self.pair.decided))
-        found = zip(outcome["names"], outcome["files"], strict=True)
-        return {name: np.load(path, allow_pickle=False) for name, path in found if name in keys}
+        found = zip(outcome["names"], outcome["places"], strict=True)
+        return {name: read(place) for name, place in found if name in keys}
 
     def _kept(self, fed: Arrays) -> Arrays:
         """As the candidate has them."""

@@ -1,6 +1,6 @@
 """Runs models in a process of its own, so that a crash of the runtime becomes a message.
 
-python -m onnxprune.proof.worker JOB.json   reads the job, writes JOB.json.result and the outputs as .npy files.
+python -m onnxprune.proof.worker JOB.json   reads the job, writes JOB.json.result and the outputs, a file a feed.
 python -m onnxprune.proof.worker --serve    forks one such process for every job that it is told (nursery.py).
 """
 
@@ -14,10 +14,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from onnxprune.capture.operators import equip
 from onnxprune.proof.onnx_checks import refusals
+from onnxprune.proof.scratch import append, load
 
 
 def _session(task: dict[str, Any], threads: int) -> Any:
@@ -55,8 +54,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
             continue
         names = [o.name for o in session.get_outputs()]
         for number, feed_path in enumerate(task["feeds"]):
-            with np.load(feed_path, allow_pickle=False) as data:
-                feed = {k: data[k] for k in data.files}
+            feed = load(feed_path)
             if number and task.get("fresh", False):  # its generators begin anew: see model/random.py
                 session = _session(task, job["threads"])
             try:
@@ -64,24 +62,14 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
             except Exception as error:  # as above
                 entry["cases"].append({"error": str(error)[:2000]})
                 continue
-            files = []
-            for position, value in enumerate(outputs):
-                path = f"{task['out']}.{number}.{position}.npy"
-                if isinstance(value, np.ndarray) and value.dtype != object:
-                    np.save(path, value, allow_pickle=False)
-                    files.append(path)
-                else:
-                    files.append("")
-            entry["cases"].append({"names": names, "files": files})
+            places = append(Path(f"{task['out']}.{number}"), outputs)
+            entry["cases"].append({"names": names, "places": places})
         del session
     return result
 
 
 def _masks(task: dict[str, Any], number: int) -> dict[str, Any]:
-    if not task.get("masks"):
-        return {}
-    with np.load(task["masks"][number], allow_pickle=False) as data:
-        return {k: data[k] for k in data.files}
+    return load(task["masks"][number]) if task.get("masks") else {}
 
 
 def work(path: Path) -> None:

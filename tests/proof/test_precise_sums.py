@@ -10,6 +10,7 @@ from onnx import helper
 import onnxprune
 from onnxprune.model.load import load
 from onnxprune.proof.masked import check_runs
+from onnxprune.proof.scratch import save
 from onnxprune.proof.tasks import imprecise, run_tasks
 from tests.hostile.support import info, model_of, weights
 
@@ -49,8 +50,7 @@ def test_both_models_run_in_the_same_way(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(shared_zero_point())
     net = model_of([N("Relu", ["x"], ["y"])], [info("x", [1, 3, 8, 8])], [info("y", [1, 3, 8, 8])])
     (tmp_path / "b.onnx").write_bytes(net.SerializeToString())
-    np.savez(tmp_path / "x.npz", x=weights(1, 3, 8, 8))
-    feeds = [str(tmp_path / "x.npz")]
+    feeds = [save(tmp_path / "x", {"x": weights(1, 3, 8, 8)})]
     both = [{"name": k, "model": str(tmp_path / f"{k}.onnx"), "feeds": feeds, "out": str(tmp_path / k)} for k in "ab"]
     runs = run_tasks(tmp_path, both, 1)
     assert not any("load" in one for one in runs)
