@@ -77,7 +77,7 @@ def _put(file: io.BufferedIOBase, array: NDArray[Any]) -> tuple[int, str, tuple[
     file.write(b"\0" * (-file.tell() % ALIGNED_BYTES))
     offset = file.tell()
     plain = array.astype(str) if array.dtype == object else array
-    file.write(np.ascontiguousarray(plain).reshape(-1).view(np.uint8))
+    file.write(np.ascontiguousarray(plain).reshape(-1).view(np.uint8).data)
     return offset, plain.dtype.str, plain.shape
 
 

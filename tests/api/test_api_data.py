@@ -15,6 +15,7 @@ from onnxprune.data import open_data
 from onnxprune.errors import DataError, UsageError
 from onnxprune.results import Progress
 from onnxprune.trace import trace_model
+from tests.small import small_network
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "models" / "digits.onnx"
@@ -26,6 +27,7 @@ def images(count: int = 60) -> NDArray[np.float32]:
 
 
 def test_every_form_of_the_same_data_gives_the_same_file(tmp_path: Path) -> None:
+    small = small_network(tmp_path / "small.onnx")
     np.savez(tmp_path / "x.npz", image=images())
     np.save(tmp_path / "x.npy", images())
     forms: list[Any] = [
@@ -34,12 +36,12 @@ def test_every_form_of_the_same_data_gives_the_same_file(tmp_path: Path) -> None
         tmp_path / "x.npy",
         [f"image={tmp_path / 'x.npy'}"],
         lambda: {"image": images()},
-        open_data({"image": images()}, onnxprune.load(DIGITS)),
+        open_data({"image": images()}, onnxprune.load(small)),
     ]
     files = []
     for number, data in enumerate(forms):
         out = tmp_path / f"{number}.onnx"
-        result = onnxprune.shrink(DIGITS, out, data=data, ratio=0.2, repair="least-squares")
+        result = onnxprune.shrink(small, out, data=data, ratio=0.2, repair="least-squares")
         assert result.repair is not None and result.repair.method == "least squares"
         assert result.calibration is not None and result.calibration.samples == 60
         files.append(out.read_bytes())
@@ -63,7 +65,9 @@ def test_the_result_tells_what_was_refitted(tmp_path: Path) -> None:
 def test_progress_counts(tmp_path: Path) -> None:
     """Capture and repair are long: they say how far they are, and stages follow each other."""
     steps: list[Progress] = []
-    onnxprune.shrink(DIGITS, tmp_path / "x.onnx", data={"image": images()}, ratio=0.2, progress=steps.append)
+    small = small_network(tmp_path / "small.onnx")
+    options = {"ratio": 0.2, "multiple_of": 1}
+    onnxprune.shrink(small, tmp_path / "x.onnx", data={"image": images()}, **options, progress=steps.append)
     order = list(dict.fromkeys(step.stage for step in steps))
     assert order == ["load", "trace", "capture", "plan", "cut", "write", "verify", "repair", "rebuild", "measure"]
     for stage in ("capture", "plan", "repair", "rebuild"):
@@ -172,7 +176,8 @@ def test_a_search_measures_what_is_written(tmp_path: Path) -> None:
 
     out = tmp_path / "x.onnx"
     data = {"image": images(30)}
-    result = onnxprune.shrink(DIGITS, out, data=data, metric=metric, max_drop=0.5, min_keep="75%", seed=1)
+    small = small_network(tmp_path / "small.onnx")
+    result = onnxprune.shrink(small, out, data=data, metric=metric, max_drop=0.5, min_keep="75%", seed=1, multiple_of=1)
     assert result.metric is not None and len(result.metric.trials) == 1
     assert result.repair is not None and result.repair.reconstruction is not None
     assert result.repair.reconstruction.steps > 0

@@ -21,6 +21,7 @@ from onnxprune.report.render import plain
 from onnxprune.report.shared import shortened
 from onnxprune.report.shrink import report
 from onnxprune.results import ReconstructionSummary, RepairSummary
+from tests.small import small_network
 
 SAMPLES = ROOT / "models" / "digits_calib.npz"
 DATA = ("--data", "calib.npz")
@@ -179,16 +180,19 @@ def test_max_memory(call: Call, document: Document) -> None:
 
 def test_same_bytes(document: Document, folder: Path) -> None:
     """Twice the same call: the same file. Another seed holds other samples out."""
+    small_network(folder / "small.onnx")
     files = []
     for number, arguments in enumerate(((), ("--threads", "1"), ("--seed", "1"))):
-        document("shrink", "digits.onnx", *QUICK, "--ratio", "0.2", "-o", f"{number}.onnx", *arguments)
+        found = document("shrink", "small.onnx", *QUICK, "--ratio", "0.2", "-o", f"{number}.onnx", *arguments)
+        assert found["repair"]["reconstruction"]["steps_count"] > 0
         files.append((folder / f"{number}.onnx").read_bytes())
     assert files[0] == files[1] != files[2]
 
 
 def test_no_names_of_files_in_the_result(call: Call, folder: Path) -> None:
-    call("shrink", "digits.onnx", "--data", folder / "few.npz", "--ratio", "0.2")
-    metadata = {p.key: p.value for p in onnx.load(folder / "digits.pruned.onnx").metadata_props}
+    small_network(folder / "small.onnx")
+    call("shrink", "small.onnx", "--data", folder / "few.npz", "--ratio", "0.2")
+    metadata = {p.key: p.value for p in onnx.load(folder / "small.pruned.onnx").metadata_props}
     options = json.loads(metadata["onnxprune.plan"])["options"]
     assert (options["criterion"], options["repair"], options["samples"]) == ("obs", "reconstruct", 60)
     assert (options["target"], options["ratio"]) == (None, 0.2)
@@ -220,8 +224,9 @@ def test_configuration(call: Call, document: Document, folder: Path) -> None:
     assert "names code" in call("shrink", "digits.onnx", "--dry-run", code=2).stderr
 
 
-def test_random_data(document: Document) -> None:
-    found = document("shrink", "digits.onnx", "--data", "random", "--samples", "32", "--ratio", "0.1")
+def test_random_data(document: Document, folder: Path) -> None:
+    small_network(folder / "small.onnx")
+    found = document("shrink", "small.onnx", "--data", "random", "--samples", "32", "--ratio", "0.1")
     assert found["calibration"]["source"] == "random" and found["repair"]["corrected_layers_count"] > 0
 
 

@@ -19,6 +19,7 @@ from onnxprune.capture.samples import open_samples
 from onnxprune.report.fidelity import advice, fidelity_lines
 from onnxprune.results import Agreement, Fidelity, OutputFidelity
 from onnxprune.trace import trace_model
+from tests.small import small_network
 
 SAMPLES = ROOT / "models" / "digits_calib.npz"
 DATA = ("--data", SAMPLES, "--samples", 150)
@@ -48,8 +49,9 @@ def test_the_agreement_is_that_of_the_held_out_samples(document: Document, folde
 
 
 @pytest.mark.parametrize("repair", ["none", "bias", "least-squares", "reconstruct"])
-def test_every_repair_is_measured(document: Document, repair: str) -> None:
-    found = document("shrink", "digits.onnx", "--ratio", "0.2", "--repair", repair, *DATA)
+def test_every_repair_is_measured(document: Document, folder: Path, repair: str) -> None:
+    small_network(folder / "small.onnx")
+    found = document("shrink", "small.onnx", "--ratio", "0.2", "--repair", repair, *DATA)
     assert found["fidelity"]["samples_count"] == 30
 
 
