@@ -3,7 +3,7 @@
 usage: python benchmarks/criteria.py [--eval FOLDER] [--models A,B] [--samples N] [--results FOLDER] [--report FILE]
 
 The embedded digits model is always there; others come from an evaluation folder (see evaluation.py). Each cell is
-`onnxprune shrink MODEL --criterion X --target macs=70% --scope local --data SAMPLES --repair none|least-squares`,
+`onnxprune shrink MODEL --criterion X --target macs=70% --scope local --multiple-of 1 --data SAMPLES --repair ...`,
 without the proof, which changes no weight. Results are kept in --results, so that an interrupted run goes on.
 """
 
@@ -37,8 +37,8 @@ FAMILIES = ("weights", "activations", "network", "consumers")
 HEADER = """# Criteria compared
 
 Made by `make criteria`; the tables are measured, do not edit them. Every criterion removes channels until 70 % of the
-MACs are left (`--target {target} --scope {scope}`: the same share from every group, so that only the *choice* of the
-channels within a layer differs), with {samples} unlabelled samples at most. Two columns a model: as cut
+MACs are left (`--target {target} --scope {scope} --multiple-of 1`: the same share from every group, so that only the
+*choice* of the channels within a layer differs), with {samples} unlabelled samples at most. Two columns a model: as cut
 (`--repair none`) and with the readers refitted (`--repair least-squares`). `random` is the baseline: mean of
 {seeds} seeds, and half the distance between the best and the worst of them.
 
@@ -90,6 +90,7 @@ def measure(model: Path, data: Path, criterion: str, repair: Repair, seed: int) 
         criterion=criterion,
         target=TARGET,
         scope=SCOPE,
+        multiple_of=1,
         repair=repair,
         data=data if repair != "none" or needs_data(criterion) else None,
         seed=seed,
