@@ -45,16 +45,26 @@ def work(job: Path, folder: Path, timeout: float) -> Ended:
             return _nursery(environment).work(job, folder, timeout)
         except _Broken:
             _forget()
+        except BaseException:  # Ctrl-C: answers may be left in the pipe, so that another one is needed
+            _forget()
+            raise
         finally:
             _lock.release()
     return _alone(job, folder, environment, timeout)
 
 
 def _environment() -> Environment:
-    """Modules are found as here."""
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+    """Modules are found as here; what is relative to a working directory that is gone is found nowhere."""
+    paths = os.pathsep.join(filter(None, map(_absolute, filter(None, sys.path))))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(VOLATILE)}
     return {**kept, "PYTHONPATH": paths}
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        return ""
 
 
 def _alone(job: Path, folder: Path, environment: Mapping[str, str], timeout: float) -> Ended:
@@ -93,21 +103,16 @@ class _Nursery:
             stderr=subprocess.DEVNULL,
             env=environment,
             cwd="/",
+            start_new_session=True,  # with its workers it is one group, which ends as a whole
         )
 
     def work(self, job: Path, folder: Path, timeout: float) -> Ended:
         errors = folder / "errors.txt"
         request = {"job": str(job), "folder": str(folder), "errors": str(errors)}
-        pid = int(self._asked(json.dumps(request)))
-        late = threading.Timer(timeout, _kill, [pid])
+        late = threading.Timer(timeout, _kill, [int(self._asked(json.dumps(request)))])
         late.start()
         try:
             code = int(self._line())
-        except BaseException:
-            _kill(pid)  # Ctrl-C: the worker goes, and its status is read
-            with contextlib.suppress(_Broken):
-                self._line()
-            raise
         finally:
             fired = not late.is_alive()
             late.cancel()
@@ -116,11 +121,12 @@ class _Nursery:
         return Ended(code, errors.read_text(errors="replace"))
 
     def end(self) -> None:
+        """With its worker, if one is at work; both are gone afterwards, and write no more."""
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 pipe.close() if pipe else None
         with contextlib.suppress(OSError):
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _asked(self, request: str) -> str:

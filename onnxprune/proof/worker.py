@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -87,13 +88,22 @@ def serve() -> None:
     import onnxruntime  # noqa: F401
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the process hears that asked: it says who is to end
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
-        pid = os.fork()
-        if not pid:
-            _child(request)
-        _answer(pid)
-        _answer(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    with open(0, "rb", buffering=0) as asked:
+        for line in iter(asked.readline, b""):
+            alive, held = os.pipe()  # the worker holds it: it ends when that one does
+            pid = os.fork()
+            if not pid:
+                os.close(alive)
+                _child(json.loads(line))
+            os.close(held)
+            _answer(pid)
+            if (
+                asked.fileno() in select.select([asked.fileno(), alive], [], [])[0]
+            ):  # nobody waits any more: who asked has ended
+                os.kill(pid, signal.SIGKILL)
+            status = os.waitpid(pid, 0)[1]
+            os.close(alive)
+            _answer(os.waitstatus_to_exitcode(status))
 
 
 def _answer(number: int) -> None:

@@ -78,3 +78,72 @@ def test_another_environment_has_another_nursery(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert work(job(tmp_path, []), tmp_path, 60).code == 0
     assert nursery._current[0] is not before
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from onnxprune.proof import nursery
+job, folder = Path(sys.argv[1]), Path(sys.argv[2])
+for after in (0.01, 0.05, 0.15, 0.4):  # while it starts, and while it waits for a job that nobody gives
+    os.path.exists(job) or os.mkfifo(job)
+    try:
+        threading.Timer(after, os.kill, [os.getpid(), signal.SIGINT]).start()
+        nursery.work(job, folder, 60)
+        print("not interrupted")
+    except KeyboardInterrupt:
+        pass
+    job.unlink()
+    job.write_text('{"tasks": [], "threads": 1}')
+    print(nursery.work(job, folder, 60).code)
+    job.unlink()
+"""
+
+
+def test_after_an_interrupt_all_is_as_before(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "job.json"), str(tmp_path)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["0"] * 4, shown.stderr
+
+
+def test_workers_end_with_whom_they_work_for(tmp_path: Path) -> None:
+    """Even if that one was killed while they wait."""
+    os.mkfifo(tmp_path / "job.json")
+    code = (
+        "import sys; from pathlib import Path; from onnxprune.proof import nursery\n"
+        "print(nursery._nursery(nursery._environment())._process.pid, flush=True)\n"
+        "nursery.work(Path(sys.argv[1]), Path(sys.argv[2]), 600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "job.json"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        group = int(process.stdout.readline())
+        while not _members(group) - {group}:
+            time.sleep(0.02)
+        process.kill()
+    while _members(group):
+        time.sleep(0.02)
+
+
+def _members(group: int) -> set[int]:
+    """Processes of a group that are not dead."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if int(own) == group and state != "Z":
+                found.add(int(entry.name))
+    return found
+
+
+def test_a_working_directory_that_is_gone_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.syspath_prepend("relative")
+    assert work(job(tmp_path, []), tmp_path, 60).code == 0
+    monkeypatch.chdir(tmp_path)
