@@ -6,11 +6,11 @@ import hashlib
 import mmap
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
@@ -58,6 +58,24 @@ class Model:
     def __repr__(self) -> str:
         name = "in memory" if self.path is None else repr(self.path.name)
         return f"Model({name}: {len(self.proto.graph.node)} nodes, {len(self.tensors)} initializers)"
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        """Its own skeleton; tensors are immutable, and shared."""
+        proto = ModelProto()
+        proto.CopyFrom(self.proto)
+        return replace(self, proto=proto)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With all weights, so that it can be read where its files are not. Raises ModelError as reading them does."""
+        source = None if self.source is None else bytes(self.source)
+        if source is not None and not self.external_files:
+            return _from_bytes, (source, self.path)
+        parts = (self.proto.SerializeToString(), tuple(self.tensors.values()), self.path, self.external_files)
+        known = {"sha256": self.sha256, "size_bytes": self.size_bytes} if source is not None else {}
+        return _from_parts, (*parts, self.notes, source, dict(self.locations), known)
 
     @property
     def origin(self) -> tuple[Path, ...]:
@@ -179,6 +197,30 @@ def load(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
         return _load_buffer(buffer, path.absolute())
     except ModelError as error:
         raise ModelError(f"{shown_path(path)}: {error.message}", hint=error.hint) from error
+
+
+def _from_bytes(source: bytes, path: Path | None) -> Model:
+    """A pickled model, from the bytes that it was read from."""
+    return _load_buffer(memoryview(source), path)
+
+
+def _from_parts(
+    proto: bytes,
+    tensors: tuple[LazyTensor, ...],
+    path: Path | None,
+    external_files: tuple[Path, ...],
+    notes: tuple[str, ...],
+    source: bytes | None,
+    locations: dict[str, Path],
+    known: dict[str, Any],
+) -> Model:
+    """A pickled model that was changed, or has data files. `known` is what only its files say."""
+    named = MappingProxyType({tensor.name: tensor for tensor in tensors})
+    buffer = None if source is None else memoryview(source)
+    skeleton = ModelProto.FromString(proto)
+    model = Model(skeleton, named, path, external_files, notes, buffer, MappingProxyType(locations))
+    vars(model).update(known)
+    return model
 
 
 def _load_buffer(buffer: memoryview, path: Path | None) -> Model:

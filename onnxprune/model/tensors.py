@@ -169,6 +169,17 @@ class LazyTensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyTensor:
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With its payload. Raises ModelError if that is in a file that is gone."""
+        head, body = self.payload_field()
+        raw = self._raw is not None
+        return _unpickled, (
+            self._header.SerializeToString(),
+            bytes(body) if raw else head + bytes(body),
+            raw,
+            self.nbytes,
+        )
+
     @property
     def header(self) -> TensorProto:
         """A copy of the TensorProto without its payload: name, dims, type, doc_string, metadata_props."""
@@ -239,6 +250,13 @@ class LazyTensor:
             is_text = array.dtype.kind in "OSU"
             dtype = int(TensorProto.STRING if is_text else helper.np_dtype_to_tensor_dtype(_native(array).dtype))
         return _in_memory(TensorProto(name=name, data_type=dtype), array)
+
+
+def _unpickled(header: bytes, payload: bytes, raw: bool, nbytes: int) -> LazyTensor:
+    known = TensorProto.FromString(header)
+    if raw:
+        return LazyTensor(known, raw=lambda: memoryview(payload), nbytes=nbytes)
+    return LazyTensor(known, typed=lambda: payload, nbytes=nbytes)
 
 
 def _in_memory(header: TensorProto, array: Array) -> LazyTensor:
