@@ -53,7 +53,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	@echo 'The whole test suite: about 10 minutes on two cores'
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/installed-dev
 	@$(BIN)/python scripts/check.py

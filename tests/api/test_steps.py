@@ -18,6 +18,7 @@ from onnxprune.errors import UsageError
 from onnxprune.model.load import load
 from onnxprune.shrinking.steps import composed
 from onnxprune.trace import trace_model
+from tests.small import small_network
 
 MODELS = Path(__file__).parents[2] / "models"
 DIGITS, SAMPLES = MODELS / "digits.onnx", MODELS / "digits_calib.npz"
@@ -143,7 +144,8 @@ def _random_mask(trace: Any, rng: np.random.Generator) -> Any:
 
 
 def test_auto_is_measured_once_and_recorded(tmp_path: Path) -> None:
-    result = onnxprune.shrink(DIGITS, dry_run=True, ratio=0.5, steps=2, multiple_of="auto", out=tmp_path / "out.onnx")
+    small = small_network(tmp_path / "small.onnx")
+    result = onnxprune.shrink(small, dry_run=True, ratio=0.5, steps=2, multiple_of="auto", out=tmp_path / "out.onnx")
     number = result.plan.options["multiple_of"]
     assert number in (1, 2, 4, 8, 16)
     shrunk = [group for group in result.groups if group.removed]
