@@ -8,6 +8,7 @@ from onnxprune.measure.differences import difference
 from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import Model
 from onnxprune.model.sources import opened
+from onnxprune.options.positionals import positional
 from onnxprune.results import Difference
 
 
@@ -26,5 +27,5 @@ def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
         UsageError: There is no such file.
         ModelError: One of them is no valid model.
     """
-    first, second = opened(a), opened(b)
+    first, second = (opened(positional(name, diff.__annotations__[name], one)) for name, one in (("a", a), ("b", b)))
     return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from onnxprune.options.declare import O, of_function
+from onnxprune.options.positionals import check_positionals
 from onnxprune.options.running import Told
 from onnxprune.options.signature import bound, documented, signature_of
 from onnxprune.report.progress import bar
@@ -28,6 +29,7 @@ def public(options: type[O]) -> Callable[[Callable[Concatenate[O, P], R]], Calla
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> R:
             asked, others = bound(function.__name__, signature, options, args, given)
+            check_positionals(others)
             if isinstance(asked, Told) and asked.progress is True:
                 with bar() as callback:
                     return function(replace(asked, progress=callback), *others.args, **others.kwargs)

@@ -24,6 +24,7 @@ from onnxprune.errors import ModelError, UsageError
 from onnxprune.measure.timing import WINDOW
 from onnxprune.model.load import Model
 from onnxprune.options.others import BenchOptions
+from onnxprune.options.running import MOST_THREADS
 from onnxprune.results import ProgressCallback
 from onnxprune.results.system import Environment
 from onnxprune.results.units import format_seconds, listed
@@ -78,7 +79,7 @@ def request(models: Sequence[str | Path | Model], machine: Environment, asked: B
     if bound is not None and document is None and len(found) < 2:
         raise UsageError("--fail-above needs something to compare with: a second model, or --baseline.")
     batches = None if asked.batch is None else positive_list(asked.batch, "--batch")
-    counts = (machine.cores,) if asked.threads is None else positive_list(asked.threads, "--threads")
+    counts = (machine.cores,) if asked.threads is None else positive_list(asked.threads, "--threads", MOST_THREADS)
     names = providers(listed(asked.provider), machine.providers)
     return Request(
         tuple(found),

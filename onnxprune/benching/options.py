@@ -16,8 +16,8 @@ _SIZE = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 Sizes = dict[str, tuple[int, ...]]
 
 
-def positive_list(text: str | int | Sequence[int], option: str) -> tuple[int, ...]:
-    """`1,8,32`, a number, or a sequence of numbers, each at least 1; none twice."""
+def positive_list(text: str | int | Sequence[int], option: str, most: int = MOST_BATCH) -> tuple[int, ...]:
+    """`1,8,32`, a number, or a sequence of numbers, each from 1 to `most`; none twice."""
     parts = text.split(",") if isinstance(text, str) else [text] if isinstance(text, int) else list(text)
     found = []
     for part in parts:
@@ -25,7 +25,9 @@ def positive_list(text: str | int | Sequence[int], option: str) -> tuple[int, ..
             value = int(part)
         except (TypeError, ValueError):
             value = 0
-        if not 1 <= value <= MOST_BATCH or isinstance(part, bool):
+        if value > most:
+            raise UsageError(f"{option} takes numbers up to {most}, found {value}")
+        if value < 1 or isinstance(part, bool):
             raise UsageError(f"{option} takes numbers from 1 on, such as 1,8; found {text!r}")
         found.append(value)
     return tuple(dict.fromkeys(found))

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from onnxprune.cli.run import Run
 from onnxprune.errors import UsageError
+from onnxprune.options.checked import checked_size
 from onnxprune.options.commands import COMMANDS, known_keys
 from onnxprune.options.declare import (
     CHOICE,
@@ -19,6 +20,7 @@ from onnxprune.options.declare import (
     NUMBER,
     PATH,
     SHARE,
+    SIZE,
     SOURCES,
     SWITCH,
     WIDTH,
@@ -76,6 +78,15 @@ def ratio(value: str | float) -> float:
         raise click.BadParameter(f"{error.message}. {error.hint}") from error
 
 
+def size(value: str | int) -> str | int:
+    """The type of an option that limits what is taken: 500MB."""
+    try:
+        checked_size(value, "a limit")
+    except UsageError as error:
+        raise click.BadParameter(f"{error.message}." + (f" {error.hint}" if error.hint else "")) from error
+    return value
+
+
 class Option(click.Option):
     """An option that is declared in onnxprune.options."""
 
@@ -104,10 +115,12 @@ def _text(value: Any) -> str | None:
 
 def _type(entry: Entry) -> Any:
     kinds: dict[str, Any] = {SHARE: ratio, NUMBER: float, WIDTH: multiple, PATH: FilePath(), SOURCES: DataSource()}
+    kinds[SIZE] = size
     if entry.kind == CHOICE:
         return click.Choice(entry.choices)
     if entry.kind == COUNT:
-        return click.INT if entry.spec.least is None else click.IntRange(min=entry.spec.least)
+        limits = (entry.spec.least, entry.spec.most)
+        return click.INT if limits == (None, None) else click.IntRange(*limits)
     return kinds.get(entry.kind, str)
 
 
@@ -195,7 +208,7 @@ def configured(command: click.Command, ctx: click.Context) -> dict[str, Any]:
         if key not in options:
             continue
         where = config.where(command.name if key in own else None)
-        result[options[key].name or key] = _converted(options[key], value, ctx, f"{where}: {key}")
+        result[options[key].name or key] = _converted(options[key], value, ctx, f"{where}: {key.replace('_', '-')}")
     return result
 
 
@@ -211,8 +224,7 @@ def _converted(option: click.Option, value: Any, ctx: click.Context, where: str)
     if option.multiple and isinstance(value, str):
         value = [value]
     if not _fits(option, value):
-        expected = "a list of texts" if option.multiple else f"{option.type.name}"
-        raise UsageError(f"{where} = {value!r} is not {expected}.")
+        raise UsageError(f"{where} = {_toml(value)} is not {_expected(option)}.")
     if isinstance(option.type, DataSource) and any(map(option.type.names_code, value)):
         raise UsageError(
             f"{where} = {value!r} names code.", hint="Code runs only if the command line names it: --data."
@@ -222,6 +234,32 @@ def _converted(option: click.Option, value: Any, ctx: click.Context, where: str)
     except click.BadParameter as error:
         raise UsageError(f"{where} = {value!r}: {error.message}") from error
     return value
+
+
+_EXPECTED = {
+    SHARE: 'a share (0.5 or "50%")',
+    NUMBER: "a number",
+    COUNT: "a whole number",
+    WIDTH: 'a whole number or "auto"',
+    SIZE: 'a size ("4GB")',
+    FLAG: "true or false",
+    SWITCH: "true or false",
+    PATH: "a path",
+}
+
+
+def _expected(option: click.Option) -> str:
+    """What a file may say, in words."""
+    if option.multiple:
+        return "a list of texts"
+    if isinstance(option.type, click.Choice):
+        return f"one of {', '.join(option.type.choices)}"
+    return _EXPECTED.get(option.entry.kind, "a text") if isinstance(option, Option) else "a text"
+
+
+def _toml(value: Any) -> str:
+    """A value as the file has it."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _fits(option: click.Option, value: Any) -> bool:

@@ -52,13 +52,18 @@ def open_data(
         raise DataError("the model has no inputs: there is nothing to feed")
     steps = None if preprocess is None else parse(preprocess)
     opened = _Opening(model, specs, steps, samples, seed)
+    if isinstance(text, (str, os.PathLike)):  # before arrays: a text of NumPy is one, too
+        return opened.text(os.fspath(text))
     if isinstance(text, Mapping) or hasattr(text, "__array__"):
         return opened.arrays(functions.to_arrays(text, specs, "the data"), "arrays")
     if callable(text):
         return opened.function(code_of(text))
-    if isinstance(text, (str, os.PathLike)):
-        return opened.text(os.fspath(text))
-    items = [os.fspath(item) for item in text]
+    try:
+        items = [os.fspath(item) for item in text]
+    except TypeError:
+        raise UsageError(f"not a data source: {text!r:.100}", hint=_FORMS) from None
+    if not items:
+        raise UsageError("not a data source: there is nothing in it", hint=_FORMS)
     return opened.text(items[0]) if len(items) == 1 else opened.named(items)
 
 

@@ -188,6 +188,8 @@ def load(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
             raise ModelError(f"the ModelProto cannot be encoded: {error}") from error
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _load_buffer(memoryview(bytes(source)), None)
+    if not isinstance(source, (str, os.PathLike)):
+        raise UsageError(f"a model is a path, bytes or a ModelProto, found {source!r:.100}")
     text = os.fspath(source)
     if not text or "\0" in text:
         raise UsageError(f"not a path: {text!r}")

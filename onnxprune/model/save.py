@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from onnxprune.errors import OnnxPruneError, OutputError
+from onnxprune.errors import OnnxPruneError, OutputError, UsageError
 from onnxprune.model.container import shown_path
 from onnxprune.model.encode import INLINE_LIMIT, Encoding, Place
 from onnxprune.model.load import Model, load
@@ -59,8 +59,13 @@ def write(
         The files written, the .onnx first.
 
     Raises:
+        UsageError: It is no model, or no path.
         OutputError: It cannot be written, or something is there.
     """
+    if not isinstance(model, Model):
+        raise UsageError(f"model is a Model of load, found {model!r:.100}")
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"path is a path, found {path!r:.100}")
     with Staged(model, path, external_data=external_data, force=force, inputs=inputs) as staged:
         return staged.commit()
 

@@ -22,13 +22,15 @@ DATA, REPAIR, OUTPUT, ADVANCED = "Data", "Repair and accuracy", "Output", "Advan
 GROUPS = (REMOVE, ZEROS, STORE, BUDGETS, SHOW, MEASURE, COMPARE, DATA, REPAIR, OUTPUT, ADVANCED)
 """Headings of the help, in its order."""
 
-TEXT, SHARE, NUMBER, COUNT, WIDTH, PATH = "text", "share", "number", "count", "width", "path"
+TEXT, SHARE, NUMBER, COUNT, WIDTH, PATH, SIZE = "text", "share", "number", "count", "width", "path", "size"
 CHOICE, FLAG, SWITCH, TEXTS, SOURCES = "choice", "flag", "switch", "texts", "sources"
-"""Kinds of values on the command line. width: channels, or auto; switch: --x/--no-x; sources: of samples."""
+"""Kinds of values on the command line. width: channels, or auto; switch: --x/--no-x; sources: of samples; size: of
+memory.
+"""
 SAME: Any = object()
 _SPEC = "onnxprune option"
 Kind = Literal[
-    "text", "share", "number", "count", "width", "path", "choice", "flag", "switch", "texts", "sources"
+    "text", "share", "number", "count", "width", "path", "size", "choice", "flag", "switch", "texts", "sources"
 ]  # fmt: skip
 
 
@@ -42,6 +44,7 @@ class Spec:
     shown: str | bool = False  # the default, as the help shows it; True: its value
     kind: Kind | None = None  # None: as the type says
     least: int | None = None
+    most: int | None = None
     names: tuple[str, ...] = ()  # what a shell completes
     flags: tuple[str, ...] = ()  # besides --name
     python: bool = True  # the function has it

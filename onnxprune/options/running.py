@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from onnxprune.options.declare import ADVANCED, DATA, MEASURE, OUTPUT, PATH, SOURCES, SWITCH, Options, option
+from onnxprune.options.declare import ADVANCED, DATA, MEASURE, OUTPUT, PATH, SIZE, SOURCES, SWITCH, Options, option
 
 if TYPE_CHECKING:
     from onnxprune.results import Progress
 
+MOST_THREADS = 1024
+"""No machine has more for one process, and a runtime that is asked for more does not come back."""
 SOURCES_ARE = "a .npz, x=a.npy (one per input), a folder, file.py:function, or random."
 
 
@@ -55,6 +57,7 @@ class Calibration(Samples):
         "What the samples may take while they are run; fewer are used if they would take more.",
         group=DATA,
         metavar="SIZE",
+        kind=SIZE,
         shown=True,
     )
 
@@ -64,7 +67,14 @@ class TimedRuns(Options):
     """How models are timed."""
 
     threads: int | None = option(
-        None, "Of the runtime.", group=MEASURE, metavar="N", least=1, shown="all cores", point=False
+        None,
+        "Of the runtime.",
+        group=MEASURE,
+        metavar="N",
+        least=1,
+        most=MOST_THREADS,
+        shown="all cores",
+        point=False,
     )
     batch: int | None = option(None, "Samples per inference, for latency.", group=MEASURE, metavar="N", least=1)
     seconds: float | None = option(
@@ -103,6 +113,7 @@ class Running(Random):
         group=ADVANCED,
         metavar="N",
         least=0,
+        most=MOST_THREADS,
         shown="all cores",
         point=False,
     )

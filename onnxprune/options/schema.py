@@ -89,7 +89,8 @@ def _type(entry: Entry) -> Schema:
     if entry.kind in (FLAG, SWITCH):
         return {"type": "boolean"}
     if entry.kind == COUNT:
-        return {"type": "integer"} if entry.spec.least is None else {"type": "integer", "minimum": entry.spec.least}
+        limits = {"minimum": entry.spec.least, "maximum": entry.spec.most}
+        return {"type": "integer", **{key: limit for key, limit in limits.items() if limit is not None}}
     if entry.kind == WIDTH:
         return {"anyOf": [{"type": "integer", "minimum": entry.spec.least}, {"type": "string"}]}
     if entry.kind in (NUMBER, SHARE):

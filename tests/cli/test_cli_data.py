@@ -260,6 +260,8 @@ def test_random_data(document: Document, folder: Path) -> None:
         (("--samples", "0", *QUICK), 2, "'--samples'"),
         (("--max-memory", "lots", *QUICK), 2, "not a size"),
         (("--max-memory", "0", *QUICK), 2, "more than nothing"),
+        (("--max-memory", "lots"), 2, "not a size"),
+        (("--threads", "3000000000"), 2, "'--threads'"),
         (("--data", "nope.npz"), 2, "no such file or folder"),
         (("--data", "digits.onnx"), 2, "is not a .npz"),
         (("--data", "few.npz", "--data", "calib.npz"), 2, "must be NAME=FILE.npy each"),

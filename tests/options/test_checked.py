@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from onnxprune.options.checked import checked
 from onnxprune.options.declare import Entry, declared
 from onnxprune.options.others import BenchOptions
 from onnxprune.options.shrinking import ShrinkOptions
+
+DIGITS = Path(__file__).resolve().parents[2] / "models" / "digits.onnx"
 
 
 def entry(name: str, options: Any = ShrinkOptions) -> Entry:
@@ -40,6 +44,30 @@ def entry(name: str, options: Any = ShrinkOptions) -> Entry:
         ({"metric": 3}, "--metric is a text or a function, found 3"),
         ({"progress": 3}, "--progress is a function or True or False, found 3"),
         ({"plan": "plan.json"}, "--plan is a Plan, found 'plan.json'"),
+        ({"seed": int}, "--seed is a whole number, found <class 'int'>"),
+        ({"seed": np.array(3)}, "--seed is a whole number, found array(3)"),
+        ({"samples": np.array([1, 2])}, "--samples is a whole number, found array([1, 2])"),
+        ({"ratio": float}, "--ratio is a number, found <class 'float'>"),
+        ({"ratio": np.array(0.5)}, "--ratio is a number, found array(0.5)"),
+        ({"ratio": 10**400}, "--ratio is a number, found 1000"),
+        ({"include": np.array("a")}, "--include is a list of texts, found array('a'"),
+        ({"criterion": b"l1"}, "--criterion is a text, found b'l1'"),
+        (
+            {"data": True},
+            "--data is a path, texts, a mapping of arrays, an array, a function or a Calibration, found True",
+        ),
+        ({"data": 0}, "--data is a path, texts"),
+        ({"data": 1.5}, "--data is a path, texts"),
+        ({"data": object()}, "--data is a path, texts"),
+        ({"data": b"x"}, "--data is a path, texts"),
+        ({"data": ("a", 1)}, "--data is a path, texts"),
+        ({"data": []}, "--data is a path, texts"),
+        ({"report": "\0"}, "--report holds a NUL character, which no path and no name has: '\\x00'"),
+        ({"report": Path("a\0b")}, "--report holds a NUL character"),
+        ({"data": "\0"}, "--data holds a NUL character"),
+        ({"threads": 3_000_000_000}, "--threads must be at most 1024, not 3000000000"),
+        ({"max_memory": "lots"}, "not a size: 'lots'"),
+        ({"max_memory": 0}, "--max-memory must be more than nothing, found 0"),
     ],
 )
 def test_wrong_values(given: dict[str, Any], message: str) -> None:
@@ -98,3 +126,65 @@ def test_what_is_wrong_is_said_for_every_function() -> None:
             function(*needed, **arguments)
     with pytest.raises(UsageError, match="--units"):
         onnxprune.why("m.onnx", "node", units="rows")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, True, [], int, np.array("m.onnx")])
+def test_what_is_given_by_position(wrong: Any) -> None:
+    model = re.escape("is a path or a Model of load, found ")
+    for call, name in (
+        (onnxprune.shrink, "model"),
+        (onnxprune.sparsify, "model"),
+        (onnxprune.sweep, "model"),
+        (onnxprune.pack, "model"),
+        (onnxprune.inspect, "model"),
+        (onnxprune.bench, "models"),
+        (lambda one: onnxprune.why(one, "node"), "model"),
+        (lambda one: onnxprune.verify(one, "m.onnx"), "original"),
+        (lambda one: onnxprune.verify("m.onnx", one), "pruned"),
+        (lambda one: onnxprune.diff(one, "m.onnx"), "a"),
+    ):
+        with pytest.raises(UsageError, match=f"^{name} {model}"):
+            call(wrong)
+    for call, name in ((onnxprune.check, "models"), (onnxprune.unpack, "file")):
+        with pytest.raises(UsageError, match=f"^{name} is a path, found "):
+            call(wrong)
+    with pytest.raises(UsageError, match=r"^node is a text, found"):
+        onnxprune.why("m.onnx", wrong)
+    if wrong is not None:
+        for function in (onnxprune.shrink, onnxprune.sparsify, onnxprune.sweep, onnxprune.pack, onnxprune.unpack):
+            with pytest.raises(UsageError, match=r"^out is a path or None, found"):
+                function("m.onnx", wrong)
+    with pytest.raises(UsageError, match="a model is a path, bytes or a ModelProto, found"):
+        onnxprune.load(wrong)
+    with pytest.raises(UsageError, match="model is a Model of load, found"):
+        onnxprune.write(wrong, "m.onnx")
+
+
+def test_no_path_has_nul() -> None:
+    for call in (onnxprune.check, onnxprune.shrink, onnxprune.unpack, onnxprune.bench):
+        with pytest.raises(UsageError, match="holds a NUL character"):
+            call("\0")
+    with pytest.raises(UsageError, match="out holds a NUL character"):
+        onnxprune.shrink("m.onnx", "a\0")
+
+
+def test_more_threads_than_there_can_be() -> None:
+    for function in (onnxprune.shrink, onnxprune.sparsify, onnxprune.sweep, onnxprune.check, onnxprune.pack):
+        with pytest.raises(UsageError, match="--threads must be at most 1024, not 3000000000"):
+            function("m.onnx", threads=3_000_000_000)
+    with pytest.raises(UsageError, match="--threads must be at most 1024"):
+        onnxprune.verify("m.onnx", "n.onnx", threads=3_000_000_000)
+    for threads in (3_000_000_000, "1,3000000000", [1, 3_000_000_000]):
+        with pytest.raises(UsageError, match="--threads takes numbers up to 1024, found 3000000000"):
+            onnxprune.bench(DIGITS, threads=threads)
+
+
+def test_a_text_of_numpy_is_a_text() -> None:
+    for name, text in (("data", "calib.npz"), ("report", "r.html"), ("scope", "local")):
+        found = checked(entry(name), np.str_(text))
+        assert type(found) is str and found == text
+    assert onnxprune.shrink(DIGITS, None, dry_run=True, data=np.str_(DIGITS.with_name("digits_calib.npz"))).calibration
+
+
+def test_numbers_that_are_no_float_of_python() -> None:
+    assert checked(entry("ratio"), Fraction(1, 2)) == 0.5 and checked(entry("include"), np.array(["a"])) == ("a",)
