@@ -19,7 +19,7 @@ from onnxprune.choose.allocate import widths
 from onnxprune.choose.allocate.widths import keep_mask
 from onnxprune.choose.budget import Budget, OutOfReach
 from onnxprune.choose.least_error import keep_masks
-from onnxprune.choose.ranking import Options, Selection, entries_of, even_blocks, selected
+from onnxprune.choose.ranking import Options, Ranking, Selection, entries_of, even_blocks, narrower, selected
 from onnxprune.errors import ModelError
 from onnxprune.model.cost import macs_of, uncounted
 from onnxprune.model.graph import Node
@@ -95,11 +95,16 @@ def _least(trace: Trace, options: Options, budget: Budget) -> float:
     return budget.cost(narrowest(trace, replace(options, min_keep=1, multiple_of=1, include=(), exclude=())))
 
 
-def narrowest(trace: Trace, options: Options) -> NDArray[np.bool_]:
-    """What stays, (unit_count,), if all groups that the options select lose as much as they may."""
+def narrowest(trace: Trace, options: Options, *, fine: bool = False) -> NDArray[np.bool_]:
+    """What stays, (unit_count,), if all groups that the options select lose as much as they may; `fine`: in steps as
+    fine as it takes, where none are asked for.
+    """
     stay = selected(trace, options)
     groups = [group for group in trace.prunable if group.name not in stay]
-    entries = entries_of(trace, [(group, np.zeros(group.size)) for group in groups], options)
+    pairs = [(group, np.zeros(group.size)) for group in groups]
+    ranking: Ranking | None = Ranking(groups, entries_of(trace, pairs, options), {})
+    while ranking is not None:
+        entries, ranking = ranking.entries, narrower(ranking, options) if fine else None
     masks = even_blocks(trace, groups, [keep_mask(one, widths(one)[-1]) for one in entries], {})
     return keep_masks(trace, groups, masks)
 

@@ -36,8 +36,8 @@ class Search:
         return min(self.points, key=lambda point: point.strength)
 
 
-def strongest(evaluate: Callable[[float], float], max_drop: float, steps: int = STEPS) -> Search:
-    """Call `evaluate` (strength -> drop) at most `steps` times: at 1 first, then by halves. A drop of NaN is too much.
+def strongest(evaluate: Callable[[float], float], max_drop: float, steps: int = STEPS, *, first: float = 1.0) -> Search:
+    """Call `evaluate` (strength -> drop) at most `steps` times: at `first`, then by halves. A drop of NaN is too much.
 
     Strength 0 stands for no change and is never evaluated. Raises UsageError unless max_drop >= 0 and steps >= 1.
     """
@@ -46,7 +46,7 @@ def strongest(evaluate: Callable[[float], float], max_drop: float, steps: int = 
     if steps < 1:
         raise UsageError(f"a search of {steps} steps")
     points: list[Point] = []
-    low, high, strength = 0.0, 1.0, 1.0
+    low, high, strength = 0.0, 1.0, first
     for _ in range(steps):
         points.append(Point(strength, float(evaluate(strength))))
         if points[-1].drop <= max_drop:

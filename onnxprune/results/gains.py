@@ -39,4 +39,7 @@ def work(before: ModelSummary, after: ModelSummary, sparsity: SparsitySummary | 
 
 
 def _percent(share: float) -> str:
+    """Not 100 % where something is left."""
+    if 0.995 <= share < 1:
+        return f"{min(share * 100, 99.99):.2f} %"
     return f"{share * 100:.0f} %" if share >= 0.095 else f"{share * 100:.2g} %"

@@ -83,6 +83,8 @@ def format_change(before: float, after: float) -> str:
     change = (after - before) / before * 100.0
     if change == 0:
         return "0 %"
+    if -100 < change <= -99.5:  # something is left
+        return f"{max(change, -99.99):+.2f} %"
     return f"{change:+.0f} %" if abs(change) >= 0.95 else f"{change:+.2g} %"
 
 

@@ -44,7 +44,7 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut, *, 
     gate = run.gate
     assert gate is not None and gate.max_drop is not None
     run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))
-    ask = _of_macs(run) if by_macs else _of_channels(run)
+    ask, first = _of_macs(run) if by_macs else (_of_channels(run), 1.0)
     choices: dict[float, Choice] = {}
     refused: list[OnnxPruneError] = []
 
@@ -67,7 +67,7 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut, *, 
         gate.tried(asked.share, choice.plan.removed_count, macs, asked.words)
         return drop
 
-    best = strongest(loss, gate.max_drop).best
+    best = strongest(loss, gate.max_drop, first=first).best
     if best is None and not gate.trials and refused:
         raise refused[-1]
     if best is None or (gate.trials and not choices[best.strength].plan.removed_count and run.sparse is None):
@@ -84,13 +84,16 @@ def _of_channels(run: Run) -> Callable[[float], Asked]:
     return ask
 
 
-def _of_macs(run: Run) -> Callable[[float], Asked]:
-    """From all that may leave (1) to nothing (0). A model whose MACs are not known is asked for channels."""
+def _of_macs(run: Run) -> tuple[Callable[[float], Asked], float]:
+    """From all that may leave (1) to nothing (0), and the strength to begin with: as far as the steps of the device go,
+    beyond which finer ones are slower. A model whose MACs are not known is asked for channels.
+    """
     macs = PlannedCost(run.traced).macs
     whole = macs(np.ones(run.traced.unit_count, bool))
     if not whole:
-        return _of_channels(run)
-    least = macs(narrowest(run.traced, run.request.options)) / whole
+        return _of_channels(run), 1.0
+    coarse, least = (macs(narrowest(run.traced, run.request.options, fine=fine)) / whole for fine in (False, True))
+    first = (1 - coarse) / (1 - least) if coarse < 1 else 1.0
     options = replace(run.request.options, scope="global")
 
     def ask(strength: float) -> Asked:
@@ -99,4 +102,4 @@ def _of_macs(run: Run) -> Callable[[float], Asked]:
         request = replace(run.request, options=options, target=parse_target(text), target_text=text)
         return Asked(request, 1.0 - min(left, 100.0) / 100, text)
 
-    return ask
+    return ask, first
