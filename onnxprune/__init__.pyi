@@ -502,9 +502,10 @@ def shrink(
         verify: False skips the proof: for experiments. The commands never do.
 
     Returns:
-        What was removed and shown. `model` is a Model if `out` is None; its weights are read from the files of the
-        original when they are needed. With `bench` its latency is compared with that of the original: about 2 s, on one
-        sample. If the page of `report` cannot be written, the result stays, and `problem` says what it was.
+        What was removed and shown. `model` is a Model if `out` is None (the original where nothing left); its weights
+        are read from the files of the original when they are needed. With `bench` its latency is compared with that of
+        the original: about 2 s, on one sample. If the page of `report` cannot be written, the result stays, and
+        `problem` says what it was.
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.
@@ -589,9 +590,10 @@ def sparsify(
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
 
     Returns:
-        What became zero, and what was shown of it. `model` is a Model if `out` is None; its weights are read from the
-        files of the original when they are needed. With `bench` its latency is compared with that of the original:
-        about 2 s. If the page of `report` cannot be written, the result stays, and `problem` says what it was.
+        What became zero, and what was shown of it. `model` is a Model if `out` is None (the original where no weight
+        became zero); its weights are read from the files of the original when they are needed. With `bench` its latency
+        is compared with that of the original: about 2 s. If the page of `report` cannot be written, the result stays,
+        and `problem` says what it was.
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.

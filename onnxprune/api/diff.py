@@ -28,4 +28,4 @@ def diff(a: str | Path | Model, b: str | Path | Model) -> Difference:
         ModelError: One of them is no valid model.
     """
     first, second = (opened(positional(name, diff.__annotations__[name], one)) for name, one in (("a", a), ("b", b)))
-    return difference(first, second, summary_of(first, first.path), summary_of(second, second.path))
+    return difference(first, second, summary_of(first, None), summary_of(second, None))

@@ -103,7 +103,7 @@ def _result(
     clock: Clock,
 ) -> PackResult:
     return PackResult(
-        source.path.name if source.path else "model",
+        source.name,
         writer.directory.size,
         writer.directory.original.hex(),
         writer.directory.unpacked.hex(),

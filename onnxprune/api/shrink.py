@@ -62,9 +62,10 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
             has it as `model`.
 
     Returns:
-        What was removed and shown. `model` is a Model if `out` is None; its weights are read from the files of the
-        original when they are needed. With `bench` its latency is compared with that of the original: about 2 s, on one
-        sample. If the page of `report` cannot be written, the result stays, and `problem` says what it was.
+        What was removed and shown. `model` is a Model if `out` is None (the original where nothing left); its weights
+        are read from the files of the original when they are needed. With `bench` its latency is compared with that of
+        the original: about 2 s, on one sample. If the page of `report` cannot be written, the result stays, and
+        `problem` says what it was.
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.
@@ -100,11 +101,12 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
             result, made = _made(options, asked, source, run)
         result, times = with_timing(result, source, run.samples, clock, options)
     if place.in_memory:
-        result = replace(result, written=(), model=made)
+        left = source if made is None else place.labelled(made)
+        result = replace(result, written=(), model=None if options.dry_run else left)
     result = replace(result, seconds=clock.finish())
     if page is None:
         return result
-    commands = shrink_commands(options, model, out)
+    commands = shrink_commands(options, model, out, made=result.after is not None)
     return with_report(page, made_page(result, environment(), commands, dry_run=options.dry_run, bench=times), result)
 
 
@@ -176,7 +178,7 @@ def _asked(options: ShrinkOptions) -> _Asked:
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
     notes = (DENSE,) if sparse is None and "sparsity" in plan.options else ()
     recorded = {key: value for key, value in plan.options.items() if key != "sparsity"}
-    return _Asked(request, sparse, replace(plan, sparsity=None, options=recorded), units, False, notes)
+    return _Asked(request, sparse, replace(plan, sparsity=None, options=recorded, path=None), units, False, notes)
 
 
 def _unwritten(result: ShrinkResult, run: Run, choice: Choice, *, tried: bool) -> ShrinkResult:

@@ -49,9 +49,10 @@ def sparsify(
             has it as `model`.
 
     Returns:
-        What became zero, and what was shown of it. `model` is a Model if `out` is None; its weights are read from the
-        files of the original when they are needed. With `bench` its latency is compared with that of the original:
-        about 2 s. If the page of `report` cannot be written, the result stays, and `problem` says what it was.
+        What became zero, and what was shown of it. `model` is a Model if `out` is None (the original where no weight
+        became zero); its weights are read from the files of the original when they are needed. With `bench` its latency
+        is compared with that of the original: about 2 s. If the page of `report` cannot be written, the result stays,
+        and `problem` says what it was.
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.
@@ -84,11 +85,12 @@ def sparsify(
             result = _made(options, request, source, traced, found, clock, place)
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
-        result = replace(result, written=())
+        left = source if result.model is None else place.labelled(result.model)
+        result = replace(result, written=(), model=None if options.dry_run else left)
     result = replace(result, seconds=clock.finish())
     if page is None:
         return result
-    commands = sparsify_commands(options, model, out)
+    commands = sparsify_commands(options, model, out, made=result.after is not None)
     shown = made_page(result, environment(), commands, dry_run=options.dry_run, bench=times)
     return with_report(page, shown, result)
 

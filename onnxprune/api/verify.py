@@ -91,7 +91,7 @@ def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | P
 
 def _pruned(found: Model, dense: Model, facts: Facts) -> ModelSummary:
     """Of the file; without their library its sparse operators multiply zeros, too."""
-    after = summary_of(found, found.path, facts)
+    after = summary_of(found, None, facts)
     if operators_of(found.proto) is not Operators.FALLBACK:
         return after
     return all_executed(after, summary_of(dense, None, facts))

@@ -102,11 +102,16 @@ def names_of(paths: Sequence[Path | None]) -> list[str]:
     return found
 
 
+def _known_as(model: Model) -> Path | None:
+    """Where it is from, with the name of a result that is in memory instead of that of its original."""
+    return model.path if model.label is None else (model.path or Path(model.label)).with_name(model.name)
+
+
 def opened(
     models: Sequence[str | Path | Model], stack: contextlib.ExitStack
 ) -> tuple[list[Candidate], list[Rejected], str]:
     """Read all models; (candidates, rejected, the name of the first). Raises UsageError for a missing path."""
-    paths = [model.path if isinstance(model, Model) else Path(model) for model in models]
+    paths = [_known_as(model) if isinstance(model, Model) else Path(model) for model in models]
     found: list[Candidate] = []
     rejected: list[Rejected] = []
     names = names_of(paths)

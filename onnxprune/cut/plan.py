@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def read(path: Path) -> Plan:
             raise UsageError(f"plan {path} is not a file" if path.exists() else f"plan {path} does not exist")
         if path.stat().st_size > MAX_BYTES:
             raise PlanError(f"plan {path} has {path.stat().st_size} bytes; plans are far smaller")
-        return parse(path.read_text("utf-8"), str(path))
+        return replace(parse(path.read_text("utf-8"), str(path)), path=path)
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"plan {path} cannot be read: {error}") from error
 
@@ -91,22 +92,45 @@ def parse(text: str, where: str = "plan") -> Plan:
         data = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise PlanError(f"{where} is not JSON: {error}") from error
-    if not isinstance(data, dict) or data.get("version") != VERSION:
-        found = data.get("version") if isinstance(data, dict) else type(data).__name__
-        raise PlanError(f"{where} is not a plan of version {VERSION}: found {found!r}")
+    if not isinstance(data, dict):
+        raise PlanError(f"{where} is not a plan: an object is expected, found {_kind(data)}")
+    if data.get("version") != VERSION:
+        raise PlanError(f"{where} is not a plan of version {VERSION}: found {data.get('version')!r}")
     try:
-        groups = tuple(_group(entry) for entry in data["groups"])
+        groups = tuple(_group(_object(entry, "a group")) for entry in _list(data["groups"], "groups"))
         blocks = _names(data.get("blocks", []))
-        options = dict(data.get("options", {}))
-        sparsity = _sparsity(data["sparsity"]) if "sparsity" in data else None
+        options = _object(data.get("options", {}), "options")
+        sparsity = _sparsity(_object(data["sparsity"], "sparsity")) if "sparsity" in data else None
         plan = Plan(str(data["source_sha256"]), groups, str(data["units"]), options, blocks=blocks, sparsity=sparsity)
-    except (KeyError, TypeError, ValueError) as error:
-        raise PlanError(f"{where} is not a valid plan: {type(error).__name__} {error}") from error
+    except KeyError as error:
+        raise PlanError(f"{where} is not a valid plan: {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{where} is not a valid plan: {error}") from error
     if len({g.name for g in groups}) != len(groups):
         raise PlanError(f"{where} names a group twice")
     if len(set(plan.blocks)) != len(plan.blocks):
         raise PlanError(f"{where} names a block twice")
     return plan
+
+
+_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS.get(type(value), "a number")
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be an object, found {_kind(value)}")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, found {_kind(value)}")
+    return value
 
 
 def _names(entry: Any) -> tuple[str, ...]:
@@ -117,7 +141,7 @@ def _names(entry: Any) -> tuple[str, ...]:
 
 def _sparsity(entry: dict[str, Any]) -> SparsePlan:
     weights = []
-    for one in entry["weights"]:
+    for one in (_object(weight, "a sparse weight") for weight in _list(entry["weights"], "weights")):
         size, kept, blocks = (one[key] for key in ("size", "kept", "blocks"))
         if not all(type(n) is int for n in (size, kept, blocks)) or not 0 <= kept <= size or not 0 <= blocks <= size:
             raise ValueError(f"size, kept and blocks of {one['weight']!r} must be numbers of weights")
@@ -128,7 +152,7 @@ def _sparsity(entry: dict[str, Any]) -> SparsePlan:
 
 
 def _group(entry: dict[str, Any]) -> GroupPlan:
-    size, removed = entry["size"], entry["removed"]
+    size, removed = entry["size"], _list(entry["removed"], "removed")
     if not isinstance(size, int) or isinstance(size, bool) or not all(type(i) is int for i in removed):
         raise ValueError("size and removed must be integers")
     if sorted(set(removed)) != list(removed) or (removed and not 0 <= removed[0] <= removed[-1] < size):

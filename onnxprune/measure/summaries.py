@@ -37,7 +37,7 @@ def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -
     """Size and cost of a model."""
     macs, uncounted = cost.total(graph, facts)
     return ModelSummary(
-        name or (model.path.name if model.path else "model"),
+        name or model.name,
         model.sha256,
         model.size_bytes,
         cost.parameters(graph),

@@ -45,6 +45,7 @@ class Model:
         source: The bytes it was read from; None once `replace` made it another model.
         locations: Where `external_files` are, as the file says (relative, normalised); empty once `replace` made it
             another model.
+        label: What a result that is in no file would be called, "m.pruned.onnx"; None for any other model.
     """
 
     proto: ModelProto
@@ -54,9 +55,18 @@ class Model:
     notes: tuple[str, ...] = ()
     source: memoryview | None = None
     locations: Mapping[str, Path] = field(default_factory=dict)
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How results call it: its file, what it would be called, or "model"."""
+        if self.label is not None:
+            return f"{self.label} (in memory)"
+        return "model" if self.path is None else self.path.name
 
     def __repr__(self) -> str:
-        name = "in memory" if self.path is None else repr(self.path.name)
+        known = self.path is not None or self.label is not None
+        name = repr(self.name) if known else "in memory"
         return f"Model({name}: {len(self.proto.graph.node)} nodes, {len(self.tensors)} initializers)"
 
     def __copy__(self) -> Model:
@@ -75,7 +85,7 @@ class Model:
             return _from_bytes, (source, self.path)
         parts = (self.proto.SerializeToString(), tuple(self.tensors.values()), self.path, self.external_files)
         known = {"sha256": self.sha256, "size_bytes": self.size_bytes} if source is not None else {}
-        return _from_parts, (*parts, self.notes, source, dict(self.locations), known)
+        return _from_parts, (*parts, self.notes, source, dict(self.locations), self.label, known)
 
     @property
     def origin(self) -> tuple[Path, ...]:
@@ -122,7 +132,7 @@ class Model:
         """
         named = {name: item if item.name == name else item.renamed(name) for name, item in tensors.items()}
         synchronise(proto, named)
-        return Model(proto, MappingProxyType(named), self.path, self.external_files, self.notes)
+        return Model(proto, MappingProxyType(named), self.path, self.external_files, self.notes, label=self.label)
 
     def complete_proto(self) -> ModelProto:
         """A ModelProto with all payloads, in memory. Raises ModelError above 2 GB."""
@@ -214,13 +224,14 @@ def _from_parts(
     notes: tuple[str, ...],
     source: bytes | None,
     locations: dict[str, Path],
+    label: str | None,
     known: dict[str, Any],
 ) -> Model:
     """A pickled model that was changed, or has data files. `known` is what only its files say."""
     named = MappingProxyType({tensor.name: tensor for tensor in tensors})
     buffer = None if source is None else memoryview(source)
     skeleton = ModelProto.FromString(proto)
-    model = Model(skeleton, named, path, external_files, notes, buffer, MappingProxyType(locations))
+    model = Model(skeleton, named, path, external_files, notes, buffer, MappingProxyType(locations), label)
     vars(model).update(known)
     return model
 

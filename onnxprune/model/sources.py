@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ class Place:
     external_data: Any
     in_memory: bool = False
 
+    def labelled(self, model: Model) -> Model:
+        """`model` under the name that its file would have: it is in memory, and no longer that which it came from."""
+        return replace(model, label=self.target.name)
+
     def staged(self, model: Model) -> Staged:
         """`model` in a file beside the target."""
         return Staged(model, self.target, external_data=self.external_data, force=self.force, inputs=self.protected)
@@ -73,7 +77,8 @@ def destination(
     nothing is written.
     """
     if out is None:
-        name = beside(NAMELESS if source.path is None else source.path, suffix).name
+        known = source.path if source.label is None else Path(source.label)
+        name = beside(known or NAMELESS, suffix).name
         with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
             yield Place(Path(folder) / name, protected, force, external_data, in_memory=True)
         return

@@ -33,7 +33,8 @@ class Made(Shown):
         problem: What failed once the files were there: the report. None if nothing did.
         planned: What would be left, its bytes an estimate; None if it was written, or if nothing leaves.
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
-        model: The result as a Model, if it was asked for in memory (`out=None`); else None.
+        model: The result as a Model, if it was asked for in memory (`out=None`): the original if nothing left. None in
+            a dry run, and with a file.
     """
 
     before: ModelSummary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from onnxprune.results.shown import OneLine
@@ -83,6 +84,7 @@ class Plan(OneLine):
         version: Of its JSON.
         blocks: Names of the residual blocks that leave.
         sparsity: Which weights have zeros; None if none were made zero.
+        path: The file that it was read from; None for any other plan. No part of it: neither compared nor written.
     """
 
     source_sha256: str
@@ -92,6 +94,7 @@ class Plan(OneLine):
     version: int = VERSION
     blocks: tuple[str, ...] = ()
     sparsity: SparsePlan | None = None
+    path: Path | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, in a fixed order."""

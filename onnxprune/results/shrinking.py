@@ -79,7 +79,8 @@ class ShrinkResult(Made):
         problem: What failed once the files in `written` were there: the report. None if nothing did.
         planned: What a dry run would leave, its bytes an estimate; None if it was written.
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
-        model: The result as a Model, if it was asked for in memory (`out=None`); else None.
+        model: The result as a Model, if it was asked for in memory (`out=None`): the original if nothing left. None in
+            a dry run, and with a file.
     """
 
     groups: tuple[GroupChange, ...]

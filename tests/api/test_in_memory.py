@@ -110,10 +110,51 @@ def test_a_metric_sees_the_result() -> None:
     assert result.metric.after > result.metric.before
 
 
-def test_where_nothing_is_made_there_is_no_model(tmp_path: Path) -> None:
+def test_a_dry_run_makes_no_model() -> None:
     assert onnxprune.shrink(DIGITS, None, ratio=0.3, dry_run=True).model is None
-    assert onnxprune.shrink(DIGITS, None, ratio=0).model is None
     assert onnxprune.sparsify(DIGITS, None, sparsity=0.8, dry_run=True).model is None
+
+
+def test_where_nothing_leaves_the_result_is_the_original(tmp_path: Path) -> None:
+    given = load(DIGITS)
+    assert onnxprune.shrink(given, None, ratio=0).model is given
+    for result in (
+        onnxprune.shrink(DIGITS, None, ratio=0),
+        onnxprune.shrink(DIGITS, None, ratio=0, sparsity=0.5, exclude=["*"]),
+        onnxprune.sparsify(DIGITS, None, sparsity=0.5, exclude=["*"]),
+    ):
+        assert result.model.sha256 == given.sha256 and result.after is None
+        assert onnxprune.diff(DIGITS, result.model).same
+        with pytest.raises(onnxprune.PlanError, match="carries no plan"):
+            onnxprune.verify(DIGITS, result.model)
+
+
+def test_results_in_memory_have_a_name_of_their_own() -> None:
+    smaller = onnxprune.shrink(DIGITS, None, ratio=0.3).model
+    name = "digits.pruned.onnx (in memory)"
+    assert repr(smaller).startswith(f"Model({name!r}: ")
+    assert repr(onnxprune.verify(DIGITS, smaller)).startswith(f"VerifyResult({name} from digits.onnx: ")
+    found = onnxprune.diff(DIGITS, smaller)
+    assert (found.a.name, found.b.name) == ("digits.onnx", name)
+    assert [one.name for one in onnxprune.bench(DIGITS, smaller, runs=1).models] == ["digits.onnx", name]
+    again = onnxprune.sparsify(smaller, None, sparsity=0.5, emit="dense-zeros")
+    assert again.before.name == name and again.model.name == "digits.pruned.sparse.onnx (in memory)"
+    assert onnxprune.shrink(network(), None, ratio=0.5).model.name == "model.pruned.onnx (in memory)"
+
+
+def test_a_page_lists_no_file_that_is_not_there(tmp_path: Path) -> None:
+    source = tmp_path / "m.onnx"
+    onnxprune.write(network(), source)
+    for function, given in (
+        (onnxprune.shrink, {"ratio": 0}),
+        (onnxprune.sparsify, {"sparsity": 0.5, "exclude": ["*"]}),
+    ):
+        function(source, tmp_path / "out.onnx", report=tmp_path / "r.html", force=True, **given)
+        text = (tmp_path / "r.html").read_text("utf-8")
+        assert f"onnxprune {function.__name__} {source} -o" in text
+        assert "onnxprune verify" not in text and "onnxprune bench" not in text
+    onnxprune.bench(source, onnxprune.shrink(source, None, ratio=0.5).model, runs=1, report=tmp_path / "b.html")
+    assert f"onnxprune bench {source} IN-PYTHON" in (tmp_path / "b.html").read_text("utf-8")
 
 
 def test_a_page_says_how_to_do_it_again(tmp_path: Path) -> None:

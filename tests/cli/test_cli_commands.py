@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +14,9 @@ import pytest
 from cli_support import Call, Document
 from onnx import TensorProto, helper, numpy_helper
 
+import onnxprune
 from onnxprune.cli.main import COMMANDS
+from onnxprune.cut.plan import read
 
 
 def _save(path: Path, nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray]) -> None:
@@ -113,6 +117,41 @@ def test_a_plan_for_another_model(call: Call, folder: Path) -> None:
     (folder / "p.json").write_text("{")
     assert "not JSON" in call("shrink", "digits.onnx", "--plan", "p.json", code=3).stderr
     assert "does not exist" in call("shrink", "digits.onnx", "--plan", "q.json", code=2).stderr
+
+
+def test_a_plan_that_is_none_is_said_in_words(call: Call, folder: Path) -> None:
+    call("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")
+    plan = json.loads((folder / "p.json").read_text())
+
+    def refused(**changed: Any) -> str:
+        (folder / "q.json").write_text(json.dumps({**plan, **changed}))
+        return call("shrink", "digits.onnx", "--plan", "q.json", "--dry-run", code=3).stderr
+
+    assert "is not a valid plan: options must be an object, found a list" in refused(options=[1])
+    assert "is not a valid plan: options must be an object, found a text" in refused(options="x")
+    assert "is not a valid plan: groups must be a list, found a number" in refused(groups=3)
+    assert "is not a valid plan: a group must be an object, found null" in refused(groups=[None])
+    assert "is not a valid plan: 'removed' is missing" in refused(groups=[{"name": "a", "size": 3}])
+    assert "is not a valid plan: sparsity must be an object, found true or false" in refused(sparsity=True)
+    (folder / "q.json").write_text("[1]")
+    assert (
+        "is not a plan: an object is expected, found a list"
+        in call("shrink", "digits.onnx", "--plan", "q.json", code=3).stderr
+    )
+    (folder / "q.json").write_text(json.dumps({**plan, "options": {**plan["options"], "of a newer version": 1}}))
+    call("shrink", "digits.onnx", "--plan", "q.json", "--dry-run")
+
+
+def test_the_page_of_a_plan_names_its_file(call: Call, folder: Path) -> None:
+    call("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")
+    call("shrink", "digits.onnx", "--plan", "p.json", "--report", "r.html")
+    assert "onnxprune shrink digits.onnx --plan p.json\n" in (folder / "r.html").read_text()
+    plan = read(folder / "p.json")
+    assert plan == replace(plan, path=None) and "path" not in plan.to_json()
+    onnxprune.shrink(
+        folder / "digits.onnx", folder / "o.onnx", plan=replace(plan, path=None), report=folder / "p.html", bench=False
+    )
+    assert f"--plan PLAN-{plan.digest}.json" in (folder / "p.html").read_text()
 
 
 def test_nothing_prunable_is_not_a_failure(call: Call, document: Document, folder: Path) -> None:

@@ -37,21 +37,21 @@ def command(options: Options, files: Sequence[Any]) -> str:
     return " ".join(map(shlex.quote, words))
 
 
-def shrink_commands(options: ShrinkOptions, model: Any, out: Any) -> list[str]:
-    """The run, its proof once more, and how fast the result is."""
+def shrink_commands(options: ShrinkOptions, model: Any, out: Any, *, made: bool = True) -> list[str]:
+    """The run; if a result was `made`, its proof once more, and how fast it is."""
     files = _files(model, out)
     if options.plan is not None:
-        files += ["--plan", f"PLAN-{options.plan.digest}.json"]
+        files += ["--plan", options.plan.path or f"PLAN-{options.plan.digest}.json"]
         said = {one.name: one.default for one in planned(ShrinkOptions)}
         options = replace(options, plan=None, **said)
     run = command(options, files)
-    return [run] if options.dry_run else [run, *_after(model, out, ".pruned.onnx")]
+    return [run] if options.dry_run or not made else [run, *_after(model, out, ".pruned.onnx")]
 
 
-def sparsify_commands(options: SparsifyOptions, model: Any, out: Any) -> list[str]:
-    """The run, its proof once more, and how fast the result is."""
+def sparsify_commands(options: SparsifyOptions, model: Any, out: Any, *, made: bool = True) -> list[str]:
+    """The run; if a result was `made`, its proof once more, and how fast it is."""
     run = command(options, _files(model, out))
-    return [run] if options.dry_run else [run, *_after(model, out, ".sparse.onnx")]
+    return [run] if options.dry_run or not made else [run, *_after(model, out, ".sparse.onnx")]
 
 
 def sweep_command(options: SweepOptions, model: Any, out: Any) -> str:
@@ -88,5 +88,5 @@ def _word(value: Any) -> str:
     if isinstance(value, (str, int, float, os.PathLike)):
         text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
         return f"./{text}" if isinstance(value, os.PathLike) and text.startswith("-") else text
-    path = getattr(value, "path", None)
+    path = None if getattr(value, "label", None) is not None else getattr(value, "path", None)  # in memory: in no file
     return str(path) if isinstance(path, Path) else UNKNOWN
