@@ -51,7 +51,8 @@ def test_the_agreement_is_that_of_the_held_out_samples(document: Document, folde
 @pytest.mark.parametrize("repair", ["none", "bias", "least-squares", "reconstruct"])
 def test_every_repair_is_measured(document: Document, folder: Path, repair: str) -> None:
     small_network(folder / "small.onnx")
-    found = document("shrink", "small.onnx", "--ratio", "0.2", "--repair", repair, *DATA)
+    model = "small.onnx" if repair == "reconstruct" else "digits.onnx"  # there bias correction makes it worse
+    found = document("shrink", model, "--ratio", "0.2", "--repair", repair, *DATA)
     assert found["fidelity"]["samples_count"] == 30
 
 
