@@ -59,9 +59,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/python scripts/check.py
 
 lint: $(VENV)/installed-dev
-	$(BIN)/python -m ruff check .
-	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy --strict scripts benchmarks
+	@$(BIN)/python scripts/lint.py
 
 ifdef ZOO
 zoo: $(VENV)/installed

@@ -11,7 +11,6 @@ the original in ONNX Runtime. For the models of NARROW, whose layers have few bl
 from __future__ import annotations
 
 import argparse
-import functools
 import subprocess
 import sys
 import tempfile
@@ -19,21 +18,15 @@ from pathlib import Path
 
 import accuracy
 import equal_time_picture
-import numpy as np
 from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, show
+from speed import faster
 
 import onnxprune
-from onnxprune.measure.timing import interleaved, paired_ratio, timed_session, undisturbed, warm_up
-from onnxprune.model.graph import build
-from onnxprune.model.infer import infer
-from onnxprune.model.load import load
-from onnxprune.proof.inputs import feed
 
 NARROW = ("cifar10_resnet20", "cifar10_resnet56", "kws_dscnn")
 MODELS = (*NARROW, "sr_imdn_x2", "minilm_l6_v2", "imagenet_mobilenet_v2", "det_yolox_nano")
 TARGETS = ("macs=75%", "macs=50%")
 SMALLER = ("macs=75%", "macs=62%", "macs=50%", "macs=40%", "macs=32%", "macs=25%")
-SECONDS, LEAST, MOST = 3.0, 15, 600
 HEAD = ["model", "command", "MACs left", "faster (quartiles)", "score"]
 TEXT = """# Accuracy at a time
 
@@ -50,17 +43,6 @@ other. Scores are those of labelled data that onnxprune never saw, as in [accura
 """
 
 
-def faster(original: Path, candidate: Path, threads: int) -> tuple[float, float, float]:
-    """Times as fast, and the quartiles."""
-    graph = build(load(original))
-    inputs = feed(graph, infer(graph).inputs, 0, 1.0)
-    runs = [functools.partial(timed_session(one, threads).run, None, inputs) for one in (original, candidate)]
-    once = sum(warm_up(run) for run in runs)
-    times = undisturbed(interleaved(runs, int(min(max(SECONDS / max(once, 2e-3), LEAST), MOST))))
-    low, high = np.quantile(times[:, 0] / times[:, 1], (0.25, 0.75))
-    return 1 / paired_ratio(times), float(low), float(high)
-
-
 def cell(evaluation: Evaluation, name: str, target: str, widths: tuple[str, ...], threads: int, folder: Path) -> Row:
     model, data, out = (folder / f"{name}{end}" for end in (".onnx", ".npz", ".cut.onnx"))
     if not data.exists():
@@ -72,7 +54,7 @@ def cell(evaluation: Evaluation, name: str, target: str, widths: tuple[str, ...]
     command = [str(script), "shrink", str(model), "--target", target, "--data", str(data), *widths, "--no-bench"]
     subprocess.run([*command, "-o", str(out), "--force"], stdout=subprocess.DEVNULL, check=True)
     before, after = (onnxprune.inspect(path).model.macs for path in (model, out))
-    return {**evaluation.score(name, out), "macs_left": after / before, "faster": faster(model, out, threads)}
+    return {**evaluation.score(name, out), "macs_left": after / before, "faster": faster(model, out, threads)[:3]}
 
 
 def line(name: str, target: str, widths: tuple[str, ...], row: Row) -> list[str]:

@@ -11,25 +11,18 @@ on where it was.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from evaluation import Row, machine, markdown
+from speed import faster
 
 import onnxprune
-from onnxprune.measure.timing import interleaved, paired_ratio, timed_session, undisturbed, warm_up
-from onnxprune.model.graph import build
-from onnxprune.model.infer import infer
-from onnxprune.model.load import load
-from onnxprune.proof.inputs import feed
 
 TARGETS = ("macs=75%", "macs=50%")
 BARS = {"macs=75%": 1.2, "macs=50%": 1.65}
-SECONDS, LEAST, MOST = 3.0, 15, 600
 
 
 def measured(path: Path, target: str, threads: int) -> Row:
@@ -42,17 +35,12 @@ def measured(path: Path, target: str, threads: int) -> Row:
             return {"error": error.message.splitlines()[0]}
         if result.after is None:
             return {"error": "nothing was removed"}
-        graph = build(load(path))
-        inputs = feed(graph, infer(graph).inputs, 0, 1.0)
-        runs = [functools.partial(timed_session(one, threads).run, None, inputs) for one in (path, out)]
-        once = sum(warm_up(run) for run in runs)
-        times = undisturbed(interleaved(runs, int(min(max(SECONDS / max(once, 2e-3), LEAST), MOST))))
-        low, high = np.quantile(times[:, 0] / times[:, 1], (0.25, 0.75))
+        speed, low, high, seconds = faster(path, out, threads)
         return {
             "macs_left": result.after.macs / max(result.before.macs, 1),
-            "faster": 1 / paired_ratio(times),
-            "quartiles": [float(low), float(high)],
-            "seconds": float(np.median(times[:, 0])),
+            "faster": speed,
+            "quartiles": [low, high],
+            "seconds": seconds,
         }
 
 

@@ -1,4 +1,4 @@
-"""Ruff and mypy, one after the other; what fails is shown. Exit code 1 if anything does."""
+"""`make lint`: ruff and mypy, one after the other; what fails is shown. Exit code 1 if anything does."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def main() -> int:
         if done.returncode:
             failed = True
             print(f"{' '.join(step[1:])} failed:\n{done.stdout}{done.stderr}", flush=True)
+    print(f"lint {'failed' if failed else 'passed'}")
     return int(failed)
 
 

@@ -65,9 +65,11 @@ def test_templates_of_issues_can_be_read(path: Path) -> None:
 def test_hooks_of_contributors_are_what_lint_runs() -> None:
     found = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     entries = [hook["entry"] for repo in found["repos"] for hook in repo["hooks"]]
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert any("-m ruff check" in entry for entry in entries) and "-m ruff check" in makefile
-    assert ".venv/bin/python -m mypy" in entries
+    assert "scripts/lint.py" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    lint = (ROOT / "scripts" / "lint.py").read_text(encoding="utf-8")
+    for words in (["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"], ["-m", "mypy"]):
+        assert any(entry.startswith(f".venv/bin/python {' '.join(words)}") for entry in entries)
+        assert str(words).strip("[]").replace("'", '"') in lint
 
 
 def test_every_page_is_in_the_site_once() -> None:

@@ -92,11 +92,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
         if metric is not None:
             clock.start("measure")
         # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
-        with (
-            threadpool_limits(1, user_api="blas"),
-            open_gate(metric, options.max_drop, source) as gate,
-            blaming(source),
-        ):
+        with threadpool_limits(1, "blas"), open_gate(metric, options.max_drop, source) as gate, blaming(source):
             run = _opened_run(options, asked, source, data, gate, clock, place)
             result, made = _made(options, asked, source, run)
         result, times = with_timing(result, source, run.samples, clock, options)
