@@ -1,0 +1,102 @@
+"""Grids: the real numbers that integers of some type stand for, as QuantizeLinear and DequantizeLinear define them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from onnxprune.model.graph import Graph, Node
+
+Array = NDArray[Any]
+INTEGERS: Mapping[int, int] = {
+    TensorProto.UINT8: 8,
+    TensorProto.INT8: 8,
+    TensorProto.UINT16: 16,
+    TensorProto.INT16: 16,
+    TensorProto.UINT4: 4,
+    TensorProto.INT4: 4,
+    TensorProto.INT32: 32,
+}
+"""Element types of quantised values, and their bits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """x = scale * (q - zero_point), q of the ONNX integer type `dtype`.
+
+    `scale` (float32) and `zero_point` (of that type) have the shape (), one for all; (channels,) along `axis`; or, with
+    a `block`, that of the tensor with as many entries along `axis` as it has blocks of this size.
+    """
+
+    dtype: int
+    scale: Array
+    zero_point: Array
+    axis: int | None = None
+    block: int = 0
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the largest q."""
+        found = ml_dtypes.iinfo(helper.tensor_dtype_to_np_dtype(self.dtype))  # type: ignore[no-untyped-call]
+        return int(found.min), int(found.max)
+
+    def integers(self, x: Array) -> Array:
+        """The nearest q, ties to even as the operators round, of the integer type."""
+        low, high = self.bounds
+        wide = np.rint(x.astype(np.float64) / self._broadcast(self.scale, x)) + self._broadcast(self.zero_point, x)
+        return np.asarray(np.clip(wide, low, high).astype(helper.tensor_dtype_to_np_dtype(self.dtype)))
+
+    def values(self, q: Array) -> NDArray[np.float32]:
+        """What q stands for."""
+        return np.asarray(
+            (q.astype(np.float64) - self._broadcast(self.zero_point, q)) * self._broadcast(self.scale, q), np.float32
+        )
+
+    def rounded(self, x: Array) -> NDArray[np.float32]:
+        """The numbers of the grid that are nearest to x."""
+        return self.values(self.integers(x))
+
+    def _broadcast(self, part: Array, x: Array) -> Array:
+        wide = part.astype(np.float64)
+        if self.axis is None or wide.ndim == 0:
+            return wide
+        axis = self.axis % x.ndim
+        if self.block:
+            return np.repeat(wide, self.block, axis)[tuple(slice(0, size) for size in x.shape)]
+        return wide.reshape(-1, *[1] * (x.ndim - 1 - axis))
+
+
+def grid_of(graph: Graph, node: Node) -> Grid | None:
+    """Of a QuantizeLinear or a DequantizeLinear; None where scale or zero point are no constants, or no integers."""
+    if any(key and key not in graph.constants for key in node.inputs[1:3]):
+        return None
+    scale = graph.constants[node.inputs[1]].array()
+    if len(node.inputs) > 2 and node.inputs[2]:
+        constant = graph.constants[node.inputs[2]]
+        dtype, zero = constant.dtype, constant.array()
+    else:
+        dtype = _type(graph, node)
+        if dtype not in INTEGERS:
+            return None
+        zero = np.zeros(scale.shape, helper.tensor_dtype_to_np_dtype(dtype))
+    if dtype not in INTEGERS:
+        return None
+    axis = None if scale.size == 1 and scale.ndim < 2 else int(node.attribute("axis", 1))
+    block = int(node.attribute("block_size", 0))
+    if axis is None:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    return Grid(dtype, scale.astype(np.float32), zero, axis, block)
+
+
+def _type(graph: Graph, node: Node) -> int:
+    """Of the integers of a node without a zero point; 0 if nothing says it."""
+    if node.op_type == "QuantizeLinear":
+        return int(node.attribute("output_dtype", 0)) or TensorProto.UINT8
+    constant = graph.constants.get(node.inputs[0])
+    return 0 if constant is None else constant.dtype
