@@ -26,6 +26,12 @@ INTEGERS: Mapping[int, int] = {
 """Element types of quantised values, and their bits."""
 
 
+def bounds_of(dtype: int) -> tuple[int, int]:
+    """The least and the largest integer of a type."""
+    found = ml_dtypes.iinfo(helper.tensor_dtype_to_np_dtype(dtype))  # type: ignore[no-untyped-call]
+    return int(found.min), int(found.max)
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """x = scale * (q - zero_point), q of the ONNX integer type `dtype`.
@@ -43,8 +49,7 @@ class Grid:
     @property
     def bounds(self) -> tuple[int, int]:
         """The least and the largest q."""
-        found = ml_dtypes.iinfo(helper.tensor_dtype_to_np_dtype(self.dtype))  # type: ignore[no-untyped-call]
-        return int(found.min), int(found.max)
+        return bounds_of(self.dtype)
 
     def integers(self, x: Array) -> Array:
         """The nearest q, ties to even as the operators round, of the integer type."""

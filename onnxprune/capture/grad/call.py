@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from onnxprune.capture.grad.builder import Builder, Shape, Value
+from onnxprune.model.tensors import FLOATS
 
 
 class NoRule(Exception):
@@ -28,10 +29,17 @@ class Known:
     constants: Mapping[str, NDArray[Any]]
     opset: int
 
+    def type(self, name: str) -> int:
+        """The element type of a value."""
+        return self.types.get(name, TensorProto.FLOAT)
+
 
 @dataclass
 class Call:
-    """One node with the gradients of its outputs. Rules read `x`, `y`, `dy` and answer with `give`."""
+    """One node with the gradients of its outputs. Rules read `x`, `y`, `dy` and answer with `give`.
+
+    Integers that carry gradients, and others of their type, are read as float32.
+    """
 
     node: NodeProto
     at: Builder
@@ -59,7 +67,15 @@ class Call:
     def _value(self, name: str) -> Value:
         if name not in self.known.shapes:
             raise NoRule(f"the shape of '{name}' is not known")
-        return Value(self.at, name, tuple(self.known.shapes[name]), self.known.types.get(name, TensorProto.FLOAT))
+        value = Value(self.at, name, tuple(self.known.shapes[name]), self.known.type(name))
+        return value.cast(TensorProto.FLOAT) if value.dtype in self._rounded else value
+
+    @cached_property
+    def _rounded(self) -> set[int]:
+        """The integer types whose values carry gradients here."""
+        inputs = [self.node.input[slot] for slot in self.wanted]
+        outputs = [name for name, found in zip(self.node.output, self.incoming, strict=True) if found is not None]
+        return {self.known.type(name) for name in (*inputs, *outputs)} - FLOATS
 
     def input(self, slot: int) -> Value:
         if not self.has(slot):

@@ -9,6 +9,7 @@ from onnxprune.capture.grad.call import Call
 Rule = Callable[[Call], None]
 
 _RULES: dict[tuple[str, str], Rule | None] = {}
+_ROUNDING: set[tuple[str, str]] = set()
 
 
 def _register(domain: str, name: str, function: Rule | None) -> None:
@@ -17,12 +18,17 @@ def _register(domain: str, name: str, function: Rule | None) -> None:
     _RULES[domain, name] = function
 
 
-def gradient(*names: str, domain: str = "") -> Callable[[Rule], Rule]:
-    """Register a rule for operators of `domain` ("" is ai.onnx). A second rule for one operator is an error."""
+def gradient(*names: str, domain: str = "", rounds: bool = False) -> Callable[[Rule], Rule]:
+    """Register a rule for operators of `domain` ("" is ai.onnx). A second rule for one operator is an error.
+
+    `rounds`: they round real numbers, and the integers that they give carry gradients on.
+    """
 
     def register(function: Rule) -> Rule:
         for name in names:
             _register(domain, name, function)
+            if rounds:
+                _ROUNDING.add((domain, name))
         return function
 
     return register
@@ -37,6 +43,11 @@ def constant_almost_everywhere(*names: str) -> None:
 def known(domain: str, name: str) -> bool:
     """True if the operator has a rule or a derivative of zero."""
     return (domain, name) in _RULES
+
+
+def rounds(domain: str, name: str) -> bool:
+    """True if the operator's integers stand for real numbers that were rounded."""
+    return (domain, name) in _ROUNDING
 
 
 def find(domain: str, name: str) -> Rule | None:

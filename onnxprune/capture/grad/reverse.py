@@ -51,9 +51,10 @@ def differentiate(
 
     `nodes` are in topological order. `shapes` holds the concrete shape of every value on the way, `constants` the small
     ones that rules need to know (axes, pads, bounds, exponents), `types` the element types of values that are not
-    float32. A call without a rule freezes everything that reaches the loss through it or, if `stopping`, only what
-    reaches it in no other way: its inputs count as constants then (stop-gradient), which makes gradients those of the
-    parts of the loss before it. `taken` are other nodes of the model, whose names the backward pass must not use.
+    float32. The gradient of integers, to which QuantizeLinear rounds, is float32. A call without a rule freezes
+    everything that reaches the loss through it or, if `stopping`, only what reaches it in no other way: its inputs
+    count as constants then (stop-gradient), which makes gradients those of the parts of the loss before it. `taken` are
+    other nodes of the model, whose names the backward pass must not use.
     """
     known = Known(shapes, types or {}, constants, opset)
     sweep = _Sweep(known, Builder(opset, _prefix([*nodes, *taken], wrt)), stopping)
@@ -147,15 +148,24 @@ def _reads(node: NodeProto) -> Iterable[str]:
 
 
 def _active(nodes: Sequence[NodeProto], wrt: Sequence[str], known: Known) -> set[str]:
-    """Values that vary with one of `wrt`. Outputs of operators without a rule count, whatever their type."""
-    active = set(wrt)
+    """Values that vary with one of `wrt`. Outputs of operators without a rule count, whatever their type; integers of
+    others where they are rounded numbers, or come from such of their type (moved, joined, the largest of them).
+    """
+    active, rounded = set(wrt), set[str]()
     for node in nodes:
         if _flat(node) or not any(name in active for name in _reads(node)):
             continue
-        ruled = registry.known("" if node.domain == "ai.onnx" else node.domain, node.op_type)
+        operator = "" if node.domain == "ai.onnx" else node.domain, node.op_type
+        ruled, carried = registry.known(*operator), {known.type(name) for name in node.input if name in rounded}
         for name in node.output:
-            if name and not (ruled and known.types.get(name, TensorProto.FLOAT) not in FLOATS):
-                active.add(name)
+            if not name:
+                continue
+            whole = ruled and known.type(name) not in FLOATS
+            if whole and not registry.rounds(*operator) and known.type(name) not in carried:
+                continue
+            active.add(name)
+            if whole:
+                rounded.add(name)
     return active
 
 

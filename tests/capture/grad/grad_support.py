@@ -34,7 +34,9 @@ def model(
     stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(list(nodes), "g", inputs, [], [*stored, *extra])
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    domains = {"": opset} | {node.domain: 1 for node in nodes if node.domain}
+    imports = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    return helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
 def with_loss(nodes: Sequence[NodeProto], outputs: Sequence[str], opset: int) -> list[NodeProto]:

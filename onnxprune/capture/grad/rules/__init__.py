@@ -7,6 +7,7 @@ from onnxprune.capture.grad.rules import (
     movement,
     normalization,
     pooling,
+    quantization,
     reduction,
     resize,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "movement",
     "normalization",
     "pooling",
+    "quantization",
     "reduction",
     "resize",
 ]

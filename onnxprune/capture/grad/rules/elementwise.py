@@ -226,8 +226,6 @@ def where(op: Call) -> None:
         op.give(2, op.dy.where(~condition))
 
 
-constant_almost_everywhere(
-    "Shape", "Size", "ArgMax", "ArgMin", "Ceil", "Floor", "Round", "Sign", "NonZero", "IsNaN", "IsInf"
-)
+constant_almost_everywhere("Shape", "Size", "ArgMax", "ArgMin", "Ceil", "Floor", "Sign", "NonZero", "IsNaN", "IsInf")
 constant_almost_everywhere("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not")
 constant_almost_everywhere("ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")
