@@ -29,6 +29,7 @@ SHAPED = SAME_AS_FIRST | {
     "FusedGemm",
     "FusedMatMul",
     "GroupQueryAttention",
+    "MatMulNBits",
     "MultiHeadAttention",
 }
 
@@ -44,6 +45,8 @@ def contrib_shape(facts: Facts, node: Node) -> None:
         shape = first
     elif node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv"):
         shape = _fused_shape(facts, node)
+    elif node.op_type == "MatMulNBits" and first is not None:
+        shape = (*first[:-1], node.attribute("N"))
     elif node.op_type == "Attention" and first is not None and len(node.inputs) > 1:
         weight = facts.shapes.get(node.inputs[1])
         sizes = node.attribute("qkv_hidden_sizes")

@@ -68,13 +68,17 @@ class Grid:
         return self.values(self.integers(x))
 
     def _broadcast(self, part: Array, x: Array) -> Array:
+        return self.spread(part, x.shape)
+
+    def spread(self, part: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """`scale` or `zero_point` so that it broadcasts to a tensor of `shape`."""
         wide = part.astype(np.float64)
         if self.axis is None or wide.ndim == 0:
             return wide
-        axis = self.axis % x.ndim
+        axis = self.axis % len(shape)
         if self.block:
-            return np.repeat(wide, self.block, axis)[tuple(slice(0, size) for size in x.shape)]
-        return wide.reshape(-1, *[1] * (x.ndim - 1 - axis))
+            return np.repeat(wide, self.block, axis)[tuple(slice(0, size) for size in shape)]
+        return wide.reshape(-1, *[1] * (len(shape) - 1 - axis))
 
 
 def grid_of(graph: Graph, node: Node) -> Grid | None:

@@ -1,0 +1,1 @@
+"""Quantisation: which layers and values become integers, on which grids, rounded how."""

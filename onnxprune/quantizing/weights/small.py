@@ -1,0 +1,169 @@
+"""The weight of one layer, made small: by itself, or by what samples say of its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from onnxprune.capture.features import Linear
+from onnxprune.capture.layers import joined
+from onnxprune.capture.moments import Moments, Split
+from onnxprune.capture.solve import solve
+from onnxprune.model.grids import Grid
+from onnxprune.quantizing.rounding import matrix_steps, rounded, steps_of
+from onnxprune.quantizing.scales import searched
+from onnxprune.quantizing.weights.packing import MIDDLE
+from onnxprune.quantizing.weights.places import BLOCKS, Place
+from onnxprune.quantizing.weights.request import FP16, WeightRequest
+from onnxprune.quantizing.weights.stored import Stored
+
+Array = NDArray[Any]
+FloatArray = NDArray[np.float64]
+RIDGES = (1e-3, 1e-2, 1e-1)
+"""Of the least squares that are rounded as well, relative to the power of the inputs."""
+LARGEST_SOLVED = 4096
+"""Features up to which every ridge is tried; beyond, one."""
+HALF_MOST = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Small:
+    """`stored`, or why it is not. error: squared, of the held-out output, relative to its variance. bias: a new one in
+    the shape of the file, or None."""
+
+    stored: Stored | None
+    error: float | None = None
+    bias: Array | None = None
+    reason: str | None = None
+
+
+def by_itself(place: Place, weight: Array, request: WeightRequest) -> Small:
+    """The nearest, on the grids that lose least of the weights themselves."""
+    reason = _unstorable(place, weight)
+    if reason is not None:
+        return Small(None, reason=reason)
+    if place.kind == FP16:
+        return Small(Stored(place, weight.astype(np.float16)))
+    if place.form == BLOCKS:
+        turned, alpha = _of_gemm(place)
+        matrix = (weight.T if turned else weight).astype(np.float32) * np.float32(alpha)
+        grid = _grid(matrix, request)
+        return Small(_in_blocks(place, grid.integers(matrix), grid, request))
+    grid = _per_output(place, weight)
+    return Small(Stored(place, grid.integers(weight), grid))
+
+
+def by_samples(
+    place: Place, linear: Linear, weight: Array, bias: Array | None, split: Split, request: WeightRequest
+) -> Small:
+    """Rounded so that what the layer gives is nearest to what the original gives.
+
+    Candidates are the layer's own weights and least squares on its inputs as they are now; what the held-out samples
+    lose least with is taken.
+    """
+    reason = _unstorable(place, weight)
+    if reason is not None:
+        return Small(None, reason=reason)
+    fitted = linear.bias is not None and linear.own_bias
+    start = joined(linear, weight, bias)
+    best: tuple[float, Small, FloatArray] | None = None
+    for target in [start, *([] if place.kind == FP16 else _targets(split.fit, start, fitted))]:
+        stored = _rounded(place, linear, target[..., :-1, :], weight, split.fit, request, fitted)
+        given = _given(linear, stored, target, split.fit, fitted)
+        lost = split.held_out.error(given)
+        if best is None or lost < best[0]:
+            best = lost, Small(stored), given
+    assert best is not None
+    error = max(best[0], 0.0) / split.scale(start)
+    new = None
+    if fitted and bias is not None:
+        new = best[2][..., -1, :].reshape(bias.shape).astype(bias.dtype)
+    return replace(best[1], error=error, bias=new)
+
+
+# ---- inner -----------------------------------------------------------------------------------------------------
+def _unstorable(place: Place, weight: Array) -> str | None:
+    if not np.isfinite(weight).all():
+        return "its weight holds NaN or infinity"
+    if place.kind == FP16 and weight.size and float(np.abs(weight).max()) > HALF_MOST:
+        return f"its weight holds {float(np.abs(weight).max()):g}, more than fp16 has ({HALF_MOST:g})"
+    return None
+
+
+def _of_gemm(place: Place) -> tuple[bool, float]:
+    """Whether the file has outputs first, and the factor of the product."""
+    if place.node.op_type != "Gemm":
+        return False, 1.0
+    return bool(place.node.attribute("transB", 0)), float(place.node.attribute("alpha", 1.0))
+
+
+def _grid(matrix: Array, request: WeightRequest, power: Array | None = None) -> Grid:
+    """In blocks, with integers of 0 to 15; symmetric ones are around 8."""
+    if not request.symmetric:
+        return searched(matrix, TensorProto.UINT4, power=power, block=request.block)
+    found = searched(matrix, TensorProto.INT4, power=power, block=request.block)
+    middle = np.full(found.scale.shape, MIDDLE).astype(helper.tensor_dtype_to_np_dtype(TensorProto.UINT4))
+    return Grid(TensorProto.UINT4, found.scale, middle, 0, request.block)
+
+
+def _in_blocks(place: Place, integers: Array, grid: Grid, request: WeightRequest) -> Stored:
+    turned, alpha = _of_gemm(place)
+    return Stored.blocks(place, integers, grid, turned=turned, alpha=alpha, symmetric=request.symmetric)
+
+
+def _per_output(place: Place, weight: Array, power: Array | None = None) -> Grid:
+    """int8, a scale for every index of the axis of outputs."""
+    rows = np.moveaxis(weight, place.axis, -1).reshape(-1, weight.shape[place.axis])
+    found = searched(rows, TensorProto.INT8, power=power)
+    return Grid(found.dtype, found.scale, found.zero_point, place.axis)
+
+
+def _targets(fit: Moments, start: FloatArray, fitted: bool) -> list[FloatArray]:
+    """Least squares on the inputs as they are, pulled towards the weights as they were."""
+    ridges = RIDGES if start.shape[-2] <= LARGEST_SOLVED else RIDGES[1:2]
+    found = (solve(fit, start, ridge, fitted) for ridge in ridges)
+    return [one for one in found if one is not None]
+
+
+def _rounded(
+    place: Place,
+    linear: Linear,
+    target: FloatArray,
+    weight: Array,
+    fit: Moments,
+    request: WeightRequest,
+    fitted: bool,
+) -> Stored:
+    """target (..., features, outputs): what is to be rounded."""
+    gram = centred(fit) if fitted else fit.gram[..., :-1, :-1]
+    if place.kind == FP16:
+        return Stored(place, weight.astype(np.float16))
+    if place.form == BLOCKS:
+        grid = _grid(target, request, np.diagonal(gram))
+        return _in_blocks(place, rounded(target, gram, matrix_steps(grid, target.shape)), grid, request)
+    plain = replace(linear, alpha=1.0)
+    bare = target / linear.alpha
+    power = np.diagonal(gram) if linear.groups == 1 and not linear.implied and not linear.spread else None
+    shape = weight.shape
+    grid = _per_output(place, plain.unmatrix(bare, shape), power)
+    found = plain.unmatrix(rounded(bare, gram, steps_of(grid, linear, shape)), shape)
+    return Stored(place, np.ascontiguousarray(found, np.int8), grid)
+
+
+def centred(fit: Moments) -> FloatArray:
+    """Second moments of the inputs around their means: a bias makes up for the rest."""
+    last = fit.gram[..., :-1, -1:]
+    return np.asarray(fit.gram[..., :-1, :-1] - last @ last.swapaxes(-1, -2) / max(fit.positions, 1), np.float64)
+
+
+def _given(linear: Linear, stored: Stored, target: FloatArray, fit: Moments, fitted: bool) -> FloatArray:
+    """The layer as it is stored, its bias (or that of `target`) as the last row."""
+    matrix = linear.matrix(stored.values())
+    if not fitted:
+        return np.concatenate([matrix, target[..., -1:, :]], axis=-2)
+    owed = fit.cross[..., -1:, :] - fit.gram[..., -1:, :-1] @ matrix
+    return np.concatenate([matrix, owed / max(fit.positions, 1)], axis=-2)
