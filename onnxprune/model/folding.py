@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError
 from onnxprune.model.graph import Graph, Node
+from onnxprune.model.grids import grid_of
 
 PASSED = frozenset({"Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear"})
 MAX_STEPS = 8
@@ -124,8 +125,12 @@ def _apply(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _scaled(graph: Graph, node: Node, array: NDArray[Any]) -> NDArray[Any]:
-    """Per tensor or per axis. Quantised values stay float32 here: whole numbers within the bounds of their type."""
+    """Per tensor, axis or block. Quantised values stay float32 here: whole numbers within the bounds of their type."""
     scale = graph.constants[node.inputs[1]].array()
+    grid = grid_of(graph, node) if node.attribute("block_size", 0) else None
+    if grid is not None:
+        undo = node.op_type == "DequantizeLinear"
+        return grid.values(array) if undo else grid.integers(array).astype(np.float32)
     known = len(node.inputs) > 2 and bool(node.inputs[2])
     zero = graph.constants[node.inputs[2]].array() if known else np.zeros(1, np.uint8)
     factor, offset = (along_axis(node, part.astype(np.float32), array.ndim) for part in (scale, zero))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -66,6 +66,42 @@ class Grid:
     def rounded(self, x: Array) -> NDArray[np.float32]:
         """The numbers of the grid that are nearest to x."""
         return self.values(self.integers(x))
+
+    def grown(self, x: Array) -> Grid:
+        """The grid, or one of larger scales, each as large as it must be for its part of x to lie within the bounds.
+
+        What rounds to a bound lies within them. Only signs that the integers have count: of the others nothing fits,
+        whatever the scale.
+        """
+        steps = x.astype(np.float64) / self._broadcast(self.scale, x)
+        low, high = (np.broadcast_to(b - self._broadcast(self.zero_point, x), steps.shape) for b in self.bounds)
+        share, nearest = np.zeros(steps.shape), np.rint(steps)
+        np.divide(steps, high, out=share, where=(nearest > high) & (high > 0))
+        np.divide(steps, low, out=share, where=(nearest < low) & (low < 0))
+        return self.scaled(np.maximum(self._most(share), 1.0))
+
+    def scaled(self, factor: Array) -> Grid:
+        """The grid with scales that are `factor` times as large, in the shape of the scale or ()."""
+        if (factor == 1).all():
+            return self
+        return replace(self, scale=(self.scale * factor.astype(np.float64)).astype(np.float32))
+
+    def moved(self, order: Sequence[int] | None) -> Grid:
+        """The grid of x.transpose(order), by default with all axes in reverse."""
+        if self.axis is None:
+            return self
+        axis = -1 - self.axis if order is None else list(order).index(self.axis % len(order))
+        scale, zero = (part.transpose(order) if self.block else part for part in (self.scale, self.zero_point))
+        return replace(self, axis=axis, scale=scale, zero_point=zero)
+
+    def _most(self, x: Array) -> Array:
+        """The largest of x for each scale."""
+        if self.axis is None or self.scale.ndim == 0:
+            return np.asarray(x.max(initial=0.0))
+        axis = self.axis % x.ndim
+        if self.block:
+            return np.asarray(np.maximum.reduceat(x, np.arange(0, x.shape[axis], self.block), axis=axis))
+        return np.asarray(x.max(axis=tuple(i for i in range(x.ndim) if i != axis), initial=0.0))
 
     def _broadcast(self, part: Array, x: Array) -> Array:
         return self.spread(part, x.shape)

@@ -1,14 +1,17 @@
 """Weights that are not initializers: as initializers in a working form of the model, and back in their places.
 
 A weight may be the value of a Constant node, or be computed from constants by operators that can be undone: Identity,
-Transpose, Casts, changes of shape, Concat, and products and sums with constants (an 8-bit weight and its scale). In the
-working form the layer reads an initializer of the same name, and the nodes on the way are left out; `lowered` writes
-new values to where they came from, so that the nodes of the file stay what they are. Integers are rounded.
+Transpose, Casts, DequantizeLinear, changes of shape, Concat, and products and sums with constants (an 8-bit weight and
+its scale). In the working form the layer reads an initializer of the same name, and the nodes on the way are left out;
+`lowered` writes new values to where they came from, so that the nodes of the file stay what they are. Integers are
+rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,15 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
 from onnxprune.model.folding import folded
-from onnxprune.model.graph import Graph, build
+from onnxprune.model.graph import Graph, Node, build
+from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
+from onnxprune.model.names import fresh, taken
 from onnxprune.model.recorded import tidy
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import FLOATS, LazyTensor
-from onnxprune.model.undo import Made, made, undone
+from onnxprune.model.tied_scales import BIAS, OUTPUTS, regrown
+from onnxprune.model.undo import UNDO, WHOLE, Made, made, undone
 
 Array = NDArray[Any]
 
@@ -77,10 +83,14 @@ def outputs_of(node: NodeProto, shape: tuple[int, ...]) -> int:
     return shape[0 if node.op_type == "Conv" or attributes.get("transB") else 1]
 
 
-def hoisted(model: Model) -> Model:
-    """The working form. A constant that reaches more than one value through nodes stays as it is."""
+def hoisted(model: Model, *, integers: bool = True) -> Model:
+    """The working form. A constant that reaches more than one value through nodes stays as it is; without `integers`
+    those of DequantizeLinear, too.
+    """
     graph = build(model)
     paths = _paths(graph)
+    if not integers:
+        paths = {key: way for key, way in paths.items() if not way.grids}
     if not paths:
         return model
     tensors = dict(model.tensors)
@@ -112,6 +122,12 @@ def declared(model: Model) -> Model:
     return model.replace(proto, model.tensors)
 
 
+def stored_grids(model: Model) -> dict[str, Grid]:
+    """By weight of the working form, the grid on which the file stores it. Those of 32 bits are as good as none."""
+    found = {key: way.grid for key, way in _paths(build(model)).items()}
+    return {key: grid for key, grid in found.items() if grid is not None and grid.dtype != TensorProto.INT32}
+
+
 def lowered(model: Model, repaired: Model) -> Model:
     """`model` with the values and the biases of `repaired`, which was made of its working form."""
     graph = build(model)
@@ -128,24 +144,29 @@ def lowered(model: Model, repaired: Model) -> Model:
             node.input.extend(inputs[name])
     tensors = dict(model.tensors)
     tensors.update((name, tensor) for name, tensor in repaired.tensors.items() if name not in paths)
+    added = _added_biases(graph, by_output, tensors)
+    arrays = {key: repaired.tensors[key].array() for key in (*paths, *added.values())}
+    fits = regrown(graph, paths, arrays, added)
+    file = _File(graph, proto, tensors)
     for key, way in paths.items():
-        array = repaired.tensors[key].array()
-        if np.array_equal(array, folded(graph, key), equal_nan=True):
+        grown = any(index in fits.grids for index in way.grids)
+        if not grown and np.array_equal(arrays[key], folded(graph, key), equal_nan=True):
             continue
-        for start, values in undone(graph, way, array).items():
-            constant = graph.constants[start]
-            if constant.node is None:
-                tensors[constant.name] = tensors[constant.name].with_array(values)
-            else:
-                _set_value(by_output[constant.name], values)
+        found = undone(graph, way, arrays[key], fits.grids)
+        for start, values in found.constants.items():
+            file.set(start, values)
+        for index, scale in found.scales.items():
+            file.set_scale(graph.nodes[index], way.scales.get(index), scale)
+    for name, grid in fits.biases.items():
+        file.store_bias(name, grid)
     return model.replace(proto, tensors)
 
 
 def constant_value(node: NodeProto) -> AttributeProto | None:
-    """The attribute of a Constant node that holds floating-point numbers, dense."""
+    """The attribute of a Constant node that holds the numbers of a weight, dense."""
     found: AttributeProto
     for found in node.attribute:
-        dense = found.name == "value" and found.t.data_type in FLOATS
+        dense = found.name == "value" and found.t.data_type in FLOATS | WHOLE
         if (dense or found.name == "value_floats") and not found.ref_attr_name:
             return found
     return None
@@ -180,6 +201,69 @@ def _exclusive(graph: Graph, key: str, way: Made) -> bool:
             return False
     between = {*way.constants, *(node.outputs[0] for node in way.nodes)} - {key}
     return all(len(graph.consumers.get(one, ())) == 1 and one not in outputs for one in between)
+
+
+def _added_biases(graph: Graph, nodes: Mapping[str, NodeProto], tensors: Mapping[str, LazyTensor]) -> dict[int, str]:
+    """By layer, names of biases that are not in the file. `nodes`: as they become, by first output."""
+    found = {}
+    for node in graph.nodes:
+        if node.scope == 0 and node.op_type in OUTPUTS and not node.domain:
+            reads = nodes[node.proto.output[0]].input
+            if len(reads) > BIAS and reads[BIAS] in tensors and reads[BIAS] not in graph.model.tensors:
+                found[node.index] = reads[BIAS]
+    return found
+
+
+@dataclass
+class _File:
+    """A file that is given new values. `graph`: as it was; `proto` and `tensors`: as it becomes."""
+
+    graph: Graph
+    proto: onnx.ModelProto
+    tensors: dict[str, LazyTensor]
+    scales: dict[tuple[str, bytes], str] = field(default_factory=dict)
+
+    @cached_property
+    def _nodes(self) -> dict[str, NodeProto]:
+        return {node.output[0]: node for node in self.proto.graph.node if node.output}
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return taken(self.proto, self.tensors)
+
+    def set(self, key: str, values: Array) -> None:
+        """New values of a constant."""
+        constant = self.graph.constants[key]
+        if constant.node is None:
+            self.tensors[constant.name] = self.tensors[constant.name].with_array(values)
+        else:
+            _set_value(self._nodes[constant.name], values)
+
+    def set_scale(self, node: Node, own: str | None, scale: Array) -> None:
+        """A new scale of a node: in place of its `own` one, or beside one that others read."""
+        if own is not None:
+            old = self.graph.constants[own]
+            self.set(own, scale.astype(helper.tensor_dtype_to_np_dtype(old.dtype)).reshape(old.shape))
+            return
+        constant = self.graph.constants[node.inputs[1]]
+        values = scale.astype(helper.tensor_dtype_to_np_dtype(constant.dtype)).reshape(constant.shape)
+        key = constant.key, values.tobytes()
+        if key not in self.scales:
+            self.scales[key] = fresh(f"{constant.name}.grown", self._names)
+            self.tensors[self.scales[key]] = LazyTensor.from_array(self.scales[key], values, constant.dtype)
+        self._nodes[node.proto.output[0]].input[1] = self.scales[key]
+
+    def store_bias(self, name: str, grid: Grid) -> None:
+        """The initializer `name` as integers, and DequantizeLinear before its reader."""
+        parts = {"quantized": grid.integers(self.tensors.pop(name).array()), "scale": grid.scale}
+        parts["zero_point"] = grid.zero_point
+        names = [fresh(f"{name}.{part}", self._names) for part in parts]
+        self.tensors |= {key: LazyTensor.from_array(key, a) for key, a in zip(names, parts.values(), strict=True)}
+        undo = helper.make_node(UNDO, names, [name], f"{name}.{UNDO}")
+        if grid.axis is not None:
+            undo.attribute.append(helper.make_attribute("axis", grid.axis))
+        nodes = self.proto.graph.node
+        nodes.insert(next(i for i, node in enumerate(nodes) if name in node.input), undo)
 
 
 def _set_value(node: NodeProto, values: Array) -> None:

@@ -1,30 +1,33 @@
 """Weights that the graph makes of constants, and the constants that make a weight of new values.
 
-What is followed is the way of the numbers themselves: through operators that move them, and through products and sums
-with other constants. These stay as they are, but for the scales of integers that new values would not fit into: they
-grow as far as needed.
+What is followed is the way of the numbers themselves: through operators that move them, that take integers for them,
+and through products and sums with other constants. These stay as they are, but for the scales of integers that new
+values would not fit into: they grow as far as needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper
 
 from onnxprune.model.folding import folded, is_computed
 from onnxprune.model.graph import Constant, Graph, Node
+from onnxprune.model.grids import INTEGERS, Grid, grid_of
 from onnxprune.model.tensors import FLOATS
 
 Array = NDArray[Any]
 MOST_NODES = 32
 SHAPED = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 SCALED = frozenset({"Mul", "Div", "Add", "Sub"})
-WHOLE = frozenset({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32})
+ROUND, UNDO = "QuantizeLinear", "DequantizeLinear"
+GRID_ATTRIBUTES = {"axis": 1, "block_size": 0}
+WHOLE = frozenset(INTEGERS)
 """Integer types that weights are stored in and that are written by rounding."""
 
 
@@ -32,7 +35,8 @@ WHOLE = frozenset({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, Tenso
 class Made:
     """`key` as it is made of `constants` by `nodes` (in their order), all of which can be undone. `dtype`: of it.
 
-    `scales`: constants by which integers are multiplied (node -> key), and that nobody else reads.
+    `scales`: constants by which integers are multiplied (node -> key), and that nobody else reads. `grids`: of the
+    nodes that take integers for numbers.
     """
 
     key: str
@@ -40,6 +44,36 @@ class Made:
     nodes: tuple[Node, ...]
     dtype: int
     scales: Mapping[int, str]
+    grids: Mapping[int, Grid] = field(default_factory=dict)
+
+    @property
+    def last_grid(self) -> Grid | None:
+        """That of `key`, if it comes right from integers."""
+        return self.grids.get(self.nodes[-1].index) if self.nodes else None
+
+    @property
+    def grid(self) -> Grid | None:
+        """The same, where they may also be transposed behind that."""
+        orders: list[list[int] | None] = []
+        for node in reversed(self.nodes):
+            if node.index in self.grids:
+                found = self.grids[node.index]
+                for order in reversed(orders):
+                    found = found.moved(order)
+                return found
+            if node.op_type == "Transpose":
+                orders.append(node.attribute("perm"))
+            elif node.op_type != "Identity":
+                return None
+        return None
+
+
+@dataclass(frozen=True)
+class Undone:
+    """`constants`: their new values. `scales`: by node, of integers that had to grow."""
+
+    constants: Mapping[str, Array]
+    scales: Mapping[int, Array]
 
 
 def made(graph: Graph, key: str) -> Made | None:
@@ -60,16 +94,17 @@ def made(graph: Graph, key: str) -> Made | None:
         todo.extend(node.inputs[slot] for slot in slots)
     types = {graph.constants[start].dtype for start in constants}
     found = tuple(nodes[index] for index in sorted(nodes))
-    if not types <= (FLOATS | WHOLE if any(node.op_type == "Cast" for node in found) else FLOATS):
+    if not types <= (FLOATS | WHOLE if any(node.op_type in ("Cast", UNDO) for node in found) else FLOATS):
         return None
     scales = {node.index: scale for node in found if (scale := _scale(graph, node)) is not None}
-    return Made(key, tuple(constants), found, _type(graph, key), scales)
+    grids = {node.index: grid for node in found if node.op_type == UNDO and (grid := grid_of(graph, node))}
+    return Made(key, tuple(constants), found, _type(graph, key), scales, grids)
 
 
-def undone(graph: Graph, way: Made, array: Array) -> dict[str, Array]:
-    """The values of the constants of which the weight `array` is made, and of scales that had to grow."""
+def undone(graph: Graph, way: Made, array: Array, grids: Mapping[int, Grid] | None = None) -> Undone:
+    """What gives the weight `array`. `grids`: by node, the grid to use, if not the least that it fits into."""
     values = {way.key: array}
-    grown: dict[str, Array] = {}
+    grown: dict[int, Array] = {}
     for node in reversed(way.nodes):
         result = values.pop(node.outputs[0])
         slots = _carrying(graph, node)
@@ -77,16 +112,22 @@ def undone(graph: Graph, way: Made, array: Array) -> dict[str, Array]:
             sizes = [folded(graph, key).shape[node.attribute("axis")] for key in node.inputs]
             parts = np.split(result, np.cumsum(sizes)[:-1], node.attribute("axis"))
             values.update(zip(node.inputs, parts, strict=True))
+        elif node.index in way.grids:
+            grid = (grids or {}).get(node.index) or way.grids[node.index].grown(result)
+            rounds = _rounding(graph, node)
+            values[node.inputs[0]] = grid.integers(result) if rounds is None else grid.rounded(result)
+            if grid is not way.grids[node.index]:
+                grown |= {one.index: grid.scale for one in (node, rounds) if one is not None}
         else:
             found = _before(graph, node, slots[0], result)
-            if node.index in way.scales:
+            if node.index in way.scales and node.op_type == "Mul":
                 scale = graph.constants[way.scales[node.index]].array().astype(np.float64)
                 factor = _growth(graph, node, slots[0], found, scale)
                 if (factor > 1).any():
-                    grown[way.scales[node.index]] = scale * factor
+                    grown[node.index] = scale * factor
                     found = found / factor
             values[node.inputs[slots[0]]] = found
-    return {key: _stored(graph.constants[key], value) for key, value in {**values, **grown}.items()}
+    return Undone({key: _stored(graph.constants[key], value) for key, value in values.items()}, grown)
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
@@ -95,6 +136,8 @@ def _type(graph: Graph, key: str) -> int:
         node = graph.nodes[graph.producer[key]]
         if node.op_type == "Cast":
             return int(node.attribute("to"))
+        if node.op_type == UNDO:
+            return int(node.attribute("output_dtype", 0)) or graph.constants[node.inputs[1]].dtype
         key = node.inputs[_carrying(graph, node)[0]]
     return graph.constants[key].dtype
 
@@ -109,7 +152,33 @@ def _carrying(graph: Graph, node: Node) -> list[int]:
         return [0] if node.attribute("to") in FLOATS else []
     if node.op_type == "Concat":
         return list(range(len(node.inputs)))
+    if node.op_type in (UNDO, ROUND):
+        return [0] if _usable(graph, node) else []
     return _scaled(graph, node) if node.op_type in SCALED else []
+
+
+def _usable(graph: Graph, node: Node) -> bool:
+    """Whether integers are made to numbers again, those that are rounded in the graph right behind that."""
+    grid = grid_of(graph, node)
+    if grid is None or not np.isfinite(grid.scale).all() or not (grid.scale > 0).all():
+        return False
+    if node.op_type == UNDO:
+        return True
+    readers = graph.consumers.get(node.outputs[0], [])
+    reader = graph.nodes[readers[0][0]] if len(readers) == 1 else None
+    return reader is not None and reader.op_type == UNDO and not reader.domain and _same_grid(node, reader)
+
+
+def _same_grid(one: Node, other: Node) -> bool:
+    named = all(one.attribute(name, usual) == other.attribute(name, usual) for name, usual in GRID_ATTRIBUTES.items())
+    return one.inputs[1:] == other.inputs[1:] and named
+
+
+def _rounding(graph: Graph, node: Node) -> Node | None:
+    """The node that rounds in the graph what `node` makes numbers again."""
+    producer = graph.producer.get(node.inputs[0])
+    found = None if producer is None else graph.nodes[producer]
+    return found if found is not None and found.op_type == ROUND else None
 
 
 def _scaled(graph: Graph, node: Node) -> list[int]:
@@ -140,13 +209,23 @@ def _before(graph: Graph, node: Node, slot: int, result: Array) -> Array:
 def _scale(graph: Graph, node: Node) -> str | None:
     """The scale of integers, if a node multiplies them by one that may grow."""
     slots = _carrying(graph, node)
+    if node.op_type in (UNDO, ROUND):
+        rounds = _rounding(graph, node) if node.op_type == UNDO else node
+        pair = {node.index} if rounds is None else {rounds.index, graph.consumers[rounds.outputs[0]][0][0]}
+        return node.inputs[1] if _own(graph, node.inputs[1], pair) else None
     if node.op_type != "Mul" or not slots or _range(graph, node.inputs[slots[0]]) is None:
         return None
     key = node.inputs[1 - slots[0]]
+    return key if _own(graph, key, {node.index}) else None
+
+
+def _own(graph: Graph, key: str, nodes: set[int]) -> bool:
+    """Whether `key` is an initializer of floats at the top level that only `nodes` read, each once."""
     constant = graph.constants.get(key)
-    own = constant is not None and len(graph.consumers.get(key, ())) == 1 and key not in graph.fixed
-    plain = own and constant is not None and constant.node is None and constant.scope == 0 and constant.dtype in FLOATS
-    return key if plain else None
+    readers = graph.consumers.get(key, ())
+    if constant is None or key in graph.fixed or len(readers) > len(nodes) or not {n for n, _ in readers} <= nodes:
+        return False
+    return constant.node is None and constant.scope == 0 and constant.dtype in FLOATS
 
 
 def _range(graph: Graph, key: str) -> tuple[Array, Array] | None:

@@ -3,7 +3,8 @@
 Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and the
 biases of normalisations and to constants that are added, be they initializers or in Constant nodes, also behind nodes
 that can be undone (`made`); and give a Conv, ConvTranspose or Gemm a bias of its own (it had none, or shared
-one), of the length of its outputs.
+one), of the length of its outputs. Weights that are stored in integers may get larger scales, of their own if others
+read them; the steps of a bias of 32 bits are those of the input times those of the weight, and remain so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from onnxprune.model.plain import constant_value, dtype_of, origins, outputs_of,
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.model.undo import made
 from onnxprune.native.marks import DOMAIN
+from onnxprune.proof.integers import check_scales, check_stored, new_scale, stored_biases
 
 _SLOTS = {
     "Conv": (1, 2),
@@ -48,16 +50,23 @@ def compare_with_expected(expected: Model, found: Model, free: Collection[str] =
     `free`: initializers, of one axis, that may have another length as well: stored sparse weights.
     """
     graph = build(expected)
-    weights = _weights(graph)
-    a, b = expected.proto.graph, found.proto.graph
-    if len(a.node) != len(b.node):
-        raise VerificationError(f"the file has {len(b.node)} nodes; its plan gives {len(a.node)}")
+    read = _read_by_layers(graph)
+    weights = {start for key in read for start in origins(graph, key)}
+    between = {node.outputs[0] for key in read if (way := made(graph, key)) for node in way.nodes}
+    stored = stored_biases(expected, found)
+    a, b = expected.proto.graph.node, [n for n in found.proto.graph.node if not set(n.output) & stored.keys()]
+    if len(a) != len(b):
+        raise VerificationError(f"the file has {len(b)} nodes; its plan gives {len(a)}")
     added: dict[str, str] = {}
     refitted: list[str] = []
-    for before, after in zip(a.node, b.node, strict=True):
+    for before, after in zip(a, b, strict=True):
         name = after.name or after.op_type
         if before != after and before.op_type == "Constant" and _new_values(before, after, weights):
             refitted.append(before.output[0])
+            continue
+        scale = new_scale(before, after, graph, found) if before != after and between & set(before.output) else None
+        if scale is not None:
+            added[scale] = name
             continue
         new = _new_bias(before, after)
         if new is None:
@@ -65,23 +74,28 @@ def compare_with_expected(expected: Model, found: Model, free: Collection[str] =
         if new:
             if new in added or new in expected.tensors:
                 raise VerificationError(f"node {name!r} of the file reads a bias {new!r} that is not its own")
-            _check_bias(name, before, found.tensors.get(new), graph)
-            added[new] = name
+            if new in stored:
+                check_stored(name, before, stored[new], graph, found)
+                added.update(dict.fromkeys(stored[new].input, name))
+            else:
+                _check_bias(name, before, found.tensors.get(new), graph)
+                added[new] = name
     surplus = set(found.tensors) - set(expected.tensors) - set(added)
     if surplus:
         raise VerificationError(f"initializer {min(surplus)!r} of the file is not in its plan")
-    return tuple(sorted({*added, *refitted, *_refitted(expected, found, weights, free)}))
+    refitted += _refitted(expected, found, weights, free)
+    check_scales(graph, build(found))
+    return tuple(sorted({*added, *refitted}))
 
 
-def _weights(graph: Graph) -> set[str]:
-    """Constants at the top level that layers read where repair may give new values."""
-    read = {
+def _read_by_layers(graph: Graph) -> set[str]:
+    """What layers at the top level read where repair may give new values."""
+    return {
         node.inputs[slot]
         for node in graph.nodes
         for slot in _slots(node)
         if node.scope == 0 and slot < len(node.inputs)
     }
-    return {start for key in read for start in origins(graph, key)}
 
 
 def _slots(node: Node) -> tuple[int, ...]:

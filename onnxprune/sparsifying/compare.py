@@ -44,7 +44,7 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
     """`found` must be the network `bare` (cut, not refitted) with the sparse weights of `plan`, and other values only
     where repair gives some. Raises VerificationError, PlanError.
     """
-    bare = declared(hoisted(bare))
+    bare = declared(hoisted(bare, integers=False))
     layers = layers_of(bare)
     missing = [one.weight for one in plan.weights if one.weight not in bare.tensors or one.weight not in layers]
     if missing:

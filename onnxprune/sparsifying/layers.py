@@ -85,13 +85,13 @@ def integer_layers(model: Model) -> list[IntegerLayer]:
 
 def layers_of(model: Model) -> dict[str, Layer]:
     """By weight, all that have one."""
-    found: list[Layer] = [*candidates(model), *integer_layers(hoisted(model))]
+    found: list[Layer] = [*candidates(model), *integer_layers(hoisted(model, integers=False))]
     return {layer.weight: layer for layer in found}
 
 
 def check_finite(model: Model, layers: Sequence[Layer]) -> None:
     """Raise ModelError for a layer with a weight by which nothing can be ranked or compared."""
-    tensors = hoisted(model).tensors
+    tensors = hoisted(model, integers=False).tensors
     for layer in layers:
         array = tensors[layer.weight].array()
         bad = 0 if array.dtype.kind in "iu" else int(np.count_nonzero(~np.isfinite(array)))
@@ -104,7 +104,7 @@ def check_finite(model: Model, layers: Sequence[Layer]) -> None:
 
 def unseen(model: Model) -> tuple[str, ...]:
     """What has weights, and is no layer here: it would else stay dense without a word."""
-    graph = build(hoisted(model))
+    graph = build(hoisted(model, integers=False))
     ours = sum(node.domain == DOMAIN and node.op_type.startswith("Sparse") for node in graph.nodes)
     recurrent = sum(not node.domain and node.op_type in _RECURRENT for node in graph.nodes)
     left = sum(

@@ -172,7 +172,7 @@ def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock:
     if request.emit != OPERATORS:
         raise UsageError(f"--pattern auto chooses operators; it has no effect with --emit {request.emit}.")
     clock.start("choose")
-    model = hoisted(trace.graph.model)
+    model = hoisted(trace.graph.model, integers=False)
     traced = trace if model is trace.graph.model else trace_model(model)
     weights = [layer.weight for layer in found if layer.reason is None and layer.weight not in dense]
     selection = select(
@@ -247,7 +247,7 @@ def _summary(
     layers = tuple(_layer(layer, emitted, masks) for layer in done.layers)
     sparse = [layer for layer in layers if layer.sparse]
     size = sum(layer.size for layer in sparse)
-    before = hoisted(original)
+    before = hoisted(original, integers=False)
     return SparsitySummary(
         request.sparsity,
         1.0 - sum(layer.kept for layer in sparse) / size if size else 0.0,

@@ -40,7 +40,7 @@ class Candidate:
 
 def candidates(model: Model) -> list[Candidate]:
     """All layers with constant weights, in order; works on the working form, whatever form is given."""
-    graph = build(hoisted(model))
+    graph = build(hoisted(model, integers=False))
     found = []
     for node in graph.nodes:
         if node.op_type in LAYERS and not node.domain and len(node.inputs) > 1 and node.inputs[1] in graph.constants:

@@ -50,7 +50,7 @@ def masked(
     Raises UsageError for what contradicts itself or needs samples that are not there.
     """
     method = checked(request, samples)
-    model = hoisted(trace.graph.model)
+    model = hoisted(trace.graph.model, integers=False)
     layers = candidates(model)
     fitting(request, layers)
     tasks = [_task(model, layer, request) for layer in layers if _reason(layer, request) is None]
