@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.cut.plan_parts import group_of, kind_of, list_of, names_of, object_of, quantization_of, sparsity_of
 from onnxprune.errors import PlanError, UsageError
 from onnxprune.results.plan import VERSION as VERSION
 from onnxprune.results.plan import GroupPlan as GroupPlan
@@ -93,15 +94,17 @@ def parse(text: str, where: str = "plan") -> Plan:
     except (json.JSONDecodeError, RecursionError) as error:
         raise PlanError(f"{where} is not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise PlanError(f"{where} is not a plan: an object is expected, found {_kind(data)}")
+        raise PlanError(f"{where} is not a plan: an object is expected, found {kind_of(data)}")
     if data.get("version") != VERSION:
         raise PlanError(f"{where} is not a plan of version {VERSION}: found {data.get('version')!r}")
     try:
-        groups = tuple(_group(_object(entry, "a group")) for entry in _list(data["groups"], "groups"))
-        blocks = _names(data.get("blocks", []))
-        options = _object(data.get("options", {}), "options")
-        sparsity = _sparsity(_object(data["sparsity"], "sparsity")) if "sparsity" in data else None
-        plan = Plan(str(data["source_sha256"]), groups, str(data["units"]), options, blocks=blocks, sparsity=sparsity)
+        groups = tuple(group_of(object_of(entry, "a group")) for entry in list_of(data["groups"], "groups"))
+        blocks = names_of(data.get("blocks", []))
+        options = object_of(data.get("options", {}), "options")
+        sparsity = sparsity_of(object_of(data["sparsity"], "sparsity")) if "sparsity" in data else None
+        grids = quantization_of(object_of(data["quantization"], "quantization")) if "quantization" in data else None
+        source, units = str(data["source_sha256"]), str(data["units"])
+        plan = Plan(source, groups, units, options, blocks=blocks, sparsity=sparsity, quantization=grids)
     except KeyError as error:
         raise PlanError(f"{where} is not a valid plan: {error} is missing") from error
     except (TypeError, ValueError) as error:
@@ -111,50 +114,3 @@ def parse(text: str, where: str = "plan") -> Plan:
     if len(set(plan.blocks)) != len(plan.blocks):
         raise PlanError(f"{where} names a block twice")
     return plan
-
-
-_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-
-
-def _kind(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return _KINDS.get(type(value), "a number")
-
-
-def _object(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} must be an object, found {_kind(value)}")
-    return value
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list, found {_kind(value)}")
-    return value
-
-
-def _names(entry: Any) -> tuple[str, ...]:
-    if not isinstance(entry, list) or not all(isinstance(name, str) for name in entry):
-        raise ValueError("expected a list of names")
-    return tuple(entry)
-
-
-def _sparsity(entry: dict[str, Any]) -> SparsePlan:
-    weights = []
-    for one in (_object(weight, "a sparse weight") for weight in _list(entry["weights"], "weights")):
-        size, kept, blocks = (one[key] for key in ("size", "kept", "blocks"))
-        if not all(type(n) is int for n in (size, kept, blocks)) or not 0 <= kept <= size or not 0 <= blocks <= size:
-            raise ValueError(f"size, kept and blocks of {one['weight']!r} must be numbers of weights")
-        weights.append(SparseWeight(str(one["weight"]), str(one["pattern"]), size, kept, blocks))
-    if len({one.weight for one in weights}) != len(weights):
-        raise ValueError("a weight is named twice")
-    return SparsePlan(str(entry["emit"]), tuple(weights), _names(entry.get("depthwise", [])))
-
-
-def _group(entry: dict[str, Any]) -> GroupPlan:
-    size, removed = entry["size"], _list(entry["removed"], "removed")
-    if not isinstance(size, int) or isinstance(size, bool) or not all(type(i) is int for i in removed):
-        raise ValueError("size and removed must be integers")
-    if sorted(set(removed)) != list(removed) or (removed and not 0 <= removed[0] <= removed[-1] < size):
-        raise ValueError(f"removed indices of {entry['name']!r} are not increasing positions below {size}")
-    return GroupPlan(str(entry["name"]), size, tuple(removed))

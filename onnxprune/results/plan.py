@@ -1,4 +1,6 @@
-"""The plan: which indices leave which group, which residual blocks leave, which weights become zero, as plain JSON."""
+"""The plan: which indices leave which group, which residual blocks leave, which weights become zero, and which values
+are integers on which grids, as plain JSON.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +75,62 @@ class SparsePlan(OneLine):
 
 
 @dataclass(frozen=True, repr=False)
+class ValueGrid(OneLine):
+    """The integers that an activation is rounded to: x = scale * (q - zero_point).
+
+    Attributes:
+        value: Its name.
+        type: Of the integers: "uint8", "int8", "uint16" or "int16".
+        scale: A float32.
+        zero_point: The integer that stands for 0.
+    """
+
+    value: str
+    type: str
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, repr=False)
+class WeightGrid(OneLine):
+    """The integers of a weight. Its scales are in the file, of which this is the digest: there is one a channel.
+
+    Attributes:
+        weight: Name of the initializer in the original.
+        type: Of the integers: "int8", "uint8", "int4", ...
+        axis: Along which there is a scale for each index; None if there is one for all.
+        block: How many numbers along `axis` share a scale; 0 if there is one for each index.
+        digest: 16 hexadecimal digits of the SHA-256 over the scales (float32) and the zero points.
+    """
+
+    weight: str
+    type: str
+    axis: int | None
+    block: int
+    digest: str
+
+
+@dataclass(frozen=True, repr=False)
+class QuantizationPlan(OneLine):
+    """Which nodes compute with integers, and on which grids. The integers of weights are in the file.
+
+    Attributes:
+        scheme: "static", "dynamic" or "weights".
+        nodes: Names of the nodes that compute with integers, or whose weights are stored as such.
+        values: Activations and their grids; none but with the scheme "static".
+        weights: Weights and their grids.
+    """
+
+    scheme: str
+    nodes: tuple[str, ...]
+    values: tuple[ValueGrid, ...] = ()
+    weights: tuple[WeightGrid, ...] = ()
+
+    def _words(self) -> str:
+        return f"{self.scheme}: {plural(len(self.nodes), 'node')}, {plural(len(self.values), 'value')} on grids"
+
+
+@dataclass(frozen=True, repr=False)
 class Plan(OneLine):
     """What leaves a model. `shrink(..., plan=plan)` removes exactly that.
 
@@ -84,6 +142,7 @@ class Plan(OneLine):
         version: Of its JSON.
         blocks: Names of the residual blocks that leave.
         sparsity: Which weights have zeros; None if none were made zero.
+        quantization: Which values are integers; None if none became so.
         path: The file that it was read from; None for any other plan. No part of it: neither compared nor written.
     """
 
@@ -94,6 +153,7 @@ class Plan(OneLine):
     version: int = VERSION
     blocks: tuple[str, ...] = ()
     sparsity: SparsePlan | None = None
+    quantization: QuantizationPlan | None = None
     path: Path | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -106,6 +166,7 @@ class Plan(OneLine):
             "groups": [{"name": g.name, "size": g.size, "removed": list(g.removed)} for g in self.groups],
             **({"blocks": list(self.blocks)} if self.blocks else {}),
             **({} if self.sparsity is None else {"sparsity": asdict(self.sparsity)}),
+            **({} if self.quantization is None else {"quantization": asdict(self.quantization)}),
         }
 
     def dumps(self, *, indent: int | None = None) -> str:
@@ -129,4 +190,5 @@ class Plan(OneLine):
     def _words(self) -> str:
         parts = [f"{self.removed_count} {self.units} leave"]
         parts += [] if self.sparsity is None else [f"{plural(len(self.sparsity.weights), 'weight')} sparse"]
+        parts += [] if self.quantization is None else [f"{plural(len(self.quantization.nodes), 'node')} quantised"]
         return f"{self.digest}: {', '.join(parts)}, for model {self.source_sha256[:12]}"

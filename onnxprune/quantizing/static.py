@@ -1,0 +1,85 @@
+"""Static quantisation: grids from what the samples show, and the network between quantisers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from onnxprune.model.graph import Graph, Node
+from onnxprune.model.grids import Grid
+from onnxprune.quantizing.ranges import Histogram, least_error, min_max, percentile
+
+Range = tuple[float, float]
+RANGES = {"least-error": least_error, "min-max": min_max, "percentile": percentile}
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Types:
+    """ONNX element types of activations and weights. `reduced`: weights of 7 bits, so that sums of products of two
+    bytes do not saturate on x86 processors without VNNI."""
+
+    activations: int = TensorProto.UINT8
+    weights: int = TensorProto.INT8
+    reduced: bool = False
+
+
+def activation_grid(low: float, high: float, dtype: int = TensorProto.UINT8) -> Grid:
+    """The grid over [low, high] and 0; for signed types around 0, as kernels on ARM want it."""
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(dtype))
+    bounds = np.iinfo(kind)
+    low, high = min(low, 0.0), max(high, 0.0)
+    if bounds.min < 0:
+        most = max(-low, high)
+        scale = most / bounds.max if most > TINY else 1.0
+        return Grid(dtype, np.array(scale, np.float32), np.array(0, kind))
+    scale = (high - low) / (bounds.max - bounds.min)
+    if scale <= TINY:
+        return Grid(dtype, np.array(1.0, np.float32), np.array(0, kind))
+    stored = np.float32(scale)
+    zero = int(np.clip(np.rint(-low / float(stored)), bounds.min, bounds.max))
+    return Grid(dtype, np.array(stored), np.array(zero, kind))
+
+
+def weight_grid(weight: NDArray[Any], axis: int | None, types: Types = Types()) -> Grid:
+    """Symmetric, all of the weight inside; per channel along `axis`."""
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(types.weights))
+    most = 63 if types.reduced else 127
+    others = None if axis is None else tuple(k for k in range(weight.ndim) if k != axis % weight.ndim)
+    largest = np.asarray(np.max(np.abs(weight.astype(np.float64)), axis=others, initial=0.0))
+    scale = (np.where(largest > TINY * most, largest, most) / most).astype(np.float32)
+    zero = np.full(scale.shape, 128 if kind == np.uint8 else 0, kind)
+    return Grid(types.weights, scale, zero, axis)
+
+
+def weight_axis(node: Node, rank: int) -> int | None:
+    """The axis of output channels; None where the kernels have one scale for all."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "Gemm":
+        return 0 if node.attribute("transB", 0) else 1
+    return 1 if rank == 2 else None
+
+
+def activation_grids(
+    found: Mapping[str, Histogram], method: str = "least-error", dtype: int = TensorProto.UINT8
+) -> dict[str, Grid]:
+    """A grid for every value, by the range that `method` gives."""
+    return {key: activation_grid(*RANGES[method](one), dtype) for key, one in found.items()}
+
+
+def weight_grids(graph: Graph, nodes: Collection[int], types: Types = Types()) -> dict[str, Grid]:
+    """A grid for every weight that the chosen nodes read."""
+    found: dict[str, Grid] = {}
+    for node in graph.nodes:
+        if node.index in nodes and len(node.inputs) > 1 and node.op_type in ("Conv", "Gemm", "MatMul"):
+            key = node.inputs[1]
+            if key in graph.model.tensors:
+                weight = graph.model.tensors[key].array()
+                found[key] = weight_grid(weight, weight_axis(node, weight.ndim), types)
+    return found
