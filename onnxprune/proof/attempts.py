@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from onnxprune.data.batch import Batch
 from onnxprune.errors import ModelError
 from onnxprune.model.sizes import literal_batches
 from onnxprune.model.statics import free_sizes
 from onnxprune.proof.inputs import SAMPLES, SMALLER, Case, Sizing, cases, has_lengths, telling_cases
-from onnxprune.proof.judge import Nothing, Proof, SamplesFail, Unloadable
+from onnxprune.proof.judge import Nothing, SamplesFail, Unloadable
 from onnxprune.proof.scratch import Feed
 from onnxprune.trace.groups import Trace
 
 MAX_BATCHES = 4
-Run = Callable[[Sequence[Case]], Proof]
+P = TypeVar("P")
+Run = Callable[[Sequence[Case]], P]
 
 
 class Inputs:
@@ -27,7 +29,7 @@ class Inputs:
         self._samples: list[Feed | None] = [None] if samples is None else [samples, *_fewer(samples)]
         self._options: list[Sizing | None] = [*self._all_options(), *([] if samples is None else [None])]
 
-    def run(self, run: Run, *, telling: bool = False) -> Proof:
+    def run(self, run: Run[P], *, telling: bool = False) -> P:
         """What `run` shows on them, on more of them if they are to be `telling`. Raises what it raises; ModelError if
         the original runs on none.
         """
@@ -47,7 +49,7 @@ class Inputs:
             raise first
         raise ModelError(first.message, hint="Where it takes other sizes or values, say which: --data with samples.")
 
-    def _on(self, options: Sizing | None, run: Run, telling: bool) -> Proof:
+    def _on(self, options: Sizing | None, run: Run[P], telling: bool) -> P:
         trace = self._trace
         drawn = [] if options is None else cases(trace.graph, trace.facts, self._seed, options)
         if options is not None and telling:

@@ -51,7 +51,8 @@ def candidates(graph: Graph, facts: Facts) -> dict[int, Candidate]:
 def between(
     graph: Graph, found: Mapping[int, Candidate], layers: Collection[int], without: Collection[int] = ()
 ) -> set[int]:
-    """`layers` with the steps and moves between them: all they read comes from such nodes, somebody of those reads them.
+    """`layers` with the steps and moves between them: all that these read comes from such nodes, and some of those read
+    them.
 
     `without`: steps and moves that stay as they are.
     """
@@ -73,6 +74,16 @@ def values_of(graph: Graph, chosen: Collection[int]) -> list[str]:
             keys = [*_data(node), *(key for key in node.outputs if key)]
             found.update(dict.fromkeys(key for key in keys if key not in graph.constants))
     return list(found)
+
+
+def moved(graph: Graph, found: Mapping[int, Candidate], chosen: Collection[int]) -> dict[str, str]:
+    """What moves give -> the value that they move, whose grid it has."""
+    result: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.index in chosen and found[node.index].kind == "move":
+            source = result.get(node.inputs[0], node.inputs[0])
+            result |= {key: source for key in node.outputs if key}
+    return result
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
@@ -178,7 +189,7 @@ RULES: Mapping[str, tuple[Kind, Rule]] = {
     "LeakyRelu": ("step", _any),
     "Softmax": ("step", _any),
     "Concat": ("step", _concat),
-    "AveragePool": ("step", _pool),
+    "AveragePool": ("move", _pool),  # the library writes it on the grid of its input
     "GlobalAveragePool": ("step", _pool),
     "Relu": ("step", _any),
     "Clip": ("step", _any),

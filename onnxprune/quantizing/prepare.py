@@ -4,6 +4,8 @@ channels, and normalisations inside the layers before them. It computes what the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -109,11 +111,11 @@ def _folded(graph: Graph, layer: Node, node: Node, names: set[str]) -> dict[str,
     return {weight.name: weight.with_array(new), name: LazyTensor.from_array(name, moved, weight.dtype)}
 
 
-def _scaled(layer: Node, weight: NDArray[np.generic], factor: NDArray[np.float64]) -> NDArray[np.generic]:
+def _scaled(layer: Node, weight: NDArray[Any], factor: NDArray[np.float64]) -> NDArray[Any]:
     """The weight with every output channel multiplied."""
     if layer.op_type == "Conv":
-        return (weight * factor.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
+        return np.asarray(weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), weight.dtype)
     groups = int(layer.attribute("group", 1))  # (inputs, outputs of a group, ...)
     blocks = weight.reshape(groups, -1, *weight.shape[1:])
     wide = factor.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
-    return (blocks * wide).reshape(weight.shape).astype(weight.dtype)
+    return np.asarray((blocks * wide).reshape(weight.shape), weight.dtype)

@@ -38,6 +38,14 @@ def work(before: ModelSummary, after: ModelSummary, sparsity: SparsitySummary | 
     return same if unknown else f"{same} as before"
 
 
+def smaller(before: ModelSummary, after: ModelSummary) -> str:
+    """How many bytes less: "74 % smaller"."""
+    less = saved(before.size_bytes, after.size_bytes)
+    if less >= NOTICED:
+        return f"{_percent(less)} smaller"
+    return "as large as before" if less > -NOTICED else f"{_percent(-less)} larger"
+
+
 def _percent(share: float) -> str:
     """Not 100 % where something is left."""
     if 0.995 <= share < 1:

@@ -1,0 +1,127 @@
+"""What became of layers that were quantised: plain values. Units are in the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxprune.results.repair import ReconstructionSummary
+from onnxprune.results.shown import OneLine
+from onnxprune.results.units import format_percent, plural
+
+FLOAT = "float32"
+
+
+@dataclass(frozen=True, repr=False)
+class QuantizedLayer(OneLine):
+    """A node that multiplies by a weight, or has kernels for integers.
+
+    Attributes:
+        node: Its name.
+        operator: What it is: "Conv", ...
+        kind: "layer" (it multiplies by a weight or another value), "step" (it computes between layers) or "move" (it
+            gives what it was given).
+        precision: In what it computes, or its weight is stored: "int8", "int4", "float16" or "float32".
+        weight: Name of its weight; None if it has none.
+        error: Of the outputs if this one alone is quantised, squared and relative to their variance; None if it was not
+            measured.
+        reason: Why it stays as it was; None if it does not.
+    """
+
+    node: str
+    operator: str
+    kind: str
+    precision: str
+    weight: str | None = None
+    error: float | None = None
+    reason: str | None = None
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it is not what it was."""
+        return self.reason is None and self.precision != FLOAT
+
+
+@dataclass(frozen=True, repr=False)
+class GridSummary(OneLine):
+    """What was shown of the integers in a file.
+
+    Attributes:
+        values: How many activations are on grids.
+        integers: How many numbers in them were compared with what the original gives on the same grids.
+        differing: How many of these were another integer.
+        most_steps: By how many steps at most.
+        moved_steps: How far a weight is from the original's at most, in steps of its grid: half a step where it was
+            rounded to the nearest.
+        cases: The inputs on which they were compared, in words.
+        untold: Values whose scale could be wrong without anybody noticing: they are the same for all these inputs.
+        refused: Checks of onnx that the original does not pass either; nor does the result.
+    """
+
+    values: int
+    integers: int
+    differing: int
+    most_steps: int
+    moved_steps: float
+    cases: tuple[str, ...]
+    untold: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    def _words(self) -> str:
+        on = plural(len(self.cases), "input")
+        return f"{self.integers} integers on {on}, {self.differing} differ, by {self.most_steps} steps at most"
+
+
+@dataclass(frozen=True, repr=False)
+class Executed(OneLine):
+    """What ONNX Runtime makes of the file here.
+
+    Attributes:
+        kernels: Operator -> how many nodes of it there are once the graph is optimised.
+        integers: How many layers run on integers.
+        floats: Layers that are quantised in the file, and run with floats here.
+    """
+
+    kernels: dict[str, int]
+    integers: int
+    floats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class QuantizationSummary(OneLine):
+    """What became of the layers.
+
+    Attributes:
+        scheme: "static", "dynamic" or "weights".
+        form: "qdq" or "qoperator"; None with another scheme than static.
+        weights: Type of the weights: "int8", "int4", "float16".
+        ranges: How ranges of activations were chosen; None if there are none.
+        layers: All of them, and the steps and moves between them.
+        reconstruction: Of all weights together, on their grids; None without data, or with another repair.
+        proof: Of the file; None where none was written.
+        executed: What the runtime makes of it; None where none was written.
+        notes: Remarks.
+    """
+
+    scheme: str
+    form: str | None
+    weights: str
+    ranges: str | None
+    layers: tuple[QuantizedLayer, ...]
+    reconstruction: ReconstructionSummary | None = None
+    proof: GridSummary | None = None
+    executed: Executed | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def quantized_layers(self) -> tuple[QuantizedLayer, ...]:
+        """Layers that are not what they were; steps and moves do not count."""
+        return tuple(layer for layer in self.layers if layer.kind == "layer" and layer.quantized)
+
+    @property
+    def all_layers(self) -> tuple[QuantizedLayer, ...]:
+        """Layers, without steps and moves."""
+        return tuple(layer for layer in self.layers if layer.kind == "layer")
+
+    def _words(self) -> str:
+        share = len(self.quantized_layers) / max(len(self.all_layers), 1)
+        return f"{self.scheme}: {plural(len(self.quantized_layers), 'layer')} ({format_percent(share)}) in {self.weights}"
