@@ -36,7 +36,7 @@ LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 WORKERS = {"sweeping/worker.py": {"onnxprune"}}
 """A process that calls what everybody calls."""
 MOST_ENTRIES = 25
-ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "native", "results", "benching"}
+ONNXRUNTIME_ROOMS = {"proof", "capture", "measure", "native", "results", "benching", "quantizing"}
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 
 
