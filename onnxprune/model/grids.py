@@ -103,7 +103,7 @@ class Grid:
             return np.asarray(np.maximum.reduceat(x, np.arange(0, x.shape[axis], self.block), axis=axis))
         return np.asarray(x.max(axis=tuple(i for i in range(x.ndim) if i != axis), initial=0.0))
 
-    def steps(self, x: Array, y: Array) -> Array:
+    def distance(self, x: Array, y: Array) -> Array:
         """How far apart x and y are, in steps of the grid."""
         return np.asarray(np.abs(x.astype(np.float64) - y.astype(np.float64)) / self._broadcast(self.scale, x))
 

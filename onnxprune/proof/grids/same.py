@@ -128,7 +128,7 @@ def _values(original: Graph, result: Graph, found: Stored, weights: Mapping[str,
         if array.shape != tuple(tensor.shape):
             raise VerificationError(f"weight {name!r} has shape {list(array.shape)}, {list(tensor.shape)} before")
         tensors[name] = tensor.with_array(array)
-        moved[name] = float(np.max(grid.steps(array, tensor.array()), initial=0.0))
+        moved[name] = float(np.max(grid.distance(array, tensor.array()), initial=0.0))
     if planned:
         raise VerificationError(f"weight {next(iter(planned))!r} is not stored as integers, and the plan says so")
     return Same(tensors, moved)
