@@ -36,6 +36,7 @@ def searched(
     *,
     power: Array | None = None,
     block: int = 0,
+    bits: int | None = None,
     ratios: tuple[float, ...] = RATIOS,
 ) -> Grid:
     """The grid of a matrix (features, outputs), one scale per output, or per output and `block` of features.
@@ -46,6 +47,7 @@ def searched(
             8 bits; unsigned ones have zero points.
         power: (features,) how much an error of a weight counts; None: all alike.
         block: Features that share a scale; 0: all of an output.
+        bits: Of the type that are used; None: all.
         ratios: Parts of the range that are tried; (1.0,) is the plain one.
 
     Returns:
@@ -61,11 +63,19 @@ def searched(
     for first in range(0, outputs, COLUMNS):
         part = slice(first, first + COLUMNS)
         columns = np.pad(weight[:, part].astype(np.float32), ((0, pad), (0, 0))).reshape(count, size, -1)
-        scale[:, part], zero[:, part] = _best(columns, heavy, dtype, ratios)
+        scale[:, part], zero[:, part] = _best(columns, heavy, bounds_of(dtype, bits), ratios)
     kind = helper.tensor_dtype_to_np_dtype(dtype)
     if block:
         return Grid(dtype, scale, zero.astype(kind), 0, block)
     return Grid(dtype, scale[0], zero[0].astype(kind), 1)
+
+
+def bounds_of(dtype: int, bits: int | None = None) -> tuple[int, int]:
+    """The least and the largest integer that weights of a type use."""
+    count = bits or INTEGERS[dtype]
+    if dtype in SIGNED:
+        return -(2 ** (count - 1)) + (count > 4), 2 ** (count - 1) - 1
+    return 0, 2**count - 1
 
 
 def refitted(weight: Array, integers: Array, grid: Grid, gram: NDArray[np.float64]) -> Grid:
@@ -92,9 +102,9 @@ def _relative(power: Array) -> Floats:
     return np.asarray(found / mean + 1e-3, np.float32)
 
 
-def _best(w: Floats, heavy: Floats, dtype: int, ratios: tuple[float, ...]) -> tuple[Floats, Floats]:
+def _best(w: Floats, heavy: Floats, bounds: tuple[int, int], ratios: tuple[float, ...]) -> tuple[Floats, Floats]:
     """w (blocks, size, outputs) -> scale, zero (blocks, outputs)"""
-    low, high = _bounds(dtype)
+    low, high = bounds
     best = np.full((w.shape[0], w.shape[2]), np.inf, np.float32)
     scale, zero = np.empty_like(best), np.zeros_like(best)
     for ratio in ratios:
@@ -111,13 +121,6 @@ def _best(w: Floats, heavy: Floats, dtype: int, ratios: tuple[float, ...]) -> tu
             better = error < best
             best, scale, zero = np.where(better, error, best), np.where(better, one, scale), np.where(better, z, zero)
     return np.maximum(scale, np.float32(TINY)), zero
-
-
-def _bounds(dtype: int) -> tuple[int, int]:
-    bits = INTEGERS[dtype]
-    if dtype in SIGNED:
-        return -(2 ** (bits - 1)) + (bits >= 8), 2 ** (bits - 1) - 1
-    return 0, 2**bits - 1
 
 
 def _range(w: Floats, low: int, high: int, ratio: float) -> tuple[Floats, Floats]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from onnx import TensorProto
 
 from onnxprune.capture.features import Linear, linear_layer
-from onnxprune.model.graph import Graph, Node
-from onnxprune.model.tensors import dtype_name
-from onnxprune.quantizing.weights.request import FLOAT, INT4, WeightRequest
+from onnxprune.model.folding import is_computed
+from onnxprune.model.graph import Constant, Graph, Node
+from onnxprune.model.tensors import FLOATS, dtype_name
+from onnxprune.quantizing.weights.request import DYNAMIC, FLOAT, INT4, INT8_BLOCKS, WeightRequest
 
-BLOCKS, ROWS, WHOLE = "blocks", "rows", "whole"
-"""Forms: MatMulNBits in place of the product; rows of a table, made real after they are gathered; the whole tensor made
-real under its own name, for whoever reads it."""
+BLOCKS, PRODUCT, RECURRENCE, ROWS, WHOLE = "blocks", "product", "recurrence", "rows", "whole"
+"""Forms: MatMulNBits in place of a product; MatMulInteger; DynamicQuantizeLSTM; rows of a table, made real after they
+are gathered; the whole tensor made real under its own name, for whoever reads it."""
 SLOTS = {
     "Conv": (1,),
     "ConvTranspose": (1,),
@@ -26,21 +28,25 @@ SLOTS = {
     "Gather": (0,),
 }
 """Operators of ONNX that have weights, and the inputs that are."""
+PRODUCTS = ("MatMul", "Gemm")
+DYNAMIC_OPSET = 11
+"""The first with DynamicQuantizeLinear."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A weight: `key`, its initializer in the working form; `node` reads it first, as input `slot`.
+    """A weight: `key`, its initializer in the working form; `node` reads it first.
 
     kind: what it becomes, None with a `reason`; form: how; axis: of its outputs, each of which has a scale. linear: how
-    samples see the layer, None if they do not. note: why it is not what was asked.
+    samples see the layer, None if they do not. note: why it is not what was asked. key is "" for a product that has no
+    weight.
     """
 
     key: str
     node: Node
-    shape: tuple[int, ...]
-    axis: int
-    kind: str | None
+    shape: tuple[int, ...] = ()
+    axis: int = 0
+    kind: str | None = None
     form: str = WHOLE
     linear: Linear | None = None
     reason: str | None = None
@@ -48,60 +54,63 @@ class Place:
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.shape) if self.key else 0
 
 
 def places(graph: Graph, request: WeightRequest) -> list[Place]:
-    """The weights of a model in its working form, in the order of the layers; each once."""
+    """The weights of a model in its working form, in the order of the layers, each once; and products without one."""
     found: dict[str, Place] = {}
     for node in graph.nodes:
-        if node.domain:
+        if node.domain or node.op_type not in SLOTS:
             continue
-        for slot in SLOTS.get(node.op_type, ()):
-            key = node.inputs[slot] if slot < len(node.inputs) else ""
-            constant = graph.constants.get(key) or graph.overridable.get(key)
-            if constant is not None and key not in found and _is_weight(node, constant.dtype, constant.shape):
+        read = [(slot, node.inputs[slot]) for slot in SLOTS[node.op_type] if slot < len(node.inputs)]
+        weights = [(slot, key) for slot, key in read if _is_weight(node, _constant(graph, key))]
+        for slot, key in weights:
+            if key not in found:
                 found[key] = _place(graph, node, slot, key, request)
+        if not weights and node.op_type in PRODUCTS and not any(is_computed(graph, key) for _, key in read):
+            found[node.label] = Place("", node, reason="it has no weight: both of its inputs are computed")
     return list(found.values())
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
-def _is_weight(node: Node, dtype: int, shape: tuple[int, ...]) -> bool:
+def _constant(graph: Graph, key: str) -> Constant | None:
+    return graph.constants.get(key) or graph.overridable.get(key)
+
+
+def _is_weight(node: Node, constant: Constant | None) -> bool:
     """Not positions and sizes, nor vectors."""
-    floats = dtype in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-    table = node.op_type != "Gather" or (int(node.attribute("axis", 0)) == 0 and len(shape) == 2)
-    return floats and len(shape) >= 2 and table
+    if constant is None or constant.dtype not in FLOATS or len(constant.shape) < 2:
+        return False
+    return node.op_type != "Gather" or (int(node.attribute("axis", 0)) == 0 and len(constant.shape) == 2)
 
 
 def _place(graph: Graph, node: Node, slot: int, key: str, request: WeightRequest) -> Place:
-    constant = graph.constants.get(key) or graph.overridable[key]
-    shape, axis = constant.shape, _axis(node, slot, constant.shape)
-    place = Place(key, node, shape, axis, None)
-    reason = _float(graph, node, key, request)
+    constant = _constant(graph, key)
+    assert constant is not None
+    place = Place(key, node, constant.shape, _axis(node, slot, constant.shape))
+    labels = [graph.nodes[index].label for index, _ in graph.consumers[key]]
+    kind = next((request.chosen[label] for label in labels if label in request.chosen), request.kind)
+    reason = next((request.kept[label] for label in labels if label in request.kept), None)
+    reason = reason or ("chosen to stay" if kind == FLOAT else None) or _float(graph, constant, request)
     if reason is not None:
-        return _with(place, reason=reason)
-    form = ROWS if _only_gathered(graph, key) else WHOLE
-    linear = _linear(graph, node, slot, key)
-    if request.kind != INT4:
-        return _with(place, kind=request.kind, form=form, linear=linear)
-    obstacle = _no_blocks(graph, key, shape)
+        return replace(place, reason=reason)
+    whole = replace(place, kind=kind, form=_real(graph, key), linear=_linear(graph, node, slot, key))
+    if kind not in (INT4, INT8_BLOCKS, DYNAMIC):
+        return whole
+    if kind == DYNAMIC and node.op_type == "LSTM":
+        obstacle = _no_recurrence(graph, node)
+        form = RECURRENCE
+    else:
+        obstacle = _no_product(graph, key, constant.shape, "int8" if kind == DYNAMIC else kind)
+        if kind == DYNAMIC and graph.model.opset() < DYNAMIC_OPSET:
+            obstacle = f"opset {graph.model.opset()} has no DynamicQuantizeLinear, {DYNAMIC_OPSET} has"
+        form = PRODUCT if kind == DYNAMIC else BLOCKS
     if obstacle is None:
-        return _with(place, kind=INT4, form=BLOCKS, linear=linear)
+        return replace(whole, form=form)
     if request.others == FLOAT:
-        return _with(place, reason=obstacle)
-    return _with(place, kind=request.others, form=form, linear=linear, note=obstacle)
-
-
-def _with(
-    place: Place,
-    *,
-    kind: str | None = None,
-    form: str = WHOLE,
-    linear: Linear | None = None,
-    reason: str | None = None,
-    note: str | None = None,
-) -> Place:
-    return Place(place.key, place.node, place.shape, place.axis, kind, form, linear, reason, note)
+        return replace(place, reason=obstacle)
+    return replace(whole, kind=request.others, note=obstacle)
 
 
 def _axis(node: Node, slot: int, shape: tuple[int, ...]) -> int:
@@ -116,18 +125,13 @@ def _axis(node: Node, slot: int, shape: tuple[int, ...]) -> int:
     return len(shape) - (1 if slot == 1 else 2)
 
 
-def _float(graph: Graph, node: Node, key: str, request: WeightRequest) -> str | None:
-    """Why a weight stays as it is."""
-    constant = graph.constants.get(key) or graph.overridable[key]
-    kept = [graph.nodes[index].label for index, _ in graph.consumers[key]]
-    reasons = [request.kept[label] for label in kept if label in request.kept]
-    if reasons:
-        return reasons[0]
-    if key in graph.fixed:
-        return f"its weight is {graph.fixed[key]}"
+def _float(graph: Graph, constant: Constant, request: WeightRequest) -> str | None:
+    """Why a weight stays as it is, whatever is asked."""
+    if constant.key in graph.fixed:
+        return f"its weight is {graph.fixed[constant.key]}"
     if constant.dtype != TensorProto.FLOAT:
         return f"its weight is {dtype_name(constant.dtype)}, not FLOAT"
-    if key not in graph.model.tensors:
+    if constant.key not in graph.model.tensors:
         where = "in a body of control flow" if constant.scope else "a constant that others read on its way, too"
         return f"its weight is {where}"
     if constant.size < request.least:
@@ -135,12 +139,17 @@ def _float(graph: Graph, node: Node, key: str, request: WeightRequest) -> str | 
     return None
 
 
-def _only_gathered(graph: Graph, key: str) -> bool:
-    readers = [(graph.nodes[index], slot) for index, slot in graph.consumers[key]]
-    return all(
+def _readers(graph: Graph, key: str) -> Sequence[tuple[Node, int]]:
+    return [(graph.nodes[index], slot) for index, slot in graph.consumers[key]]
+
+
+def _real(graph: Graph, key: str) -> str:
+    """The form of a weight that becomes float again."""
+    gathered = all(
         node.op_type == "Gather" and not node.domain and slot == 0 and node.attribute("axis", 0) == 0
-        for node, slot in readers
+        for node, slot in _readers(graph, key)
     )
+    return ROWS if gathered else WHOLE
 
 
 def _linear(graph: Graph, node: Node, slot: int, key: str) -> Linear | None:
@@ -150,14 +159,13 @@ def _linear(graph: Graph, node: Node, slot: int, key: str) -> Linear | None:
     return linear_layer(graph, node, shared_bias=True, implied=True)
 
 
-def _no_blocks(graph: Graph, key: str, shape: tuple[int, ...]) -> str | None:
-    """Why MatMulNBits cannot stand for all readers of a weight."""
-    readers = [(graph.nodes[index], slot) for index, slot in graph.consumers[key]]
-    turned = set()
+def _no_product(graph: Graph, key: str, shape: tuple[int, ...], kind: str) -> str | None:
+    """Why no product of integers can stand for all readers of a weight."""
+    readers, turned = _readers(graph, key), set()
     for node, slot in readers:
-        if node.domain or node.op_type not in ("MatMul", "Gemm"):
+        if node.domain or node.op_type not in PRODUCTS:
             also = "" if len(readers) == 1 else ", which reads its weight, too"
-            return f"int4 is for products of matrices, not for {node.op_type}{also}"
+            return f"{kind} is for products of matrices, not for {node.op_type}{also}"
         if slot != 1:
             return "its weight is on the left"
         if node.scope != 0:
@@ -170,3 +178,18 @@ def _no_blocks(graph: Graph, key: str, shape: tuple[int, ...]) -> str | None:
     if len(shape) != 2:
         return f"its weight has {len(shape)} axes"
     return None if len(turned) == 1 else "its readers take it in two ways"
+
+
+def _no_recurrence(graph: Graph, node: Node) -> str | None:
+    """Why DynamicQuantizeLSTM cannot stand for an LSTM."""
+    if node.scope != 0:
+        return "it is in a body of control flow"
+    if node.attribute("layout", 0):
+        return "its layout is batch first"
+    for key in node.inputs[1:3]:
+        constant = _constant(graph, key)
+        if constant is None or key in graph.fixed or constant.dtype != TensorProto.FLOAT or constant.scope:
+            return "one of its weights is no float constant of its own"
+        if len(graph.consumers[key]) != 1:
+            return "one of its weights is read by another node, too"
+    return None

@@ -14,8 +14,9 @@ class WeightLayer:
     Attributes:
         node: Label of the first node that reads it.
         operator: That node's operator.
-        weight: Its name; of a weight that nodes make of constants, the name of what they make.
-        kind: "int4 in blocks of 32", "int8", "fp16"; None if it stays float.
+        weight: Its name; of a weight that nodes make of constants, the name of what they make. "" for a product that
+            has none.
+        kind: "int4 in blocks of 32", "int8", "fp16", "dynamic int8"; None if it stays float.
         size: How many numbers it has.
         stored: Bytes of it in the file, scales and zero points included.
         error: Squared error of the layer's output relative to its variance, on held-out samples, the errors of earlier
@@ -37,7 +38,8 @@ class WeightLayer:
 
 @dataclass(frozen=True)
 class WeightsOnly:
-    """`model` as the file has it; `twin`, the float model whose weights are what the integers stand for."""
+    """`model` as the file has it; `twin`, the float model whose weights, and rounded inputs, are what the integers
+    stand for."""
 
     model: Model
     twin: Model

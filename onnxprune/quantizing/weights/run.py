@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import onnx
 
 from onnxprune.capture.batches import affordable
+from onnxprune.capture.features import Linear
 from onnxprune.capture.layers import matched
 from onnxprune.capture.rows import Unmatched
 from onnxprune.capture.samples import Samples
@@ -21,11 +23,13 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted
 from onnxprune.model.tensors import LazyTensor
-from onnxprune.quantizing.weights.nodes import with_small_weights
-from onnxprune.quantizing.weights.places import Place, places
-from onnxprune.quantizing.weights.request import NEAREST, WeightRequest, check_request
+from onnxprune.quantizing.spelling import respelled
+from onnxprune.quantizing.weights.nodes import with_rounded_inputs, with_small_weights
+from onnxprune.quantizing.weights.places import PRODUCT, RECURRENCE, WHOLE, Place, places
+from onnxprune.quantizing.weights.request import DYNAMIC, NEAREST, WeightRequest, check_request
 from onnxprune.quantizing.weights.results import WeightLayer, WeightsOnly
 from onnxprune.quantizing.weights.small import Small, by_itself, by_samples
+from onnxprune.quantizing.weights.stored import Stored
 from onnxprune.trace.groups import Trace
 
 Progress = Callable[[int, int], None]
@@ -58,41 +62,64 @@ def weights_only(
     """
     check_request(request)
     model = hoisted(trace.graph.model)
+    if DYNAMIC in (request.kind, *request.chosen.values()):
+        model = respelled(model)
     found = places(build(model), request)
     todo = [place for place in found if place.reason is None]
+    twin, inputs = with_rounded_inputs(model, {place.key for place in todo if place.form == PRODUCT})
     done: dict[str, Small] = {}
     steps: Iterator[tuple[Place, Small]]
     if samples is None or request.rounding == NEAREST:
         steps = ((place, by_itself(place, model.tensors[place.key].array(), request)) for place in todo)
     else:
-        steps = _walked(trace, model, todo, samples, request, threads)
+        steps = _walked(trace, model, _Twin(twin, inputs), todo, samples, request, threads)
     for place, small in steps:
         done[place.key] = small
         model.release_pages()
         if progress is not None:
             progress(len(done), len(todo))
-    return _result(model, found, done, request)
+    return _result(model, twin, found, done, request)
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Twin:
+    """The float model that is walked beside the original: `inputs` of products -> what they are rounded to."""
+
+    model: Model
+    inputs: Mapping[str, str]
+
+    def seen(self, place: Place) -> Linear | None:
+        """The layer of a place in it."""
+        if place.linear is None or place.form != PRODUCT:
+            return place.linear
+        return replace(place.linear, x=self.inputs[place.linear.x])
+
+
 def _walked(
-    trace: Trace, model: Model, todo: Sequence[Place], samples: Samples, request: WeightRequest, threads: int
+    trace: Trace,
+    model: Model,
+    twin: _Twin,
+    todo: Sequence[Place],
+    samples: Samples,
+    request: WeightRequest,
+    threads: int,
 ) -> Iterator[tuple[Place, Small]]:
     """The layers in order, each against the original on inputs as those before it leave them."""
     batches = affordable(model, total(trace.graph, trace.facts)[0], samples.batches, samples.held_out)
     original = Walker(model, batches, trace.facts.dtypes, threads, as_it_is=True)
-    current = Walker(model, batches, trace.facts.dtypes, threads, as_it_is=True)
+    current = Walker(twin.model, batches, trace.facts.dtypes, threads, as_it_is=True)
     for place in todo:
-        weight = model.tensors[place.key].array()
+        weight, linear = model.tensors[place.key].array(), twin.seen(place)
         small = None
-        if place.linear is not None:
+        if linear is not None:
             with contextlib.suppress(Unmatched):
-                split = matched(current.graph, place.linear, original, current, samples.held_out, place.node.index)
+                split = matched(current.graph, linear, original, current, samples.held_out, place.node.index)
                 for part in (split.fit, split.held_out):
                     part.require_finite(place.node.label)
-                key = place.linear.bias
+                key = linear.bias
                 bias = None if key is None else current.tensors[key].array()
-                small = by_samples(place, place.linear, weight, bias, split, request)
+                small = by_samples(place, linear, weight, bias, split, request)
                 if small.bias is not None and key is not None:
                     current.replace(key, small.bias)
         small = by_itself(place, weight, request) if small is None else small
@@ -101,17 +128,19 @@ def _walked(
         yield place, small
 
 
-def _result(model: Model, found: Sequence[Place], done: Mapping[str, Small], request: WeightRequest) -> WeightsOnly:
+def _result(
+    model: Model, twin: Model, found: Sequence[Place], done: Mapping[str, Small], request: WeightRequest
+) -> WeightsOnly:
     tensors: dict[str, LazyTensor] = dict(model.tensors)
     for place in found:
         bias = done[place.key].bias if place.key in done else None
         if bias is not None and place.linear is not None and place.linear.bias is not None:
             tensors[place.linear.bias] = tensors[place.linear.bias].with_array(bias)
-    stored = {key: small.stored for key, small in done.items() if small.stored is not None}
+    stored = _paired({key: small.stored for key, small in done.items() if small.stored is not None})
     fitted = _with(model, tensors)
-    twin = _with(model, tensors | {key: item.real(tensors[key]) for key, item in stored.items()})
-    layers = tuple(_layer(place, done.get(place.key), model) for place in found)
-    return WeightsOnly(with_small_weights(fitted, stored, request.accuracy_level), twin, layers)
+    real = _with(twin, tensors | {key: item.real(tensors[key]) for key, item in stored.items()})
+    layers = tuple(_layer(place, done.get(place.key), stored.get(place.key), model) for place in found)
+    return WeightsOnly(with_small_weights(fitted, stored, request.accuracy_level), real, layers)
 
 
 def _with(model: Model, tensors: Mapping[str, LazyTensor]) -> Model:
@@ -120,10 +149,22 @@ def _with(model: Model, tensors: Mapping[str, LazyTensor]) -> Model:
     return declared(model.replace(proto, tensors))
 
 
-def _layer(place: Place, small: Small | None, model: Model) -> WeightLayer:
+def _paired(stored: dict[str, Stored]) -> dict[str, Stored]:
+    """Recurrent layers whose other weight stays float get this one as a whole."""
+    found = {}
+    for key, item in stored.items():
+        place = item.place
+        if place.form == RECURRENCE and not all(other in stored for other in place.node.inputs[1:3]):
+            item = replace(item, place=replace(place, form=WHOLE, note="the other weight of its layer stays float"))
+        found[key] = item
+    return found
+
+
+def _layer(place: Place, small: Small | None, stored: Stored | None, model: Model) -> WeightLayer:
     names = place.node.label, place.node.op_type, place.key
-    if small is None or small.stored is None:
+    if stored is None:
         tensor = model.tensors.get(place.key)
         reason = place.reason if small is None else small.reason
         return WeightLayer(*names, None, place.size, tensor.nbytes if tensor else 4 * place.size, reason=reason)
-    return WeightLayer(*names, small.stored.kind, place.size, small.stored.nbytes, small.error, note=place.note)
+    error = None if small is None else small.error
+    return WeightLayer(*names, stored.kind, place.size, stored.nbytes, error, note=stored.place.note)

@@ -15,10 +15,10 @@ from onnxprune.capture.moments import Moments, Split
 from onnxprune.capture.solve import solve
 from onnxprune.model.grids import Grid
 from onnxprune.quantizing.rounding import matrix_steps, rounded, steps_of
-from onnxprune.quantizing.scales import searched
+from onnxprune.quantizing.scales import bounds_of, searched
 from onnxprune.quantizing.weights.packing import MIDDLE
-from onnxprune.quantizing.weights.places import BLOCKS, Place
-from onnxprune.quantizing.weights.request import FP16, WeightRequest
+from onnxprune.quantizing.weights.places import BLOCKS, PRODUCT, RECURRENCE, Place
+from onnxprune.quantizing.weights.request import FP16, INT4, WeightRequest
 from onnxprune.quantizing.weights.stored import Stored
 
 Array = NDArray[Any]
@@ -49,12 +49,12 @@ def by_itself(place: Place, weight: Array, request: WeightRequest) -> Small:
     if place.kind == FP16:
         return Small(Stored(place, weight.astype(np.float16)))
     if place.form == BLOCKS:
-        turned, alpha = _of_gemm(place)
-        matrix = (weight.T if turned else weight).astype(np.float32) * np.float32(alpha)
-        grid = _grid(matrix, request)
-        return Small(_in_blocks(place, grid.integers(matrix), grid, request))
-    grid = _per_output(place, weight)
-    return Small(Stored(place, grid.integers(weight), grid))
+        bare = Stored(place, weight)
+        matrix = (weight.T if bare.turned else weight).astype(np.float32) * np.float32(bare.alpha)
+        grid = _grid(place, matrix, request)
+        return Small(Stored.blocks(place, grid.integers(matrix), grid, symmetric=request.symmetric))
+    grid, (low, high) = _per_output(place, weight, request), _bounds(place, request)
+    return Small(Stored(place, np.clip(grid.integers(weight), low, high), grid))
 
 
 def by_samples(
@@ -94,31 +94,27 @@ def _unstorable(place: Place, weight: Array) -> str | None:
     return None
 
 
-def _of_gemm(place: Place) -> tuple[bool, float]:
-    """Whether the file has outputs first, and the factor of the product."""
-    if place.node.op_type != "Gemm":
-        return False, 1.0
-    return bool(place.node.attribute("transB", 0)), float(place.node.attribute("alpha", 1.0))
+def _bounds(place: Place, request: WeightRequest) -> tuple[int, int]:
+    """Of int8: fewer where sums of products with bytes are to fit into 16 bits."""
+    return bounds_of(TensorProto.INT8, request.bits if place.form in (PRODUCT, RECURRENCE) else None)
 
 
-def _grid(matrix: Array, request: WeightRequest, power: Array | None = None) -> Grid:
-    """In blocks, with integers of 0 to 15; symmetric ones are around 8."""
+def _grid(place: Place, matrix: Array, request: WeightRequest, power: Array | None = None) -> Grid:
+    """In blocks, of unsigned integers; symmetric ones are around the middle."""
+    four = place.kind == INT4
+    kind = TensorProto.UINT4 if four else TensorProto.UINT8
     if not request.symmetric:
-        return searched(matrix, TensorProto.UINT4, power=power, block=request.block)
-    found = searched(matrix, TensorProto.INT4, power=power, block=request.block)
-    middle = np.full(found.scale.shape, MIDDLE).astype(helper.tensor_dtype_to_np_dtype(TensorProto.UINT4))
-    return Grid(TensorProto.UINT4, found.scale, middle, 0, request.block)
+        return searched(matrix, kind, power=power, block=request.block)
+    found = searched(matrix, TensorProto.INT4 if four else TensorProto.INT8, power=power, block=request.block)
+    middle = np.full(found.scale.shape, MIDDLE[4 if four else 8]).astype(helper.tensor_dtype_to_np_dtype(kind))
+    return Grid(kind, found.scale, middle, 0, request.block)
 
 
-def _in_blocks(place: Place, integers: Array, grid: Grid, request: WeightRequest) -> Stored:
-    turned, alpha = _of_gemm(place)
-    return Stored.blocks(place, integers, grid, turned=turned, alpha=alpha, symmetric=request.symmetric)
-
-
-def _per_output(place: Place, weight: Array, power: Array | None = None) -> Grid:
+def _per_output(place: Place, weight: Array, request: WeightRequest, power: Array | None = None) -> Grid:
     """int8, a scale for every index of the axis of outputs."""
     rows = np.moveaxis(weight, place.axis, -1).reshape(-1, weight.shape[place.axis])
-    found = searched(rows, TensorProto.INT8, power=power)
+    bits = request.bits if place.form in (PRODUCT, RECURRENCE) else None
+    found = searched(rows, TensorProto.INT8, power=power, bits=bits)
     return Grid(found.dtype, found.scale, found.zero_point, place.axis)
 
 
@@ -143,14 +139,16 @@ def _rounded(
     if place.kind == FP16:
         return Stored(place, weight.astype(np.float16))
     if place.form == BLOCKS:
-        grid = _grid(target, request, np.diagonal(gram))
-        return _in_blocks(place, rounded(target, gram, matrix_steps(grid, target.shape)), grid, request)
+        grid = _grid(place, target, request, np.diagonal(gram))
+        integers = rounded(target, gram, matrix_steps(grid, target.shape))
+        return Stored.blocks(place, integers, grid, symmetric=request.symmetric)
     plain = replace(linear, alpha=1.0)
     bare = target / linear.alpha
     power = np.diagonal(gram) if linear.groups == 1 and not linear.implied and not linear.spread else None
     shape = weight.shape
-    grid = _per_output(place, plain.unmatrix(bare, shape), power)
-    found = plain.unmatrix(rounded(bare, gram, steps_of(grid, linear, shape)), shape)
+    grid, (low, high) = _per_output(place, plain.unmatrix(bare, shape), request, power), _bounds(place, request)
+    steps = replace(steps_of(grid, linear, shape), low=low, high=high)
+    found = plain.unmatrix(rounded(bare, gram, steps), shape)
     return Stored(place, np.ascontiguousarray(found, np.int8), grid)
 
 
