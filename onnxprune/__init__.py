@@ -11,6 +11,7 @@ import os
 from importlib import import_module
 
 from onnxprune._version import __version__
+from onnxprune.errors import speak_with
 
 # ONNX Runtime reports home from its import on, and keeps a file in ~/.cache, unless this is set before.
 # Promise: no network, no telemetry, whatever the environment says.
@@ -155,6 +156,15 @@ _PUBLIC = {
 }
 """Which module has them. Type checkers read __init__.pyi, which `make docs` makes of this; a test compares."""
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+
+
+def _in_python(text: str) -> str:
+    """The text of an error, with options as Python names them. What knows them is loaded by the first error."""
+    words: str = import_module("onnxprune.options.spoken").in_python(text)
+    return words
+
+
+speak_with(_in_python)
 
 
 def __getattr__(name: str) -> object:

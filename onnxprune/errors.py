@@ -6,11 +6,18 @@ any other exception that reaches the command line is a bug of ours (exit code 70
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class OnnxPruneError(Exception):
-    """Base of every error that is not our bug. `exit_code` is what the command line returns."""
+    """Base of every error that is not our bug. `exit_code` is what the command line returns.
+
+    Attributes:
+        message: What is wrong. It names options as the command line does: "--max-memory 4GB".
+        hint: How to go on, if more can be said; likewise.
+
+    `str()` is both, and names options as Python does: "max_memory='4GB'".
+    """
 
     exit_code = 3
 
@@ -20,7 +27,19 @@ class OnnxPruneError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+        return _in_python(self.message if self.hint is None else f"{self.message}\n  {self.hint}")
+
+
+_wording: list[Callable[[str], str]] = []
+
+
+def speak_with(in_python: Callable[[str], str]) -> None:
+    """Set what names the options of a message as Python does: it knows all options, which nothing down here does."""
+    _wording[:] = [in_python]
+
+
+def _in_python(text: str) -> str:
+    return _wording[0](text) if _wording else text
 
 
 class UsageError(OnnxPruneError):

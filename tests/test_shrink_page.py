@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from test_readme import docs, shape
+from test_readme import assert_a_clone_stays_clean, docs, shape
 
 from onnxprune.cli import bench, inspect, shrink, sparsify, sweep, verify
 
@@ -19,6 +19,7 @@ def test_the_page_shows_what_its_commands_print(tmp_path: Path) -> None:
     assert len(found) == 6
     for example, printed in zip(found, docs.outputs(found, tmp_path), strict=True):
         assert shape(example.command, printed) == shape(example.command, example.output), example.command
+    assert_a_clone_stays_clean(tmp_path)
 
 
 def test_the_page_names_what_there_is() -> None:

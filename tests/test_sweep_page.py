@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from test_readme import MEASURED, docs, stable
+from test_readme import MEASURED, assert_a_clone_stays_clean, docs, stable
 
 from onnxprune.cli import shrink, sweep
 
@@ -31,6 +31,7 @@ def test_the_page_shows_what_its_commands_print(tmp_path: Path) -> None:
         assert words(text) == words(example.output), example.command
     last = "4 models in models/digits.sweep\n"
     assert printed[1].endswith(last) and found[1].output.endswith(last)
+    assert_a_clone_stays_clean(tmp_path)
     assert "4 of 6 points finished" in printed[0] and printed[2].endswith("exit code 2\n")
 
 

@@ -14,6 +14,7 @@ from onnxprune.measure.summaries import (
     layer_costs,
     operators_without_rule,
     refusal_notes,
+    stranger_notes,
     summary,
 )
 from onnxprune.model.load import Model
@@ -56,7 +57,7 @@ def inspect(options: InspectOptions, model: str | Path | Model) -> Inspection:
         tuple(group_summary(traced, g) for g in traced.groups if g.members or g.pin is None),
         tuple(layer_costs(traced)),
         operators_without_rule(traced),
-        (*source.notes, *refusal_notes(traced)),
+        (*source.notes, *stranger_notes(source), *refusal_notes(traced)),
         block_summaries(traced),
         units,
     )

@@ -22,6 +22,7 @@ from onnxprune.measure.summaries import outgrown, summary_of, with_size
 from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.model.sources import BESIDE, Beside, Place, beside, destination, opened
+from onnxprune.model.strangers import require_known
 from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.report.html.command import shrink_commands
 from onnxprune.report.html.made import made_page
@@ -121,6 +122,9 @@ def _opened_run(
             "--units heads has no effect: no axis of this model is split into heads.",
             hint="Leave out --units, to remove channels.",
         )
+    leaving = bool(traced.prunable or traced.removable_branches or asked.sparse)
+    if leaving and options.verify and not options.dry_run:
+        require_known(source)
     found = None
     if given_samples is not None:
         clock.start("capture")

@@ -19,6 +19,7 @@ from onnxprune.measure.summaries import all_executed, calibration_summary, outgr
 from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.model.sources import BESIDE, Beside, Place, destination, opened
+from onnxprune.model.strangers import require_known
 from onnxprune.options.shrinking import SparsifyOptions
 from onnxprune.report.html.command import sparsify_commands
 from onnxprune.report.html.made import made_page
@@ -63,6 +64,8 @@ def sparsify(
     check_data_options(options)
     request = resolve_sparsity(options, with_data=options.data is not None)
     source = opened(model)
+    if not options.dry_run or options.data is not None:
+        require_known(source)
     data = anchored(options.data)
     check_bench(options)
     with destination(

@@ -13,6 +13,7 @@ from onnxprune.errors import UsageError
 from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.sources import beside, opened
+from onnxprune.model.strangers import require_known
 from onnxprune.options.declare import declared
 from onnxprune.options.running import TimedRuns
 from onnxprune.options.shrinking import SweepOptions
@@ -57,6 +58,7 @@ def sweep(options: SweepOptions, model: str | Path | Model, out: str | Path | No
         cluster.require()
     machine = environment()
     source = opened(model)
+    require_known(source)
     how = options if options.bench else TimedRuns()
     timing.request([Path("model")], how, machine, None, options.seed)
     if out is None and source.path is None:

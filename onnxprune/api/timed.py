@@ -20,7 +20,7 @@ R = TypeVar("R", ShrinkResult, SparsifyResult)
 def check_bench(options: ShrinkOptions | SparsifyOptions) -> None:
     """Raise UsageError if timing was asked for, and nothing is written."""
     if options.bench and options.dry_run:
-        raise UsageError("bench=True has no effect with dry_run=True: nothing is written that could be timed.")
+        raise UsageError("--bench has no effect with --dry-run: nothing is written that could be timed.")
 
 
 def with_timing(

@@ -67,5 +67,5 @@ def _keep_data(folder: Path, names: list[str]) -> None:
         if os.path.lexists(folder / name):
             raise OutputError(
                 f"the output {str(folder / name)!r} exists: data files keep their names, and another model may read it",
-                hint="Give an output in another folder. force=True replaces it, whoever reads it.",
+                hint="Give an output in another folder. --force replaces it, whoever reads it.",
             )

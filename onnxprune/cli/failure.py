@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import sys
 import threading
@@ -24,7 +23,6 @@ BUG = 70
 INTERRUPTED = 130
 MOVED = {"--jobs": "Threads of the runtime are --threads. --jobs is of sweep alone: how many points at a time."}
 """Options that a command had, or that people expect of it -> what to write."""
-_ARGUMENT = re.compile(r"\b([a-z_]+)=True\b")
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ def guarded(run: Run, action: Callable[[], None]) -> int:
 
 def _failure(run: Run, error: BaseException) -> Failure:
     if isinstance(error, OnnxPruneError):
-        hint = None if error.hint is None else _as_options(error.hint)
-        return Failure(type(error).__name__, _as_options(error.message), hint, error.exit_code)
+        return Failure(type(error).__name__, error.message, error.hint, error.exit_code)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Failure("Interrupted", "interrupted", None, INTERRUPTED)
     if isinstance(error, click.ClickException):
@@ -67,11 +64,6 @@ def _failure(run: Run, error: BaseException) -> Failure:
     if isinstance(error, MemoryError):
         return Failure("MemoryError", "there is not enough memory for this model", None, MEMORY)
     return _bug(run, error)
-
-
-def _as_options(text: str) -> str:
-    """What the functions of the API call `force=True` is `--force` here."""
-    return _ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')}", text)
 
 
 def _usage_hint(error: click.ClickException) -> str | None:

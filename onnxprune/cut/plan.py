@@ -15,8 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.cut.plan_parts import group_of, kind_of, list_of, names_of, object_of, quantization_of, sparsity_of
+from onnxprune.cut.plan_parts import (
+    group_of,
+    list_of,
+    names_of,
+    object_of,
+    options_of,
+    quantization_of,
+    sparsity_of,
+    text_of,
+)
 from onnxprune.errors import PlanError, UsageError
+from onnxprune.options.recorded import kind
 from onnxprune.results.plan import VERSION as VERSION
 from onnxprune.results.plan import GroupPlan as GroupPlan
 from onnxprune.results.plan import Plan as Plan
@@ -94,16 +104,16 @@ def parse(text: str, where: str = "plan") -> Plan:
     except (json.JSONDecodeError, RecursionError) as error:
         raise PlanError(f"{where} is not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise PlanError(f"{where} is not a plan: an object is expected, found {kind_of(data)}")
+        raise PlanError(f"{where} is not a plan: an object is expected, found {kind(data)}")
     if data.get("version") != VERSION:
         raise PlanError(f"{where} is not a plan of version {VERSION}: found {data.get('version')!r}")
     try:
         groups = tuple(group_of(object_of(entry, "a group")) for entry in list_of(data["groups"], "groups"))
         blocks = names_of(data.get("blocks", []))
-        options = object_of(data.get("options", {}), "options")
+        options = options_of(data.get("options", {}))
         sparsity = sparsity_of(object_of(data["sparsity"], "sparsity")) if "sparsity" in data else None
         grids = quantization_of(object_of(data["quantization"], "quantization")) if "quantization" in data else None
-        source, units = str(data["source_sha256"]), str(data["units"])
+        source, units = (text_of(data[key], key) for key in ("source_sha256", "units"))
         plan = Plan(source, groups, units, options, blocks=blocks, sparsity=sparsity, quantization=grids)
     except KeyError as error:
         raise PlanError(f"{where} is not a valid plan: {error} is missing") from error

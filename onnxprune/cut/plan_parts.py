@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from onnxprune.options.recorded import kind as kind_of
+from onnxprune.options.recorded import misfits
 from onnxprune.results.plan import GroupPlan, QuantizationPlan, SparsePlan, SparseWeight, ValueGrid, WeightGrid
-
-_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-
-
-def kind_of(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return _KINDS.get(type(value), "a number")
 
 
 def object_of(value: Any, name: str) -> dict[str, Any]:
@@ -27,6 +22,21 @@ def list_of(value: Any, name: str) -> list[Any]:
     return value
 
 
+def text_of(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, found {kind_of(value)}")
+    return value
+
+
+def options_of(value: Any) -> dict[str, Any]:
+    """Of the types that options have: whoever reads a plan relies on it."""
+    found = object_of(value, "options")
+    wrong = next(misfits(found), None)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return found
+
+
 def names_of(entry: Any) -> tuple[str, ...]:
     if not isinstance(entry, list) or not all(isinstance(name, str) for name in entry):
         raise ValueError("expected a list of names")
@@ -39,10 +49,11 @@ def sparsity_of(entry: dict[str, Any]) -> SparsePlan:
         size, kept, blocks = (one[key] for key in ("size", "kept", "blocks"))
         if not all(type(n) is int for n in (size, kept, blocks)) or not 0 <= kept <= size or not 0 <= blocks <= size:
             raise ValueError(f"size, kept and blocks of {one['weight']!r} must be numbers of weights")
-        weights.append(SparseWeight(str(one["weight"]), str(one["pattern"]), size, kept, blocks))
+        weight, pattern = text_of(one["weight"], "weight"), text_of(one["pattern"], "pattern")
+        weights.append(SparseWeight(weight, pattern, size, kept, blocks))
     if len({one.weight for one in weights}) != len(weights):
         raise ValueError("a weight is named twice")
-    return SparsePlan(str(entry["emit"]), tuple(weights), names_of(entry.get("depthwise", [])))
+    return SparsePlan(text_of(entry["emit"], "emit"), tuple(weights), names_of(entry.get("depthwise", [])))
 
 
 def group_of(entry: dict[str, Any]) -> GroupPlan:
@@ -51,7 +62,7 @@ def group_of(entry: dict[str, Any]) -> GroupPlan:
         raise ValueError("size and removed must be integers")
     if sorted(set(removed)) != list(removed) or (removed and not 0 <= removed[0] <= removed[-1] < size):
         raise ValueError(f"removed indices of {entry['name']!r} are not increasing positions below {size}")
-    return GroupPlan(str(entry["name"]), size, tuple(removed))
+    return GroupPlan(text_of(entry["name"], "name"), size, tuple(removed))
 
 
 TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint4", "int4", "float16"})

@@ -14,6 +14,7 @@ from onnxprune.model import cost
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts, infer_like
 from onnxprune.model.load import Model
+from onnxprune.model.strangers import unknown
 from onnxprune.proof.judge import Proof
 from onnxprune.results import (
     BlockChange,
@@ -196,6 +197,12 @@ def outgrown(before: ModelSummary, after: ModelSummary, plan: Plan) -> tuple[str
     plan_bytes = format_bytes(len(plan.dumps()))
     what = f"the plan in its metadata ({plan_bytes}), and what else was added, outweigh what left"
     return (f"the file is {format_bytes(more)} larger than the original: {what}",)
+
+
+def stranger_notes(model: Model) -> tuple[str, ...]:
+    """That nothing can be made of a model, as nobody can run it."""
+    words = unknown(model)
+    return () if words is None else (f"{words}; so shrink and sparsify will refuse it, as nothing can be proven of it",)
 
 
 def refusal_notes(traced: Trace) -> list[str]:

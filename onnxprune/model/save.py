@@ -235,7 +235,7 @@ def check_output(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Non
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
         raise OutputError(f"the output {shown!r} exists and is not a regular file")
     if not force:
-        raise OutputError(f"the output {shown!r} exists", hint="Use force=True to replace it.")
+        raise OutputError(f"the output {shown!r} exists", hint="Use --force to replace it.")
 
 
 def _checked_name(path: str | os.PathLike[str]) -> str:

@@ -47,8 +47,17 @@ def checked(entry: Entry, value: Any) -> Any:
     if most is not None and isinstance(found, int) and found > most:
         raise UsageError(f"{entry.flag} must be at most {most}, not {found}")
     if entry.kind == SIZE:
-        checked_size(found, entry.flag)
+        _check_size(found, entry.flag)
     return found
+
+
+def _check_size(value: str | int, flag: str) -> None:
+    """As `checked_size`; the option is named in any case."""
+    try:
+        parse_bytes(value)
+    except UsageError as error:
+        raise UsageError(f"{flag} is {error.message}", hint=error.hint) from error
+    checked_size(value, flag)
 
 
 def checked_size(value: str | int, name: str) -> int:

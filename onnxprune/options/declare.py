@@ -134,13 +134,25 @@ _KINDS: dict[Any, Kind] = {bool: "flag", int: "count", float: "number"}
 
 def entries(options: type[Options]) -> tuple[Entry, ...]:
     """All options, by group; in a group as they are declared, families from left to right."""
-    found = list(declared(options))
+    found = declared(options)
     known = [*GROUPS, *sorted({one.spec.group for one in found} - set(GROUPS))]
     return tuple(sorted(found, key=lambda one: known.index(one.spec.group)))
 
 
-def declared(options: type[Options]) -> Iterator[Entry]:
-    """All options in the order of their declaration: families from left to right, then those of the command."""
+_DECLARED: dict[type[Options], tuple[Entry, ...]] = {}
+
+
+def declared(options: type[Options]) -> tuple[Entry, ...]:
+    """All options in the order of their declaration: families from left to right, then those of the command.
+
+    Found once: every call of a function asks for them several times.
+    """
+    if options not in _DECLARED:
+        _DECLARED[options] = tuple(_declared(options))
+    return _DECLARED[options]
+
+
+def _declared(options: type[Options]) -> Iterator[Entry]:
     by_name: dict[str, Field[Any]] = {one.name: one for one in fields(options)}
     for name in dict.fromkeys(name for name in _names(options) if name in by_name):
         one = by_name[name]

@@ -16,6 +16,7 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate
 from onnxprune.model.load import Model
 from onnxprune.model.save import StagedFiles
+from onnxprune.model.strangers import require_known
 from onnxprune.options.others import PackOptions
 from onnxprune.packing.names import data_names
 from onnxprune.packing.reader import Packed
@@ -48,6 +49,7 @@ class Comparison:
                 _check(gate, candidate)
             if asked.data is None:
                 return None
+            require_known(original)
             how: dict[str, Any] = {"preprocess": asked.preprocess, "samples": asked.samples, "seed": asked.seed}
             found = open_data(asked.data, original, **how)
             batches = runnable(original, found).batches(BATCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import ModelError, VerificationError
 from onnxprune.model.finite import AGAIN, culprit
+from onnxprune.model.load import Model
+from onnxprune.model.strangers import unknown, way_on
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.onnx_checks import require
 from onnxprune.proof.scratch import Place, read
@@ -149,7 +152,7 @@ class Judge:
         self, feeds: Sequence[Case], original: Mapping[str, Any], result: Mapping[str, Any], wrong: Sequence[Wrong]
     ) -> Proof:
         """`original` and `result` have an outcome for each feed. Raises VerificationError, ModelError."""
-        check_loads(original, result)
+        check_loads(self.trace.graph.model, original, result)
         comparisons: list[Comparison] = []
         done, skipped, told = [], [], set[str]()
         for number, case in enumerate(feeds):
@@ -218,16 +221,24 @@ class Judge:
         return self.trace.kept_part(name, self.keep, read(files[name]))
 
 
-def check_loads(original: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """Raises Unloadable, or VerificationError."""
+def check_loads(model: Model, original: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Of what ran for `model` and for its result. Raises Unloadable, or VerificationError."""
     if "load" in original:
+        words = unknown(model)
+        if words is not None:
+            raise Unloadable(words, hint=way_on(model))
         raise Unloadable(
-            f"ONNX Runtime cannot load the original (with masks): {original['load']}",
+            f"ONNX Runtime cannot load {model.name}, the original (with masks): {_without_path(original['load'])}",
             hint="What cannot be run cannot be proven, and nothing is written without a proof.",
         )
     if "load" in result:
-        raise VerificationError(f"ONNX Runtime cannot load the result: {result['load']}")
+        raise VerificationError(f"ONNX Runtime cannot load the result: {_without_path(result['load'])}")
     require("the result", result.get("refused", {}), original.get("refused", {}))
+
+
+def _without_path(error: str) -> str:
+    """What ONNX Runtime says, without the file of ours that it was told to load."""
+    return re.sub(r"Load model from .*? failed: ?", "", error)
 
 
 def _blame(trace: Trace, what: str) -> None:

@@ -109,7 +109,7 @@ class _Comparison:
         reference = self._reference([*self.asked.extra, *keys_of(decided)])
         original, *results = self._tasks(reference, [*right, *wrong], self._candidate(), right, checked=True)
         for result in results:
-            check_loads(original, result)
+            check_loads(pair.trace.graph.model, original, result)
         notes = imprecise([original, *results])
         if decided and any("error" not in outcome for outcome in original.get("cases", ())):
             # what is fed in place of a value that enters a decision hides it: it is compared itself

@@ -185,7 +185,7 @@ def _planned(result: ShrinkResult) -> str:
         if result.metric is not None and result.metric.trials:
             trials = plural(len(result.metric.trials), "trial")
             text = f"the most of {trials} that --max-drop allows: {text.replace(' asked,', ',')}"
-    steps = result.plan.options.get("steps", 1)
+    steps = result.plan.options.get("steps") or 1
     multiple = result.plan.options.get("multiple_of")
     if steps > 1:
         text += f", in {steps} steps"

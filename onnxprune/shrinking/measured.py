@@ -27,11 +27,14 @@ from onnxprune.model.save import written_bytes
 from onnxprune.model.sources import Place
 from onnxprune.proof.inputs import feed
 from onnxprune.results import TargetSummary
+from onnxprune.results.units import format_percent
 from onnxprune.trace.groups import Trace
 
 SIZE_BELOW = 0.002
 LATENCY_BELOW, LATENCY_ABOVE, LATENCY_ROUNDS = 0.05, 0.01, 8
 LATENCY_FAR = 0.1  # what is so much above is no result
+FAR = 0.1  # of the original: what is so much below what was asked is not what was meant
+_NOUNS = {"macs": "MACs", "params": "parameters", "size": "bytes", "latency": "time"}
 BUSY = 1.15  # spread of ratios from which on they are not to be trusted
 
 
@@ -173,3 +176,26 @@ def _new_biases(trace: Trace, keep: Bools) -> int:
         outputs = shape[1 if layer.kernel else -1] if len(shape) > 1 else 0
         total += 4 * int(outputs or 0) + 4 * len(layer.y) + 160  # names of the tensor and of a node that adds it
     return total
+
+
+def far_below(request: Request, target: TargetSummary | None) -> tuple[str, ...]:
+    """A remark on a target that was overshot by much: what is left is FAR of the original below what was asked."""
+    if target is None or request.target is None or target.planned >= target.before:
+        return ()
+    left = target.planned if target.measured is None else target.measured
+    if target.limit - left < FAR * target.before:
+        return ()
+    what = f"{format_percent(left / target.before)} of the {_NOUNS[target.kind]} left is far less than {target.asked}"
+    return (f"{what} asks for: {_coarse(request)}",)
+
+
+def _coarse(request: Request) -> str:
+    """Why a choice could not come closer."""
+    options = request.options
+    if request.asked.units == "blocks":
+        return "whole blocks leave"
+    if options.multiple_of is None and options.device is not None:
+        return f"widths go in steps that gain time on this device ({options.device.name}); --multiple-of 1 comes closer"
+    if options.multiple_of not in (None, 1):
+        return f"widths are multiples of {options.multiple_of}"
+    return "what leaves together is no smaller"

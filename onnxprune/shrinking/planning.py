@@ -29,7 +29,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.results.clock import Clock
-from onnxprune.shrinking.measured import Timed, bytes_written, open_budget, open_meter, target_summary
+from onnxprune.shrinking.measured import Timed, bytes_written, far_below, open_budget, open_meter, target_summary
 from onnxprune.shrinking.repairs import Stage, mended
 from onnxprune.sparsifying.request import SparseRequest
 from onnxprune.sparsifying.stage import Sparsified, sparsified
@@ -215,6 +215,7 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
     traced, planned, samples = choice.traced, choice.plan, run.samples
     request = run.request if run.plan is None else None
     by_ratio = request is not None and request.target is None
+    notes = (*source.notes, *(samples.notes if samples else ()), *choice.notes, *far_below(run.request, choice.target))
     return ShrinkResult(
         summary(source, traced.graph, traced.facts),
         None,
@@ -226,7 +227,7 @@ def outcome(source: Model, choice: Choice, run: Run) -> ShrinkResult:
         None,
         (),
         {},
-        notes=(*source.notes, *(samples.notes if samples else ()), *choice.notes),
+        notes=notes,
         target=choice.target,
         calibration=calibration_summary(samples),
         blocks=block_changes(traced, choice.selection, planned),

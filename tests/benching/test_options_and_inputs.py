@@ -31,19 +31,19 @@ def test_lists_and_shares() -> None:
     ("value", "option"), [("0", "--batch"), ("1,x", "--threads"), ("", "--batch"), ("-1", "--batch")]
 )
 def test_wrong_lists(value: str, option: str) -> None:
-    with pytest.raises(UsageError, match=option):
+    with pytest.raises(UsageError, match=f"{option[2:]}="):
         positive_list(value, option)
 
 
 @pytest.mark.parametrize("value", ["x", "-1%", "nan", "inf"])
 def test_wrong_limits(value: str) -> None:
-    with pytest.raises(UsageError, match="--fail-above"):
+    with pytest.raises(UsageError, match="fail_above="):
         limit(value)
 
 
 @pytest.mark.parametrize("item", ["x", "x=", "=3", "x=3x", "x=0", "x=1e3"])
 def test_wrong_shapes(item: str) -> None:
-    with pytest.raises(UsageError, match="--shape"):
+    with pytest.raises(UsageError, match="shape="):
         shapes([item])
 
 
@@ -108,10 +108,10 @@ def test_data_is_fed_batch_by_batch_and_repeated_where_it_is_too_little() -> Non
     ("options", "words"),
     [
         ({"seconds": 1.0, "runs": 3}, "exclude each other"),
-        ({"seconds": 0.0}, "--seconds"),
-        ({"runs": 0}, "--runs"),
-        ({"data": "random", "shape": ("x=1",)}, "--shape has no effect with --data"),
-        ({"preprocess": "imagenet"}, "--preprocess needs --data"),
+        ({"seconds": 0.0}, "seconds="),
+        ({"runs": 0}, "runs="),
+        ({"data": "random", "shape": ("x=1",)}, "shape= has no effect with data="),
+        ({"preprocess": "imagenet"}, "preprocess= needs data="),
         ({"fail_above": "5%"}, "something to compare with"),
         ({"provider": ("tpu",)}, "not installed"),
         ({"baseline": Path("missing.onnx")}, "missing.onnx"),

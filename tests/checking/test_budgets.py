@@ -55,16 +55,16 @@ def test_shares_of_a_baseline() -> None:
     ("values", "message"),
     [
         ({}, "there is no budget for 'm.onnx'"),
-        ({"max_size": "10 apples"}, "--max-size = '10 apples': not a size"),
-        ({"max_size": True}, "--max-size = True is neither a number nor a text"),
-        ({"max_size": "-5%", "baseline": "b"}, "--max-size = '-5%': it must be a share above 0"),
+        ({"max_size": "10 apples"}, "max_size = '10 apples': not a size"),
+        ({"max_size": True}, "max_size = True is neither a number nor a text"),
+        ({"max_size": "-5%", "baseline": "b"}, "max_size = '-5%': it must be a share above 0"),
         ({"max_macs": "50%"}, "the budget for macs needs a baseline"),
         ({"max_latency_ratio": 0.5}, "the budget for latency needs a baseline"),
         ({"max_latency_ratio": 0, "baseline": "b"}, "it must be a ratio above 0"),
         ({"max_latency_ratio": float("nan"), "baseline": "b"}, "not a share"),
         ({"min_agreement": 1.5, "baseline": "b", "data": "d.npz"}, "it must be a share from 0 to 1"),
         ({"min_agreement": 0.9, "baseline": "b"}, "the budget for agreement needs data"),
-        ({"min_metric": "high"}, "--min-metric = 'high': not a number"),
+        ({"min_metric": "high"}, "min_metric = 'high': not a number"),
         ({"max_drop": -1, "baseline": "b"}, "it must be a number from 0 on"),
         ({"max_size": 1, "baseline": "b"}, "the baseline has no effect"),
         ({"max_size": 1, "data": "d.npz"}, "the data has no effect"),
@@ -108,7 +108,7 @@ def test_a_call_wins_over_the_entry_of_its_model() -> None:
     assert alone.limits == (Limit("size", 3),)
     with pytest.raises(UsageError, match=r"no budget for 'c.onnx'; .* has a.onnx, b.onnx"):
         listed(text, "c.onnx")
-    with pytest.raises(UsageError, match="--max-size is for the MODELs of the same call"):
+    with pytest.raises(UsageError, match="max_size= is for the MODELs of the same call"):
         listed(text, max_size=1)
 
 
@@ -142,7 +142,7 @@ def test_only_some_kinds() -> None:
     found = [given(max_size=1, max_params=2), given(max_params=3)]
     assert [one.limits for one in only(found, ["size"])] == [(Limit("size", 1),)]
     assert only(found, []) == found
-    with pytest.raises(UsageError, match="--only 'weight' is not a kind"):
+    with pytest.raises(UsageError, match="only='weight' is not a kind"):
         only(found, ["weight"])
 
 

@@ -129,6 +129,9 @@ def test_a_plan_that_is_none_is_said_in_words(call: Call, folder: Path) -> None:
 
     assert "is not a valid plan: options must be an object, found a list" in refused(options=[1])
     assert "is not a valid plan: options must be an object, found a text" in refused(options="x")
+    steps = refused(options={**plan["options"], "steps": "two"})
+    assert "q.json is not a valid plan: options.steps must be a whole number or null, found a text" in steps
+    assert "is not a valid plan: units must be a text, found a number" in refused(units=3)
     assert "is not a valid plan: groups must be a list, found a number" in refused(groups=3)
     assert "is not a valid plan: a group must be an object, found null" in refused(groups=[None])
     assert "is not a valid plan: 'removed' is missing" in refused(groups=[{"name": "a", "size": 3}])

@@ -99,7 +99,7 @@ def test_missing_paths_and_unknown_forms_are_usage_errors(tmp_path: Path) -> Non
     for text in ("nothing.npz", "", "a\0b", str(tmp_path / "a.txt"), str(tmp_path / "a.py"), "x=nothing.npy"):
         fails("no such file|not a data source|is not a .npz", text, m, UsageError)
     assert "random" in fails("no such file", "randon", m, UsageError)
-    fails("--samples must be at least 1", "random", m, UsageError, samples=0)
+    fails("samples= must be at least 1", "random", m, UsageError, samples=0)
 
 
 # ---- names and counts ------------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_hints_for_the_usual_mistakes() -> None:
     m = one("N", 3, 8, 8)
     assert "array[None]" in fails("does not fit", {"x": floats(3, 8, 8)}, m)
     assert "moveaxis" in fails("does not fit", {"x": floats(2, 8, 8, 3)}, m)
-    assert "resized with --preprocess" in fails("does not fit", {"x": floats(2, 3, 9, 9)}, m)
+    assert "resized with preprocess=" in fails("does not fit", {"x": floats(2, 3, 9, 9)}, m)
 
 
 def test_one_symbol_is_one_size() -> None:

@@ -286,7 +286,7 @@ def test_parse() -> None:
     ],
 )
 def test_parse_errors(text: str) -> None:
-    with pytest.raises(UsageError, match="--preprocess"):
+    with pytest.raises(UsageError, match="preprocess="):
         parse(text)
 
 

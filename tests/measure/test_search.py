@@ -52,7 +52,7 @@ def test_everything_may_go() -> None:
 
 @pytest.mark.parametrize("bound", [-0.1, math.nan])
 def test_bounds_that_cannot_be_meant(bound: float) -> None:
-    with pytest.raises(UsageError, match="--max-drop must be at least 0"):
+    with pytest.raises(UsageError, match="max_drop= must be at least 0"):
         strongest(lambda strength: 0.0, bound)
 
 

@@ -145,7 +145,7 @@ def test_memory_does_not_grow_with_a_tensor(tmp_path: Path) -> None:
 def test_wrong_options(tmp_path: Path) -> None:
     path = saved(tmp_path, network())
     for options, said in (
-        ({"weights": "float8"}, "--weights is shared, int8 or exact, found 'float8'"),
+        ({"weights": "float8"}, "weights= is shared, int8 or exact, found 'float8'"),
         ({"bits": "9"}, "1 to 8"),
         ({"bits": "8/5/4"}, "1 to 8"),
         ({"bits": 4, "max_error": 0.1}, "exclude each other"),
@@ -153,10 +153,10 @@ def test_wrong_options(tmp_path: Path) -> None:
         ({"clusters": "linear", "weights": "exact"}, "no effect"),
         ({"max_error": 0.1, "weights": "exact"}, "no effect"),
         ({"max_error": "1.5"}, "less than 1"),
-        ({"clusters": "random"}, "--clusters is exact or linear, found 'random'"),
-        ({"samples": 4}, "without --data"),
+        ({"clusters": "random"}, "clusters= is exact or linear, found 'random'"),
+        ({"samples": 4}, "without data="),
         ({"exclude": ["nothing*"]}, "matches no node"),
-        ({"max_drop": 0.1}, "needs --metric"),
+        ({"max_drop": 0.1}, "needs metric="),
     ):
         with pytest.raises(UsageError, match=said):
             pack(path, **options)  # type: ignore[arg-type]

@@ -91,7 +91,7 @@ def test_samples_that_do_not_fit_are_refused(model: Path) -> None:
     onnxprune.shrink(model, out, ratio=0.4, data=model.with_name("x.npz"))
     with pytest.raises(DataError, match="x"):
         onnxprune.verify(model, out, data={"x": images()[:, :2]})
-    with pytest.raises(UsageError, match="--preprocess has no effect without --data"):
+    with pytest.raises(UsageError, match="preprocess= has no effect without data="):
         onnxprune.verify(model, out, preprocess="imagenet")
 
 

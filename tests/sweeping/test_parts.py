@@ -80,7 +80,7 @@ def test_what_shrink_would_refuse_is_refused_at_once(ratios: Any, targets: Any, 
 
 
 def test_what_has_no_effect_is_refused_at_once() -> None:
-    with pytest.raises(UsageError, match="no effect without --sparsity"):
+    with pytest.raises(UsageError, match="no effect without sparsity="):
         points_of(asked("0.5", (), (), lock=True))
 
 
@@ -89,7 +89,7 @@ def test_no_samples_are_refused_whether_they_are_open_or_not(tmp_path: Path) -> 
     small_model(model)
     small_data(data)
     for source in (data, open_data(data, load(model))):
-        with pytest.raises(UsageError, match="--samples must be at least 1, not 0"):
+        with pytest.raises(UsageError, match="samples= must be at least 1, not 0"):
             sweep(model, tmp_path / "points", ratios=[0.5], data=source, samples=0, bench=False)
 
 
@@ -283,7 +283,7 @@ def test_another_sweep_is_refused(tmp_path: Path) -> None:
         folder.claim(other)
     said = str(error.value)
     assert "now n.onnx (b)" in said
-    assert "--seed was 0, now 1" in said and "onnx was not given, now 2" in said and "-o" in said
+    assert "seed= was 0, now 1" in said and "onnx was not given, now 2" in said and "out=" in said
 
 
 def test_a_folder_that_says_nothing_is_not_taken(tmp_path: Path) -> None:

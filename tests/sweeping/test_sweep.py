@@ -156,9 +156,9 @@ def test_other_options_need_another_folder(folder: Path) -> None:
     onnxprune.sweep("m.onnx", "s", ratios=[0.5], **QUICK)
     before = contents(folder / "s")
     for options, message in (
-        ({"repair": "none"}, "--repair was bias, now none"),
+        ({"repair": "none"}, "repair= was bias, now none"),
         ({"data": "d.npz"}, "data was none, now data"),
-        ({"exclude": ["type:Conv"]}, "--exclude was not given, now type:Conv"),
+        ({"exclude": ["type:Conv"]}, "exclude= was not given, now type:Conv"),
     ):
         with pytest.raises(OutputError, match=message):
             onnxprune.sweep("m.onnx", "s", ratios=[0.5], **{**QUICK, **options})
@@ -269,7 +269,7 @@ def test_latency_targets_are_alone(folder: Path) -> None:
     assert result.where == "this machine, 1 at a time, 1 thread each"
     (point,) = result.points
     assert point.outcome.status in (FINISHED, NOTHING, FAILED)
-    with pytest.raises(OutputError, match="--threads was 1, now 2"):
+    with pytest.raises(OutputError, match="threads= was 1, now 2"):
         onnxprune.sweep("m.onnx", "s", targets=["latency=90%"], repair="none", threads=2, bench=False)
 
 

@@ -18,6 +18,7 @@ from onnxprune.measure.latency.table import Measure, Table
 from onnxprune.measure.timing import interleaved, paired_ratio, timed_session, undisturbed, warm_up
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
+from onnxprune.model.strangers import require_known
 from onnxprune.trace.groups import Trace
 
 SECONDS, LEAST, MOST = 2.0, 15, 300  # how long two models are run in turn, and in how many rounds
@@ -35,7 +36,7 @@ class Meter:
 
     @functools.cached_property
     def profile(self) -> Profile:
-        """The original. Raises UsageError if it cannot be run."""
+        """The original. Raises UsageError, or ModelError, if it cannot be run."""
         try:
             with as_file(self._original) as path:
                 session = timed_session(path, self._threads)
@@ -50,6 +51,7 @@ class Meter:
         except UsageError:
             raise
         except Exception as error:  # onnxruntime raises many types
+            require_known(self._original)
             text = error.message if isinstance(error, ModelError) else str(error)
             raise UsageError(
                 f"the model cannot be run to be timed: {text}", hint="Give inputs that it accepts with --data."

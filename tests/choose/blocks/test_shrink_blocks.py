@@ -126,20 +126,20 @@ def test_a_result_can_lose_channels_afterwards(model: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "flag"),
+    ("options", "said"),
     [
-        ({"criterion": "l1"}, "--criterion"),
-        ({"scope": "global"}, "--scope"),
-        ({"normalise": "max"}, "--normalise"),
-        ({"aggregate": "sum"}, "--aggregate"),
-        ({"multiple_of": 8}, "--multiple-of"),
-        ({"min_keep": "50%"}, "--min-keep"),
-        ({"repair": "bias"}, "--repair bias"),
-        ({"repair": "least-squares"}, "--repair least-squares"),
+        ({"criterion": "l1"}, "criterion="),
+        ({"scope": "global"}, "scope="),
+        ({"normalise": "max"}, "normalise="),
+        ({"aggregate": "sum"}, "aggregate="),
+        ({"multiple_of": 8}, "multiple_of="),
+        ({"min_keep": "50%"}, "min_keep="),
+        ({"repair": "bias"}, "repair='bias'"),
+        ({"repair": "least-squares"}, "repair='least-squares'"),
     ],
 )
-def test_options_about_channels_are_refused(model: Path, options: dict[str, object], flag: str) -> None:
-    with pytest.raises(UsageError, match=f"{flag} .*no effect with --units blocks"):
+def test_options_about_channels_are_refused(model: Path, options: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=f"{said} .*no effect with units='blocks'"):
         onnxprune.shrink(model, units="blocks", **options)  # type: ignore[arg-type]
 
 

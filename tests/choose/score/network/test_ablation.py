@@ -191,7 +191,7 @@ def test_what_cannot_be_compared_is_said() -> None:
     net.output(net.op("Log", net.conv(net.relu(net.stem(6)), 4, name="z")))
     with pytest.raises(ModelError, match="holds NaN or infinity on the calibration samples"):
         found(traced(net), feeds(net))
-    with pytest.raises(UsageError, match="--criterion ablation needs calibration data"):
+    with pytest.raises(UsageError, match="criterion='ablation' needs calibration data"):
         found(traced(classifier()), [])
     with pytest.raises(DataError, match="cannot run the model on the calibration data"):
         found(traced(classifier()), [{"x1": np.zeros((2, 5, 6, 6), np.float32)}])
