@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnxprune.model.folding import is_computed
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.plain import copyable, owned, settable, shape_of
+from onnxprune.model.rounded import exact, rounded
 from onnxprune.trace.ops.recurrent import GATES
 
 Array = NDArray[Any]
@@ -228,14 +229,14 @@ def output_sizes(layer: Linear, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def residual_partner(graph: Graph, key: str) -> tuple[str, str] | None:
-    """(sum, other operand) if `key` is read by one Add only, of a value that is computed before `key`."""
-    readers = graph.consumers.get(key, [])
-    if len(readers) != 1 or key in {o.name for o in graph.model.proto.graph.output}:
+    """(sum, other operand) if one Add alone reads `key`, rounded or not, and a value that is computed before it."""
+    read = rounded(graph, key)
+    readers = graph.consumers.get(read, [])
+    if len(readers) != 1 or {key, read} & {o.name for o in graph.model.proto.graph.output}:
         return None
     node = graph.nodes[readers[0][0]]
     if node.op_type != "Add" or node.scope != 0:
         return None
     other = node.inputs[1 - readers[0][1]]
-    if other in graph.constants or other == key or graph.producer.get(other, -1) > graph.producer.get(key, -1):
-        return None
-    return node.outputs[0], other
+    late = graph.producer.get(exact(graph, other), -1) > graph.producer.get(key, -1)
+    return None if other in graph.constants or other == read or late else (node.outputs[0], other)

@@ -10,10 +10,14 @@ import onnx
 from onnxprune.capture.operators import equip
 from onnxprune.model.random import seeded
 
+ROUNDS_WEIGHTS = "WeightBiasQuantization"
+"""An optimisation of the runtime."""
 
-def open_session(model: onnx.ModelProto | Path, threads: int = 0) -> Any:
+
+def open_session(model: onnx.ModelProto | Path, threads: int = 0, *, literal: bool = True) -> Any:
     """An InferenceSession on the CPU, silent, with the sparse operators if the model has some. `threads` 0 leaves their
-    number to the runtime. Nodes that draw numbers get seeds, so that two sessions draw the same.
+    number to the runtime. Nodes that draw numbers get seeds, so that two sessions draw the same. `literal`: weights in
+    float stay what they are; next to quantised inputs the runtime would round them.
 
     Models above 2 GB go by path.
     """
@@ -24,4 +28,7 @@ def open_session(model: onnx.ModelProto | Path, threads: int = 0) -> Any:
     options.intra_op_num_threads = threads
     equip(options, model)
     source = str(model) if isinstance(model, Path) else seeded(model).SerializeToString()
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    without = [ROUNDS_WEIGHTS] if literal else None
+    return onnxruntime.InferenceSession(
+        source, options, providers=["CPUExecutionProvider"], disabled_optimizers=without
+    )

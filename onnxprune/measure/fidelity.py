@@ -111,7 +111,7 @@ def _run(session: Any, names: list[str], feed: Mapping[str, Array], what: str) -
 def _session(model: Model | Path, what: str, threads: int) -> Iterator[Any]:
     with as_file(model) as path:
         try:
-            session = open_session(path, threads)
+            session = open_session(path, threads, literal=False)
         except Exception as error:  # onnxruntime raises many types
             raise ModelError(f"ONNX Runtime cannot load {what}: {error}") from error
         yield session

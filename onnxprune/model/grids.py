@@ -94,6 +94,10 @@ class Grid:
         scale, zero = (part.transpose(order) if self.block else part for part in (self.scale, self.zero_point))
         return replace(self, axis=axis, scale=scale, zero_point=zero)
 
+    def steps(self, x: Array) -> NDArray[np.float32]:
+        """The scale of every number of x, or what broadcasts to that."""
+        return np.asarray(self._broadcast(self.scale, x), np.float32)
+
     def _most(self, x: Array) -> Array:
         """The largest of x for each scale."""
         if self.axis is None or self.scale.ndim == 0:

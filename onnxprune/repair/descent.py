@@ -58,16 +58,19 @@ class Descent:
         least: int = 1,
         threads: int = 1,
         progress: Callable[[int, int], None] | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Change `weights` by no more than `steps` steps, one for each of the `batches`, which are lists of shards.
 
         `gradients` are those at `weights`. `at_start`: the loss of like samples; above nothing, everything is uphill,
         and only losses that are no numbers count. `least`: how many steps have to be left for another beginning.
-        `threads` shards run side by side; their number does not change the result.
+        `threads` shards run side by side; their number does not change the result. `changed` is called before the first
+        step and after each.
         """
         start, parts, rate = dict(weights), self._parts(weights, steps, self.rate), self.rate
         recent: list[float] = []
         most = UPHILL * at_start if at_start > 0 else math.inf
+        changed()
         with ThreadPoolExecutor(threads) as pool:
             for number, shards in enumerate(batches, 1):
                 losses, found = zip(*pool.map(gradients, shards), strict=True)
@@ -80,6 +83,7 @@ class Descent:
                     weights.update(start)
                     rate, recent = rate * SHORTER, []
                     parts = self._parts(weights, steps - number, rate)
+                changed()
                 if progress is not None:
                     progress(number, steps)
 

@@ -1,7 +1,8 @@
 """Which values of a cut network are compared with which values of the original.
 
 Mostly those of the same name. Where a residual block left, its sum is gone: its shortcut takes its place, and is to
-become what the sum was.
+become what the sum was. In a quantised network an activation may have become a part of rounding: what is rounded has
+the name of what came behind it, and what others read of it is compared.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxprune.capture.sensitivity import is_steady, judged
+from onnxprune.model.graph import Graph
+from onnxprune.model.rounded import rounded
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -27,6 +30,18 @@ def judged_places(trace: Trace, keep: Bools) -> Places:
         found |= {value.name: value.name for value in trace.graph.model.proto.graph.output}
     floats = {key: goal for key, goal in found.items() if trace.facts.dtypes.get(goal) == TensorProto.FLOAT}
     return {key: goal for key, goal in floats.items() if is_steady(trace, goal)}
+
+
+def aligned(trace: Trace, graph: Graph, places: Places) -> Places:
+    """`places` as the cut network `graph` has them, those that it does not have left out."""
+    found = {}
+    for key, goal in places.items():
+        index, teacher = graph.producer.get(key), trace.graph.producer.get(goal)
+        if index is None or teacher is None:
+            continue
+        alike = graph.nodes[index].op_type == trace.graph.nodes[teacher].op_type
+        found[key if alike else rounded(graph, key)] = goal
+    return found
 
 
 def target_places(trace: Trace, keep: Bools, keys: list[str]) -> Places:

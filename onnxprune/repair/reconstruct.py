@@ -37,13 +37,16 @@ from onnxprune.capture.shapes import concrete_shapes
 from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
 from onnxprune.model.cost import total
 from onnxprune.model.graph import Graph, build
+from onnxprune.model.grids import Grid
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.model.random import is_random
+from onnxprune.model.rounded import rounded
 from onnxprune.repair.descent import Descent
 from onnxprune.repair.importance import CHANNELS, LARGEST_MODEL, Importance
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
-from onnxprune.repair.places import judged_places, target_places
+from onnxprune.repair.places import Places, aligned, judged_places, target_places
+from onnxprune.repair.stored import NOT_ON_GRIDS, Stored
 from onnxprune.repair.whiten import coordinates
 from onnxprune.trace.groups import Trace
 
@@ -81,6 +84,7 @@ def reconstruct(
     held_out: int,
     *,
     masks: Mapping[str, Bools] | None = None,
+    grids: Mapping[str, Grid] | None = None,
     independent: bool = True,
     budget: float | None = None,
     seed: int = 0,
@@ -90,6 +94,8 @@ def reconstruct(
     """Adjust the weights of `cut`, which keeps the units `keep` (units,); the last `held_out` batches judge.
 
     `masks`: by initializer, which of its weights stay, in its shape; the others are zero after every step.
+    `grids`: by initializer, the grid on which it will be stored: it is trained and judged as it is there, and returned
+    so unless there is nothing to train.
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
     `budget`: multiply-accumulates that it may take, by default see BUDGET.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
@@ -98,17 +104,14 @@ def reconstruct(
     if isinstance(samples, str):
         return Reconstruction(cut, 0.0, 0.0, 0, {}, samples)
     graph = build(cut)
-    layers, names = _targets(trace, graph), _weights(graph)
-    places = target_places(trace, keep, layers) if trace.removed_sums(keep) else dict(zip(layers, layers, strict=True))
-    targets = list(places)
-    if not targets or not names:
+    names = _weights(graph)
+    places, judges = (aligned(trace, graph, p) for p in (_places(trace, keep, graph), judged_places(trace, keep)))
+    if not places or not names:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
-    if not judged_places(trace, keep):
+    if not judges:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, UNSTEADY)
     example = samples.take(np.arange(samples.size))
-    one = _cost(samples, trace.graph.model, cut, example)
-    allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
-    steps = int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS))
+    steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget)
     if steps < LEAST_STEPS:
         reason = f"it would take more than {allowed:.1e} multiply-accumulates"
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
@@ -116,23 +119,29 @@ def reconstruct(
     targets, teacher = _taught(trace, keep, graph, places, importance, example)
     if not targets:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
-    goals, outputs = teacher(example), _Outputs(trace, keep, samples)
+    goals, outputs = teacher(example), _Outputs(trace, keep, judges, samples)
     if not outputs.finite or not all(np.isfinite(value).all() for value in goals.targets):
         return Reconstruction(cut, 0.0, 0.0, 0, {}, "the original gives NaN or infinity on the samples")
-    variances = [max(float(np.var(value)), 1e-12) for value in goals.targets]
-    weighted = {k: weight.shape for k, weight in goals.weights.items()}
-    step = training_step(graph, example, names, targets, variances, threads=1, weighted=weighted)
+    step = _training_step(graph, example, names, targets, goals)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
-    run = _Run(samples, teacher, step, graph, masks or {})
+    stored = Stored(grids or {})
+    cut, run = stored.rest(cut, weights), _Run(samples, teacher, step, graph, masks or {}, stored)
     judge = _Judge(cut, run, outputs)
     before = judge.of(weights)
     start = {name: array.copy() for name, array in weights.items()}
     run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
     best = _shortened(judge, start, weights)
     if not best.better_than(before):
-        error = before.outputs
-        return Reconstruction(cut, error, error, 0, step.frozen, "it did not make held-out samples better")
+        error, model = before.outputs, before.model if grids else cut
+        return Reconstruction(model, error, error, 0, step.frozen, "it did not make held-out samples better")
     return Reconstruction(best.model, before.outputs, best.outputs, steps, step.frozen)
+
+
+def _training_step(graph: Graph, example: Feeds, names: list[str], targets: list[str], goals: Goals) -> Step:
+    """Errors of `targets` count relative to how much the `goals` of one feed vary."""
+    variances = [max(float(np.var(value)), 1e-12) for value in goals.targets]
+    weighted = {k: weight.shape for k, weight in goals.weights.items()}
+    return training_step(graph, example, names, targets, variances, threads=1, weighted=weighted)
 
 
 def _shortened(judge: _Judge, start: Weights, end: Weights) -> _Judged:
@@ -181,6 +190,18 @@ def _cost(samples: Minibatches, original: Model, cut: Model, example: Feeds) -> 
     return samples.count * (passes[0] + 3 * passes[1])
 
 
+def _steps(samples: Minibatches, one: int, budget: float | None) -> tuple[int, float]:
+    """How many, if each takes `one` multiply-accumulates, and how many of these are allowed."""
+    allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
+    return int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS)), allowed
+
+
+def _places(trace: Trace, keep: Bools, graph: Graph) -> Places:
+    """`_targets`, and what they are to become."""
+    layers = _targets(trace, graph)
+    return target_places(trace, keep, layers) if trace.removed_sums(keep) else dict(zip(layers, layers, strict=True))
+
+
 def _targets(trace: Trace, graph: Graph) -> list[str]:
     """Outputs of the layers with weights, with the shortcut where one is added, that both networks have."""
     found: dict[str, None] = {}
@@ -188,6 +209,8 @@ def _targets(trace: Trace, graph: Graph) -> list[str]:
         if node.scope == 0 and not node.domain and node.op_type in LAYERS and node.inputs[1] in graph.constants:
             partner = residual_partner(graph, node.outputs[0])
             key = partner[0] if partner else node.outputs[0]
+            if key not in trace.graph.producer:  # an output, which is rounded to what the network gives
+                key = rounded(graph, key)
             floats = key in trace.graph.producer and trace.facts.dtypes.get(key) == TensorProto.FLOAT
             if floats and is_steady(trace, key):
                 found[key] = None
@@ -239,8 +262,7 @@ class _Teacher:
 class _Outputs:
     """Relative error of the outputs (see `sensitivity.judged`) on the held-out samples, all positions alike."""
 
-    def __init__(self, trace: Trace, keep: Bools, samples: Minibatches) -> None:
-        places = judged_places(trace, keep)
+    def __init__(self, trace: Trace, keep: Bools, places: Mapping[str, str], samples: Minibatches) -> None:
         self._keys = list(places)
         teacher = _Teacher(trace, keep, list(places.values()))
         self._feeds = samples.judged()
@@ -277,10 +299,10 @@ class _Judge:
     outputs: _Outputs
 
     def of(self, weights: Weights) -> _Judged:
-        tensors = dict(self.cut.tensors)
-        tensors |= {name: tensors[name].with_array(array) for name, array in weights.items()}
+        stored, tensors = self.run.stored.of(weights), dict(self.cut.tensors)
+        tensors |= {name: tensors[name].with_array(array) for name, array in stored.items()}
         model = self.cut.replace(self.cut.proto, tensors)
-        return _Judged(model, self.run.judge(weights), self.outputs.error(model))
+        return _Judged(model, self.run.judge(stored), self.outputs.error(model))
 
 
 @dataclass(frozen=True)
@@ -290,6 +312,7 @@ class _Run:
     step: Step
     graph: Graph
     masks: Mapping[str, Bools]
+    stored: Stored = NOT_ON_GRIDS
 
     def judge(self, weights: Weights) -> float:
         """The loss on held-out samples."""
@@ -302,18 +325,25 @@ class _Run:
         self, weights: Weights, steps: int, seed: int, threads: int, progress: Callable[[int, int], None] | None
     ) -> None:
         """`steps` steps, in place."""
-        names = self.step.weights
+        names, seen = self.step.weights, dict(weights)
         rate = RATE * self.samples.batch / LARGEST
         descent = Descent(names, coordinates(self.graph, names, self.samples.fitted()), rate, self.masks)
         first = itertools.islice(self.samples.steps(seed + 1, steps), FIRST)
-        at_start = np.mean([self._loss(feeds, weights) for shards in first for feeds in shards])
+        start = self.stored.of(weights)
+        at_start = np.mean([self._loss(feeds, start) for shards in first for feeds in shards])
+
+        def gradients(feeds: Feeds) -> tuple[float, Sequence[NDArray[np.float32]]]:
+            loss, slopes = self.step.run(feeds, self.teacher(feeds), seen)
+            return loss, self.stored.slopes(names, slopes, weights, seen)
+
         descent.run(
             weights,
             self.samples.steps(seed, steps),
-            lambda feeds: self.step.run(feeds, self.teacher(feeds), weights),
+            gradients,
             steps,
             float(at_start),
             least=LEAST_STEPS,
             threads=threads,
             progress=progress,
+            changed=lambda: seen.update(self.stored.of(weights)),
         )

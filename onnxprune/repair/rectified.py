@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.moments import Moments, Rows
 from onnxprune.capture.solve import solve
-from onnxprune.model.graph import Graph
+from onnxprune.model.graph import Graph, Node
+from onnxprune.model.grids import grid_of
 
 FloatArray = NDArray[np.float64]
 TURNS = 8
@@ -42,11 +43,16 @@ class Clipping:
 
 
 def clipping_behind(graph: Graph, key: str) -> Clipping | None:
-    """The clipping activation that is the only reader of a value, or None."""
+    """The clipping activation that is the only reader of a value, or None.
+
+    A quantiser is one if all that it has is on one side of 0: it stands for the Relu that was in front of it.
+    """
     readers = graph.consumers.get(key, [])
     if len(readers) != 1 or key in {o.name for o in graph.model.proto.graph.output}:
         return None
     node = graph.nodes[readers[0][0]]
+    if node.op_type == "QuantizeLinear" and readers[0][1] == 0:
+        return _range(graph, node)
     if node.op_type == "Relu":
         return Clipping(0.0, np.inf)
     if node.op_type != "Clip" or readers[0][1] != 0:
@@ -59,6 +65,14 @@ def clipping_behind(graph: Graph, key: str) -> Clipping | None:
         if name:
             bounds[slot - 1] = float(graph.constants[name].array())
     return Clipping(*bounds)
+
+
+def _range(graph: Graph, quantize: Node) -> Clipping | None:
+    grid = grid_of(graph, quantize)
+    if grid is None or grid.scale.ndim:
+        return None
+    low, high = (float(grid.scale) * (bound - float(grid.zero_point)) for bound in grid.bounds)
+    return Clipping(low, high) if low == 0 or high == 0 else None
 
 
 def rectified(

@@ -15,8 +15,9 @@ from onnxprune.capture.features import linear_layer
 from onnxprune.capture.samples import Samples
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.model.cost import total
+from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
-from onnxprune.model.plain import declared, hoisted, lowered, settable
+from onnxprune.model.plain import declared, hoisted, lowered, settable, stored_grids
 from onnxprune.model.recorded import tidied
 from onnxprune.repair import correct_biases
 from onnxprune.repair.bias import Corrections, losers
@@ -84,21 +85,21 @@ def mend(
     bare, cut = cut, hoisted(cut)
     if method in FROM_MEANS:
         model, summary = _from_means(trace, keep, cut, method, samples, threads)
-        return (bare if model is cut else _as_file(bare, model)), summary
+        return (bare if model is cut else tidied(declared(lowered(bare, model)), bare)), summary
     if samples is None:
         raise ValueError(f"repair {method!r} takes samples")
     model, summary = _layer_by_layer(trace, keep, cut, method, samples, threads, progress)
+    stored = bare
     if method == RECONSTRUCT:
-        model, adjusted = _together(whole or (trace, keep), model, samples, seed, threads, progress)
+        if stored_grids(bare):  # their scales are chosen, what rounds to them is trained
+            stored = lowered(bare, model)
+        model, adjusted = _together(
+            whole or (trace, keep), model, stored_grids(stored), samples, seed, threads, progress
+        )
         # where whole blocks left, no layer lost inputs
         name = "reconstruction" if trace.removed_sums(keep) else f"{summary.method} and reconstruction"
         summary = replace(summary, method=name, reconstruction=adjusted)
-    return _as_file(bare, model), summary
-
-
-def _as_file(bare: Model, model: Model) -> Model:
-    """What is written of `model`, made of the working form of `bare`."""
-    return tidied(declared(lowered(bare, model)), bare)
+    return tidied(declared(lowered(stored, model)), bare), summary
 
 
 def _from_means(
@@ -172,17 +173,19 @@ def _layer_by_layer(
 def _together(
     whole: tuple[Trace, Bools],
     cut: Model,
+    grids: Mapping[str, Grid],
     samples: Samples,
     seed: int,
     threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Model, ReconstructionSummary]:
-    """Reconstruction of all weights."""
+    """Reconstruction of all weights, those on `grids` as they are stored."""
     found = reconstruct(
         *whole,
         cut,
         samples.batches,
         samples.held_out,
+        grids=grids,
         independent=samples.independent,
         seed=seed,
         threads=threads,
