@@ -118,37 +118,34 @@ def losses(weight: Array, values: Array, gram: NDArray[np.float64]) -> NDArray[n
 # ---- inner -----------------------------------------------------------------------------------------------------
 def _group(weight: Floats, gram: NDArray[np.float64], steps: Steps, ordered: bool, sweeps: int) -> Integers:
     features = len(weight)
-    nearest = steps.nearest(weight)
     power = np.diagonal(gram)
     mean = float(power.mean()) if features else 0.0
     if mean <= 0.0:
-        return nearest
+        return steps.nearest(weight)
     order = np.argsort(-power, kind="stable") if ordered else np.arange(features)
-    hessian = (gram / mean)[np.ix_(order, order)]
-    factor = _factor(hessian)
-    if factor is None:
-        return nearest
-    target = weight[order]
-    sorted_steps = steps.part(order, weight.shape)
-    start = sorted_steps.rounded(target)
-    found = _in_order(target, factor, sorted_steps)
-    found = np.where(_squares(target - found, factor) < _squares(target - start, factor), found, start)
-    plain = hessian.astype(np.float32)
+    target, steps = weight[order], steps.part(order, weight.shape)
+    factor = _factor(gram, order, mean)
+    start = steps.rounded(target)
+    found = start if factor is None else _in_order(target, factor, steps)
+    del factor  # of large layers it is what memory is needed for
+    hessian = (gram / mean).astype(np.float32)[np.ix_(order, order)]
     for _ in range(sweeps):
-        found = _moved(target, found, plain, sorted_steps)
-    better = _squares(target - found, plain=hessian) < _squares(target - start, plain=hessian)
-    result: Integers = np.empty_like(nearest)
-    result[order] = sorted_steps.nearest(np.where(better, found, start))
+        found = _moved(target, found, hessian, steps)
+    found = np.where(_squares(target - found, hessian) < _squares(target - start, hessian), found, start)
+    result: Integers = np.empty(weight.shape, np.int32)
+    result[order] = steps.nearest(found)
     return result
 
 
-def _factor(hessian: NDArray[np.float64]) -> Floats | None:
-    """V, upper triangular, with V V' = H, the diagonal of H raised until it is definite; None if it never is."""
-    one = np.arange(len(hessian))
+def _factor(gram: NDArray[np.float64], order: NDArray[np.int64], mean: float) -> Floats | None:
+    """V, upper triangular, with V V' = H, of features in this order; the diagonal of H is raised until it is definite.
+    None if it never is."""
+    one = np.arange(len(order))
     for damping in DAMPING:
-        turned = hessian[::-1, ::-1].copy(order="F")
+        turned = gram[np.ix_(order[::-1], order[::-1])]
+        turned /= mean
         turned[one, one] += damping
-        lower, info = lapack.dpotrf(turned, lower=1, clean=1, overwrite_a=1)
+        lower, info = lapack.dpotrf(turned.T, lower=1, clean=1, overwrite_a=1)  # it is symmetric
         if not info:
             return np.ascontiguousarray(lower[::-1, ::-1], np.float32)
     return None
@@ -197,10 +194,6 @@ def _moved(target: Floats, values: Floats, hessian: Floats, steps: Steps) -> Flo
     return found
 
 
-def _squares(moved: Floats, factor: Floats | None = None, *, plain: NDArray[np.float64] | None = None) -> Array:
-    """(outputs,) the loss, by V or by H."""
-    if factor is not None:
-        return np.asarray(np.square(factor.T @ moved, dtype=np.float64).sum(axis=0))
-    assert plain is not None
-    wide = moved.astype(np.float64)
-    return np.asarray(np.einsum("fo,fo->o", wide, plain @ wide))
+def _squares(moved: Floats, hessian: Floats) -> NDArray[np.float64]:
+    """(outputs,) the loss."""
+    return np.asarray(np.einsum("fo,fo->o", moved, hessian @ moved, dtype=np.float64))

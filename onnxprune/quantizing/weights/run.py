@@ -114,7 +114,9 @@ def _walked(
         small = None
         if linear is not None:
             with contextlib.suppress(Unmatched):
-                split = matched(current.graph, linear, original, current, samples.held_out, place.node.index)
+                split = matched(
+                    current.graph, linear, original, current, samples.held_out, place.node.index, keep_rows=True
+                )
                 for part in (split.fit, split.held_out):
                     part.require_finite(place.node.label)
                 key = linear.bias

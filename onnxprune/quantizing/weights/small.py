@@ -62,27 +62,33 @@ def by_samples(
 ) -> Small:
     """Rounded so that what the layer gives is nearest to what the original gives.
 
-    Candidates are the layer's own weights and least squares on its inputs as they are now; what the held-out samples
-    lose least with is taken.
+    What is rounded are the layer's own weights, or those of least squares on its inputs as they are now, whatever the
+    held-out samples lose less with.
     """
     reason = _unstorable(place, weight)
     if reason is not None:
         return Small(None, reason=reason)
     fitted = linear.bias is not None and linear.own_bias
     start = joined(linear, weight, bias)
-    best: tuple[float, Small, FloatArray] | None = None
-    for target in [start, *([] if place.kind == FP16 else _targets(split.fit, start, fitted))]:
-        stored = _rounded(place, linear, target[..., :-1, :], weight, split.fit, request, fitted)
-        given = _given(linear, stored, target, split.fit, fitted)
-        lost = split.held_out.error(given)
-        if best is None or lost < best[0]:
-            best = lost, Small(stored), given
-    assert best is not None
-    error = max(best[0], 0.0) / split.scale(start)
+    targets = [] if place.kind == FP16 else _targets(split.fit, start, fitted)
+    target = min([start, *targets], key=lambda one: held_out_error(split, one)) if targets else start
+    stored = _rounded(place, linear, target[..., :-1, :], weight, split.fit, request, fitted)
+    given = _given(linear, stored, target, split.fit, fitted)
+    error = max(held_out_error(split, given), 0.0) / split.scale(start)
     new = None
     if fitted and bias is not None:
-        new = best[2][..., -1, :].reshape(bias.shape).astype(bias.dtype)
-    return replace(best[1], error=error, bias=new)
+        new = given[..., -1, :].reshape(bias.shape).astype(bias.dtype)
+    return Small(stored, error, new)
+
+
+def held_out_error(split: Split, weight: FloatArray) -> float:
+    """Mean squared error of a solution (..., d + 1, o), summed over outputs: by the rows where they are fewer than the
+    features."""
+    rows = split.held_out_rows
+    if rows is None or rows.x.shape[-2] >= rows.x.shape[-1]:
+        return split.held_out.error(weight)
+    lost = rows.x @ weight.astype(np.float32) - rows.t
+    return float(np.square(lost, dtype=np.float64).sum()) / max(split.held_out.positions, 1)
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
