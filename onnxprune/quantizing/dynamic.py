@@ -19,8 +19,6 @@ from onnxprune.trace.groups import Trace
 
 BLOCK = 128
 """Of layers that are `int8-blocks`: large, since they are there for their speed."""
-LEAST = 4096
-"""Numbers of a weight: below, rounding its inputs takes longer than it saves."""
 
 
 def dynamic(
@@ -62,7 +60,6 @@ def dynamic(
         others=others,
         bits=bits,
         rounding=rounding,
-        least=LEAST,
         kept=dict(kept or {}),
         chosen=dict(chosen or {}),
     )

@@ -124,4 +124,6 @@ class QuantizationSummary(OneLine):
 
     def _words(self) -> str:
         share = len(self.quantized_layers) / max(len(self.all_layers), 1)
-        return f"{self.scheme}: {plural(len(self.quantized_layers), 'layer')} ({format_percent(share)}) in {self.weights}"
+        return (
+            f"{self.scheme}: {plural(len(self.quantized_layers), 'layer')} ({format_percent(share)}) in {self.weights}"
+        )

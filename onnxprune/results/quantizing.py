@@ -60,5 +60,7 @@ class QuantizeResult(Made):
         parts += [] if self.metric is None else [self.metric.words]
         quality = None if self.fidelity is None else self.fidelity.words
         parts += [] if quality is None else [quality]
-        where = f"written {self.written[0].name}" if self.written else "not written" if self.model is None else "in memory"
+        where = (
+            f"written {self.written[0].name}" if self.written else "not written" if self.model is None else "in memory"
+        )
         return f"{name}: {', '.join(parts)}; {where}"

@@ -190,7 +190,7 @@ def test_what_stays_and_why() -> None:
         "blocks": ("int8 in blocks of 128", None),
         "halves": ("fp16", None),
         "float": (None, "chosen to stay"),
-        "small": (None, "its weight has 1280 numbers, fewer than 4096"),
+        "small": ("int8", "its weight has 1280 numbers: a product of integers gains from 4096 on"),
         "gru": ("int8", "int8 is for products of matrices, not for GRU"),
     }
 

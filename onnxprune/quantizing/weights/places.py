@@ -31,6 +31,8 @@ SLOTS = {
 PRODUCTS = ("MatMul", "Gemm")
 DYNAMIC_OPSET = 11
 """The first with DynamicQuantizeLinear."""
+LEAST_PRODUCT = 4096
+"""Numbers of a weight whose inputs are rounded: below, rounding them takes longer than it saves."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def places(graph: Graph, request: WeightRequest) -> list[Place]:
         for slot, key in weights:
             if key not in found:
                 found[key] = _place(graph, node, slot, key, request)
-        if not weights and node.op_type in PRODUCTS and not any(is_computed(graph, key) for _, key in read):
-            found[node.label] = Place("", node, reason="it has no weight: both of its inputs are computed")
+        if not weights and node.op_type != "Gather":
+            found[node.label] = Place("", node, reason=_no_weight(graph, node))
     return list(found.values())
 
 
@@ -85,6 +87,14 @@ def _is_weight(node: Node, constant: Constant | None) -> bool:
     return node.op_type != "Gather" or (int(node.attribute("axis", 0)) == 0 and len(constant.shape) == 2)
 
 
+def _no_weight(graph: Graph, node: Node) -> str:
+    if any(is_computed(graph, key) and _constant(graph, key) is None for key in node.inputs if key):
+        return "its weight is made of constants in a way that cannot be undone"
+    if node.op_type in PRODUCTS and not any(_constant(graph, key) for key in node.inputs if key):
+        return "it has no weight: both of its inputs are computed"
+    return "it has no weight of two axes or more"
+
+
 def _place(graph: Graph, node: Node, slot: int, key: str, request: WeightRequest) -> Place:
     constant = _constant(graph, key)
     assert constant is not None
@@ -98,14 +108,12 @@ def _place(graph: Graph, node: Node, slot: int, key: str, request: WeightRequest
     whole = replace(place, kind=kind, form=_real(graph, key), linear=_linear(graph, node, slot, key))
     if kind not in (INT4, INT8_BLOCKS, DYNAMIC):
         return whole
-    if kind == DYNAMIC and node.op_type == "LSTM":
-        obstacle = _no_recurrence(graph, node)
-        form = RECURRENCE
+    if kind != DYNAMIC:
+        form, obstacle = BLOCKS, _no_product(graph, key, constant.shape, kind)
+    elif node.op_type == "LSTM":
+        form, obstacle = RECURRENCE, _no_recurrence(graph, node)
     else:
-        obstacle = _no_product(graph, key, constant.shape, "int8" if kind == DYNAMIC else kind)
-        if kind == DYNAMIC and graph.model.opset() < DYNAMIC_OPSET:
-            obstacle = f"opset {graph.model.opset()} has no DynamicQuantizeLinear, {DYNAMIC_OPSET} has"
-        form = PRODUCT if kind == DYNAMIC else BLOCKS
+        form, obstacle = PRODUCT, _no_product(graph, key, constant.shape, "int8") or _too_little(graph, constant)
     if obstacle is None:
         return replace(whole, form=form)
     if request.others == FLOAT:
@@ -178,6 +186,15 @@ def _no_product(graph: Graph, key: str, shape: tuple[int, ...], kind: str) -> st
     if len(shape) != 2:
         return f"its weight has {len(shape)} axes"
     return None if len(turned) == 1 else "its readers take it in two ways"
+
+
+def _too_little(graph: Graph, constant: Constant) -> str | None:
+    """Why a product does not gain from integers."""
+    if graph.model.opset() < DYNAMIC_OPSET:
+        return f"opset {graph.model.opset()} has no DynamicQuantizeLinear, {DYNAMIC_OPSET} has"
+    if constant.size < LEAST_PRODUCT:
+        return f"its weight has {constant.size} numbers: a product of integers gains from {LEAST_PRODUCT} on"
+    return None
 
 
 def _no_recurrence(graph: Graph, node: Node) -> str | None:

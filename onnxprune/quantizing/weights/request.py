@@ -35,7 +35,7 @@ class WeightRequest:
     others: str = INT8
     bits: int = 8
     rounding: str = MOMENTS
-    least: int = 1024
+    least: int = 256
     kept: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
 

@@ -67,18 +67,11 @@ def every_layer(opset: int = 17, weights: str = "initializer") -> tuple[Net, dic
     return net, feed
 
 
+LAYERS = ("conv", "grouped", "transposed", "gemm", "table", "product", "lstm")
 FORMS = {
-    "int4": {
-        "conv": "int8",
-        "grouped": None,
-        "transposed": "int8",
-        "gemm": "int4 in blocks of 32",
-        "table": "int8",
-        "product": "int4 in blocks of 32",
-        "lstm": "int8",
-    },
-    "int8": {**dict.fromkeys(["conv", "transposed", "gemm", "table", "product", "lstm"], "int8"), "grouped": None},
-    "fp16": {**dict.fromkeys(["conv", "transposed", "gemm", "table", "product", "lstm"], "fp16"), "grouped": None},
+    "int4": dict.fromkeys(LAYERS, "int8") | dict.fromkeys(("gemm", "product"), "int4 in blocks of 32"),
+    "int8": dict.fromkeys(LAYERS, "int8"),
+    "fp16": dict.fromkeys(LAYERS, "fp16"),
 }
 
 
@@ -92,7 +85,6 @@ def test_every_layer(kind: str, with_samples: bool, opset: int, weights: str) ->
     net, feed = every_layer(opset, weights)
     trace, result = done(net, WeightRequest(kind=kind, accuracy_level=1), feed if with_samples else None)
     assert {name: layer.kind for name, layer in by_node(result).items()} == FORMS[kind]
-    assert by_node(result)["grouped"].reason == "its weight has 576 numbers, fewer than 1024"
     proto, before = result.model.complete_proto(), net.model()
     onnx.checker.check_model(proto)
     assert [i.name for i in proto.graph.input] == [i.name for i in before.graph.input]
@@ -235,6 +227,21 @@ def test_reasons() -> None:
     }
 
 
+def test_layers_without_a_weight_that_can_be_set() -> None:
+    net = Net(seed=16)
+    x = net.input(8, name="x")
+    made = net.op("Tanh", net.normal(8, 8))
+    h = net.op("MatMul", x, made, name="made")
+    h = net.op("MatMul", h, net.normal(8), name="vector")
+    net.output(net.op("MatMul", net.reshape(h, -1, 1), net.reshape(h, 1, -1), name="both"))
+    _, result = done(net, WeightRequest())
+    assert {layer.node: layer.reason for layer in result.layers} == {
+        "made": "its weight is made of constants in a way that cannot be undone",
+        "vector": "it has no weight of two axes or more",
+        "both": "it has no weight: both of its inputs are computed",
+    }
+
+
 def test_the_rest_of_int4_can_be_int8_halves_or_stay() -> None:
     net, _ = every_layer()
     kinds = {
@@ -243,6 +250,13 @@ def test_the_rest_of_int4_can_be_int8_halves_or_stay() -> None:
     note = "int4 is for products of matrices, not for Conv"
     assert {others: layer.kind for others, layer in kinds.items()} == {"int8": "int8", "fp16": "fp16", "float": None}
     assert kinds["int8"].note == kinds["float"].reason == note
+
+
+def test_small_weights_stay() -> None:
+    net, _ = every_layer()
+    layers = by_node(done(net, WeightRequest(least=2000))[1])
+    assert layers["grouped"].reason == "its weight has 576 numbers, fewer than 2000"
+    assert {layer.kind for name, layer in layers.items() if name != "conv"} > {None, "int8"}
 
 
 def test_models_of_halves_stay_and_say_why() -> None:
