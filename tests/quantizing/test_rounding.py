@@ -15,7 +15,7 @@ from onnxprune.capture.features import linear_layer
 from onnxprune.model.graph import build
 from onnxprune.model.grids import Grid
 from onnxprune.model.load import load
-from onnxprune.quantizing.rounding import CHUNK, Steps, losses, matrix_steps, rounded, steps_of
+from onnxprune.quantizing.rounding import CHUNK, Steps, losses, matrix_steps, ridge_of, rounded, steps_of
 from onnxprune.quantizing.scales import searched
 from tests.builders import Net
 
@@ -78,6 +78,25 @@ def test_near_the_best_there_is() -> None:
     assert (found >= best - 1e-9).all()
     assert found.sum() < 1.5 * best.sum()
     assert np.isclose(found, best).mean() > 0.5
+
+
+@pytest.mark.parametrize("positions", [60, 150, 600, 3000])
+def test_few_samples_do_not_make_it_worse_on_others(positions: int) -> None:
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((150, 40))
+    x, others = (np.maximum(rng.standard_normal((n, 150)), 0) for n in (positions, 5000))
+    gram, judge = x.T @ x, others.T @ others
+    steps = matrix_steps(searched(weight, TensorProto.UINT4, block=32, power=np.diagonal(gram)), weight.shape)
+    nearest, bare, found = (
+        losses(weight, steps.values(q), judge).sum()
+        for q in (
+            steps.nearest(weight.astype(np.float32)),
+            rounded(weight, gram, steps),
+            rounded(weight, gram, steps, ridge=ridge_of(150, positions)),
+        )
+    )
+    assert found < 0.8 * nearest
+    assert found < 1.001 * bare and (positions > 150 or bare > nearest)
 
 
 def test_more_than_one_chunk_is_one_problem() -> None:

@@ -23,6 +23,7 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.quantizing.equalise import equalised
 from onnxprune.quantizing.spelling import respelled
 from onnxprune.quantizing.weights.nodes import with_rounded_inputs, with_small_weights
 from onnxprune.quantizing.weights.places import PRODUCT, RECURRENCE, WHOLE, Place, places
@@ -66,7 +67,11 @@ def weights_only(
         model = respelled(model)
     found = places(build(model), request)
     todo = [place for place in found if place.reason is None]
-    twin, inputs = with_rounded_inputs(model, {place.key for place in todo if place.form == PRODUCT})
+    products = {place.key for place in todo if place.form == PRODUCT}
+    if samples is not None and request.rounding != NEAREST and products:
+        fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
+        model, _ = equalised(model, trace.facts.dtypes, fitted, keys=products, threads=threads)
+    twin, inputs = with_rounded_inputs(model, products)
     done: dict[str, Small] = {}
     steps: Iterator[tuple[Place, Small]]
     if samples is None or request.rounding == NEAREST:

@@ -14,7 +14,7 @@ from onnxprune.capture.layers import joined
 from onnxprune.capture.moments import Moments, Split
 from onnxprune.capture.solve import solve
 from onnxprune.model.grids import Grid
-from onnxprune.quantizing.rounding import matrix_steps, rounded, steps_of
+from onnxprune.quantizing.rounding import matrix_steps, ridge_of, rounded, steps_of
 from onnxprune.quantizing.scales import bounds_of, searched
 from onnxprune.quantizing.weights.packing import MIDDLE
 from onnxprune.quantizing.weights.places import BLOCKS, PRODUCT, RECURRENCE, Place
@@ -126,7 +126,7 @@ def _per_output(place: Place, weight: Array, request: WeightRequest, power: Arra
 
 def _targets(fit: Moments, start: FloatArray, fitted: bool) -> list[FloatArray]:
     """Least squares on the inputs as they are, pulled towards the weights as they were."""
-    ridges = RIDGES if start.shape[-2] <= LARGEST_SOLVED else RIDGES[1:2]
+    ridges = RIDGES if start.shape[-2] <= LARGEST_SOLVED else RIDGES[-1:]
     found = (solve(fit, start, ridge, fitted) for ridge in ridges)
     return [one for one in found if one is not None]
 
@@ -141,12 +141,13 @@ def _rounded(
     fitted: bool,
 ) -> Stored:
     """target (..., features, outputs): what is to be rounded."""
-    gram = centred(fit) if fitted else fit.gram[..., :-1, :-1]
     if place.kind == FP16:
         return Stored(place, weight.astype(np.float16))
+    gram = centred(fit) if fitted else fit.gram[..., :-1, :-1]
+    ridge = ridge_of(gram.shape[-1], fit.positions)
     if place.form == BLOCKS:
         grid = _grid(place, target, request, np.diagonal(gram))
-        integers = rounded(target, gram, matrix_steps(grid, target.shape))
+        integers = rounded(target, gram, matrix_steps(grid, target.shape), ridge=ridge)
         return Stored.blocks(place, integers, grid, symmetric=request.symmetric)
     plain = replace(linear, alpha=1.0)
     bare = target / linear.alpha
@@ -154,7 +155,7 @@ def _rounded(
     shape = weight.shape
     grid, (low, high) = _per_output(place, plain.unmatrix(bare, shape), request, power), _bounds(place, request)
     steps = replace(steps_of(grid, linear, shape), low=low, high=high)
-    found = plain.unmatrix(rounded(bare, gram, steps), shape)
+    found = plain.unmatrix(rounded(bare, gram, steps, ridge=ridge), shape)
     return Stored(place, np.ascontiguousarray(found, np.int8), grid)
 
 
