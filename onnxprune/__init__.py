@@ -1,8 +1,8 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
-Functions are loaded when they are first used: `shrink`, `sparsify`, `inspect`, `why`, `verify`, `pack`, `unpack`,
-`diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work with single stages;
-`register` for sparse operators. What they give back and raise has its types here, too.
+Functions are loaded when they are first used: `shrink`, `quantize`, `sparsify`, `inspect`, `why`, `verify`, `pack`,
+`unpack`, `diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work with single
+stages; `register` for sparse operators. What they give back and raise has its types here, too.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ __all__ = [
     "Environment",
     "ErrorCurve",
     "Estimate",
+    "Executed",
     "Failure",
     "Fidelity",
     "Gate",
     "GateError",
+    "GridSummary",
     "GroupChange",
     "GroupPlan",
     "GroupSummary",
@@ -74,6 +76,10 @@ __all__ = [
     "Progress",
     "ProgressCallback",
     "ProofSummary",
+    "QuantizationPlan",
+    "QuantizationSummary",
+    "QuantizeResult",
+    "QuantizedLayer",
     "ReconstructionSummary",
     "Rejected",
     "RepairSummary",
@@ -96,8 +102,10 @@ __all__ = [
     "TimingSummary",
     "UnpackResult",
     "UsageError",
+    "ValueGrid",
     "VerificationError",
     "VerifyResult",
+    "WeightGrid",
     "__version__",
     "bench",
     "check",
@@ -106,6 +114,7 @@ __all__ = [
     "inspect",
     "load",
     "pack",
+    "quantize",
     "register",
     "shrink",
     "sparsify",
@@ -118,6 +127,7 @@ __all__ = [
 
 _PUBLIC = {
     "onnxprune.api.shrink": "shrink",
+    "onnxprune.api.quantize": "quantize",
     "onnxprune.api.sparsify": "sparsify",
     "onnxprune.api.sweep": "sweep",
     "onnxprune.api.inspect": "inspect why",
@@ -137,12 +147,13 @@ _PUBLIC = {
         "UsageError VerificationError"
     ),
     "onnxprune.results": (
-        "Agreement BlockChange BlockSummary CalibrationSummary Cause Difference ErrorCurve Fidelity "
-        "GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
-        "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary "
+        "Agreement BlockChange BlockSummary CalibrationSummary Cause Difference ErrorCurve Executed Fidelity "
+        "GridSummary GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
+        "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary QuantizationPlan "
+        "QuantizationSummary QuantizeResult QuantizedLayer "
         "ReconstructionSummary RepairSummary ShrinkResult SkippedLayer SparseLayer SparsePlan SparseWeight "
         "SparseWeights SparsifyResult SparsitySummary TargetSummary TensorDifference TimingSummary "
-        "VerifyResult"
+        "ValueGrid VerifyResult WeightGrid"
     ),
     "onnxprune.results.system": "Environment",
     "onnxprune.benching.results": (

@@ -52,7 +52,9 @@ from onnxprune.results import CalibrationSummary as CalibrationSummary
 from onnxprune.results import Cause as Cause
 from onnxprune.results import Difference as Difference
 from onnxprune.results import ErrorCurve as ErrorCurve
+from onnxprune.results import Executed as Executed
 from onnxprune.results import Fidelity as Fidelity
+from onnxprune.results import GridSummary as GridSummary
 from onnxprune.results import GroupChange as GroupChange
 from onnxprune.results import GroupPlan as GroupPlan
 from onnxprune.results import GroupSummary as GroupSummary
@@ -68,6 +70,10 @@ from onnxprune.results import Plan as Plan
 from onnxprune.results import Progress as Progress
 from onnxprune.results import ProgressCallback as ProgressCallback
 from onnxprune.results import ProofSummary as ProofSummary
+from onnxprune.results import QuantizationPlan as QuantizationPlan
+from onnxprune.results import QuantizationSummary as QuantizationSummary
+from onnxprune.results import QuantizedLayer as QuantizedLayer
+from onnxprune.results import QuantizeResult as QuantizeResult
 from onnxprune.results import ReconstructionSummary as ReconstructionSummary
 from onnxprune.results import RepairSummary as RepairSummary
 from onnxprune.results import ShrinkResult as ShrinkResult
@@ -81,7 +87,9 @@ from onnxprune.results import SparsitySummary as SparsitySummary
 from onnxprune.results import TargetSummary as TargetSummary
 from onnxprune.results import TensorDifference as TensorDifference
 from onnxprune.results import TimingSummary as TimingSummary
+from onnxprune.results import ValueGrid as ValueGrid
 from onnxprune.results import VerifyResult as VerifyResult
+from onnxprune.results import WeightGrid as WeightGrid
 from onnxprune.results.system import Environment as Environment
 from onnxprune.sweeping.results import Failure as Failure
 from onnxprune.sweeping.results import Latency as Latency
@@ -110,10 +118,12 @@ __all__ = [
     "Environment",
     "ErrorCurve",
     "Estimate",
+    "Executed",
     "Failure",
     "Fidelity",
     "Gate",
     "GateError",
+    "GridSummary",
     "GroupChange",
     "GroupPlan",
     "GroupSummary",
@@ -148,6 +158,10 @@ __all__ = [
     "Progress",
     "ProgressCallback",
     "ProofSummary",
+    "QuantizationPlan",
+    "QuantizationSummary",
+    "QuantizeResult",
+    "QuantizedLayer",
     "ReconstructionSummary",
     "Rejected",
     "RepairSummary",
@@ -170,8 +184,10 @@ __all__ = [
     "TimingSummary",
     "UnpackResult",
     "UsageError",
+    "ValueGrid",
     "VerificationError",
     "VerifyResult",
+    "WeightGrid",
     "__version__",
     "bench",
     "check",
@@ -180,6 +196,7 @@ __all__ = [
     "inspect",
     "load",
     "pack",
+    "quantize",
     "register",
     "shrink",
     "sparsify",
@@ -387,6 +404,80 @@ def pack(
         ModelError: It is no valid model.
         DataError: `data` does not fit the model.
         OutputError: The file cannot be written, or is there.
+    """
+
+def quantize(
+    model: str | Path | Model,
+    out: str | Path | Beside | None = BESIDE,
+    *,
+    scheme: Literal["static", "weights"] | None = None,
+    weights: Literal["int8", "int4", "fp16"] | None = None,
+    block: int = 32,
+    ranges: Literal["least-error", "min-max", "percentile"] = "least-error",
+    device: Literal["vnni", "x86", "arm"] | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    data: Any = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    max_memory: str | int = "4GB",
+    repair: Literal["auto", "none", "reconstruct"] = "auto",
+    metric: str | Callable[[str], float] | None = None,
+    dry_run: bool = False,
+    report: str | Path | None = None,
+    bench: bool = False,
+    force: bool = False,
+    external_data: Literal["auto", "always", "never"] = "auto",
+    allow_unproven: bool = False,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Callable[[Progress], None] | bool | None = None,
+) -> QuantizeResult:
+    """Let layers compute with 8-bit integers, or store weights in fewer bits; prove the result, and write it to `out`.
+
+    With the scheme "static" (the default with `data`) convolutions, matrix products and what lies between them run on
+    integers, whose ranges the samples show; weights are then adjusted on their grids until layers give what they gave.
+
+    Args:
+        model: A path, or a Model of `load`, which may have been changed.
+        out: The file to write; left out, NAME.int8.onnx beside the model; None: nothing is written, and the result
+            has it as `model`.
+        scheme: static: layers compute with integers, on ranges that the samples show; weights: weights alone are stored
+            in fewer bits, and layers compute with floats. Default: static with `data`, otherwise weights.
+        weights: What weights become; int4 and fp16 with `scheme` weights. Default: int8.
+        block: Inputs of an output that share a scale, with int4: 16, 32, 64, 128 or 256.
+        ranges: Ranges of activations: of the least squared error; all that was seen; or without the outermost 0.001 %.
+        device: For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get
+            7 bits; ARM, which wants signed activations. Default: this one.
+        include: Quantise only these layers: a name, a glob, or type:Conv. One, or several.
+        exclude: Leave these layers as they are; wins over `include`. One, or several.
+        data: Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.
+        preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
+        samples: Use at most N samples, drawn by `seed`.
+        max_memory: What the samples may take while they are run; fewer are used if they would take more.
+        repair: Adjust all weights on their grids, by gradients, until layers give what they gave (reconstruct): with
+            `data`. Default: reconstruct with `data`, otherwise none.
+        metric: Your own score: a function from the path of a model to a number, higher is better.
+        dry_run: Choose, refit and report; write no model.
+        report: Write a page with plots (HTML).
+        bench: At the end, time the result in turn with the model (about 2 s); where it is not faster, say why.
+        force: Replace output files that exist.
+        external_data: Weights in a file OUT.data of their own (auto: above 2 GB).
+        allow_unproven: Write the result although no input tells whether it is right; otherwise VerificationError.
+        seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
+        threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
+            Default: all cores.
+        progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
+
+    Returns:
+        What became integers, and what was shown of it. `model` is a Model if `out` is None (the original where nothing
+        was quantised). With `bench` its latency is compared with that of the original: about 2 s. If the page of
+        `report` cannot be written, the result stays, and `problem` says what it was.
+
+    Raises:
+        UsageError: For options that are wrong, contradict each other, or have no effect.
+        VerificationError: If the file does not compute what the original does on the same grids.
+        OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
 
 def shrink(

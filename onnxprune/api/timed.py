@@ -1,4 +1,4 @@
-"""The short timing at the end of `shrink` and `sparsify`, for both alike."""
+"""The short timing at the end of `shrink`, `sparsify` and `quantize`, for all alike."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from onnxprune.benching.short import time_result
 from onnxprune.capture.samples import Samples
 from onnxprune.errors import UsageError
 from onnxprune.model.load import Model
+from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions
-from onnxprune.results import ShrinkResult, SparsifyResult
+from onnxprune.results import QuantizeResult, ShrinkResult, SparsifyResult
 from onnxprune.results.clock import Clock
 
-R = TypeVar("R", ShrinkResult, SparsifyResult)
+R = TypeVar("R", ShrinkResult, SparsifyResult, QuantizeResult)
+Making = ShrinkOptions | SparsifyOptions | QuantizeOptions
 
 
-def check_bench(options: ShrinkOptions | SparsifyOptions) -> None:
+def check_bench(options: Making) -> None:
     """Raise UsageError if timing was asked for, and nothing is written."""
     if options.bench and options.dry_run:
         raise UsageError("--bench has no effect with --dry-run: nothing is written that could be timed.")
 
 
 def with_timing(
-    result: R, source: Model, samples: Samples | None, clock: Clock, options: ShrinkOptions | SparsifyOptions
+    result: R, source: Model, samples: Samples | None, clock: Clock, options: Making
 ) -> tuple[R, BenchResult | None]:
     """The result with its timing, if it was asked for (`bench`) and a file was written; all figures for a page."""
     if not options.bench or not result.written:

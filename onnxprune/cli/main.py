@@ -18,6 +18,7 @@ PROGRAM = "onnxprune"
 COMPLETE_VARIABLE = "_ONNXPRUNE_COMPLETE"
 COMMANDS = {
     "shrink": "onnxprune.cli.shrink",
+    "quantize": "onnxprune.cli.quantize",
     "sparsify": "onnxprune.cli.sparsify",
     "inspect": "onnxprune.cli.inspect",
     "bench": "onnxprune.cli.bench",

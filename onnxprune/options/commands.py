@@ -13,10 +13,12 @@ from onnxprune.options.others import (
     UnpackOptions,
     VerifyOptions,
 )
+from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions, SweepOptions
 
 COMMANDS: tuple[type[Options], ...] = (
     ShrinkOptions,
+    QuantizeOptions,
     SparsifyOptions,
     InspectOptions,
     BenchOptions,

@@ -17,9 +17,10 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 REMOVE, ZEROS, STORE, BUDGETS = "What to remove", "What becomes zero", "What is stored", "Budgets"
+INTEGERS = "What becomes integers"
 SHOW, MEASURE, COMPARE = "What to show", "What is measured", "Comparison"
 DATA, REPAIR, OUTPUT, ADVANCED = "Data", "Repair and accuracy", "Output", "Advanced"
-GROUPS = (REMOVE, ZEROS, STORE, BUDGETS, SHOW, MEASURE, COMPARE, DATA, REPAIR, OUTPUT, ADVANCED)
+GROUPS = (REMOVE, ZEROS, INTEGERS, STORE, BUDGETS, SHOW, MEASURE, COMPARE, DATA, REPAIR, OUTPUT, ADVANCED)
 """Headings of the help, in its order."""
 
 TEXT, SHARE, NUMBER, COUNT, WIDTH, PATH, SIZE = "text", "share", "number", "count", "width", "path", "size"

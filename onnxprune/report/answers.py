@@ -7,7 +7,8 @@ ResNet-20 keeps 45 %, a keyword spotter 10 of 90 %. With samples, YOLOX-nano los
 
 from __future__ import annotations
 
-from onnxprune.results import Fidelity, MetricSummary, ShrinkResult, SparsifyResult
+from onnxprune.results import Fidelity, MetricSummary, QuantizeResult, ShrinkResult, SparsifyResult
+from onnxprune.results.sparse import SparsitySummary
 from onnxprune.results.units import format_percent, plural
 
 HARMFUL, RUINOUS = 0.1, 0.25  # shares of the work or of the weights that left without samples
@@ -16,7 +17,12 @@ CHANGED_ERROR, FAR_ERROR = 0.1, 0.25
 FEW = 60  # samples of which all must agree for an interval above 94 %
 KEPT, CHANGED, UNCLEAR, UNKNOWN = "kept", "changed", "unclear", "unknown"
 
-Result = ShrinkResult | SparsifyResult
+Result = ShrinkResult | SparsifyResult | QuantizeResult
+
+
+def sparsity_of(result: Result) -> SparsitySummary | None:
+    """What became of weights that were to be zero; None if none were."""
+    return None if isinstance(result, QuantizeResult) else result.sparsity
 
 
 def state(result: Result) -> str:
@@ -83,5 +89,5 @@ def _of_fidelity(found: Fidelity, result: Result) -> str | None:
 
 def _metric(result: Result) -> MetricSummary | None:
     """The metric of the user, if it was measured on the result."""
-    found = result.metric if isinstance(result, ShrinkResult) else None
+    found = None if isinstance(result, SparsifyResult) else result.metric
     return found if found is not None and found.after is not None else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from onnxprune.report.answers import Result, measured, state, warning
+from onnxprune.report.answers import Result, measured, sparsity_of, state, warning
 from onnxprune.report.blocks import Line
 from onnxprune.report.document_parts import Document
 from onnxprune.report.shared import unproven
 from onnxprune.report.speed import speed_text, why_not
-from onnxprune.results import Cause, ProofSummary, ShrinkResult, TimingSummary
+from onnxprune.results import Cause, ProofSummary, QuantizeResult, ShrinkResult, TimingSummary
 from onnxprune.results.gains import gone, saved, work
 
 
@@ -22,7 +22,7 @@ def closing(result: Result) -> str | None:
     after = result.after or result.planned
     if after is None:
         return None
-    parts = [work(result.before, after, result.sparsity)]
+    parts = [_gain(result)]
     if result.timing is not None:
         parts.append(speed_text(result.timing))
     quality = measured(result)
@@ -31,7 +31,7 @@ def closing(result: Result) -> str | None:
     sentences = [", ".join(parts)]
     if result.timing is not None:
         sentences.append(why_not(result.timing, result.plan.options) or "")
-    sentences.append(warning(result, gone(result.before, after, result.sparsity)) or "")
+    sentences.append(warning(result, _gone(result)) or "")
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences if sentence)
 
 
@@ -56,7 +56,7 @@ def summary_document(result: Result) -> Document | None:
         "agreement_interval_ratio": None if worst is None else [worst.low, worst.high],
         "output_error_relative": None if fidelity is None else fidelity.worst_error,
         "why_not_faster": None if timing is None else why_not(timing, result.plan.options),
-        "warning": warning(result, gone(result.before, after, result.sparsity)),
+        "warning": warning(result, _gone(result)),
         "proof": _status(result),
     }
 
@@ -87,16 +87,29 @@ def cause_document(cause: Cause) -> Document:
     }
 
 
+def _gain(result: Result) -> str:
+    if isinstance(result, QuantizeResult):
+        return result.gain
+    return work(result.before, result.left, result.sparsity)
+
+
+def _gone(result: Result) -> float:
+    """The share of the work or of the weights that left: rounding takes none away."""
+    return 0.0 if isinstance(result, QuantizeResult) else gone(result.before, result.left, result.sparsity)
+
+
 def _proofs(result: Result) -> list[ProofSummary]:
     """Of the cut, and of the zeros."""
     found = (
         result.proof if isinstance(result, ShrinkResult) else None,
-        None if result.sparsity is None else result.sparsity.proof,
+        sparsity.proof if (sparsity := sparsity_of(result)) is not None else None,
     )
     return [proof for proof in found if proof is not None]
 
 
 def _status(result: Result) -> str | None:
     """Proven if everything is."""
+    if isinstance(result, QuantizeResult):
+        return None if result.quantization.proof is None else "proven"
     states = {proof.status for proof in _proofs(result)}
     return None if not states else "proven" if states == {"proven"} else "unproven"

@@ -1,8 +1,8 @@
-"""What the reports of `shrink` and `sparsify` have in common: what changed, what to know, and where it is."""
+"""What reports of results have in common: what changed, what to know, and where it is."""
 
 from __future__ import annotations
 
-from onnxprune.report.answers import Result
+from onnxprune.report.answers import Result, sparsity_of
 from onnxprune.report.blocks import Line, Table
 from onnxprune.report.fidelity import advice
 from onnxprune.report.shared import counted_for, notes, shown_path
@@ -13,19 +13,20 @@ from onnxprune.results import ProofSummary
 def changes(result: Result) -> tuple[Table, ...]:
     """Size and cost before and after, or as they would be; nothing where nothing changes."""
     if result.after is not None:
-        return (changes_table(result.before, result.after, result.sparsity),)
+        return (changes_table(result.before, result.after, sparsity_of(result)),)
     if result.planned is not None:
-        return (changes_table(result.before, result.planned, result.sparsity, ("before", "would be")),)
+        return (changes_table(result.before, result.planned, sparsity_of(result), ("before", "would be")),)
     return ()
 
 
 def made_notes(result: Result, proof: ProofSummary | None) -> tuple[Line, ...]:
     """What a reader should know, also of the `proof`, of sparse weights and of outputs that are no numbers."""
+    sparsity = sparsity_of(result)
     return notes(
         *counted_for(result.before, result.calibration),
         *result.notes,
         *(() if proof is None else proof.notes),
-        *(() if result.sparsity is None else remarks(result.sparsity)),
+        *(() if sparsity is None else remarks(sparsity)),
         *(() if result.fidelity is None else advice(result.fidelity)),
     )
 

@@ -9,9 +9,19 @@ from onnxprune.results.fidelity import Agreement, Fidelity, OutputFidelity
 from onnxprune.results.inspection import BlockSummary, GroupSummary, Inspection, LayerCost
 from onnxprune.results.metric import MetricSummary, MetricTrial
 from onnxprune.results.model import ModelSummary
-from onnxprune.results.plan import GroupPlan, Plan, SparsePlan, SparseWeight
+from onnxprune.results.plan import (
+    GroupPlan,
+    Plan,
+    QuantizationPlan,
+    SparsePlan,
+    SparseWeight,
+    ValueGrid,
+    WeightGrid,
+)
 from onnxprune.results.progress import Progress, ProgressCallback
 from onnxprune.results.proof import ProofSummary
+from onnxprune.results.quantization import Executed, GridSummary, QuantizationSummary, QuantizedLayer
+from onnxprune.results.quantizing import QuantizeResult
 from onnxprune.results.repair import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
 from onnxprune.results.shrinking import BlockChange, GroupChange, ShrinkResult
 from onnxprune.results.sparse import SparseLayer, SparseWeights, SparsitySummary
@@ -28,7 +38,9 @@ __all__ = [
     "Cause",
     "Difference",
     "ErrorCurve",
+    "Executed",
     "Fidelity",
+    "GridSummary",
     "GroupChange",
     "GroupPlan",
     "GroupSummary",
@@ -44,6 +56,10 @@ __all__ = [
     "Progress",
     "ProgressCallback",
     "ProofSummary",
+    "QuantizationPlan",
+    "QuantizationSummary",
+    "QuantizeResult",
+    "QuantizedLayer",
     "ReconstructionSummary",
     "RepairSummary",
     "ShrinkResult",
@@ -57,5 +73,7 @@ __all__ = [
     "TargetSummary",
     "TensorDifference",
     "TimingSummary",
+    "ValueGrid",
     "VerifyResult",
+    "WeightGrid",
 ]

@@ -44,8 +44,7 @@ WRONG = 1.25
 """By how much a scale must be wrong to be noticed."""
 EXTREME = 16.0
 FAR = 0.1
-"""Of an output's root mean square: where inner values are outputs, other kernels are fused, and ties fall the other way.
-"""
+"""Of an output's root mean square: where inner values are outputs other kernels are fused; ties fall the other way."""
 MOST = 10**8
 """Integers that are compared, if one input makes no more."""
 

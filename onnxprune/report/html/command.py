@@ -12,6 +12,7 @@ from typing import Any
 from onnxprune.model.sources import BESIDE, beside
 from onnxprune.options.declare import SWITCH, Options, of_function, planned
 from onnxprune.options.others import BenchOptions, VerifyOptions
+from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions, SweepOptions
 
 UNKNOWN = "IN-PYTHON"
@@ -52,6 +53,12 @@ def sparsify_commands(options: SparsifyOptions, model: Any, out: Any, *, made: b
     """The run; if a result was `made`, its proof once more, and how fast it is."""
     run = command(options, _files(model, out))
     return [run] if options.dry_run or not made else [run, *_after(model, out, ".sparse.onnx")]
+
+
+def quantize_commands(options: QuantizeOptions, model: Any, out: Any, suffix: str, *, made: bool = True) -> list[str]:
+    """The run; if a result was `made`, its proof once more, and how fast it is."""
+    run = command(options, _files(model, out))
+    return [run] if options.dry_run or not made else [run, *_after(model, out, suffix)]
 
 
 def sweep_command(options: SweepOptions, model: Any, out: Any) -> str:

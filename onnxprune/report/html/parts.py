@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnxprune.report.answers import Result
+from onnxprune.report.answers import Result, sparsity_of
 from onnxprune.report.blocks import Line, Table
 from onnxprune.report.fidelity import advice
 from onnxprune.report.html import charts
@@ -23,7 +23,7 @@ def before_after(result: Result, note: str) -> Section | None:
     """Size and cost as bars and as figures; `note` says what they are."""
     if result.after is None:
         return None
-    changed = table(changes_table(result.before, result.after, result.sparsity))
+    changed = table(changes_table(result.before, result.after, sparsity_of(result)))
     body = figures(charts.change(result.before, result.after), changed)
     return Section("before-after", "Before and after", body + paragraph(note, "note"))
 

@@ -14,11 +14,12 @@ from onnxprune.model.load import Model
 from onnxprune.model.outputs import check_target, write_text
 from onnxprune.model.sources import Place
 from onnxprune.options.others import BenchOptions
+from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions
 from onnxprune.report.html.plots import require
-from onnxprune.results import ShrinkResult, SparsifyResult
+from onnxprune.results import QuantizeResult, ShrinkResult, SparsifyResult
 
-R = TypeVar("R", ShrinkResult, SparsifyResult)
+R = TypeVar("R", ShrinkResult, SparsifyResult, QuantizeResult)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def with_report(page: ReportFile, text: str, result: R) -> R:
     return result
 
 
-def result_file(options: ShrinkOptions | SparsifyOptions, place: Place) -> ReportFile | None:
+def result_file(options: ShrinkOptions | SparsifyOptions | QuantizeOptions, place: Place) -> ReportFile | None:
     """The file of the report of a run whose result goes to `place`."""
     outputs = () if options.dry_run or place.in_memory else (place.target,)
     return open_report(options.report, force=options.force, inputs=place.protected, outputs=outputs)

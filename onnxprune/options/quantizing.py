@@ -1,0 +1,103 @@
+"""The options of what makes numbers smaller: `quantize`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from onnxprune.options.declare import INTEGERS, REPAIR, Options, option
+from onnxprune.options.repairing import Score
+from onnxprune.options.running import Calibration, Form, Result, Running, Told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision(Options):
+    """What becomes integers, and how."""
+
+    scheme: Literal["static", "weights"] | None = option(
+        None,
+        "static: layers compute with integers, on ranges that the samples show; weights: weights alone are stored in "
+        "fewer bits, and layers compute with floats.",
+        group=INTEGERS,
+        shown="static with --data, otherwise weights",
+        recorded=True,
+    )
+    weights: Literal["int8", "int4", "fp16"] | None = option(
+        None,
+        "What weights become; int4 and fp16 with --scheme weights.",
+        group=INTEGERS,
+        shown="int8",
+        recorded=True,
+    )
+    block: int = option(
+        32,
+        "Inputs of an output that share a scale, with int4: 16, 32, 64, 128 or 256.",
+        group=INTEGERS,
+        metavar="N",
+        least=16,
+        shown=True,
+        recorded=True,
+    )
+    ranges: Literal["least-error", "min-max", "percentile"] = option(
+        "least-error",
+        "Ranges of activations: of the least squared error; all that was seen; or without the outermost 0.001 %.",
+        group=INTEGERS,
+        shown=True,
+        recorded=True,
+    )
+    device: Literal["vnni", "x86", "arm"] | None = option(
+        None,
+        "For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get 7 "
+        "bits; ARM, which wants signed activations.",
+        group=INTEGERS,
+        shown="this one",
+        recorded=True,
+    )
+    include: Sequence[str] = option(
+        (),
+        "Quantise only these layers: a name, a glob, or type:Conv. Repeatable.",
+        group=INTEGERS,
+        metavar="PATTERN",
+        recorded=True,
+    )
+    exclude: Sequence[str] = option(
+        (),
+        "Leave these layers as they are; wins over --include. Repeatable.",
+        group=INTEGERS,
+        metavar="PATTERN",
+        recorded=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refitting(Options):
+    """How weights make up for what rounding changes."""
+
+    repair: Literal["auto", "none", "reconstruct"] = option(
+        "auto",
+        "Adjust all weights on their grids, by gradients, until layers give what they gave (reconstruct): with --data.",
+        group=REPAIR,
+        shown="reconstruct with --data, otherwise none",
+        recorded=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizing(Precision, Refitting, Calibration, Running):
+    """What `quantize` is asked for besides files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions(Quantizing, Score, Result, Form, Told):
+    """Of `quantize`. A plan lists what it records in the order of this file."""
+
+    NAME: ClassVar[str] = "quantize"
+    EXAMPLES: ClassVar[Any] = (
+        ("8-bit integers, on ranges that samples show:", "quantize m.onnx --data calib.npz"),
+        ("Weights of a language model in 4 bits:", "quantize m.onnx --scheme weights --weights int4"),
+    )
+    DIFFERS: ClassVar[Any] = {
+        "output": {"shown": "MODEL's stem + .int8.onnx (.int4, .fp16), beside MODEL"},
+        "dry_run": {"help": "Choose, refit and report; write no model."},
+    }

@@ -1,0 +1,70 @@
+"""Write a quantised network beside its target, prove it, look at how it runs, and rename it: all or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxprune.capture.samples import Samples
+from onnxprune.measure.gate import Gate
+from onnxprune.measure.held_out import judged
+from onnxprune.measure.summaries import left_over, summary_of
+from onnxprune.model.load import Model
+from onnxprune.model.sources import Place
+from onnxprune.proof.grids.prove import GridProof, prove_grids
+from onnxprune.quantizing.executed import executed
+from onnxprune.quantizing.stage import Quantized
+from onnxprune.results import Fidelity, ModelSummary
+from onnxprune.results.clock import Clock
+from onnxprune.results.quantization import GridSummary, QuantizationSummary
+from onnxprune.trace.groups import Trace
+
+
+@dataclass(frozen=True)
+class QuantizedPublished:
+    """What was written, and what was shown of it."""
+
+    quantization: QuantizationSummary
+    fidelity: Fidelity | None
+    written: tuple[Path, ...]
+    after: ModelSummary
+    notes: tuple[str, ...] = ()
+    model: Model | None = None
+
+
+def publish_quantized(
+    traced: Trace,
+    recorded: Model,
+    made: Quantized,
+    place: Place,
+    samples: Samples | None,
+    clock: Clock,
+    *,
+    gate: Gate | None = None,
+    seed: int = 0,
+    threads: int = 0,
+) -> QuantizedPublished:
+    """Prove the file of `recorded`, which is `made` with its provenance, and rename it. Raises an OnnxPruneError; then
+    nothing is written.
+    """
+    assert made.plan is not None
+    clock.start("write")
+    with place.staged(recorded) as staged:
+        clock.start("verify")
+        few = None if samples is None else samples.few(traced.graph.model)
+        shown = prove_grids(traced, made.graph.model, staged.path, made.plan, samples=few, seed=seed, threads=threads)
+        outcome = replace(
+            made.summary, proof=grid_summary(shown), executed=executed(staged.path, made.graph, made.layers)
+        )
+        measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
+        clock.start("write")
+        written = staged.commit()
+    after = summary_of(recorded, place.target, traced.facts)
+    return QuantizedPublished(outcome, measured, written, after, left_over(staged.left_over), recorded)
+
+
+def grid_summary(shown: GridProof) -> GridSummary:
+    """As a result has it."""
+    most = max(shown.moved.values(), default=0.0)
+    counts = shown.values, shown.integers, shown.differing, shown.most
+    return GridSummary(*counts, most, shown.cases, shown.untold, shown.refused)

@@ -1,0 +1,101 @@
+"""What a call asks of quantisation, once defaults are filled in and contradictions refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import TensorProto
+
+from onnxprune.choose.request import AUTO, GIVE_DATA
+from onnxprune.errors import UsageError
+from onnxprune.options.declare import plain, recorded, values
+from onnxprune.options.quantizing import Quantizing
+from onnxprune.quantizing.processor import ARM, VNNI, X86, this_processor
+from onnxprune.quantizing.static import Types
+from onnxprune.quantizing.weights import WeightRequest
+from onnxprune.results.units import listed
+
+STATIC, WEIGHTS = "static", "weights"
+INT8 = "int8"
+RECONSTRUCT, NONE = "reconstruct", "none"
+TYPES = {
+    VNNI: Types(),
+    X86: Types(reduced=True),
+    ARM: Types(activations=TensorProto.INT8),
+}
+
+
+@dataclass(frozen=True)
+class QuantizeRequest:
+    """`scheme`, `weights` and `device` are never None; `repair` is one of the methods."""
+
+    scheme: str
+    weights: str
+    block: int
+    ranges: str
+    device: str
+    repair: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    seed: int = 0
+    asked: Quantizing = field(default_factory=Quantizing)  # as given
+
+    @property
+    def types(self) -> Types:
+        return TYPES[self.device]
+
+    @property
+    def suffix(self) -> str:
+        """Of the file that is written beside the model."""
+        return f".{self.weights}.onnx"
+
+    def weights_only(self, kept: dict[str, str]) -> WeightRequest:
+        """`kept`: label -> why its weight stays."""
+        return WeightRequest(self.weights, self.block, kept=kept)
+
+    def recorded(self, samples: int | None) -> dict[str, Any]:
+        """What a plan says of its making: no paths, no names of files."""
+        found = values(self.asked) | vars(self) | {"samples": samples}
+        return {name: plain(found[name]) for name in recorded(Quantizing)}
+
+
+def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeRequest:
+    """Raises UsageError for options that contradict each other or need data that is not there."""
+    scheme = options.scheme or (STATIC if with_data and options.weights in (None, INT8) else WEIGHTS)
+    if scheme == STATIC and not with_data:
+        raise UsageError(
+            "--scheme static needs the ranges of activations, and there is no data to show them.",
+            hint=f"{GIVE_DATA}, or store weights alone: --scheme weights.",
+        )
+    weights = options.weights or INT8
+    if scheme == STATIC and weights != INT8:
+        raise UsageError(
+            f"--scheme static computes with int8; --weights {weights} has no kernels for it.",
+            hint=f"Leave out --weights, or store weights alone: --scheme weights --weights {weights}.",
+        )
+    return QuantizeRequest(
+        scheme,
+        weights,
+        options.block,
+        options.ranges,
+        options.device or this_processor(),
+        _repair(options.repair, scheme, with_data),
+        listed(options.include),
+        listed(options.exclude),
+        options.seed,
+        options,
+    )
+
+
+def _repair(asked: str, scheme: str, with_data: bool) -> str:
+    if asked == AUTO:
+        return RECONSTRUCT if with_data and scheme == STATIC else NONE
+    if asked != NONE and not with_data:
+        raise UsageError(f"--repair {asked} needs calibration data.", hint=f"{GIVE_DATA}, or take --repair none.")
+    if asked != NONE and scheme != STATIC:
+        raise UsageError(
+            f"--repair {asked} has no effect with --scheme {scheme}: weights are rounded one layer after the other.",
+            hint="Leave out --repair.",
+        )
+    return asked

@@ -1,0 +1,97 @@
+"""What reports say of quantised layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from onnxprune.report.blocks import Column, Table
+from onnxprune.report.shared import names, stage_time
+from onnxprune.report.sparsity import rebuilt_row
+from onnxprune.results.quantization import Executed, GridSummary, QuantizationSummary, QuantizedLayer
+from onnxprune.results.units import format_count, format_percent, plural
+from onnxprune.results.wording import of_several
+
+LAYERS = (
+    Column("layer", code=True),
+    Column("operator"),
+    Column("computes in"),
+    Column("error", right=True),
+    Column("why"),
+)
+
+
+def quantized_rows(found: QuantizationSummary, seconds: dict[str, float]) -> tuple[tuple[str, str, str], ...]:
+    """Stage, result, time: which layers, their weights on the grids, and the proof."""
+    rows = [("quantised", _quantised(found), stage_time(seconds, "prepare", "ranges", "rewrite"))]
+    left = left_text(found)
+    if left is not None:
+        rows.append(("", left, ""))
+    if found.reconstruction is not None:
+        rows.append(rebuilt_row(found.reconstruction, stage_time(seconds, "rebuild")))
+    if found.proof is not None:
+        rows.append(("verified", proof_text(found.proof), stage_time(seconds, "verify")))
+    if found.executed is not None:
+        rows.append(("", executed_text(found.executed, found), ""))
+    return tuple(rows)
+
+
+def _quantised(found: QuantizationSummary) -> str:
+    text = (
+        f"{len(found.quantized_layers)} of {plural(len(found.all_layers), 'layer')} in {found.weights} ({found.scheme}"
+    )
+    text += ")" if found.ranges is None else f", ranges of {found.ranges.replace('-', ' ')})"
+    between = Counter(one.operator for one in found.layers if one.kind != "layer" and one.quantized)
+    if between:
+        text += f"; between them {', '.join(f'{count} x {name}' for name, count in between.most_common())}"
+    return text
+
+
+def left_text(found: QuantizationSummary) -> str | None:
+    """Which layers stay as they were, and why; None if none does."""
+    reasons = Counter(layer.reason for layer in found.all_layers if layer.reason)
+    if not reasons:
+        return None
+    listed = ", ".join(f"{count} x {of_several(reason or '', count)}" for reason, count in reasons.most_common())
+    count = sum(reasons.values())
+    return f"{plural(count, 'layer')} {'stays' if count == 1 else 'stay'} float: {listed}"
+
+
+def proof_text(proof: GridSummary) -> str:
+    """What was shown, in one line."""
+    text = f"{plural(proof.values, 'grid')} as planned, same nodes, {format_count(proof.integers)} integers on "
+    text += f"{plural(len(proof.cases), 'input')}: "
+    if not proof.differing:
+        return f"{text}all as the original gives them on these grids"
+    share = proof.differing / max(proof.integers, 1)
+    return (
+        f"{text}{format_percent(share)} differ from the original on these grids, by {plural(proof.most_steps, 'step')}"
+    )
+
+
+def executed_text(found: Executed, summary: QuantizationSummary) -> str:
+    """How many layers really run on integers here."""
+    text = f"ONNX Runtime runs {plural(found.integers, 'layer')} on integers here"
+    if not found.floats:
+        return text
+    return f"{text}; {plural(len(found.floats), 'layer')} with floats, although quantised: {names(found.floats)}"
+
+
+def remarks(found: QuantizationSummary) -> tuple[str, ...]:
+    """What a reader should know."""
+    texts = list(found.notes)
+    if found.proof is not None and found.proof.untold:
+        some = names(found.proof.untold)
+        texts.append(
+            f"values that are the same on all inputs that were tried, so that their scale shows nowhere: {some}"
+        )
+    return tuple(texts)
+
+
+def layers_table(found: QuantizationSummary) -> Table:
+    """One row a layer."""
+    return Table(LAYERS, tuple(_row(layer) for layer in found.layers))
+
+
+def _row(layer: QuantizedLayer) -> tuple[str, ...]:
+    error = "" if layer.error is None else format_percent(layer.error)
+    return layer.node, layer.operator, layer.precision, error, layer.reason or ""
