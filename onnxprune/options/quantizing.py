@@ -17,8 +17,8 @@ class Precision(Options):
 
     scheme: Literal["static", "weights"] | None = option(
         None,
-        "static: layers compute with integers, on ranges that the samples show; weights: weights alone are stored in "
-        "fewer bits, and layers compute with floats.",
+        "Layers compute with integers, on ranges that the samples show (static); or weights alone are stored in fewer "
+        "bits, and layers compute with floats (weights).",
         group=INTEGERS,
         shown="static with --data, otherwise weights",
         recorded=True,
