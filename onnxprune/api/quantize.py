@@ -123,6 +123,7 @@ def _made(run: _Run) -> QuantizeResult:
         run.samples,
         run.clock,
         gate=run.gate,
+        allow_unproven=run.options.allow_unproven,
         seed=run.options.seed,
         threads=run.options.threads,
     )

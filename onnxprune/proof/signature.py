@@ -17,6 +17,15 @@ from onnxprune.trace.groups import Trace
 def same_signature(original: onnx.ModelProto, candidate: Path, *, added: str | None = None) -> None:
     """Raises VerificationError. `added`: a domain whose operators and functions the candidate may have besides."""
     found = load(candidate).proto
+    same_ends(original, found)
+    imports = [entry for entry in found.opset_import if entry.domain != added or entry in original.opset_import]
+    functions = [entry for entry in found.functions if entry.domain != added or entry in original.functions]
+    if list(original.opset_import) != imports or list(original.functions) != functions:
+        raise VerificationError("the operator sets or functions of the result are not those of the original")
+
+
+def same_ends(original: onnx.ModelProto, found: onnx.ModelProto) -> None:
+    """The inputs and outputs. Raises VerificationError."""
     constants = {t.name for t in original.graph.initializer}
     for kind, before, after in (
         ("inputs", original.graph.input, found.graph.input),
@@ -26,10 +35,6 @@ def same_signature(original: onnx.ModelProto, candidate: Path, *, added: str | N
         b = [v.SerializeToString(deterministic=True) for v in after if v.name not in constants]
         if a != b:
             raise VerificationError(f"the {kind} of the result are not those of the original")
-    imports = [entry for entry in found.opset_import if entry.domain != added or entry in original.opset_import]
-    functions = [entry for entry in found.functions if entry.domain != added or entry in original.functions]
-    if list(original.opset_import) != imports or list(original.functions) != functions:
-        raise VerificationError("the operator sets or functions of the result are not those of the original")
 
 
 def check_shapes(trace: Trace, model: Model, planned: dict[str, Any]) -> Facts:

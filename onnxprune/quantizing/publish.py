@@ -8,10 +8,12 @@ from pathlib import Path
 from onnxprune.capture.samples import Samples
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.held_out import judged
-from onnxprune.measure.summaries import left_over, summary_of
+from onnxprune.measure.summaries import left_over, proof_summary, summary_of
 from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
 from onnxprune.proof.grids.prove import GridProof, prove_grids
+from onnxprune.proof.grids.weights import prove_weights
+from onnxprune.proof.unproven import require_told
 from onnxprune.quantizing.executed import executed
 from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import Fidelity, ModelSummary
@@ -41,21 +43,31 @@ def publish_quantized(
     clock: Clock,
     *,
     gate: Gate | None = None,
+    allow_unproven: bool = False,
     seed: int = 0,
     threads: int = 0,
 ) -> QuantizedPublished:
     """Prove the file of `recorded`, which is `made` with its provenance, and rename it. Raises an OnnxPruneError; then
     nothing is written.
+
+    `allow_unproven`: also where the proof could not have failed.
     """
     assert made.plan is not None
     clock.start("write")
     with place.staged(recorded) as staged:
         clock.start("verify")
         few = None if samples is None else samples.few(traced.graph.model)
-        shown = prove_grids(traced, made.graph.model, staged.path, made.plan, samples=few, seed=seed, threads=threads)
-        outcome = replace(
-            made.summary, proof=grid_summary(shown), executed=executed(staged.path, made.graph, made.layers)
-        )
+        outcome = replace(made.summary, executed=executed(staged.path, made.graph, made.layers))
+        if made.twin is None:
+            found = prove_grids(
+                traced, made.graph.model, staged.path, made.plan, samples=few, seed=seed, threads=threads
+            )
+            outcome = replace(outcome, proof=grid_summary(found))
+        else:
+            names = [layer.weight for layer in outcome.layers if layer.quantized and layer.weight is not None]
+            shown = prove_weights(traced, made.twin, names, staged.path, samples=few, seed=seed, threads=threads)
+            require_told(shown.untold, traced, allowed=allow_unproven, with_samples=few is not None)
+            outcome = replace(outcome, equality=proof_summary(shown))
         measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
         clock.start("write")
         written = staged.commit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxprune.report.answers import Result, measured, sparsity_of, state, warning
+from onnxprune.report.answers import Result, measured, state, warning
 from onnxprune.report.blocks import Line
 from onnxprune.report.document_parts import Document
 from onnxprune.report.shared import unproven
@@ -100,16 +100,18 @@ def _gone(result: Result) -> float:
 
 def _proofs(result: Result) -> list[ProofSummary]:
     """Of the cut, and of the zeros."""
+    if isinstance(result, QuantizeResult):
+        return [] if result.quantization.equality is None else [result.quantization.equality]
     found = (
         result.proof if isinstance(result, ShrinkResult) else None,
-        sparsity.proof if (sparsity := sparsity_of(result)) is not None else None,
+        None if result.sparsity is None else result.sparsity.proof,
     )
     return [proof for proof in found if proof is not None]
 
 
 def _status(result: Result) -> str | None:
     """Proven if everything is."""
-    if isinstance(result, QuantizeResult):
-        return None if result.quantization.proof is None else "proven"
+    if isinstance(result, QuantizeResult) and result.quantization.proof is not None:
+        return "proven"
     states = {proof.status for proof in _proofs(result)}
     return None if not states else "proven" if states == {"proven"} else "unproven"

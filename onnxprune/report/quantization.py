@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from onnxprune.report.blocks import Column, Table
-from onnxprune.report.shared import names, stage_time
+from onnxprune.report.shared import names, stage_time, tolerance_text
 from onnxprune.report.sparsity import rebuilt_row
+from onnxprune.results import ProofSummary
 from onnxprune.results.quantization import Executed, GridSummary, QuantizationSummary, QuantizedLayer
-from onnxprune.results.units import format_count, format_percent, plural
+from onnxprune.results.units import format_count, format_difference, format_percent, plural
 from onnxprune.results.wording import of_several
 
 LAYERS = (
@@ -30,7 +31,10 @@ def quantized_rows(found: QuantizationSummary, seconds: dict[str, float]) -> tup
         rows.append(rebuilt_row(found.reconstruction, stage_time(seconds, "rebuild")))
     if found.proof is not None:
         rows.append(("verified", proof_text(found.proof), stage_time(seconds, "verify")))
-    if found.executed is not None:
+    if found.equality is not None:
+        rows.append(("verified", equality_text(found.equality), stage_time(seconds, "verify")))
+        rows.append(("", tolerance_text(found.equality), ""))
+    if found.executed is not None and found.equality is None:
         rows.append(("", executed_text(found.executed, found), ""))
     return tuple(rows)
 
@@ -66,6 +70,14 @@ def proof_text(proof: GridSummary) -> str:
     return (
         f"{text}{format_percent(share)} differ from the original on these grids, by {plural(proof.most_steps, 'step')}"
     )
+
+
+def equality_text(proof: ProofSummary) -> str:
+    """The same of weights alone."""
+    total = len(proof.cases) + len(proof.skipped_cases)
+    text = f"equal to a float model with these weights on {len(proof.cases)}/{plural(total, 'input')}"
+    text += f", max |d| {format_difference(proof.worst_absolute)}"
+    return text if proof.sensitive else f"{text}, but UNPROVEN, see below"
 
 
 def executed_text(found: Executed, summary: QuantizationSummary) -> str:

@@ -8,6 +8,7 @@ from onnxprune.report.document_parts import (
     calibration_document,
     fidelity_document,
     metric_document,
+    proof_document,
     reconstruction_document,
 )
 from onnxprune.results import QuantizeResult
@@ -45,6 +46,7 @@ def quantization_document(found: QuantizationSummary) -> Document:
         "layers": [_layer(layer) for layer in found.layers],
         "reconstruction": None if found.reconstruction is None else reconstruction_document(found.reconstruction),
         "proof": None if found.proof is None else _proof(found.proof),
+        "equality": None if found.equality is None else proof_document(found.equality),
         "executed": None if found.executed is None else _executed(found.executed),
         "notes": list(found.notes),
     }

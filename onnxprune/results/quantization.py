@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxprune.results.proof import ProofSummary
 from onnxprune.results.repair import ReconstructionSummary
 from onnxprune.results.shown import OneLine
 from onnxprune.results.units import format_percent, plural
@@ -97,7 +98,9 @@ class QuantizationSummary(OneLine):
         ranges: How ranges of activations were chosen; None if there are none.
         layers: All of them, and the steps and moves between them.
         reconstruction: Of all weights together, on their grids; None without data, or with another repair.
-        proof: Of the file; None where none was written.
+        proof: Of the integers in the file; None where none was written, or where weights alone are.
+        equality: Of weights alone: the file computes what a float model with these weights does. None with another
+            scheme, or where none was written.
         executed: What the runtime makes of it; None where none was written.
         notes: Remarks.
     """
@@ -109,6 +112,7 @@ class QuantizationSummary(OneLine):
     layers: tuple[QuantizedLayer, ...]
     reconstruction: ReconstructionSummary | None = None
     proof: GridSummary | None = None
+    equality: ProofSummary | None = None
     executed: Executed | None = None
     notes: tuple[str, ...] = ()
 

@@ -16,6 +16,7 @@ import onnxprune
 DIGITS = Path(__file__).resolve().parents[2] / "models" / "digits.onnx"
 CALLS = {
     "shrink": "shrink('m.onnx', None, ratio=0.2, progress=True)",
+    "quantize": "quantize('m.onnx', None, progress=True)",
     "sparsify": "sparsify('m.onnx', None, sparsity=0.5, progress=True)",
     "sweep": "sweep('m.onnx', ratios=[0.2], bench=False, progress=True)",
     "inspect": "inspect('m.onnx', progress=True)",

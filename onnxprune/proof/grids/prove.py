@@ -35,6 +35,7 @@ from onnxprune.proof.grids.stored import Stored, require_planned, stored
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.onnx_checks import file_of, require
 from onnxprune.proof.scratch import Feed, read, save, scratch
+from onnxprune.proof.signature import same_ends
 from onnxprune.proof.tasks import run_tasks
 from onnxprune.results.plan import QuantizationPlan
 from onnxprune.trace.groups import Trace
@@ -81,6 +82,7 @@ def prove_grids(
     Raises VerificationError, with the value or the node and what was found there.
     """
     result = load(candidate)
+    same_ends(trace.graph.model.proto, result.proto)
     graph, before = build(result), build(prepared)
     found = stored(graph)
     require_planned(found, plan)

@@ -1,0 +1,58 @@
+"""Proof of a file whose weights alone are stored in fewer bits: it computes what a float model with these weights does.
+
+Kernels may round activations as well (`accuracy_level` 4 of MatMulNBits), which is no matter of the file: what is
+compared is what they compute with floats. How far the file itself is from the original is measured, not proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import onnx
+
+from onnxprune.model.load import Model, load
+from onnxprune.model.save import write
+from onnxprune.proof.judge import Proof
+from onnxprune.proof.scratch import Feed, scratch
+from onnxprune.proof.signature import same_ends
+from onnxprune.proof.twin import Twin, prove_twin
+from onnxprune.trace.groups import Trace
+
+REFERENCE = "the float model with the same weights"
+EXACT = 1
+"""Of `accuracy_level`: activations stay float32."""
+
+
+def prove_weights(
+    trace: Trace,
+    twin: Model,
+    weights: Collection[str],
+    candidate: Path,
+    *,
+    samples: Feed | None = None,
+    seed: int = 0,
+    threads: int = 0,
+) -> Proof:
+    """`trace`: of the original; `weights`: initializers of the twin that the file stores in fewer bits.
+
+    Raises VerificationError, ModelError.
+    """
+    found = load(candidate)
+    same_ends(trace.graph.model.proto, found.proto)
+    with scratch() as here:
+        exact = here / "exact.onnx"
+        write(_exact(found), exact, external_data="always")
+        asked = Twin(trace, tuple(weights), twin, tuple(weights), exact, REFERENCE)
+        return prove_twin(asked, samples=samples, seed=seed, threads=threads)
+
+
+def _exact(model: Model) -> Model:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for node in proto.graph.node:
+        if node.op_type == "MatMulNBits":
+            for attribute in node.attribute:
+                if attribute.name == "accuracy_level":
+                    attribute.i = EXACT
+    return model.replace(proto, model.tensors)
