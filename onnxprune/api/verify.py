@@ -9,9 +9,9 @@ from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.capture.samples import few_samples, traced_for
 from onnxprune.choose.request import check_data_options
 from onnxprune.cut import CutError, cut
-from onnxprune.cut.plan import SparsePlan, check_source, keep_of
+from onnxprune.cut.plan import Plan, SparsePlan, check_source, keep_of
 from onnxprune.cut.provenance import plan_of, record
-from onnxprune.errors import VerificationError
+from onnxprune.errors import PlanError, VerificationError
 from onnxprune.measure.files import as_file
 from onnxprune.measure.summaries import all_executed, proof_summary, summary, summary_of
 from onnxprune.model.infer import Facts
@@ -19,8 +19,12 @@ from onnxprune.model.load import Model
 from onnxprune.model.sources import opened
 from onnxprune.options.others import VerifyOptions
 from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.proof.grids.prove import prove_grids
 from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
+from onnxprune.quantizing.prepare import prepared
+from onnxprune.quantizing.publish import grid_summary
+from onnxprune.quantizing.request import STATIC
 from onnxprune.results import ModelSummary, VerifyResult
 from onnxprune.results.clock import Clock
 from onnxprune.results.sparse import SparseWeights
@@ -28,11 +32,14 @@ from onnxprune.shrinking.publish import prove_in_memory
 from onnxprune.sparsifying.compare import Compared, compare_sparse
 from onnxprune.trace.groups import Trace
 
+NEAREST = 0.51
+"""Steps by which rounding to the nearest moves a weight at most; more is another weight."""
+
 
 @public(VerifyOptions)
 def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | Path | Model) -> VerifyResult:
-    """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
-    on the first samples of `data`.
+    """Repeat the proof for a file that `shrink`, `sparsify` or `quantize` wrote, from the plan stored in it: on random
+    inputs, and on the first samples of `data`.
 
     Args:
         original: The model before: a path, or a model in memory.
@@ -59,6 +66,8 @@ def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | P
     check_source(planned, traced)
     samples = None if given_samples is None else few_samples(given_samples, traced, seed)
     keep = keep_of(planned, traced)
+    if planned.quantization is not None:
+        return _quantised(traced, a, b, planned, samples, options, clock)
     clock.start("cut")
     try:
         expected = record(cut(traced, keep), a, planned)
@@ -87,6 +96,28 @@ def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | P
         planned.units,
         weights,
     )
+
+
+def _quantised(
+    traced: Trace, a: Model, b: Model, plan: Plan, samples: Feed | None, options: VerifyOptions, clock: Clock
+) -> VerifyResult:
+    """What a file that `quantize` wrote shows."""
+    grids = plan.quantization
+    assert grids is not None
+    if grids.scheme != STATIC:
+        raise PlanError(
+            f"the plan is of the scheme {grids.scheme}: what is stored is proven when it is written, and only then",
+            hint="Files of the scheme static can be verified again.",
+        )
+    clock.start("verify")
+    with as_file(b) as path:
+        shown = prove_grids(
+            traced, prepared(a), path, grids, samples=samples, seed=options.seed, threads=options.threads
+        )
+    clock.finish()
+    moved = tuple(name for name, steps in shown.moved.items() if steps > NEAREST)
+    before, after = summary(a, traced.graph, traced.facts), summary_of(b, None, traced.facts)
+    return VerifyResult(before, after, plan.digest, None, moved, plan.units, grids=grid_summary(shown))
 
 
 def _pruned(found: Model, dense: Model, facts: Facts) -> ModelSummary:

@@ -15,10 +15,10 @@ from onnxprune.options.running import Calibration, Form, Result, Running, Told
 class Precision(Options):
     """What becomes integers, and how."""
 
-    scheme: Literal["static", "weights"] | None = option(
+    scheme: Literal["static", "dynamic", "weights"] | None = option(
         None,
-        "Layers compute with integers, on ranges that the samples show (static); or weights alone are stored in fewer "
-        "bits, and layers compute with floats (weights).",
+        "Layers compute with integers, on ranges that the samples show (static), or matrix products and LSTMs on those "
+        "of every run (dynamic); or weights alone are stored in fewer bits (weights).",
         group=INTEGERS,
         shown="static with --data, otherwise weights",
         recorded=True,

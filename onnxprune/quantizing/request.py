@@ -16,7 +16,7 @@ from onnxprune.quantizing.static import Types
 from onnxprune.quantizing.weights import WeightRequest
 from onnxprune.results.units import listed
 
-STATIC, WEIGHTS = "static", "weights"
+STATIC, DYNAMIC, WEIGHTS = "static", "dynamic", "weights"
 INT8 = "int8"
 RECONSTRUCT, NONE = "reconstruct", "none"
 TYPES = {
@@ -69,9 +69,9 @@ def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeReq
             hint=f"{GIVE_DATA}, or store weights alone: --scheme weights.",
         )
     weights = options.weights or INT8
-    if scheme == STATIC and weights != INT8:
+    if scheme != WEIGHTS and weights != INT8:
         raise UsageError(
-            f"--scheme static computes with int8; --weights {weights} has no kernels for it.",
+            f"--scheme {scheme} computes with int8; --weights {weights} has no kernels for it.",
             hint=f"Leave out --weights, or store weights alone: --scheme weights --weights {weights}.",
         )
     return QuantizeRequest(

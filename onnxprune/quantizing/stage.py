@@ -17,10 +17,11 @@ from onnxprune.model.infer import infer_like
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted, lowered
 from onnxprune.proof.grids.stored import TYPES, digest, stored
+from onnxprune.quantizing.dynamic import dynamic
 from onnxprune.quantizing.layers import Candidate, between, candidates, moved, named, values_of
 from onnxprune.quantizing.prepare import prepared
 from onnxprune.quantizing.ranges import histograms
-from onnxprune.quantizing.request import RECONSTRUCT, WEIGHTS, QuantizeRequest
+from onnxprune.quantizing.request import DYNAMIC, RECONSTRUCT, STATIC, QuantizeRequest
 from onnxprune.quantizing.rewrite import with_quantisers
 from onnxprune.quantizing.static import activation_grids, weight_grids
 from onnxprune.quantizing.weights import WeightLayer, weights_only
@@ -53,7 +54,7 @@ def quantized(
     """The network of `trace`, quantised. Raises UsageError for patterns of names that match nothing, ModelError for
     what cannot be prepared, NotFinite where it overflows on the samples.
     """
-    if request.scheme == WEIGHTS:
+    if request.scheme != STATIC:
         return _weights(trace, request, samples, clock, threads)
     assert samples is not None
     return _static(trace, request, samples, clock, threads)
@@ -181,16 +182,20 @@ def _weights(trace: Trace, request: QuantizeRequest, samples: Samples | None, cl
         kept |= {node.label: "not included" for node in graph.nodes if node.index not in there}
     if request.exclude:
         kept |= {graph.nodes[index].label: "excluded" for index in matching(graph, request.exclude, "--exclude")}
-    done = weights_only(trace, samples, request.weights_only(kept), threads=threads, progress=clock.steps())
+    if request.scheme == DYNAMIC:
+        bits = 7 if request.types.reduced else 8
+        done = dynamic(trace, samples, kept=kept, bits=bits, threads=threads, progress=clock.steps())
+    else:
+        done = weights_only(trace, samples, request.weights_only(kept), threads=threads, progress=clock.steps())
     layers = tuple(_weight_layer(one) for one in done.layers)
-    summary = QuantizationSummary("weights", None, request.weights, None, layers)
+    summary = QuantizationSummary(request.scheme, None, request.weights, None, layers)
     small = [one for one in done.layers if one.kind is not None]
     if not small:
         return Quantized(trace.graph.model, graph, None, summary)
-    plan = QuantizationPlan("weights", tuple(one.node for one in small))
+    plan = QuantizationPlan(request.scheme, tuple(one.node for one in small))
     return Quantized(done.model, graph, plan, summary, twin=done.twin)
 
 
 def _weight_layer(one: WeightLayer) -> QuantizedLayer:
-    precision = FLOAT if one.kind is None else one.kind.split()[0]
+    precision = FLOAT if one.kind is None else one.kind.split()[0].replace(DYNAMIC, "int8")
     return QuantizedLayer(one.node, one.operator, "layer", precision, one.weight, one.error, one.reason)

@@ -15,6 +15,7 @@ from onnxprune.report.document_parts import (
 )
 from onnxprune.report.json_text import dumps as dumps
 from onnxprune.report.json_text import error as error
+from onnxprune.report.quantize_document import grids_document
 from onnxprune.report.sparse_document import sparsity_document
 from onnxprune.results import (
     BlockSummary,
@@ -113,6 +114,7 @@ def verify(result: VerifyResult) -> Document:
         "proof": None if result.proof is None else proof_document(result.proof),
         "refitted": list(result.refitted),
         "sparse": None if result.sparse is None else _sparse(result.sparse),
+        "grids": None if result.grids is None else grids_document(result.grids),
         "sparse_proof": None if result.sparse_proof is None else proof_document(result.sparse_proof),
     }
 

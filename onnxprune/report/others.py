@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
+from onnxprune.report.quantization import proof_text as grids_text
 from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text, unproven
 from onnxprune.report.sparsity import proof_of_zeros
 from onnxprune.results import Difference, TensorDifference, VerifyResult
@@ -17,7 +18,7 @@ _FACTS = (Column("what"), Column("found"))
 
 def verify_report(result: VerifyResult) -> Report:
     """What the proof showed."""
-    bare = "cut" if result.sparse is None else "network"
+    bare = "cut" if result.sparse is None and result.grids is None else "network"
     refitted = f" differ from the bare {bare}: {names(result.refitted)}" if result.refitted else ""
     blocks: list[Block] = [
         Heading(f"{result.pruned.name} is {result.original.name} {_what(result)} of plan {result.plan_digest}")
@@ -27,14 +28,19 @@ def verify_report(result: VerifyResult) -> Report:
     if result.sparse is not None:
         blocks.append(Line(f"sparse: {_zeros(result.sparse)}", indent=2))
         blocks.append(Line(f"verified: {proof_of_zeros(result.sparse.proof, result.sparse.runs)}", indent=2))
+    if result.grids is not None:
+        blocks.append(Line(f"verified: {grids_text(result.grids)}", indent=2))
     blocks.append(Line(f"refitted: {plural(len(result.refitted), 'initializer')}{refitted}", indent=2))
     proofs = result.proofs
     blocks.extend(Line(f"tolerance: {tolerance_text(proof)}", indent=2) for proof in proofs)
-    blocks.append(before_after(result.original, result.pruned, ("original", "pruned" if result.proof else "sparse")))
+    kind = "quantised" if result.grids is not None else "pruned" if result.proof is not None else "sparse"
+    blocks.append(before_after(result.original, result.pruned, ("original", kind)))
     return (*blocks, *notes(*dict.fromkeys(note for proof in proofs for note in proof.notes)), *unproven(*proofs))
 
 
 def _what(result: VerifyResult) -> str:
+    if result.grids is not None:
+        return "on the grids"
     cut = "minus the blocks" if result.units == "blocks" else "minus the channels"
     if result.sparse is None:
         return cut

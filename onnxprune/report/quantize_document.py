@@ -45,7 +45,7 @@ def quantization_document(found: QuantizationSummary) -> Document:
         "ranges": found.ranges,
         "layers": [_layer(layer) for layer in found.layers],
         "reconstruction": None if found.reconstruction is None else reconstruction_document(found.reconstruction),
-        "proof": None if found.proof is None else _proof(found.proof),
+        "proof": None if found.proof is None else grids_document(found.proof),
         "equality": None if found.equality is None else proof_document(found.equality),
         "executed": None if found.executed is None else _executed(found.executed),
         "notes": list(found.notes),
@@ -64,7 +64,8 @@ def _layer(layer: QuantizedLayer) -> Document:
     }
 
 
-def _proof(found: GridSummary) -> Document:
+def grids_document(found: GridSummary) -> Document:
+    """See `GridSummary`."""
     return {
         "values_count": found.values,
         "integers_count": found.integers,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from onnxprune.results.proof import ProofSummary
 from onnxprune.results.repair import ReconstructionSummary
 from onnxprune.results.shown import OneLine
-from onnxprune.results.units import format_percent, plural
+from onnxprune.results.units import plural
 
 FLOAT = "float32"
 
@@ -99,8 +100,8 @@ class QuantizationSummary(OneLine):
         layers: All of them, and the steps and moves between them.
         reconstruction: Of all weights together, on their grids; None without data, or with another repair.
         proof: Of the integers in the file; None where none was written, or where weights alone are.
-        equality: Of weights alone: the file computes what a float model with these weights does. None with another
-            scheme, or where none was written.
+        equality: The file computes what a float model with its weights does; None with the scheme static, or where none
+            was written.
         executed: What the runtime makes of it; None where none was written.
         notes: Remarks.
     """
@@ -126,8 +127,15 @@ class QuantizationSummary(OneLine):
         """Layers, without steps and moves."""
         return tuple(layer for layer in self.layers if layer.kind == "layer")
 
+    @property
+    def counted(self) -> str:
+        """How many layers are in what: "12 of 13 layers in int4, 1 in int8"."""
+        kinds = Counter(layer.precision for layer in self.quantized_layers).most_common()
+        if not kinds:
+            return f"none of {plural(len(self.all_layers), 'layer')} quantised"
+        (first, count), *others = kinds
+        rest = "".join(f", {more} in {kind}" for kind, more in others)
+        return f"{count} of {plural(len(self.all_layers), 'layer')} in {first}{rest}"
+
     def _words(self) -> str:
-        share = len(self.quantized_layers) / max(len(self.all_layers), 1)
-        return (
-            f"{self.scheme}: {plural(len(self.quantized_layers), 'layer')} ({format_percent(share)}) in {self.weights}"
-        )
+        return f"{self.scheme}: {self.counted}"

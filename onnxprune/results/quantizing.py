@@ -10,7 +10,6 @@ from onnxprune.results.gains import smaller
 from onnxprune.results.made import Made, failure_after
 from onnxprune.results.metric import MetricSummary
 from onnxprune.results.quantization import QuantizationSummary
-from onnxprune.results.units import plural
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,9 +42,7 @@ class QuantizeResult(Made):
     @property
     def gain(self) -> str:
         """What it saves, in a few words: "53 of 53 layers in int8, 74 % smaller"."""
-        found = self.quantization
-        count = f"{len(found.quantized_layers)} of {plural(len(found.all_layers), 'layer')} in {found.weights}"
-        return f"{count}, {smaller(self.before, self.left)}"
+        return f"{self.quantization.counted}, {smaller(self.before, self.left)}"
 
     def failure(self) -> OnnxPruneError | None:
         """As that of `ShrinkResult`."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from onnxprune.errors import OnnxPruneError, VerificationError
 from onnxprune.results.model import ModelSummary
 from onnxprune.results.proof import ProofSummary
+from onnxprune.results.quantization import GridSummary
 from onnxprune.results.shown import Shown
 from onnxprune.results.sparse import SparseWeights
 
 
 @dataclass(frozen=True, repr=False)
 class VerifyResult(Shown):
-    """Outcome of `verify`: at least one of both proofs is there.
+    """Outcome of `verify`: at least one of the proofs is there.
 
     Attributes:
         original: The model before.
@@ -23,6 +24,7 @@ class VerifyResult(Shown):
         refitted: The initializers in which the file differs from the bare cut.
         units: "channels", "heads" or "blocks".
         sparse: What the file has of sparse weights, with the proof of them; None if it has none.
+        grids: What was shown of its integers; None if it has none.
     """
 
     original: ModelSummary
@@ -32,6 +34,7 @@ class VerifyResult(Shown):
     refitted: tuple[str, ...]
     units: str = "channels"
     sparse: SparseWeights | None = None
+    grids: GridSummary | None = None
 
     @property
     def sparse_proof(self) -> ProofSummary | None:

@@ -31,8 +31,7 @@ def sections(result: QuantizeResult, bench: BenchResult | None) -> list[Section 
 
 def layers_section(found: QuantizationSummary) -> Section:
     """In what every layer computes, and why."""
-    count = len(found.quantized_layers)
-    body = paragraph(f"{count} of {plural(len(found.all_layers), 'layer')} in {found.weights} ({found.scheme}).")
+    body = paragraph(f"{found.counted} ({found.scheme}).")
     left = left_text(found)
     body += listed([*([] if left is None else [left]), *remarks(found)])
     body += folded(f"{plural(len(found.layers), 'node')} one by one", table(layers_table(found)))
