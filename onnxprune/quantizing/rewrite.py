@@ -16,6 +16,8 @@ from onnxprune.model.graph import Graph
 from onnxprune.model.grids import Grid
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model, load
+from onnxprune.model.names import taken
+from onnxprune.quantizing.compact import compact
 
 INFERRED = {"onnx.infer": "onnxruntime.quant"}
 """Tells the library that shapes are inferred: it would write the model into a file otherwise."""
@@ -117,6 +119,7 @@ def _result(model: Model, proto: onnx.ModelProto, named: Mapping[str, str]) -> M
     kept = [value for value in proto.graph.value_info if value.name in known]
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(kept)
+    compact(proto, taken(model.proto, model.tensors))
     loaded = load(proto)
     result = onnx.ModelProto()
     result.CopyFrom(loaded.proto)

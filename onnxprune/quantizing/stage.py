@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,7 +82,7 @@ def _static(trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clo
     if request.repair == RECONSTRUCT:
         clock.start("rebuild")
         model, rebuilt = _rebuilt(trace, model, samples, request, clock, threads)
-    plan = _plan(graph, chosen, model, values, weights)
+    plan = _plan(graph, layers, chosen, model, values, weights)
     summary = _summary(graph, request, found, chosen, rebuilt)
     return Quantized(model, graph, plan, summary, tuple(i for i in layers if i in chosen))
 
@@ -135,7 +135,12 @@ def stored_grids(model: Model, working: Model) -> dict[str, Grid]:
 
 
 def _plan(
-    graph: Graph, chosen: set[int], model: Model, values: Mapping[str, Grid], weights: Mapping[str, Grid]
+    graph: Graph,
+    layers: Sequence[int],
+    chosen: set[int],
+    model: Model,
+    values: Mapping[str, Grid],
+    weights: Mapping[str, Grid],
 ) -> QuantizationPlan:
     """What was asked of the values that the file rounds: a rectifier's input is none of them."""
     there = stored(build(model)).values
@@ -144,7 +149,7 @@ def _plan(
     on = [(key, values[key]) for key in there]
     return QuantizationPlan(
         "static",
-        tuple(named(graph, chosen)),
+        tuple(named(graph, [index for index in layers if index in chosen])),
         tuple(ValueGrid(key, TYPES[one.dtype], float(one.scale), int(one.zero_point)) for key, one in on),
         tuple(WeightGrid(key, TYPES[one.dtype], one.axis, one.block, digest(one)) for key, one in weights.items()),
     )

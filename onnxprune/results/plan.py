@@ -116,7 +116,7 @@ class QuantizationPlan(OneLine):
 
     Attributes:
         scheme: "static", "dynamic" or "weights".
-        nodes: Names of the nodes that compute with integers, or whose weights are stored as such.
+        nodes: Names of the layers that compute with integers, or whose weights are stored as such.
         values: Activations and their grids; none but with the scheme "static".
         weights: Weights and their grids.
     """
