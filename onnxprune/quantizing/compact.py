@@ -1,4 +1,4 @@
-"""Quantisers in few bytes: short names for what was added, and no zero points that are zero.
+"""Quantisers in few bytes: short names for what was added, and no zero points of biases.
 
 Of a small network the library's names take more bytes than its weights: every one repeats that of the value.
 """
@@ -11,7 +11,6 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnxprune.model.names import bodies, fresh
 
-SIGNED = frozenset({TensorProto.INT8, TensorProto.INT32})
 
 
 def compact(proto: ModelProto, before: Collection[str]) -> None:
@@ -34,13 +33,13 @@ def compact(proto: ModelProto, before: Collection[str]) -> None:
 
 
 def _without_zero_points(proto: ModelProto) -> None:
-    """Of weights and biases: what is left out is zero, of the type of the integers."""
+    """Of biases: what is left out is zero. (Without that of its weight a Gemm would run with floats.)"""
     stored = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type != "DequantizeLinear" or len(node.input) != 3 or node.input[0] not in stored:
             continue
         zero = stored.get(node.input[2])
-        if zero is not None and zero.data_type in SIGNED and not numpy_helper.to_array(zero).any():
+        if zero is not None and zero.data_type == TensorProto.INT32 and not numpy_helper.to_array(zero).any():
             del node.input[2]
     read = {key for node in proto.graph.node for key in node.input} | {value.name for value in proto.graph.output}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]

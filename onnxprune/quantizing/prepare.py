@@ -67,7 +67,8 @@ def with_folded_normalisations(model: Model) -> Model:
         layer = _foldable(graph, node)
         if layer is not None:
             tensors |= _folded(graph, layer, node, names)
-            layer.proto.output[0] = node.outputs[0]
+            # they change places: nodes are told apart by what they give
+            layer.proto.output[0], node.proto.output[0] = node.outputs[0], layer.outputs[0]
             gone.add(node.index)
     if not gone:
         return model

@@ -31,7 +31,7 @@ from onnxprune.model.names import fresh_prefix, taken
 from onnxprune.model.save import write
 from onnxprune.proof.attempts import Inputs
 from onnxprune.proof.grids.same import same_network
-from onnxprune.proof.grids.stored import Stored, require_planned, stored
+from onnxprune.proof.grids.stored import Stored, require_bias_scales, require_planned, stored
 from onnxprune.proof.inputs import SAMPLES, Case
 from onnxprune.proof.onnx_checks import file_of, require
 from onnxprune.proof.scratch import Feed, read, save, scratch
@@ -87,6 +87,7 @@ def prove_grids(
     found = stored(graph)
     require_planned(found, plan)
     same = same_network(before, graph, found, plan)
+    require_bias_scales(graph, found)
     if not found.values:
         raise VerificationError("no value of the file is rounded to integers")
     reference = _reference(prepared.replace(_copy(prepared), {**prepared.tensors, **same.tensors}), found)

@@ -120,3 +120,18 @@ def _same(one: Grid, other: Grid) -> bool:
         and np.array_equal(one.scale, other.scale)
         and np.array_equal(one.zero_point, other.zero_point)
     )
+
+
+def require_bias_scales(graph: Graph, found: Stored) -> None:
+    """The scale of a bias must be that of the input times those of the weight: kernels add integers, and look at no
+    other scale. Raises VerificationError.
+    """
+    for node in graph.nodes:
+        if node.op_type not in ("Conv", "Gemm") or len(node.inputs) < 3 or node.inputs[2] not in found.weights:
+            continue
+        value, weight, bias = found.rounded.get(node.inputs[0]), found.weights.get(node.inputs[1]), node.inputs[2]
+        if value is None or weight is None:
+            raise VerificationError(f"node {node.label!r} has a bias of integers, and other inputs that are none")
+        wanted = float(found.values[value].scale) * weight.scale.astype(np.float64)
+        if not np.allclose(found.weights[bias].scale, wanted, rtol=1e-5, atol=0):
+            raise VerificationError(f"the scales of the bias of {node.label!r} are not those of its input and weight")
