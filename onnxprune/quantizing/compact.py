@@ -12,7 +12,6 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnxprune.model.names import bodies, fresh
 
 
-
 def compact(proto: ModelProto, before: Collection[str]) -> None:
     """Edit in place; values named in `before` keep their names."""
     _without_zero_points(proto)

@@ -25,12 +25,19 @@ NAME = "onnxprune.node."
 
 
 def with_quantisers(
-    graph: Graph, facts: Facts, nodes: Collection[int], activations: Mapping[str, Grid], weights: Mapping[str, Grid]
+    graph: Graph,
+    facts: Facts,
+    nodes: Collection[int],
+    activations: Mapping[str, Grid],
+    weights: Mapping[str, Grid],
+    *,
+    numbers: bool = False,
 ) -> Model:
     """The model with these nodes between QuantizeLinear and DequantizeLinear, weights and biases as integers.
 
     `activations`: a grid for every float value that a node reads or gives; `weights`: for every weight.
-    Raises ModelError above 2 GB, which the library does not take.
+    `numbers`: nodes are called by their numbers in the graph (see `numbered`). Raises ModelError above 2 GB, which the
+    library does not take.
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -64,7 +71,12 @@ def with_quantisers(
             writer.quantize_model()
         except (ValueError, TypeError, KeyError, IndexError, AssertionError, RuntimeError) as error:
             raise ModelError(f"onnxruntime.quantization cannot quantise the model: {error}") from error
-    return _result(graph.model, writer.model.model, named)
+    return _result(graph.model, writer.model.model, {} if numbers else named)
+
+
+def numbered(graph: Graph) -> onnx.ModelProto:
+    """A complete copy in which every node at the top level is called NAME and its number in the graph."""
+    return _named(graph, ())[0]
 
 
 def _type(dtype: int) -> Any:

@@ -1,0 +1,70 @@
+"""How much the outputs of a network suffer if one layer alone computes with integers:
+
+    s_i = E |f(x) - f_i(x)|^2 / E |f(x) - E f(x)|^2,
+
+f_i the network in which layer i, and what it reads and gives, is rounded. Measured, on few samples: errors of layers
+add up (they are nearly independent), so the sum of s_i predicts what all of them together cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.capture.training import observer
+from onnxprune.model.graph import Graph
+from onnxprune.model.grids import Grid
+from onnxprune.model.infer import Facts
+from onnxprune.quantizing.layers import Candidate, between
+from onnxprune.quantizing.rewrite import with_quantisers
+
+Feed = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Grids of all values and weights that may be rounded."""
+
+    values: Mapping[str, Grid]
+    weights: Mapping[str, Grid]
+
+
+def output_error(
+    model: Any, keys: Sequence[str], feeds: Sequence[Feed], wanted: Sequence[Sequence[NDArray[Any]]]
+) -> float:
+    """Of the float32 values `keys`, the mean over them of their squared error relative to their variance."""
+    session = observer(model, keys)
+    found = [session.run(None, dict(feed)) for feed in feeds]
+    worst = []
+    for k in range(len(keys)):
+        goal = np.concatenate([one[k].ravel() for one in wanted]).astype(np.float64)
+        got = np.concatenate([one[k].ravel() for one in found]).astype(np.float64)
+        worst.append(float(np.mean((got - goal) ** 2) / max(float(np.var(goal)), 1e-12)))
+    return float(np.mean(worst)) if worst else 0.0
+
+
+def sensitivities(
+    graph: Graph,
+    facts: Facts,
+    found: Mapping[int, Candidate],
+    layers: Collection[int],
+    grids: Grids,
+    keys: Sequence[str],
+    feeds: Sequence[Feed],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[int, float]:
+    """By layer. `keys`: the float32 values that are judged."""
+    original = observer(graph.model, keys)
+    wanted = [original.run(None, dict(feed)) for feed in feeds]
+    result = {}
+    for number, index in enumerate(layers, 1):
+        alone = between(graph, found, [index])
+        model = with_quantisers(graph, facts, alone, grids.values, grids.weights)
+        result[index] = output_error(model, keys, feeds, wanted)
+        if progress is not None:
+            progress(number, len(layers))
+    return result
