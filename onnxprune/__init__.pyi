@@ -443,8 +443,8 @@ def quantize(
         out: The file to write; left out, NAME.int8.onnx beside the model; None: nothing is written, and the result
             has it as `model`.
         scheme: Layers compute with integers, on ranges that the samples show (static), or matrix products and LSTMs on
-            ranges that they find in every run (dynamic); or weights alone are stored in fewer bits (weights). Default:
-            static with `data`, otherwise weights.
+            those of every run (dynamic); or weights alone are stored in fewer bits (weights). Default: static with
+            `data`, otherwise weights.
         weights: What weights become; int4 and fp16 with `scheme` weights. Default: int8.
         block: Inputs of an output that share a scale, with int4: 16, 32, 64, 128 or 256.
         ranges: Ranges of activations: of the least squared error; all that was seen; or without the outermost 0.001 %.
@@ -848,8 +848,8 @@ def verify(
     threads: int = 0,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> VerifyResult:
-    """Repeat the proof for a file that `shrink` or `sparsify` wrote, from the plan stored in it: on random inputs, and
-    on the first samples of `data`.
+    """Repeat the proof for a file that `shrink`, `sparsify` or `quantize` wrote, from the plan stored in it: on random
+    inputs, and on the first samples of `data`.
 
     Args:
         original: The model before: a path, or a model in memory.
