@@ -14,7 +14,6 @@ from onnxprune.measure.latency.runtime import Kernels, kernel_times_in_turn
 from onnxprune.model.graph import Graph
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
-from onnxprune.quantizing.layers import RECTIFIERS
 from onnxprune.quantizing.rewrite import NAME, numbered
 
 Feed = Mapping[str, NDArray[Any]]
@@ -22,6 +21,7 @@ SECONDS = 1.0
 LAUNCH, ROUND, TURN = 1e-6, 0.1e-9, 0.1e-9
 """Seconds: of a quantiser, of a number that it rounds or gives back, and of one whose place changes for kernels of
 another layout (measured on one thread of an AVX-512 processor; what counts is their order of magnitude)."""
+LAYERS, FUSED = ("Conv", "Gemm", "MatMul"), 3
 _NUMBER = re.compile(re.escape(NAME) + r"(\d+)")
 _LAYOUT = re.compile(r"_nchwc(_token_\d+|_\d+)?$")
 
@@ -54,26 +54,22 @@ def measured_times(
 def _by_node(graph: Graph, kernels: Kernels) -> dict[int, float]:
     found: dict[int, float] = {}
     for (name, operator, _), seconds in kernels.items():
-        if operator in ("QuantizeLinear", "DequantizeLinear"):
-            continue
-        index = _node(graph, name)
-        if index is not None:
-            found[index] = found.get(index, 0.0) + seconds
+        if operator not in ("QuantizeLinear", "DequantizeLinear"):
+            index = _node(graph, name, operator)
+            if index is not None:
+                found[index] = found.get(index, 0.0) + seconds
     return found
 
 
-def _node(graph: Graph, name: str) -> int | None:
-    """The node that a kernel computes: by its number, or by the value that a kernel of another layout gives."""
+def _node(graph: Graph, name: str, operator: str) -> int | None:
+    """The node that a kernel computes: by its number, or by the value that a kernel of another layout gives. A kernel
+    that computes an activation as well is called by it: it is the layer before that.
+    """
     number = _NUMBER.search(name)
-    if number is not None:
-        index = int(number[1])
-    else:
-        made = graph.producer.get(_LAYOUT.sub("", name))
-        if made is None:
-            return None
-        index = made
-    node = graph.nodes[index]
-    before = graph.producer.get(node.inputs[0]) if node.inputs else None
-    if node.op_type in RECTIFIERS and before is not None and number is None:
-        return before  # computed by the kernel of the layer before it
+    index = graph.producer.get(_LAYOUT.sub("", name)) if number is None else int(number[1])
+    layer = next((kind for kind in LAYERS if kind in operator), None)
+    for _ in range(FUSED):
+        if index is None or layer is None or graph.nodes[index].op_type in LAYERS:
+            break
+        index = graph.producer.get(graph.nodes[index].inputs[0])
     return index
