@@ -15,12 +15,13 @@ from onnxprune.options.running import Calibration, Form, Result, Running, Told
 class Precision(Options):
     """What becomes integers, and how."""
 
-    scheme: Literal["static", "dynamic", "weights"] | None = option(
+    scheme: Literal["auto", "static", "dynamic", "weights"] | None = option(
         None,
-        "Layers compute with integers, on ranges that the samples show (static), or matrix products and LSTMs on those "
-        "of every run (dynamic); or weights alone are stored in fewer bits (weights).",
+        "Layers compute with integers, on ranges that the samples show: all that can (static), or those for which it "
+        "pays, measured here (auto); or matrix products and LSTMs do, on the ranges of every run (dynamic); or weights "
+        "alone are stored in fewer bits (weights).",
         group=INTEGERS,
-        shown="static with --data, otherwise weights",
+        shown="auto with --data, otherwise weights",
         recorded=True,
     )
     weights: Literal["int8", "int4", "fp16"] | None = option(

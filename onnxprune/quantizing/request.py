@@ -7,7 +7,8 @@ from typing import Any
 
 from onnx import TensorProto
 
-from onnxprune.choose.request import AUTO, GIVE_DATA
+from onnxprune.choose.request import AUTO as AUTO
+from onnxprune.choose.request import GIVE_DATA
 from onnxprune.errors import UsageError
 from onnxprune.options.declare import plain, recorded, values
 from onnxprune.options.quantizing import Quantizing
@@ -17,6 +18,8 @@ from onnxprune.quantizing.weights import WeightRequest
 from onnxprune.results.units import listed
 
 STATIC, DYNAMIC, WEIGHTS = "static", "dynamic", "weights"
+RANGED = (AUTO, STATIC)
+"""Schemes that need the ranges of activations."""
 INT8 = "int8"
 RECONSTRUCT, NONE = "reconstruct", "none"
 TYPES = {
@@ -62,10 +65,10 @@ class QuantizeRequest:
 
 def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeRequest:
     """Raises UsageError for options that contradict each other or need data that is not there."""
-    scheme = options.scheme or (STATIC if with_data and options.weights in (None, INT8) else WEIGHTS)
-    if scheme == STATIC and not with_data:
+    scheme = options.scheme or (AUTO if with_data and options.weights in (None, INT8) else WEIGHTS)
+    if scheme in RANGED and not with_data:
         raise UsageError(
-            "--scheme static needs the ranges of activations, and there is no data to show them.",
+            f"--scheme {scheme} needs the ranges of activations, and there is no data to show them.",
             hint=f"{GIVE_DATA}, or store weights alone: --scheme weights.",
         )
     weights = options.weights or INT8
@@ -90,10 +93,10 @@ def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeReq
 
 def _repair(asked: str, scheme: str, with_data: bool) -> str:
     if asked == AUTO:
-        return RECONSTRUCT if with_data and scheme == STATIC else NONE
+        return RECONSTRUCT if with_data and scheme in RANGED else NONE
     if asked != NONE and not with_data:
         raise UsageError(f"--repair {asked} needs calibration data.", hint=f"{GIVE_DATA}, or take --repair none.")
-    if asked != NONE and scheme != STATIC:
+    if asked != NONE and scheme not in RANGED:
         raise UsageError(
             f"--repair {asked} has no effect with --scheme {scheme}: weights are rounded one layer after the other.",
             hint="Leave out --repair.",

@@ -42,6 +42,9 @@ def with_quantisers(
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    touched = {key for index in nodes for key in (*graph.nodes[index].inputs, *graph.nodes[index].outputs)}
+    activations = {key: grid for key, grid in activations.items() if key in touched}
+    weights = {key: grid for key, grid in weights.items() if key in touched}
     proto, chosen, named = _named(graph, nodes)
     _described(proto, graph, facts)
     dummy = np.float32(-1), np.float32(1)

@@ -23,6 +23,8 @@ from onnxprune.quantizing.layers import Candidate, between
 from onnxprune.quantizing.rewrite import with_quantisers
 
 Feed = Mapping[str, NDArray[Any]]
+MOST = 150
+"""Runs: neighbours of networks with more layers are measured together, and share their error."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ def sensitivities(
     """By layer. `keys`: the float32 values that are judged."""
     original = observer(graph.model, keys)
     wanted = [original.run(None, dict(feed)) for feed in feeds]
-    result = {}
-    for number, index in enumerate(layers, 1):
-        alone = between(graph, found, [index])
+    result: dict[int, float] = {}
+    parts = np.array_split(np.array(sorted(layers)), min(len(layers), MOST))
+    for number, part in enumerate(parts, 1):
+        alone = between(graph, found, part.tolist())
         model = with_quantisers(graph, facts, alone, grids.values, grids.weights)
-        result[index] = output_error(model, keys, feeds, wanted)
+        error = output_error(model, keys, feeds, wanted)
+        result |= {int(index): error / len(part) for index in part}
         if progress is not None:
-            progress(number, len(layers))
+            progress(number, len(parts))
     return result

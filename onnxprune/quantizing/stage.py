@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,17 +13,15 @@ from onnxprune.choose.ranking import matching
 from onnxprune.errors import ModelError
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.grids import Grid
-from onnxprune.model.infer import infer_like
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted, lowered
 from onnxprune.proof.grids.stored import TYPES, digest, stored
+from onnxprune.quantizing.choose import Choice
 from onnxprune.quantizing.dynamic import dynamic
-from onnxprune.quantizing.layers import Candidate, between, candidates, moved, named, values_of
-from onnxprune.quantizing.prepare import prepared
-from onnxprune.quantizing.ranges import histograms
-from onnxprune.quantizing.request import DYNAMIC, RECONSTRUCT, STATIC, QuantizeRequest
-from onnxprune.quantizing.rewrite import with_quantisers
-from onnxprune.quantizing.static import activation_grids, weight_grids
+from onnxprune.quantizing.layers import Candidate, named
+from onnxprune.quantizing.plans import Network, all_grids, choices, network, written
+from onnxprune.quantizing.request import AUTO, DYNAMIC, RECONSTRUCT, STATIC, WEIGHTS, QuantizeRequest
+from onnxprune.quantizing.sensitivity import Grids
 from onnxprune.quantizing.weights import WeightLayer, weights_only
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.results import ReconstructionSummary
@@ -32,11 +30,19 @@ from onnxprune.results.plan import QuantizationPlan, ValueGrid, WeightGrid
 from onnxprune.results.quantization import FLOAT, QuantizationSummary, QuantizedLayer
 from onnxprune.trace.groups import Trace
 
+SLACK = 0.03
+"""Of the least time: what may be given for a smaller error where no error is named."""
+WORTH = 0.9
+"""A repair that leaves more of the error than this is noise of the samples: weights then stay the nearest."""
+OUTSIDE = "it does not lie between layers that compute with integers"
+SLOWER = "with floats it is faster here, or as fast and more exact"
+
 
 @dataclass(frozen=True)
 class Quantized:
-    """`model` as the file has it; `prepared`: the original in the form whose layers are quantised, and its graph.
-    `plan` is None if nothing was quantised. `layers`: nodes of that graph that are in integers.
+    """`model` as the file has it; `graph`: of the original in the form whose layers are quantised. `plan` is None if
+    nothing was quantised. `layers`: nodes of that graph that are in integers. `twin`: with other schemes than static
+    the float model that the file stands for.
     """
 
     model: Model
@@ -45,7 +51,6 @@ class Quantized:
     summary: QuantizationSummary
     layers: tuple[int, ...] = ()
     twin: Model | None = None
-    """of weights alone: the float model that they stand for"""
 
 
 def quantized(
@@ -54,7 +59,7 @@ def quantized(
     """The network of `trace`, quantised. Raises UsageError for patterns of names that match nothing, ModelError for
     what cannot be prepared, NotFinite where it overflows on the samples.
     """
-    if request.scheme != STATIC:
+    if request.scheme in (DYNAMIC, WEIGHTS):
         return _weights(trace, request, samples, clock, threads)
     assert samples is not None
     return _static(trace, request, samples, clock, threads)
@@ -63,47 +68,31 @@ def quantized(
 # ---- static ----------------------------------------------------------------------------------------------------
 def _static(trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, threads: int) -> Quantized:
     clock.start("prepare")
-    graph = build(prepared(trace.graph.model))
-    facts = infer_like(graph, trace.facts)
-    found = _asked(trace.graph, graph, candidates(graph, facts), request)
-    layers = [index for index, one in found.items() if one.kind == "layer" and one.reason is None]
-    chosen = between(graph, found, layers) if layers else set()
-    if not chosen:
-        return Quantized(trace.graph.model, graph, None, _summary(graph, request, found, chosen, None))
+    net = network(trace, request)
+    if not net.whole:
+        return Quantized(trace.graph.model, net.graph, None, _summary(net, request, frozenset(), {}, None))
     clock.start("ranges")
-    fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
-    seen = histograms(graph.model, values_of(graph, chosen), fitted, threads)
-    values = activation_grids(seen, request.ranges, request.types.activations)
-    values |= {key: values[source] for key, source in moved(graph, found, chosen).items()}
+    grids = all_grids(net, request, samples, threads)
+    nodes, errors = net.whole, dict[int, float]()
+    if request.scheme == AUTO:
+        found, errors = choices(net, grids, samples, clock, threads)
+        nodes = picked(net, found)
+    if not nodes:
+        return Quantized(trace.graph.model, net.graph, None, _summary(net, request, nodes, errors, None))
     clock.start("rewrite")
-    weights = weight_grids(graph, chosen, request.types)
-    model = with_quantisers(graph, facts, chosen, values, weights)
-    rebuilt = None
+    model, rebuilt = written(net, grids, nodes), None
     if request.repair == RECONSTRUCT:
         clock.start("rebuild")
         model, rebuilt = _rebuilt(trace, model, samples, request, clock, threads)
-    plan = _plan(graph, layers, chosen, model, values, weights)
-    summary = _summary(graph, request, found, chosen, rebuilt)
-    return Quantized(model, graph, plan, summary, tuple(i for i in layers if i in chosen))
+    layers = tuple(index for index in net.layers if index in nodes)
+    plan = _plan(net.graph, layers, model, grids)
+    return Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, rebuilt), layers)
 
 
-def _asked(
-    original: Graph, graph: Graph, found: Mapping[int, Candidate], request: QuantizeRequest
-) -> dict[int, Candidate]:
-    """With the reasons why layers were left out."""
-    result = dict(found)
-    for names, option, reason in (
-        (request.include, "--include", "not included"),
-        (request.exclude, "--exclude", "excluded"),
-    ):
-        if names:
-            labels = {original.nodes[index].label for index in matching(original, names, option)}
-            for index, one in found.items():
-                out = (graph.nodes[index].label in labels) == (option == "--exclude")
-                whole = one.kind == "layer" or option == "--exclude"
-                if out and whole and result[index].reason is None:
-                    result[index] = replace(one, reason=reason)
-    return result
+def picked(net: Network, found: Sequence[Choice]) -> frozenset[int]:
+    """The least error for a time that is hardly longer than the least."""
+    near = [one for one in found if one.seconds <= (1 + SLACK) * found[0].seconds]
+    return net.between(near[-1].nodes)
 
 
 def _rebuilt(
@@ -111,20 +100,22 @@ def _rebuilt(
 ) -> tuple[Model, ReconstructionSummary]:
     """All weights adjusted together, on their grids."""
     working = hoisted(model)
-    grids = stored_grids(model, working)
     done = reconstruct(
         trace,
         np.ones(trace.unit_count, bool),
         working,
         samples.batches,
         samples.held_out,
-        grids=grids,
+        grids=stored_grids(model, working),
         independent=samples.independent,
         seed=request.seed,
         threads=threads,
         progress=clock.steps(),
     )
     before, after = math.sqrt(done.before), math.sqrt(done.after)
+    if done.steps and after > WORTH * before:
+        little = f"it would take no more than {1 - after / before:.0%} of the error: noise of the samples"
+        return model, ReconstructionSummary(0, before, before, len(done.frozen), little)
     told = ReconstructionSummary(done.steps, before, after, len(done.frozen), done.reason)
     return (lowered(model, done.model) if done.steps else model), told
 
@@ -134,47 +125,42 @@ def stored_grids(model: Model, working: Model) -> dict[str, Grid]:
     return {key: grid for key, grid in stored(build(model)).weights.items() if key in working.tensors}
 
 
-def _plan(
-    graph: Graph,
-    layers: Sequence[int],
-    chosen: set[int],
-    model: Model,
-    values: Mapping[str, Grid],
-    weights: Mapping[str, Grid],
-) -> QuantizationPlan:
+def _plan(graph: Graph, layers: Collection[int], model: Model, grids: Grids) -> QuantizationPlan:
     """What was asked of the values that the file rounds: a rectifier's input is none of them."""
     there = stored(build(model)).values
-    if any(key not in values for key in there):
-        raise ModelError(f"value {next(k for k in there if k not in values)!r} was rounded, and nobody asked for it")
-    on = [(key, values[key]) for key in there]
+    strange = next((key for key in there if key not in grids.values), None)
+    if strange is not None:
+        raise ModelError(f"value {strange!r} was rounded, and nobody asked for it")
+    on = [(key, grids.values[key]) for key in there]
+    read = {key for index in layers for key in graph.nodes[index].inputs}
+    held = [(key, grid) for key, grid in grids.weights.items() if key in read]
     return QuantizationPlan(
-        "static",
-        tuple(named(graph, [index for index in layers if index in chosen])),
+        STATIC,
+        tuple(named(graph, layers)),
         tuple(ValueGrid(key, TYPES[one.dtype], float(one.scale), int(one.zero_point)) for key, one in on),
-        tuple(WeightGrid(key, TYPES[one.dtype], one.axis, one.block, digest(one)) for key, one in weights.items()),
+        tuple(WeightGrid(key, TYPES[one.dtype], one.axis, one.block, digest(one)) for key, one in held),
     )
 
 
 def _summary(
-    graph: Graph,
+    net: Network,
     request: QuantizeRequest,
-    found: Mapping[int, Candidate],
-    chosen: set[int],
+    nodes: frozenset[int],
+    errors: Mapping[int, float],
     rebuilt: ReconstructionSummary | None,
 ) -> QuantizationSummary:
-    layers = tuple(_layer(graph, one, index in chosen) for index, one in found.items())
-    return QuantizationSummary("static", "qdq", request.weights, request.ranges, layers, rebuilt)
+    layers = tuple(_layer(net, one, nodes, errors.get(index)) for index, one in net.found.items())
+    return QuantizationSummary(STATIC, "qdq", request.weights, request.ranges, layers, rebuilt)
 
 
-def _layer(graph: Graph, one: Candidate, chosen: bool) -> QuantizedLayer:
-    node = graph.nodes[one.node]
-    weight = node.inputs[1] if len(node.inputs) > 1 and node.inputs[1] in graph.model.tensors else None
-    outside = "it does not lie between layers that compute with integers"
-    reason = None if chosen else one.reason or outside
-    precision = "int8" if chosen else FLOAT
-    return QuantizedLayer(
-        node.label, node.op_type, one.kind, precision, weight if one.kind == "layer" else None, reason=reason
-    )
+def _layer(net: Network, one: Candidate, nodes: frozenset[int], error: float | None) -> QuantizedLayer:
+    node = net.graph.nodes[one.node]
+    held = one.kind == "layer" and len(node.inputs) > 1 and node.inputs[1] in net.graph.model.tensors
+    weight = node.inputs[1] if held else None
+    if one.node in nodes:
+        return QuantizedLayer(node.label, node.op_type, one.kind, "int8", weight, error)
+    reason = one.reason or (SLOWER if one.node in net.whole else OUTSIDE)
+    return QuantizedLayer(node.label, node.op_type, one.kind, FLOAT, weight, error, reason)
 
 
 # ---- weights alone ---------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ LAYERS = (
 
 def quantized_rows(found: QuantizationSummary, seconds: dict[str, float]) -> tuple[tuple[str, str, str], ...]:
     """Stage, result, time: which layers, their weights on the grids, and the proof."""
-    rows = [("quantised", _quantised(found), stage_time(seconds, "prepare", "ranges", "rewrite"))]
+    rows = [
+        ("quantised", _quantised(found), stage_time(seconds, "prepare", "ranges", "profile", "sensitivity", "rewrite"))
+    ]
     left = left_text(found)
     if left is not None:
         rows.append(("", left, ""))

@@ -1,0 +1,113 @@
+"""A network as it can be quantised: its layers, the grids of all values, and what each choice of layers would give."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onnxprune.capture.samples import Samples
+from onnxprune.capture.sensitivity import judged
+from onnxprune.choose.ranking import matching
+from onnxprune.model.graph import Graph, build
+from onnxprune.model.infer import Facts, infer_like
+from onnxprune.model.load import Model
+from onnxprune.quantizing.choose import Choice, frontier
+from onnxprune.quantizing.layers import Candidate, between, candidates, moved, values_of
+from onnxprune.quantizing.prepare import prepared
+from onnxprune.quantizing.ranges import histograms
+from onnxprune.quantizing.request import QuantizeRequest
+from onnxprune.quantizing.rewrite import with_quantisers
+from onnxprune.quantizing.sensitivity import Grids, sensitivities
+from onnxprune.quantizing.static import activation_grids, weight_grids
+from onnxprune.quantizing.times import measured_times
+from onnxprune.results.clock import Clock
+from onnxprune.trace.groups import Trace
+
+FEW = 4
+"""Samples on which the error of every layer is measured."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The prepared original. `found`: its candidates, `layers` those that can be in integers, `whole` with everything
+    between them."""
+
+    trace: Trace
+    graph: Graph
+    facts: Facts
+    found: Mapping[int, Candidate]
+    layers: tuple[int, ...]
+    whole: frozenset[int]
+
+    @cached_property
+    def judged(self) -> list[str]:
+        """The float values by which a choice is judged."""
+        return [key for key in judged(self.trace) if key in self.graph.producer]
+
+    def between(self, nodes: Collection[int]) -> frozenset[int]:
+        """The chosen layers, with those steps and moves among `nodes` that lie between them."""
+        layers = [index for index in self.layers if index in nodes]
+        without = [index for index in self.whole if index not in nodes]
+        return frozenset(between(self.graph, self.found, layers, without)) if layers else frozenset()
+
+
+def network(trace: Trace, request: QuantizeRequest) -> Network:
+    """Raises UsageError for patterns of names that match nothing, ModelError for what cannot be prepared."""
+    graph = build(prepared(trace.graph.model))
+    facts = infer_like(graph, trace.facts)
+    found = _asked(trace.graph, graph, candidates(graph, facts), request)
+    layers = tuple(index for index, one in found.items() if one.kind == "layer" and one.reason is None)
+    return Network(
+        trace, graph, facts, found, layers, frozenset(between(graph, found, layers)) if layers else frozenset()
+    )
+
+
+def all_grids(net: Network, request: QuantizeRequest, samples: Samples, threads: int) -> Grids:
+    """Of all values on which nodes work that could be in integers."""
+    fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
+    seen = histograms(net.graph.model, values_of(net.graph, net.whole), fitted, threads)
+    values = activation_grids(seen, request.ranges, request.types.activations)
+    values |= {key: values[source] for key, source in moved(net.graph, net.found, net.whole).items()}
+    return Grids(values, weight_grids(net.graph, net.whole, request.types))
+
+
+def written(net: Network, grids: Grids, nodes: Collection[int]) -> Model:
+    """The network with these nodes in integers."""
+    return with_quantisers(net.graph, net.facts, nodes, grids.values, grids.weights)
+
+
+def choices(
+    net: Network, grids: Grids, samples: Samples, clock: Clock, threads: int
+) -> tuple[list[Choice], dict[int, float]]:
+    """Choices of nodes between time and error, the fastest first, and the errors of layers alone."""
+    clock.start("profile")
+    few = samples.few(net.trace.graph.model, FEW)
+    feed: Mapping[str, NDArray[Any]] = samples.few(net.trace.graph.model, 1)
+    model = with_quantisers(net.graph, net.facts, net.whole, grids.values, grids.weights, numbers=True)
+    times = measured_times(net.graph, net.facts, model, net.whole, feed, threads)
+    clock.start("sensitivity")
+    errors = sensitivities(net.graph, net.facts, net.found, net.layers, grids, net.judged, [few], clock.steps())
+    return frontier(net.graph, net.whole, times, errors), errors
+
+
+def _asked(
+    original: Graph, graph: Graph, found: Mapping[int, Candidate], request: QuantizeRequest
+) -> dict[int, Candidate]:
+    """With the reasons why nodes were left out."""
+    result = dict(found)
+    for names, option, reason in (
+        (request.include, "--include", "not included"),
+        (request.exclude, "--exclude", "excluded"),
+    ):
+        if names:
+            labels = {original.nodes[index].label for index in matching(original, names, option)}
+            for index, one in found.items():
+                out = (graph.nodes[index].label in labels) == (option == "--exclude")
+                whole = one.kind == "layer" or option == "--exclude"
+                if out and whole and result[index].reason is None:
+                    result[index] = replace(one, reason=reason)
+    return result
