@@ -410,7 +410,7 @@ def quantize(
     model: str | Path | Model,
     out: str | Path | Beside | None = BESIDE,
     *,
-    scheme: Literal["static", "dynamic", "weights"] | None = None,
+    scheme: Literal["auto", "static", "dynamic", "weights"] | None = None,
     weights: Literal["int8", "int4", "fp16"] | None = None,
     block: int = 32,
     ranges: Literal["least-error", "min-max", "percentile"] = "least-error",
@@ -442,9 +442,9 @@ def quantize(
         model: A path, or a Model of `load`, which may have been changed.
         out: The file to write; left out, NAME.int8.onnx beside the model; None: nothing is written, and the result
             has it as `model`.
-        scheme: Layers compute with integers, on ranges that the samples show (static), or matrix products and LSTMs on
-            those of every run (dynamic); or weights alone are stored in fewer bits (weights). Default: static with
-            `data`, otherwise weights.
+        scheme: Layers compute with integers, on ranges that the samples show: all that can (static), or those for which
+            it pays, measured here (auto); or matrix products and LSTMs do, on the ranges of every run (dynamic); or
+            weights alone are stored in fewer bits (weights). Default: auto with `data`, otherwise weights.
         weights: What weights become; int4 and fp16 with `scheme` weights. Default: int8.
         block: Inputs of an output that share a scale, with int4: 16, 32, 64, 128 or 256.
         ranges: Ranges of activations: of the least squared error; all that was seen; or without the outermost 0.001 %.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.samples import Samples
 from onnxprune.capture.sensitivity import judged
 from onnxprune.choose.ranking import matching
+from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts, infer_like
 from onnxprune.model.load import Model
@@ -48,11 +49,16 @@ class Network:
         """The float values by which a choice is judged."""
         return [key for key in judged(self.trace) if key in self.graph.producer]
 
-    def between(self, nodes: Collection[int]) -> frozenset[int]:
-        """The chosen layers, with those steps and moves among `nodes` that lie between them."""
-        layers = [index for index in self.layers if index in nodes]
-        without = [index for index in self.whole if index not in nodes]
-        return frozenset(between(self.graph, self.found, layers, without)) if layers else frozenset()
+    def share_of_products(self) -> float:
+        """The share of the multiply-accumulates that is in products of matrices with constant weights."""
+        each = {node.index: macs_of(node, self.facts) or 0 for node in self.graph.nodes}
+        products = [
+            macs
+            for index, macs in each.items()
+            if self.graph.nodes[index].op_type in ("MatMul", "Gemm", "LSTM")
+            and self.graph.nodes[index].inputs[1] in self.graph.constants
+        ]
+        return sum(products) / max(sum(each.values()), 1)
 
 
 def network(trace: Trace, request: QuantizeRequest) -> Network:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from onnxprune.capture.samples import Samples
+from onnxprune.capture.training import observer
 from onnxprune.choose.ranking import matching
 from onnxprune.errors import ModelError
 from onnxprune.model.graph import Graph, build
@@ -19,9 +20,10 @@ from onnxprune.proof.grids.stored import TYPES, digest, stored
 from onnxprune.quantizing.choose import Choice
 from onnxprune.quantizing.dynamic import dynamic
 from onnxprune.quantizing.layers import Candidate, named
-from onnxprune.quantizing.plans import Network, all_grids, choices, network, written
+from onnxprune.quantizing.plans import FEW, Network, all_grids, choices, network, written
+from onnxprune.quantizing.race import seconds_of
 from onnxprune.quantizing.request import AUTO, DYNAMIC, RECONSTRUCT, STATIC, WEIGHTS, QuantizeRequest
-from onnxprune.quantizing.sensitivity import Grids
+from onnxprune.quantizing.sensitivity import Grids, output_error
 from onnxprune.quantizing.weights import WeightLayer, weights_only
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.results import ReconstructionSummary
@@ -30,6 +32,9 @@ from onnxprune.results.plan import QuantizationPlan, ValueGrid, WeightGrid
 from onnxprune.results.quantization import FLOAT, QuantizationSummary, QuantizedLayer
 from onnxprune.trace.groups import Trace
 
+PRODUCTS, HARMLESS = 0.5, 0.001
+"""Share of the work from which dynamic quantisation is looked at, and squared error of fixed ranges up to which it need
+not be."""
 SLACK = 0.03
 """Of the least time: what may be given for a smaller error where no error is named."""
 WORTH = 0.9
@@ -76,9 +81,9 @@ def _static(trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clo
     nodes, errors = net.whole, dict[int, float]()
     if request.scheme == AUTO:
         found, errors = choices(net, grids, samples, clock, threads)
-        nodes = picked(net, found)
-    if not nodes:
-        return Quantized(trace.graph.model, net.graph, None, _summary(net, request, nodes, errors, None))
+        nodes = picked(net, grids, found, errors, samples, threads)
+        if dynamic_is_better(net, grids, nodes, samples, threads):
+            return _weights(trace, replace(request, scheme=DYNAMIC), samples, clock, threads)
     clock.start("rewrite")
     model, rebuilt = written(net, grids, nodes), None
     if request.repair == RECONSTRUCT:
@@ -89,10 +94,36 @@ def _static(trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clo
     return Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, rebuilt), layers)
 
 
-def picked(net: Network, found: Sequence[Choice]) -> frozenset[int]:
-    """The least error for a time that is hardly longer than the least."""
-    near = [one for one in found if one.seconds <= (1 + SLACK) * found[0].seconds]
-    return net.between(near[-1].nodes)
+def picked(
+    net: Network,
+    grids: Grids,
+    found: Sequence[Choice],
+    errors: Mapping[int, float],
+    samples: Samples,
+    threads: int,
+) -> frozenset[int]:
+    """Of a few choices the one of the least error for a time that, measured, is hardly longer than the least."""
+    near = [one for one in found if one.seconds <= (1 + SLACK) * found[0].seconds and one.nodes]
+    everything = Choice(net.whole, 0.0, sum(errors.values()))
+    tried = list({one.nodes: one for one in (everything, *near[:1], *near[-1:])}.values())
+    models = [written(net, grids, one.nodes) for one in tried]
+    times = seconds_of(models, samples.few(net.trace.graph.model, 1), threads)
+    allowed = (1 + SLACK) * min(times)
+    best = min((k for k in range(len(tried)) if times[k] <= allowed), key=lambda k: tried[k].error)
+    return tried[best].nodes
+
+
+def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples: Samples, threads: int) -> bool:
+    """Whether ranges of every run suit the network better: of products alone, and where fixed ones do harm."""
+    if net.share_of_products() < PRODUCTS:
+        return False
+    few = samples.few(net.trace.graph.model, FEW)
+    wanted = [observer(net.graph.model, net.judged).run(None, dict(few))]
+    fixed = output_error(written(net, grids, nodes), net.judged, [few], wanted)
+    if fixed <= HARMLESS:
+        return False
+    free = dynamic(net.trace, None, threads=threads).model
+    return output_error(free, net.judged, [few], wanted) < fixed
 
 
 def _rebuilt(
