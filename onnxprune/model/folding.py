@@ -35,6 +35,21 @@ def source(graph: Graph, key: str) -> list[Node] | None:
     return path[::-1]
 
 
+def in_place(graph: Graph, key: str, rank: int) -> list[Node] | None:
+    """The same (`key` has this rank), if all numbers stay where they are, and nobody else reads what is on the way.
+
+    Scales that they have are one for all, or belong to the first axis.
+    """
+    path = source(graph, key)
+    for node in path or ():
+        shapes = [graph.constants[k].shape for k in node.inputs[1:] if k]
+        first = not node.attribute("block_size", 0) and node.attribute("axis", 1) % rank == 0
+        plain = first or all(int(np.prod(shape)) == 1 for shape in shapes)
+        if node.op_type == "Transpose" or not plain or len(graph.consumers[node.outputs[0]]) > 1:
+            return None
+    return path
+
+
 def is_computed(graph: Graph, key: str) -> bool:
     """Whether `key` is a constant, or comes from constants alone."""
     return key in graph.constants or key in graph.computed

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from onnxprune.model.folding import is_computed
+from onnxprune.model.folding import in_place, is_computed
 from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
 from onnxprune.model.infer import Facts, Shape, partial_of, value_of
 from onnxprune.model.statics import Statics
@@ -238,6 +238,11 @@ class Op:
     def constant(self, slot: int) -> Constant | None:
         return self.state.graph.constants.get(self.node.inputs[slot]) if self.has(slot) else None
 
+    def origin(self, slot: int) -> tuple[int, int] | None:
+        """(node, slot) that reads the constant of which input `slot` is made, number by number; see `in_place`."""
+        path = in_place(self.state.graph, self.node.inputs[slot], len(self.shape(slot))) if self.has(slot) else None
+        return None if path is None else (path[0].index, 0) if path else (self.node.index, slot)
+
     def label(self, slot: int, axis: int) -> Labels:
         """Labels of one axis of an input. A constant gets new atoms there, its own ones for this use."""
         rank = len(self.shape(slot))
@@ -333,9 +338,20 @@ class Op:
         if labels is not None:
             self.state.blocks.append(Blocks(self.node.index, labels.reshape(blocks, -1)))
 
-    def block_axis(self, slot: int, axis: int, labels: Labels, blocks: int) -> None:
-        if labels is not None:
-            self.state.block_axes[self.node.index, slot] = BlockAxis(axis, labels.reshape(blocks, -1))
+    def block_axis(self, slot: int, axis: int, labels: Labels, blocks: int, reason: str) -> None:
+        """Axis `axis` of a weight that has an `origin`: rows of each block lose indices of their part of `labels`.
+
+        Indices that the axis had on the way from there are none of their own: they are pinned, with the `reason`.
+        """
+        origin, graph, key = self.origin(slot), self.state.graph, self.node.inputs[slot]
+        if labels is None or origin is None:
+            return
+        rows = labels.reshape(blocks, -1)
+        self.state.block_axes[origin] = BlockAxis(axis, rows)
+        while key not in graph.constants:  # values on the way are as long as a block
+            self.pin(self.state.axes[key][axis], reason)
+            self.state.axes[key] = [rows[0] if k == axis else a for k, a in enumerate(self.state.axes[key])]
+            key = graph.nodes[graph.producer[key]].inputs[0]
 
     def literal(self, slot: int, required: Callable[[Kept], Sequence[int | None]]) -> None:
         self.state.literals.append(Literal(self.node.index, slot, required))

@@ -13,6 +13,7 @@ WIDE, SEVERAL = 32, 4
 """Channels of a group of a convolution from which on, and groups up to which, every group loses some of its channels.
 Kernels take 16 channels of a group at once: 32 is the narrowest that can lose a step."""
 SPATIAL = "it is a spatial axis of a convolution"
+INSIDE = "it counts the inputs of each group of a convolution"
 
 
 @rule("Conv")
@@ -50,16 +51,18 @@ def _grouped(op: Op, x: int, w: int, out: Labels, group: int, per_group: int) ->
         op.tie(incoming, None if out is None else out.reshape(group, per_group)[:, 0])
         op.rewrite(lambda edit: edit.set_attribute("group", edit.count(incoming, group)))
         return
-    if op.constant(w) is None:
+    if op.origin(w) is None:
         raise NotUnderstood("it is grouped and its weight is not a plain constant")
     if _whole_groups(op, incoming, out, group, min(op.size(w, 1), per_group)):
+        if op.constant(w) is None:
+            op.pin(op.label(w, 1), INSIDE)
         op.rewrite(
             lambda edit: edit.set_attribute("group", edit.count(incoming, group * op.size(w, 1)) // op.size(w, 1))
         )
     else:
         op.equal_per_block(incoming, group)
         op.equal_per_block(out, group)
-        op.block_axis(w, 1, incoming, group)
+        op.block_axis(w, 1, incoming, group, INSIDE)
     op.close(x, 1)
 
 

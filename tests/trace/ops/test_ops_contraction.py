@@ -287,6 +287,58 @@ def quantized_weight(net: Net, per_axis: bool) -> None:
     net.head(net.relu(net.op("Conv", net.input(3, 6, 6), weight, name="a")))
 
 
+def integer_weight(net: Net, shape: tuple[int, ...], kind: str, axis: int = 0) -> str:
+    """One scale, one for each output, the same from a Cast to halves, or rounded in the graph."""
+    if kind == "cast":
+        return net.op("Cast", net.normal(*shape).astype(np.float16), to=TensorProto.FLOAT)
+    per_axis = kind in ("axis", "rounded")
+    scale = net.positive(shape[axis]) / 50 if per_axis else net.number(0.02)
+    zero = np.full(np.shape(scale), 3, np.int8)
+    if kind == "rounded":
+        values: Any = net.op("QuantizeLinear", net.normal(*shape), scale, zero, axis=axis)
+    else:
+        values = net.rng.integers(-100, 100, shape).astype(np.int8)
+    return net.op("DequantizeLinear", values, scale, zero, axis=axis)
+
+
+WAYS = {"axis": ("axis",), "tensor": ("tensor",), "cast": ("cast",), "rounded": ("rounded",)}
+
+
+@case({"a": 8, "g": 12}, opsets=(13, 21), each=WAYS)
+def grouped_conv_of_integers(net: Net, kind: str) -> None:
+    weight = integer_weight(net, (12, 4, 3, 3), kind)
+    h = net.op("Conv", net.relu(net.stem()), weight, net.normal(12), name="g", group=2)
+    net.head(net.relu(h))
+
+
+@case({"a": 4, "after": 8}, opsets=(13, 21), each=WAYS)
+def narrow_groups_of_integers_leave_whole(net: Net, kind: str) -> None:
+    weight = integer_weight(net, (12, 2, 3, 3), kind)
+    h = net.relu(net.op("Conv", net.relu(net.stem()), weight, name="g", group=4))
+    net.head(net.conv(h, 8, name="after"))
+
+
+@case({"a": 8}, opsets=(13, 21), each=WAYS)
+def depthwise_conv_of_integers(net: Net, kind: str) -> None:
+    weight = integer_weight(net, (16, 1, 3, 3), kind)
+    net.head(net.relu(net.op("Conv", net.relu(net.stem()), weight, group=8)))
+
+
+@case({"a": 12, "t": 4}, opsets=(13, 21), each=WAYS)
+def grouped_transposed_conv_of_integers(net: Net, kind: str) -> None:
+    """Scales are those of the outputs of a group: the second axis."""
+    weight = integer_weight(net, (12, 4, 2, 2), kind, axis=1)
+    net.head(net.relu(net.op("ConvTranspose", net.relu(net.stem(12)), weight, name="t", group=3)))
+
+
+@case({}, {"a": "Conv is refused: it is grouped and its weight is not a plain constant"})
+def grouped_conv_with_scales_of_its_inputs(net: Net) -> None:
+    """Every group would need scales of its own."""
+    values = net.rng.integers(-100, 100, (8, 4, 1, 1)).astype(np.int8)
+    weight = net.op("DequantizeLinear", values, net.positive(4), np.zeros(4, np.int8), axis=1)
+    net.head(net.op("Conv", net.stem(), weight, group=2))
+
+
 @case({"a": 8, "b": 6}, net={"dtype": np.float16})
 def half(net: Net) -> None:
     net.head(net.relu(net.conv(net.relu(net.bn(net.stem())), 6, name="b")))
