@@ -44,14 +44,17 @@ _BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 BIAS = 2
 
 
-def compare_with_expected(expected: Model, found: Model, free: Collection[str] = ()) -> tuple[str, ...]:
+def compare_with_expected(
+    expected: Model, found: Model, free: Collection[str] = (), refittable: Collection[str] = ()
+) -> tuple[str, ...]:
     """Names of the constants in which `found` differs from the bare cut. Raises VerificationError for more.
 
-    `free`: initializers, of one axis, that may have another length as well: stored sparse weights.
+    `free`: initializers, of one axis, that may have another length as well: stored sparse weights. `refittable`: others
+    that may have other values.
     """
     graph = build(expected)
     read = _read_by_layers(graph)
-    weights = {start for key in read for start in origins(graph, key)}
+    weights = {start for key in read for start in origins(graph, key)} | set(refittable)
     between = {node.outputs[0] for key in read if (way := made(graph, key)) for node in way.nodes}
     stored = stored_biases(expected, found)
     a, b = expected.proto.graph.node, [n for n in found.proto.graph.node if not set(n.output) & stored.keys()]

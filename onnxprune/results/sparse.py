@@ -63,7 +63,7 @@ class SparsitySummary(OneLine):
         proof: Of the file; None where none was written.
         runs: How the file ran for the proof.
         library: Why the operators' library is missing here; None if it is not, or if the file needs none.
-        integers: How many layers are of int8: their smallest weights leave, and none are refitted.
+        integers: How many layers are of int8 of which the smallest weights left, and none were refitted.
         notes: Weights that are in no layer.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from onnxprune.sparse.decode import VALUES, dense_again, dense_initializers, fam
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparse.patterns import parse_pattern
 from onnxprune.sparse.rewrite import Rewritten, rewrite
-from onnxprune.sparsifying.layers import IntegerLayer, layers_of
+from onnxprune.sparsifying.layers import IntegerLayer, Layer, layers_of
 from onnxprune.sparsifying.request import DENSE_ZEROS, OPERATORS, SPARSE_INITIALIZERS
 from onnxprune.sparsifying.zeros import check_zeros
 
@@ -50,7 +50,8 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
     if missing:
         raise PlanError(f"the plan names a sparse weight {missing[0]!r}, which the model does not have")
     if plan.emit == OPERATORS:
-        twin, weights, refitted, before, arrays = _operators(bare, found, plan)
+        trained = {name for name, layer in layers.items() if isinstance(layer, IntegerLayer) and layer.key}
+        twin, weights, refitted, before, arrays = _operators(bare, found, plan, trained)
     elif plan.emit in (DENSE_ZEROS, SPARSE_INITIALIZERS):
         _check_sparse_initializers(bare, found, plan)
         twin = dense_initializers(found)
@@ -61,18 +62,24 @@ def compare_sparse(bare: Model, found: Model, plan: SparsePlan) -> Compared:
     else:
         raise PlanError(f"the plan names a form of file that is not known: {plan.emit!r}")
     changed = {name for name, array in arrays.items() if np.any((array != before[name]) & (array != 0))}
-    integers = [name for name in sorted(changed) if isinstance(layers[name], IntegerLayer)]
+    integers = [name for name in sorted(changed) if _untrained(layers[name])]
     if integers:
         raise VerificationError(f"integer weight {integers[0]!r} has other values, and no repair changes those")
     refitted |= changed
     return Compared(twin, weights, tuple(sorted(refitted)), check_zeros(plan, arrays, layers))
 
 
+def _untrained(layer: Layer) -> bool:
+    """Whether a layer's weights are integers that no repair changes."""
+    return isinstance(layer, IntegerLayer) and not layer.key
+
+
 def _operators(
-    bare: Model, found: Model, plan: SparsePlan
+    bare: Model, found: Model, plan: SparsePlan, trained: Collection[str]
 ) -> tuple[Model, tuple[str, ...], set[str], dict[str, Array], dict[str, Array]]:
     """The twin and its sparse weights, what else has other values, and the sparse weights by their names in `bare`:
-    as they would be without zeros, and as they are. Scales that follow a layer are part of them.
+    as they would be without zeros, and as they are. Scales that follow a layer are part of them. `trained`: weights in
+    integers that repair may change, with their scales and biases.
     """
     masks = {
         one.weight: Mask(np.ones(bare.tensors[one.weight].shape, bool), parse_pattern(one.pattern))
@@ -82,7 +89,11 @@ def _operators(
     _check_functions(frame.model, found)
     graph = build(frame.model)
     free = {name for node in graph.nodes for name in _stored(node)}
-    refitted = set(compare_with_expected(_without_places(frame.model), _without_places(found), free)) - free
+    scales = {key for node in graph.nodes for key in _steps(node) if frame.stored[node.inputs[3]][0] in trained}
+    refitted = compare_with_expected(_without_places(frame.model), _without_places(found), free, scales)
+    bad = [name for name in scales if not np.isfinite(found.tensors[name].array().astype(np.float64)).all()]
+    if bad:
+        raise VerificationError(f"{min(bad)!r} of the file holds numbers that are not finite")
     before, arrays = (
         {**{name: model.tensors[name].array() for name in set(masks) & set(model.tensors)}, **_read(frame, model)}
         for model in (frame.model, found)
@@ -92,7 +103,7 @@ def _operators(
         raise VerificationError(f"the file has no sparse weight {min(lost)!r}, which its plan names")
     twin = dense_again(found)
     added = [name for name in twin.tensors if name not in found.tensors and twin.tensors[name].array().ndim > 1]
-    return twin, (*added, *(name for name in masks if name in twin.tensors)), refitted, before, arrays
+    return twin, (*added, *(name for name in masks if name in twin.tensors)), set(refitted) - free, before, arrays
 
 
 def _with_weights_of(found: Model, bare: Model, names: Sequence[str]) -> Model:
@@ -130,6 +141,12 @@ def _stored(node: Any) -> list[str]:
     """Inputs of a sparse operator that hold its weight."""
     slot = VALUES.get(family_of(node))
     return [] if slot is None else [node.inputs[slot], node.inputs[slot + 1]]
+
+
+def _steps(node: Any) -> list[str]:
+    """Inputs of a sparse operator on integers that hold the scales of its weight and its bias."""
+    integers = node.domain == DOMAIN and node.op_type.startswith(("SparseQConv", "SparseQMatMul"))
+    return [node.inputs[5], node.inputs[-1]] if integers else []
 
 
 def _read(frame: Rewritten, found: Model) -> Mapping[str, Array]:

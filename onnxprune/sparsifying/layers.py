@@ -35,7 +35,7 @@ FloatArray = NDArray[np.float64]
 @dataclass(frozen=True)
 class IntegerLayer:
     """A layer with an int8 weight of `shape`, `scale` one number per output (n,), and the value it gives; or the reason
-    why it stays dense."""
+    why it stays dense. `key`: what the layer reads of the weight as numbers, if DequantizeLinear makes such of it."""
 
     node: str
     weight: str
@@ -44,6 +44,7 @@ class IntegerLayer:
     scale: NDArray[np.float32] | None = None
     output: str = ""
     reason: str | None = None
+    key: str = ""
 
     def layout(self, pattern: Pattern) -> Layout:
         count, channels, *kernel = self.shape[::-1] if self.transposed else self.shape
@@ -73,13 +74,15 @@ def integer_layers(model: Model) -> list[IntegerLayer]:
         constant = graph.constants.get(name)
         if constant is None or len(constant.shape) < 2:
             continue
+        key = "" if name in node.inputs else node.inputs[1]
         try:
             layer = read_quantized(graph, node)
             reason = "its weight is read by another node, too" if len(graph.consumers[name]) > 1 else None
             output = layer.nodes[-1].outputs[0]
-            found.append(IntegerLayer(node.label, name, constant.shape, layer.transposed, layer.scale, output, reason))
+            what = node.label, name, constant.shape, layer.transposed, layer.scale, output, reason, key
+            found.append(IntegerLayer(*what))
         except Declined as declined:
-            found.append(IntegerLayer(node.label, name, constant.shape, reason=str(declined)))
+            found.append(IntegerLayer(node.label, name, constant.shape, reason=str(declined), key=key))
     return found
 
 

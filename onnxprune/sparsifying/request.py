@@ -48,8 +48,10 @@ class SparseRequest:
     def pattern_text(self) -> str:
         return AUTO if self.pattern is None else str(self.pattern)
 
-    def masks(self, patterns: Mapping[str, Pattern], dense: Mapping[str, str]) -> MaskRequest:
-        """For `masked`: `patterns` by weight where they were measured, `dense` weights with the reason."""
+    def masks(
+        self, patterns: Mapping[str, Pattern], dense: Mapping[str, str], integers: Mapping[str, str]
+    ) -> MaskRequest:
+        """For `masked`: `patterns` by weight where they were measured, `dense` weights with the reason; `integers`."""
         return MaskRequest(
             self.sparsity,
             parse_pattern(DEFAULT_PATTERN) if self.pattern is None else self.pattern,
@@ -58,6 +60,7 @@ class SparseRequest:
             self.repair,
             patterns,
             dense,
+            integers,
             self.lock,
             self.schedule,
             self.steps,

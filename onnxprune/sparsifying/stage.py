@@ -23,7 +23,7 @@ from onnxprune.sparse.masks import Mask, dense_zeros, sparse_initializers
 from onnxprune.sparse.patterns import UNSTRUCTURED, Pattern
 from onnxprune.sparse.rewrite import Rewritten, rewrite
 from onnxprune.sparsifying.layers import IntegerLayer, Layer, check_finite, integer_masks, layers_of, unseen
-from onnxprune.sparsifying.masks import Masked, MaskedLayer, masked
+from onnxprune.sparsifying.masks import NEED_DATA, Masked, MaskedLayer, MaskRequest, masked
 from onnxprune.sparsifying.masks.errors import output_errors
 from onnxprune.sparsifying.masks.walk import Teacher
 from onnxprune.sparsifying.request import CANDIDATES, OPERATORS, SPARSE_INITIALIZERS, SparseRequest
@@ -61,11 +61,28 @@ class _Layers:
     depthwise: tuple[str, ...] | None = None
     """as measured; None: those beside sparse layers"""
 
-    def without(self, integers: Sequence[IntegerLayer]) -> tuple[dict[str, Pattern], dict[str, str]]:
-        """Patterns and reasons of the float layers, which masking knows."""
+    def asked(
+        self, request: SparseRequest, integers: Sequence[IntegerLayer], trained: Sequence[IntegerLayer]
+    ) -> MaskRequest:
+        """What masking is to do: float layers, and those of integers that are `trained`, in blocks that these have."""
         names = {layer.weight for layer in integers}
         patterns = {name: found for name, found in self.patterns.items() if name not in names}
-        return patterns, {name: reason for name, reason in self.dense.items() if name not in names}
+        patterns |= {one.key: self.pattern(request, one) for one in trained}
+        dense = {name: reason for name, reason in self.dense.items() if name not in names}
+        return request.masks(patterns, dense, {one.key: one.weight for one in trained})
+
+    def pattern(self, request: SparseRequest, layer: IntegerLayer) -> Pattern:
+        return self.patterns.get(layer.weight, (request.pattern or UNSTRUCTURED).for_integers)
+
+    def trained(
+        self, request: SparseRequest, integers: Sequence[IntegerLayer], model: Model, samples: Samples | None
+    ) -> list[IntegerLayer]:
+        """Layers of integers that samples say something of: those whose weights DequantizeLinear makes numbers."""
+        if samples is None or (request.method not in NEED_DATA and request.repair == "none"):
+            return []
+        working = hoisted(model).tensors
+        free = [one for one in integers if one.reason is None and one.weight not in self.dense]
+        return [one for one in free if one.key in working]
 
 
 def sparsified(
@@ -91,12 +108,14 @@ def sparsified(
     later = ("rebuild",) if request.repair == "reconstruct" else ()
     while True:
         clock.start("mask")
-        asked = request.masks(*layers.without(integers))
+        trained = layers.trained(request, integers, given, samples)
+        asked = layers.asked(request, integers, trained)
         done = masked(trace, asked, samples, whole=whole, threads=threads, progress=clock.steps(*later))
-        done = _with_integers(done, integers, request, layers)
+        rest = [one for one in integers if one.key not in asked.integers]
+        done = _with_integers(done, rest, request, layers)
         if samples is not None:
             teacher = Teacher(*(whole or (trace, np.ones(trace.unit_count, bool))))
-            done = _with_errors(done, integers, teacher, trace, samples, threads)
+            done = _with_errors(done, rest, teacher, trace, samples, threads)
         bad = _too_far(done, request)
         if not bad:
             break
@@ -107,22 +126,21 @@ def sparsified(
     emitted = _emitted(done.model, masks, request, layers, trace) if masks else Rewritten(given)
     plan = _plan(done, masks, request, found, emitted) if masks else None
     original = given if whole is None else whole[0].graph.model
-    summary = _summary(request, original, done, emitted, masks, sum(one.weight in masks for one in integers))
+    summary = _summary(request, original, done, emitted, masks, sum(one.weight in masks for one in rest))
     return Sparsified(emitted.model, done.model if masks else given, plan, summary)
 
 
 def _with_integers(done: Masked, found: Sequence[IntegerLayer], request: SparseRequest, layers: _Layers) -> Masked:
-    """Masks of integer layers as well."""
+    """Masks of integer layers as well, by magnitude."""
     if not found:
         return done
-    every = (request.pattern or UNSTRUCTURED).for_integers
-    patterns = {one.weight: layers.patterns.get(one.weight, every) for one in found if one.weight not in layers.dense}
+    patterns = {one.weight: layers.pattern(request, one) for one in found if one.weight not in layers.dense}
     masks = integer_masks(done.model, found, patterns, request.sparsity, lock=request.lock)
     more = tuple(
         MaskedLayer(
             one.node,
             one.weight,
-            patterns.get(one.weight, every),
+            layers.pattern(request, one),
             math.prod(one.shape),
             int(np.count_nonzero(masks[one.weight].keep)) if one.weight in masks else math.prod(one.shape),
             reason=one.reason or layers.dense.get(one.weight),

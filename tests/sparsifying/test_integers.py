@@ -9,9 +9,12 @@ import onnx
 import pytest
 
 import onnxprune
+from onnxprune.errors import VerificationError
 from onnxprune.model.load import load
 from onnxprune.report.sparsity import remarks
 from onnxprune.sparsifying.layers import integer_layers
+from tests.builders import Net
+from tests.quantized import images, quantized
 from tests.sparse.quantized import QuantizedCase
 from tests.sparse.sessions import needs_library, session
 
@@ -76,15 +79,21 @@ def test_layers_of_bytes_can_be_excluded(quantised: Path) -> None:
     assert [layer.reason for layer in result.sparsity.layers] == ["excluded"]
 
 
-def test_errors_are_those_of_the_outputs(quantised: Path, tmp_path: Path) -> None:
+TRAINED = ("qdq", "gemm")
+"""Their weights are numbers behind DequantizeLinear, which samples choose and refit."""
+
+
+def test_errors_are_those_of_the_outputs(quantised: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """And --max-error looks at them."""
+    trained = request.node.callspec.params["quantised"] in TRAINED
     size = [dim.dim_value for dim in onnx.load(quantised).graph.input[0].type.tensor_type.shape.dim]
     data = {
         "x": np.tile(np.random.default_rng(0).standard_normal(size).astype(np.float32), (10, *[1] * (len(size) - 1)))
     }
     result = onnxprune.sparsify(quantised, tmp_path / "o.onnx", sparsity=0.5, data=data, method="obs")
     (layer,) = result.sparsity.layers
-    assert result.sparsity.integers == 1 and layer.error is not None and layer.error_masked is None
+    assert result.sparsity.integers == (not trained) and layer.error is not None
+    assert (layer.error_masked is not None) == trained
     wanted, found = (
         session(onnx.load(path), library=False).run(None, {"x": data["x"][: size[0]]})[0]
         for path in (quantised, tmp_path / "o.onnx")
@@ -95,11 +104,12 @@ def test_errors_are_those_of_the_outputs(quantised: Path, tmp_path: Path) -> Non
         assert kept.layers[0].sparse == (limit > layer.error)
 
 
-def test_methods_that_integers_do_not_have_are_told(quantised: Path) -> None:
+def test_methods_that_integers_do_not_have_are_told(quantised: Path, request: pytest.FixtureRequest) -> None:
+    trained = request.node.callspec.params["quantised"] in TRAINED
     size = [dim.dim_value for dim in onnx.load(quantised).graph.input[0].type.tensor_type.shape.dim]
     data = {"x": np.random.default_rng(0).standard_normal((10 * size[0], *size[1:])).astype(np.float32)}
     told = remarks(onnxprune.sparsify(quantised, sparsity=0.9, data=data, dry_run=True).sparsity)
-    assert any("int8: the smallest weights left" in text for text in told)
+    assert any("int8: the smallest weights left" in text for text in told) == (not trained)
     assert not any(
         "int8" in text for text in remarks(onnxprune.sparsify(quantised, sparsity=0.9, dry_run=True).sparsity)
     )
@@ -136,3 +146,56 @@ def test_costs_of_quantised_layers() -> None:
     """In every spelling what the float layer would cost."""
     costs = {name: onnxprune.inspect(load(case.model())).model.macs for name, case in CASES.items()}
     assert costs == {"qdq": 16 * 12 * 9 * 64, "qlinear": 12 * 8 * 36, "dynamic": 9 * 24 * 20, "gemm": 5 * 24 * 20}
+
+
+FEEDS = images(96)
+
+
+def network(bias: bool = True) -> onnx.ModelProto:
+    net = Net()
+    h = net.relu(net.conv(net.input(3, 8, 8, name="x"), 16, 3, bias=bias, name="first"))
+    h = net.relu(net.conv(h, 16, 3, bias=bias, name="second"))
+    h = net.op("Flatten", net.op("GlobalAveragePool", net.relu(net.conv(h, 16, bias=bias, name="third"))))
+    net.output(net.gemm(h, 8, name="last"))
+    return net.model()
+
+
+@pytest.mark.parametrize("emit", ["operators", "dense-zeros", "sparse-initializers"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_samples_choose_and_refit_integers(emit: str, bias: bool, tmp_path: Path) -> None:
+    """Weights behind DequantizeLinear: what stays makes up for what left, and stays int8."""
+    source = tmp_path / "q.onnx"
+    onnx.save(quantized(network(bias), FEEDS), source)
+    errors = {}
+    for repair in ("none", "least-squares", "reconstruct"):
+        method = "magnitude" if repair == "none" else "obs"
+        target = tmp_path / f"{repair}.onnx"
+        options = {"sparsity": 0.6, "data": FEEDS, "method": method, "repair": repair, "pattern": "1x4", "emit": emit}
+        result = onnxprune.sparsify(source, target, **options)
+        layers = result.sparsity.layers
+        assert result.sparsity.integers == (len(layers) if repair == "none" else 0)
+        assert all(layer.sparse for layer in layers) and result.sparsity.reached == pytest.approx(0.6, abs=0.1)
+        assert result.fidelity is not None
+        errors[repair] = sum(one.relative_error or 0.0 for one in result.fidelity.outputs)
+        found = onnxprune.verify(source, target)
+        assert bool(found.refitted) == (repair != "none")
+    assert errors["reconstruct"] < errors["none"] and errors["least-squares"] < errors["none"]
+    kinds = {t.data_type for t in onnx.load(target).graph.initializer}
+    assert emit == "sparse-initializers" or onnx.TensorProto.INT8 in kinds
+
+
+def test_wrong_scales_of_sparse_integers_are_refused(tmp_path: Path) -> None:
+    source, target = tmp_path / "q.onnx", tmp_path / "o.onnx"
+    onnx.save(quantized(network(), FEEDS), source)
+    onnxprune.sparsify(source, target, sparsity=0.6, data=FEEDS, pattern="1x4")
+    model = onnx.load(target)
+    node = next(n for n in model.graph.node if n.op_type == "SparseQConv")
+    for slot, value in ((5, np.nan), (1, 2.0)):
+        wrong = onnx.ModelProto()
+        wrong.CopyFrom(model)
+        tensor = next(t for t in wrong.graph.initializer if t.name == node.input[slot])
+        array = np.full(tuple(tensor.dims), value, np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+        onnx.save(wrong, tmp_path / "wrong.onnx")
+        with pytest.raises(VerificationError):
+            onnxprune.verify(source, tmp_path / "wrong.onnx")

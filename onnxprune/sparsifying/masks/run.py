@@ -8,7 +8,7 @@ together (`repair.reconstruct`). In several steps the share rises, and what has 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.samples import Samples
 from onnxprune.choose.schedule import shares
+from onnxprune.model.graph import Graph, build
+from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
-from onnxprune.model.plain import declared, hoisted
+from onnxprune.model.plain import declared, hoisted, lowered, stored_grids
+from onnxprune.model.rounded import rounded
 from onnxprune.repair.reconstruct import BUDGET, Reconstruction, reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.sparse.masks import Mask
@@ -50,8 +53,10 @@ def masked(
     Raises UsageError for what contradicts itself or needs samples that are not there.
     """
     method = checked(request, samples)
-    model = hoisted(trace.graph.model, integers=False)
-    layers = candidates(model)
+    base = hoisted(trace.graph.model, integers=False)
+    model = hoisted(base) if request.integers else base
+    stored = stored_grids(base).keys() - request.integers.keys()
+    layers = [layer for layer in candidates(model) if layer.weight not in stored]
     fitting(request, layers)
     tasks = [_task(model, layer, request) for layer in layers if _reason(layer, request) is None]
     teacher = Teacher(*(whole or (trace, np.ones(trace.unit_count, bool))))
@@ -61,13 +66,16 @@ def masked(
         model, found = run.choose(model, run.shared(model, tasks, share), number)
         tasks = [replace(task, allowed=one.keep) for task, one in zip(tasks, found, strict=True)]
         if request.repair == "reconstruct":
-            rebuilt = run.rebuild(model, tasks)
+            base = lowered(base, model) if request.integers else base
+            rebuilt = run.rebuild(model, tasks, stored_grids(base) if request.integers else {})
             model = rebuilt.model
-    after = run.errors(model, tasks)
+    base = lowered(base, model) if request.integers else model
+    after = run.errors(hoisted(base) if request.integers else base, tasks)
     masks = {task.layer.weight: Mask(task.allowed, task.view.layout.pattern) for task in tasks}
     by_weight = {task.layer.weight: one for task, one in zip(tasks, found, strict=True)}
     summary = tuple(_summary(layer, request, masks, by_weight, after) for layer in layers)
-    return Masked(declared(model), masks, summary, _reconstruction(rebuilt))
+    named = {request.integers.get(name, name): mask for name, mask in masks.items()}
+    return Masked(declared(base), named, summary, _reconstruction(rebuilt))
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class _Run:
             progress=progress,
         )
 
-    def rebuild(self, model: Model, tasks: Sequence[Task]) -> Reconstruction:
+    def rebuild(self, model: Model, tasks: Sequence[Task], grids: Mapping[str, Grid]) -> Reconstruction:
         assert self.samples is not None
         return reconstruct(
             self.teacher.trace,
@@ -124,6 +132,7 @@ class _Run:
             self.samples.batches,
             self.samples.held_out,
             masks={task.layer.weight: task.allowed for task in tasks},
+            grids=grids,
             independent=self.samples.independent,
             budget=BUDGET / self.request.steps,
             seed=self.request.seed,
@@ -135,8 +144,18 @@ class _Run:
         if self.samples is None:
             return {}
         judged = self.samples.batches[-self.samples.held_out :]
-        keys = {task.layer.weight: task.view.linear.y for task in tasks}
+        graph = build(model)
+        keys = {task.layer.weight: _given(graph, task.view.linear.y) for task in tasks}
         return output_errors(self.teacher, model, self.trace.facts.dtypes, keys, judged, self.threads)
+
+
+def _given(graph: Graph, key: str) -> str:
+    """What others read of a layer's output: of one that is rounded, behind its activation, what that makes of it."""
+    readers = graph.consumers.get(key, ())
+    node = graph.nodes[readers[0][0]] if len(readers) == 1 else None
+    behind = node.outputs[0] if node is not None and node.op_type == "Relu" and node.scope == 0 else key
+    found = rounded(graph, behind)
+    return key if found == behind else found
 
 
 def _reason(layer: Candidate, request: MaskRequest) -> str | None:
@@ -159,11 +178,12 @@ def _summary(
     after: dict[str, float],
 ) -> MaskedLayer:
     name, size = layer.weight, math.prod(layer.shape)
+    in_file = request.integers.get(name, name)
     if name not in masks:
-        return MaskedLayer(layer.node, name, request.pattern, size, size, reason=_reason(layer, request))
+        return MaskedLayer(layer.node, in_file, request.pattern, size, size, reason=_reason(layer, request))
     mask = masks[name]
     kept = int(np.count_nonzero(mask.keep))
-    return MaskedLayer(layer.node, name, mask.pattern, size, kept, found[name].error, after.get(name))
+    return MaskedLayer(layer.node, in_file, mask.pattern, size, kept, found[name].error, after.get(name))
 
 
 def _reconstruction(rebuilt: Reconstruction | None) -> ReconstructionSummary | None:

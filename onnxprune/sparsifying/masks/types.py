@@ -21,7 +21,9 @@ class MaskRequest:
     the pattern says. scope: local, the same share of each layer; global, by error (or magnitude) over all of them.
 
     patterns: by weight, where a layer has another pattern; dense: weight -> why it stays dense. Weights are named as in
-    `candidates`. locked: zeros that the model has stay zero. schedule, steps: as in `onnxprune.choose.schedule`.
+    `candidates`. integers: which of them DequantizeLinear makes of integers, with the initializer of these; other
+    layers of integers stay as they are. locked: zeros that the model has stay zero. schedule, steps: as in
+    `onnxprune.choose.schedule`.
     """
 
     sparsity: float
@@ -31,6 +33,7 @@ class MaskRequest:
     repair: str = "none"
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
     dense: Mapping[str, str] = field(default_factory=dict)
+    integers: Mapping[str, str] = field(default_factory=dict)
     locked: bool = False
     schedule: str = ONE_SHOT
     steps: int = 1
