@@ -10,15 +10,22 @@ of their variance; `onnxruntime.quantization.quantize_dynamic` with a scale per 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from onnxprune.capture.samples import Samples
-from onnxprune.quantizing.weights import WeightRequest, WeightsOnly, weights_only
-from onnxprune.quantizing.weights.request import DYNAMIC, INT8, MOMENTS
+from onnxprune.quantizing.weights import WeightLayer, WeightRequest, WeightsOnly, weights_only
+from onnxprune.quantizing.weights.request import DYNAMIC, FLOAT, INT8, INT8_BLOCKS, MOMENTS
+from onnxprune.quantizing.weights.sensitivity import sensitivities
+from onnxprune.results.units import format_percent
 from onnxprune.trace.groups import Trace
 
 BLOCK = 128
 """Of layers that are `int8-blocks`: large, since they are there for their speed."""
+MOST = 0.01
+"""What a layer may cost: most are far below, and outliers of one of them, as in front of the sums of some transformers,
+far above."""
 
 
 def dynamic(
@@ -29,6 +36,7 @@ def dynamic(
     chosen: Mapping[str, str] | None = None,
     bits: int = 8,
     others: str = INT8,
+    most: float = MOST,
     rounding: str = MOMENTS,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -43,6 +51,8 @@ def dynamic(
             that dynamic quantisation harms, "int8-blocks" rounds inputs in blocks of a row.
         bits: Of weights: 7 for processors without VNNI, where sums of two products of 8 bits saturate.
         others: What other layers store their weights as, and compute in float: "int8", "fp16" or "float".
+        most: With samples, layers become "int8-blocks" that alone would cost the outputs more than this: squared error
+            relative to the variance. Infinity: none.
         rounding: "moments", or "nearest".
         threads: Of ONNX Runtime, 0 for its default.
         progress: Called with the number of weights that are done, and of all.
@@ -63,4 +73,21 @@ def dynamic(
         kept=dict(kept or {}),
         chosen=dict(chosen or {}),
     )
-    return weights_only(trace, samples, request, threads=threads, progress=progress)
+    harmed = {} if samples is None else _harmed(trace, samples, request, most, threads)
+    request = replace(request, chosen={**dict.fromkeys(harmed, INT8_BLOCKS), **request.chosen})
+    done = weights_only(trace, samples, request, threads=threads, progress=progress)
+    return replace(done, layers=tuple(_noted(layer, harmed) for layer in done.layers))
+
+
+def _harmed(trace: Trace, samples: Samples, request: WeightRequest, most: float, threads: int) -> dict[str, float]:
+    """Labels of products that cost more than `most`, and what they cost."""
+    if not math.isfinite(most):
+        return {}
+    found = sensitivities(trace, samples, replace(request, others=FLOAT), threads=threads)
+    return {label: lost for label, lost in found.items() if lost > most and label not in request.chosen}
+
+
+def _noted(layer: WeightLayer, harmed: Mapping[str, float]) -> WeightLayer:
+    if layer.node not in harmed or layer.kind is None:
+        return layer
+    return replace(layer, note=f"dynamic int8 of it alone would cost {format_percent(harmed[layer.node])}")

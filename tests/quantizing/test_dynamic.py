@@ -234,3 +234,40 @@ def test_the_signature_and_what_the_model_says_of_itself_stay(transformer: tuple
     assert after.metadata_props == proto.metadata_props
     assert after.graph.input == proto.graph.input and after.graph.output == proto.graph.output
     assert after.opset_import == proto.opset_import  # operators of ONNX alone
+
+
+def harmed_network() -> tuple[Net, dict[str, Array]]:
+    """One product reads a channel of outliers, which its output hardly needs."""
+    net = Net(seed=8)
+    x = net.input(512, name="x")
+    first = net.relu(net.dense(x, 512, name="first"))
+    scale = np.ones(512, np.float32)
+    scale[0] = 3000.0
+    weight = net.normal(512, 512, scale=0.1)
+    weight[0] *= 1e-4
+    h = net.relu(net.op("MatMul", net.op("Softplus", net.op("Mul", first, scale)), weight, name="harmed"))
+    net.output(net.matmul(h, 64, name="last"))
+    return net, {"x": np.random.default_rng(0).standard_normal((200, 512)).astype(np.float32)}
+
+
+def test_layers_that_it_harms_are_rounded_in_blocks() -> None:
+    net, feed = harmed_network()
+    done = quantised(net, feed)
+    layers = {layer.node: layer for layer in done.layers}
+    assert {name: layer.kind for name, layer in layers.items()} == {
+        "first": "dynamic int8",
+        "harmed": "int8 in blocks of 128",
+        "last": "dynamic int8",
+    }
+    assert layers["harmed"].note is not None and "dynamic int8 of it alone would cost" in layers["harmed"].note
+    assert layers["first"].note is None
+    all_of_it = quantised(net, feed, most=float("inf"))
+    asked = quantised(net, feed, chosen={"harmed": "fp16"})
+    assert {layer.kind for layer in all_of_it.layers} == {"dynamic int8"}
+    assert next(layer.kind for layer in asked.layers if layer.node == "harmed") == "fp16"
+    wanted = session(net.model()).run(None, feed)[0]
+    errors = [
+        float(np.square(session(one.model.complete_proto()).run(None, feed)[0] - wanted).sum())
+        for one in (done, all_of_it)
+    ]
+    assert errors[0] < 0.3 * errors[1]

@@ -62,16 +62,10 @@ def weights_only(
         NotFinite: The network gives NaN or infinity on the samples.
     """
     check_request(request)
-    model = hoisted(trace.graph.model)
-    if DYNAMIC in (request.kind, *request.chosen.values()):
-        model = respelled(model)
+    model = working(trace, samples, request, threads)
     found = places(build(model), request)
     todo = [place for place in found if place.reason is None]
-    products = {place.key for place in todo if place.form == PRODUCT}
-    if samples is not None and request.rounding != NEAREST and products:
-        fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
-        model, _ = equalised(model, trace.facts.dtypes, fitted, keys=products, threads=threads)
-    twin, inputs = with_rounded_inputs(model, products)
+    twin, inputs = with_rounded_inputs(model, {place.key for place in todo if place.form == PRODUCT})
     done: dict[str, Small] = {}
     steps: Iterator[tuple[Place, Small]]
     if samples is None or request.rounding == NEAREST:
@@ -84,6 +78,21 @@ def weights_only(
         if progress is not None:
             progress(len(done), len(todo))
     return _result(model, twin, found, done, request)
+
+
+def working(trace: Trace, samples: Samples | None, request: WeightRequest, threads: int = 0) -> Model:
+    """The model whose weights become small: weights as initializers; where inputs are rounded as well, spelled for the
+    runtime and, with samples, equalised. It computes what the original does.
+    """
+    model = hoisted(trace.graph.model)
+    if DYNAMIC not in (request.kind, *request.chosen.values()):
+        return model
+    model = respelled(model)
+    if samples is None or request.rounding == NEAREST:
+        return model
+    products = {p.key for p in places(build(model), request) if p.form == PRODUCT and p.reason is None}
+    fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
+    return equalised(model, trace.facts.dtypes, fitted, keys=products, threads=threads)[0]
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
