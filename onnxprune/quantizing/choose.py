@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from onnxprune.model.graph import Graph
+from onnxprune.quantizing.layers import Candidate, settled
 from onnxprune.quantizing.times import Times
 
 PRICES = 40
@@ -37,7 +38,9 @@ class Choice:
     error: float
 
 
-def frontier(graph: Graph, able: Collection[int], times: Times, errors: Mapping[int, float]) -> list[Choice]:
+def frontier(
+    graph: Graph, found: Mapping[int, Candidate], able: Collection[int], times: Times, errors: Mapping[int, float]
+) -> list[Choice]:
     """Choices that no other one beats in both, the fastest first; the last one is all floats. `able`: nodes that can
     compute with integers; `errors`: of layers.
     """
@@ -48,8 +51,9 @@ def frontier(graph: Graph, able: Collection[int], times: Times, errors: Mapping[
         return [Choice(frozenset(), 0.0, 0.0)]
     unit = scale / total if total > 0 else 0.0
     prices = [0.0, *(unit * np.geomspace(1 / RANGE, RANGE, PRICES)).tolist()]
-    found = {cut(graph, able, times, errors, price) for price in prices} | {frozenset[int]()}
-    choices = [judged(graph, able, times, errors, nodes) for nodes in found]
+    cuts = {cut(graph, able, times, errors, price) for price in prices}
+    chosen = {frozenset(settled(graph, found, nodes)) for nodes in cuts} | {frozenset[int]()}
+    choices = [judged(graph, able, times, errors, nodes) for nodes in chosen]
     best: list[Choice] = []
     for choice in sorted(choices, key=lambda one: (one.seconds, one.error)):
         if not best or choice.error < best[-1].error:

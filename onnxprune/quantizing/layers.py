@@ -62,8 +62,29 @@ def between(
     while True:
         lost = {index for index in chosen - set(layers) if not _inside(graph, graph.nodes[index], chosen)}
         if not lost:
-            return chosen
+            return settled(graph, found, chosen)
         chosen -= lost
+
+
+def settled(graph: Graph, found: Mapping[int, Candidate], chosen: Collection[int]) -> set[int]:
+    """The chosen nodes, and what follows for others from how ONNX Runtime reads quantisers.
+
+    - Rectifiers go with what is before them: of two quantisers in a row it makes one, which computes something else.
+    - A layer of floats between two quantisers becomes one of integers there, with weights that it rounds by itself. So
+      such a layer is chosen, too; or, if it has to stay float, those that read it are not.
+    """
+    result = _with_rectifiers(graph, chosen)
+    for _ in range(len(graph.nodes)):
+        held = next((node for node in graph.nodes if node.index not in result and _held(graph, node, result)), None)
+        if held is None:
+            break
+        one = found.get(held.index)
+        if one is not None and one.reason is None:
+            result.add(held.index)
+        else:
+            result -= {reader for reader, _ in graph.consumers.get(_rectified(graph, held), ())}
+        result = _with_rectifiers(graph, result)
+    return result
 
 
 def values_of(graph: Graph, chosen: Collection[int]) -> list[str]:
@@ -86,7 +107,49 @@ def moved(graph: Graph, found: Mapping[int, Candidate], chosen: Collection[int])
     return result
 
 
+HELD = frozenset({"Conv", "ConvTranspose", "Gemm"})
+
+
 # ---- inner -----------------------------------------------------------------------------------------------------
+def _with_rectifiers(graph: Graph, chosen: Collection[int]) -> set[int]:
+    result = set(chosen)
+    for node in graph.nodes:
+        if node.op_type in RECTIFIERS and not node.domain and node.inputs[0] in graph.producer:
+            maker = graph.producer[node.inputs[0]]
+            if maker not in result or not _alone(graph, node.inputs[0]):
+                result.discard(node.index)
+            elif graph.nodes[maker].scope == node.scope == 0:
+                result.add(node.index)
+    return result
+
+
+def _alone(graph: Graph, key: str) -> bool:
+    """Whether a value has one reader, and is nothing else."""
+    return len(graph.consumers.get(key, ())) == 1 and key not in graph.fixed
+
+
+def _rectified(graph: Graph, node: Node) -> str:
+    """The output of a node, or that of the rectifier behind it."""
+    key = node.outputs[0]
+    if _alone(graph, key):
+        behind = graph.nodes[graph.consumers[key][0][0]]
+        if behind.op_type in RECTIFIERS and not behind.domain:
+            return behind.outputs[0]
+    return key
+
+
+def _held(graph: Graph, node: Node, chosen: Collection[int]) -> bool:
+    """Whether a layer lies between two values that are rounded: somebody among the chosen makes or reads them."""
+    if node.op_type not in HELD or node.domain or node.scope or node.inputs[1] not in graph.constants:
+        return False
+    before = graph.producer.get(node.inputs[0], -1) in chosen or _read(graph, node.inputs[0], chosen)
+    return before and _read(graph, _rectified(graph, node), chosen)
+
+
+def _read(graph: Graph, key: str, chosen: Collection[int]) -> bool:
+    return any(reader in chosen for reader, _ in graph.consumers.get(key, ()))
+
+
 def _inside(graph: Graph, node: Node, chosen: Collection[int]) -> bool:
     """Moves may begin or end at a float value; steps may not."""
     made = [graph.producer.get(key, -1) in chosen for key in _data(node) if key not in graph.constants]

@@ -97,7 +97,7 @@ def choices(
     times = measured_times(net.graph, net.facts, model, net.whole, feed, threads)
     clock.start("sensitivity")
     errors = sensitivities(net.graph, net.facts, net.found, net.layers, grids, net.judged, [few], clock.steps())
-    return frontier(net.graph, net.whole, times, errors), errors
+    return frontier(net.graph, net.found, net.whole, times, errors), errors
 
 
 def _asked(
