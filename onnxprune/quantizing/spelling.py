@@ -10,20 +10,23 @@ Once products are in int8, what is around them decides. Measured (one thread, 12
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import NodeProto
 
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.tensors import FLOATS
 
 LEAST_OPSET = 8
 """`Sum` broadcasts since then."""
 
 
-def respelled(model: Model) -> Model:
+def respelled(model: Model, dtypes: Mapping[str, int]) -> Model:
     """`model` with these operators and operands in other places; values keep their names, but for those inside of a
-    GELU."""
+    GELU. `dtypes`: the element types of its values: `Sum` has none for integers."""
     if model.opset() < LEAST_OPSET:
         return model
     proto = onnx.ModelProto()
@@ -31,7 +34,7 @@ def respelled(model: Model) -> Model:
     graph = build(Model(proto, model.tensors))
     found = 0
     for node in graph.nodes:
-        if node.op_type == "Add" and not node.domain and _normalised(graph, node):
+        if node.op_type == "Add" and not node.domain and _normalised(graph, node, dtypes):
             node.proto.op_type = "Sum"
             found += 1
         elif node.op_type == "Mul" and not node.domain:
@@ -40,10 +43,10 @@ def respelled(model: Model) -> Model:
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
-def _normalised(graph: Graph, node: Node) -> bool:
+def _normalised(graph: Graph, node: Node, dtypes: Mapping[str, int]) -> bool:
     """Whether a layer normalisation, as one operator or spelled out, reads a sum of two computed values."""
     key = node.outputs[0]
-    if any(one in graph.constants for one in node.inputs):
+    if any(one in graph.constants for one in node.inputs) or dtypes.get(key) not in FLOATS:
         return False
     readers = [(graph.nodes[index], slot) for index, slot in graph.consumers.get(key, ())]
     if any(reader.op_type == "LayerNormalization" and slot == 0 for reader, slot in readers):

@@ -11,6 +11,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from onnxprune.model.graph import build
+from onnxprune.model.infer import infer
 from onnxprune.model.load import Model, load
 from onnxprune.quantizing.spelling import respelled
 from tests.builders import Net
@@ -19,8 +21,8 @@ from tests.oracle import session
 ROOT_2 = float(np.sqrt(2))
 
 
-def kinds(model: Model) -> Counter[str]:
-    return Counter(node.op_type for node in model.proto.graph.node)
+def spelled(model: Model) -> Model:
+    return respelled(model, infer(build(model)).dtypes)
 
 
 def fused(model: Model, path: Path) -> Counter[str]:
@@ -56,7 +58,7 @@ def test_sums_before_normalisations(spelled_out: bool, tmp_path: Path) -> None:
     else:
         y = net.op("LayerNormalization", total, net.positive(16), net.normal(16), axis=-1)
     net.output(net.matmul(y, 4))
-    model = respelled(load(net.model()))
+    model = spelled(load(net.model()))
     assert [node.name for node in model.proto.graph.node if node.op_type == "Sum"] == ["shortcut"]
     same(net.model(), model, 3, 5, 16)
     assert fused(load(net.model()), tmp_path)["SkipLayerNormalization"] == 1
@@ -76,7 +78,7 @@ def gelu(net: Net, x: str, *, swapped: bool, times: bool = False, half: float = 
 def test_gelu(swapped: bool, times: bool, tmp_path: Path) -> None:
     net = Net(seed=1)
     net.output(net.relu(gelu(net, net.input(8, name="x"), swapped=swapped, times=times)))
-    model = respelled(load(net.model()))
+    model = spelled(load(net.model()))
     same(net.model(), model, 9, 8)
     assert [node.name for node in model.proto.graph.node] == [node.name for node in net.model().graph.node]
     before = fused(load(net.model()), tmp_path)
@@ -90,7 +92,7 @@ def test_what_is_no_gelu_stays(wrong: dict[str, Any]) -> None:
     net = Net(seed=1)
     net.output(gelu(net, net.input(8, name="x"), swapped=False, **wrong))
     model = load(net.model())
-    assert respelled(model) is model
+    assert spelled(model) is model
 
 
 def test_values_that_others_read_stay() -> None:
@@ -98,7 +100,7 @@ def test_values_that_others_read_stay() -> None:
     y = gelu(net, net.input(8, name="x"), swapped=False)
     net.output(y, net.nodes[-2].output[0])
     model = load(net.model())
-    assert respelled(model) is model
+    assert spelled(model) is model
 
 
 def test_sums_with_constants_and_old_opsets_stay() -> None:
@@ -106,9 +108,18 @@ def test_sums_with_constants_and_old_opsets_stay() -> None:
     x = net.input(5, 16, name="x")
     net.output(net.op("LayerNormalization", net.add(x, net.normal(16)), net.positive(16), axis=-1))
     model = load(net.model())
-    assert respelled(model) is model
+    assert spelled(model) is model
     old = Net(opset=7, seed=3)
     x = old.input(5, 16, name="x")
     old.output(normalised(old, old.add(x, old.relu(x)), 16))
     model = load(old.model())
-    assert respelled(model) is model
+    assert spelled(model) is model
+
+
+def test_sums_of_integers_stay() -> None:
+    net = Net(seed=4, dtype=np.int64)
+    x = net.input(5, 16, name="x")
+    total = net.add(x, net.op("Neg", x))
+    net.output(net.op("Sub", total, net.mean(total, -1)))
+    model = load(net.model())
+    assert spelled(model) is model

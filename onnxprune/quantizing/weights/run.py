@@ -77,7 +77,7 @@ def weights_only(
         model.release_pages()
         if progress is not None:
             progress(len(done), len(todo))
-    return _result(model, twin, found, done, request)
+    return _result(trace.graph.model, model, twin, found, done, request)
 
 
 def working(trace: Trace, samples: Samples | None, request: WeightRequest, threads: int = 0) -> Model:
@@ -87,7 +87,7 @@ def working(trace: Trace, samples: Samples | None, request: WeightRequest, threa
     model = hoisted(trace.graph.model)
     if DYNAMIC not in (request.kind, *request.chosen.values()):
         return model
-    model = respelled(model)
+    model = respelled(model, trace.facts.dtypes)
     if samples is None or request.rounding == NEAREST:
         return model
     products = {p.key for p in places(build(model), request) if p.form == PRODUCT and p.reason is None}
@@ -145,7 +145,12 @@ def _walked(
 
 
 def _result(
-    model: Model, twin: Model, found: Sequence[Place], done: Mapping[str, Small], request: WeightRequest
+    original: Model,
+    model: Model,
+    twin: Model,
+    found: Sequence[Place],
+    done: Mapping[str, Small],
+    request: WeightRequest,
 ) -> WeightsOnly:
     tensors: dict[str, LazyTensor] = dict(model.tensors)
     for place in found:
@@ -156,6 +161,8 @@ def _result(
     fitted = _with(model, tensors)
     real = _with(twin, tensors | {key: item.real(tensors[key]) for key, item in stored.items()})
     layers = tuple(_layer(place, done.get(place.key), stored.get(place.key), model) for place in found)
+    if not stored:
+        return WeightsOnly(original, original, layers)
     return WeightsOnly(with_small_weights(fitted, stored, request.accuracy_level), real, layers)
 
 
