@@ -79,4 +79,5 @@ def grids_document(found: GridSummary) -> Document:
 
 
 def _executed(found: Executed) -> Document:
-    return {"kernels": found.kernels, "integer_layers_count": found.integers, "float_layers": list(found.floats)}
+    kernels = [{"operator": name, "nodes_count": count} for name, count in found.kernels.items()]
+    return {"kernels": kernels, "integer_layers_count": found.integers, "float_layers": list(found.floats)}
