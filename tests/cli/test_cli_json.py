@@ -13,7 +13,7 @@ from cli_support import Call, Document
 from onnxprune.report.documents import dumps
 
 UNITS = re.compile(
-    r"(^|_)(bytes|s|count|indices|ratio|cosine|relative|absolute|shape|version|code)$",
+    r"(^|_)(bytes|s|count|indices|ratio|cosine|relative|absolute|steps|shape|version|code)$",
 )
 
 DATA = ("--data", "random", "--samples", "20")
