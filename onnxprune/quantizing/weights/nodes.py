@@ -1,11 +1,13 @@
 """Small weights in a copy of a model: nodes that make them real, or that compute with them.
 
-`onnxruntime.quantization` rounds by itself, takes models of at most 2 GB, renames layers and knows neither weights of
-convolutions without their inputs nor integers that are given: so these nodes are written by us, in the forms that it
-writes and ONNX Runtime fuses (DynamicQuantizeMatMul, MatMulIntegerToFloat). Whole tensors are made real by Cast and
-Mul, which ONNX Runtime computes once, when it loads the file: it runs as fast as before. (It leaves DequantizeLinear in
-place: a convolution behind it takes 1.4 times as long, and of a product it makes MatMulNBits, which rounds the
-activations as well.)
+These nodes are written by us: `onnxruntime.quantization` rounds by itself, takes models of at most 2 GB, replaces Gemm
+and the producer's name, stores no weight without the inputs of its layer, and for MatMulNBits needs a package that it
+does not require. The forms are those that it writes and ONNX Runtime fuses (DynamicQuantizeMatMul,
+MatMulIntegerToFloat).
+
+Whole tensors are made real by Cast and Mul, which ONNX Runtime computes once, when it loads the file: it runs as fast
+as before. (It leaves DequantizeLinear in place: a convolution behind it takes 1.4 times as long, and of a product it
+makes MatMulNBits, which rounds the activations as well.)
 """
 
 from __future__ import annotations
