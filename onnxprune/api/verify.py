@@ -23,7 +23,7 @@ from onnxprune.proof.grids.prove import prove_grids
 from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
 from onnxprune.quantizing.prepare import prepared
-from onnxprune.quantizing.publish import grid_summary
+from onnxprune.quantizing.publish import NEAREST, grid_summary
 from onnxprune.quantizing.request import STATIC
 from onnxprune.results import ModelSummary, VerifyResult
 from onnxprune.results.clock import Clock
@@ -31,9 +31,6 @@ from onnxprune.results.sparse import SparseWeights
 from onnxprune.shrinking.publish import prove_in_memory
 from onnxprune.sparsifying.compare import Compared, compare_sparse
 from onnxprune.trace.groups import Trace
-
-NEAREST = 0.51
-"""Steps by which rounding to the nearest moves a weight at most; more is another weight."""
 
 
 @public(VerifyOptions)

@@ -23,7 +23,7 @@ from onnxprune.quantizing.ranges import histograms
 from onnxprune.quantizing.request import QuantizeRequest
 from onnxprune.quantizing.rewrite import with_quantisers
 from onnxprune.quantizing.sensitivity import Grids, sensitivities
-from onnxprune.quantizing.static import activation_grids, weight_grids
+from onnxprune.quantizing.static import activation_grids, fitting_biases, weight_grids
 from onnxprune.quantizing.times import measured_times
 from onnxprune.results.clock import Clock
 from onnxprune.trace.groups import Trace
@@ -78,7 +78,8 @@ def all_grids(net: Network, request: QuantizeRequest, samples: Samples, threads:
     seen = histograms(net.graph.model, values_of(net.graph, net.whole), fitted, threads)
     values = activation_grids(seen, request.ranges, request.types.activations)
     values |= {key: values[source] for key, source in moved(net.graph, net.found, net.whole).items()}
-    return Grids(values, weight_grids(net.graph, net.whole, request.types))
+    weights = weight_grids(net.graph, net.whole, request.types)
+    return Grids(values, fitting_biases(net.graph, net.whole, values, weights))
 
 
 def written(net: Network, grids: Grids, nodes: Collection[int]) -> Model:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxprune.capture.samples import Samples
+from onnxprune.errors import VerificationError
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.held_out import judged
 from onnxprune.measure.summaries import left_over, proof_summary, summary_of
@@ -20,6 +21,9 @@ from onnxprune.results import Fidelity, ModelSummary
 from onnxprune.results.clock import Clock
 from onnxprune.results.quantization import GridSummary, QuantizationSummary
 from onnxprune.trace.groups import Trace
+
+NEAREST = 0.51
+"""Steps by which rounding to the nearest moves a weight at most; more is another weight."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def publish_quantized(
             found = prove_grids(
                 traced, made.graph.model, staged.path, made.plan, samples=few, seed=seed, threads=threads
             )
+            _require_nearest(found, outcome)
             outcome = replace(outcome, proof=grid_summary(found))
         else:
             names = [layer.weight for layer in outcome.layers if layer.quantized and layer.weight is not None]
@@ -73,6 +78,14 @@ def publish_quantized(
         written = staged.commit()
     after = summary_of(recorded, place.target, traced.facts)
     return QuantizedPublished(outcome, measured, written, after, left_over(staged.left_over), recorded)
+
+
+def _require_nearest(found: GridProof, outcome: QuantizationSummary) -> None:
+    """Raise VerificationError for a weight that is not the nearest to the original's although none was refitted."""
+    if outcome.reconstruction is None or not outcome.reconstruction.steps:
+        name, steps = max(found.moved.items(), key=lambda item: item[1], default=("", 0.0))
+        if steps > NEAREST:
+            raise VerificationError(f"weight {name!r} is {steps:.3g} steps from the original's, and was not refitted")
 
 
 def grid_summary(shown: GridProof) -> GridSummary:

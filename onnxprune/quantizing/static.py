@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from onnxprune.quantizing.ranges import Histogram, least_error, min_max, percent
 
 Range = tuple[float, float]
 RANGES = {"least-error": least_error, "min-max": min_max, "percentile": percentile}
+MOST_BIAS = 2.0**30
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -55,6 +56,25 @@ def weight_grid(weight: NDArray[Any], axis: int | None, types: Types = Types()) 
     scale = (np.where(largest > TINY * most, largest, most) / most).astype(np.float32)
     zero = np.full(scale.shape, 128 if kind == np.uint8 else 0, kind)
     return Grid(types.weights, scale, zero, axis)
+
+
+def fitting_biases(
+    graph: Graph, nodes: Collection[int], values: Mapping[str, Grid], weights: Mapping[str, Grid]
+) -> dict[str, Grid]:
+    """The grids of weights with scales so large that biases, on the scale s_x s_w, fit into 32 bits: of a channel whose
+    weights are nearly zero the bias would be cut off.
+    """
+    result = dict(weights)
+    for node in graph.nodes:
+        held = len(node.inputs) > 2 and node.inputs[2] in graph.model.tensors
+        if node.index not in nodes or not held or node.inputs[1] not in result or node.inputs[0] not in values:
+            continue
+        grid, bias = result[node.inputs[1]], np.abs(graph.model.tensors[node.inputs[2]].array().astype(np.float64))
+        least = bias / (float(values[node.inputs[0]].scale) * MOST_BIAS)
+        least = np.asarray(least.max() if grid.axis is None else least).reshape(grid.scale.shape)
+        scale = np.maximum(grid.scale, least).astype(np.float32)
+        result[node.inputs[1]] = replace(grid, scale=scale)
+    return result
 
 
 def weight_axis(node: Node, rank: int) -> int | None:

@@ -54,3 +54,18 @@ def test_a_float_layer_between_integers_is_one_of_them() -> None:
     at = {node.label: node.index for node in graph.nodes}
     assert {at["a"], at["b"], at["c"]} <= settled(graph, found, {at["a"], at["c"]})
     assert at["d"] not in settled(graph, found, {at["a"], at["b"], at["c"], at["d"]}), "the transposed one stays"
+
+
+def test_a_bias_beside_weights_of_nearly_zero_is_kept(tmp_path: Path) -> None:
+    """On the scale of such weights it would need more than 32 bits."""
+    net = Net()
+    x = net.input(3, 8, 8)
+    weight = net.normal(8, 3, 3, 3)
+    weight[2:4] *= 1e-12
+    h = net.op("Conv", x, weight, np.linspace(1, 4, 8).astype(np.float32), pads=[1, 1, 1, 1], name="a")
+    net.output(net.conv(net.relu(h), 4, name="b"))
+    onnx.save(net.model(), tmp_path / "m.onnx")
+    data = {x: net.rng.standard_normal((24, 3, 8, 8)).astype(np.float32)}
+    result = onnxprune.quantize(tmp_path / "m.onnx", tmp_path / "q.onnx", data=data, scheme="static", repair="none")
+    assert result.quantization.proof is not None and result.quantization.proof.moved_steps <= 0.51
+    assert result.fidelity is not None and (result.fidelity.worst_error or 0) < 0.05
