@@ -422,6 +422,9 @@ def quantize(
     samples: int | None = None,
     max_memory: str | int = "4GB",
     repair: Literal["auto", "none", "reconstruct"] = "auto",
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    max_error: float | None = None,
     metric: str | Callable[[str], float] | None = None,
     dry_run: bool = False,
     report: str | Path | None = None,
@@ -458,6 +461,11 @@ def quantize(
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
         repair: Adjust all weights on their grids, by gradients, until layers give what they gave (reconstruct): with
             `data`. Default: reconstruct with `data`, otherwise none.
+        max_drop: How far the metric may fall, in its unit; the fastest such choice is taken.
+        min_agreement: The share of held-out samples that must keep their top class, 0.99 or 99%; the fastest such
+            choice is taken.
+        max_error: How far outputs may be off on held-out samples, relative to their size; the fastest such choice is
+            taken.
         metric: Your own score: a function from the path of a model to a number, higher is better.
         dry_run: Choose, refit and report; write no model.
         report: Write a page with plots (HTML).
@@ -477,6 +485,7 @@ def quantize(
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.
+        GateError: If the result breaks `max_drop`, `min_agreement` or `max_error`.
         VerificationError: If the file does not compute what the original does on the same grids.
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """

@@ -53,6 +53,7 @@ def quantize(
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.
+        GateError: If the result breaks `max_drop`, `min_agreement` or `max_error`.
         VerificationError: If the file does not compute what the original does on the same grids.
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
@@ -74,7 +75,11 @@ def quantize(
         page = result_file(options, place)
         if metric is not None:
             clock.start("measure")
-        with threadpool_limits(1, "blas"), open_gate(metric, None, source) as gate, blaming(source):  # see shrink
+        with (
+            threadpool_limits(1, "blas"),
+            open_gate(metric, options.max_drop, source) as gate,
+            blaming(source),
+        ):  # see shrink
             clock.start("trace")
             traced, given_samples = traced_for(source, data, options.preprocess, options.samples, options.seed)
             found = None
@@ -108,7 +113,7 @@ class _Run:
 
 def _made(run: _Run) -> QuantizeResult:
     """The result, written to its place."""
-    made = quantized(run.traced, run.request, run.samples, run.clock, threads=run.options.threads)
+    made = quantized(run.traced, run.request, run.samples, run.clock, run.gate, threads=run.options.threads)
     result = _outcome(run, made)
     if made.plan is None:
         return result
@@ -123,6 +128,7 @@ def _made(run: _Run) -> QuantizeResult:
         run.samples,
         run.clock,
         gate=run.gate,
+        limits=run.request.limits,
         allow_unproven=run.options.allow_unproven,
         seed=run.options.seed,
         threads=run.options.threads,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from onnxprune.options.declare import INTEGERS, REPAIR, Options, option
-from onnxprune.options.repairing import Score
+from onnxprune.options.declare import INTEGERS, REPAIR, SHARE, Options, option
+from onnxprune.options.repairing import Drop, Score
 from onnxprune.options.running import Calibration, Form, Result, Running, Told
 
 
@@ -85,7 +85,28 @@ class Refitting(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantizing(Precision, Refitting, Calibration, Running):
+class Bounds(Drop):
+    """How far the result may be from the original."""
+
+    min_agreement: float | None = option(
+        None,
+        "The share of held-out samples that must keep their top class, 0.99 or 99%; the fastest such choice is taken.",
+        group=REPAIR,
+        metavar="SHARE",
+        kind=SHARE,
+        recorded=True,
+    )
+    max_error: float | None = option(
+        None,
+        "How far outputs may be off on held-out samples, relative to their size; the fastest such choice is taken.",
+        group=REPAIR,
+        metavar="E",
+        recorded=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizing(Precision, Refitting, Bounds, Calibration, Running):
     """What `quantize` is asked for besides files."""
 
 
@@ -96,9 +117,10 @@ class QuantizeOptions(Quantizing, Score, Result, Form, Told):
     NAME: ClassVar[str] = "quantize"
     EXAMPLES: ClassVar[Any] = (
         ("8-bit integers, on ranges that samples show:", "quantize m.onnx --data calib.npz"),
-        ("Weights of a language model in 4 bits:", "quantize m.onnx --scheme weights --weights int4"),
+        ("As fast as a score of yours allows:", "quantize m.onnx --data d.npz --metric score.py:top1 --max-drop 0.5"),
     )
     DIFFERS: ClassVar[Any] = {
         "output": {"shown": "MODEL's stem + .int8.onnx (.int4, .fp16), beside MODEL"},
         "dry_run": {"help": "Choose, refit and report; write no model."},
+        "max_drop": {"help": "How far the metric may fall, in its unit; the fastest such choice is taken."},
     }

@@ -16,6 +16,7 @@ from onnxprune.proof.grids.prove import GridProof, prove_grids
 from onnxprune.proof.grids.weights import prove_weights
 from onnxprune.proof.unproven import require_told
 from onnxprune.quantizing.executed import executed
+from onnxprune.quantizing.limits import Limits
 from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import Fidelity, ModelSummary
 from onnxprune.results.clock import Clock
@@ -47,6 +48,7 @@ def publish_quantized(
     clock: Clock,
     *,
     gate: Gate | None = None,
+    limits: Limits | None = None,
     allow_unproven: bool = False,
     seed: int = 0,
     threads: int = 0,
@@ -74,6 +76,8 @@ def publish_quantized(
             require_told(shown.untold, traced, allowed=allow_unproven, with_samples=few is not None)
             outcome = replace(outcome, equality=proof_summary(shown))
         measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
+        if limits is not None:
+            limits.require(measured)
         clock.start("write")
         written = staged.commit()
     after = summary_of(recorded, place.target, traced.facts)

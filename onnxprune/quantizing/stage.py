@@ -12,6 +12,9 @@ from onnxprune.capture.samples import Samples
 from onnxprune.capture.training import observer
 from onnxprune.choose.ranking import matching
 from onnxprune.errors import ModelError
+from onnxprune.measure.fidelity import fidelity
+from onnxprune.measure.files import as_file
+from onnxprune.measure.gate import Gate
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
@@ -20,6 +23,7 @@ from onnxprune.proof.grids.stored import TYPES, digest, stored
 from onnxprune.quantizing.choose import Choice
 from onnxprune.quantizing.dynamic import dynamic
 from onnxprune.quantizing.layers import Candidate, named
+from onnxprune.quantizing.limits import first_within
 from onnxprune.quantizing.plans import FEW, Network, all_grids, choices, network, written
 from onnxprune.quantizing.race import seconds_of
 from onnxprune.quantizing.request import AUTO, DYNAMIC, RECONSTRUCT, STATIC, WEIGHTS, QuantizeRequest
@@ -59,19 +63,27 @@ class Quantized:
 
 
 def quantized(
-    trace: Trace, request: QuantizeRequest, samples: Samples | None, clock: Clock, *, threads: int = 0
+    trace: Trace,
+    request: QuantizeRequest,
+    samples: Samples | None,
+    clock: Clock,
+    gate: Gate | None = None,
+    *,
+    threads: int = 0,
 ) -> Quantized:
     """The network of `trace`, quantised. Raises UsageError for patterns of names that match nothing, ModelError for
-    what cannot be prepared, NotFinite where it overflows on the samples.
+    what cannot be prepared, NotFinite where it overflows on the samples, GateError where no choice keeps the bounds.
     """
     if request.scheme in (DYNAMIC, WEIGHTS):
         return _weights(trace, request, samples, clock, threads)
     assert samples is not None
-    return _static(trace, request, samples, clock, threads)
+    return _static(trace, request, samples, clock, gate, threads)
 
 
 # ---- static ----------------------------------------------------------------------------------------------------
-def _static(trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, threads: int) -> Quantized:
+def _static(
+    trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, gate: Gate | None, threads: int
+) -> Quantized:
     clock.start("prepare")
     net = network(trace, request)
     if not net.whole:
@@ -81,8 +93,12 @@ def _static(trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clo
     nodes, errors = net.whole, dict[int, float]()
     if request.scheme == AUTO:
         found, errors = choices(net, grids, samples, clock, threads)
-        nodes = picked(net, grids, found, errors, samples, threads)
-        if dynamic_is_better(net, grids, nodes, samples, threads):
+        if request.limits.given:
+            clock.start("limits")
+            nodes = bounded(net, grids, found, request, samples, gate, threads)
+        else:
+            nodes = picked(net, grids, found, errors, samples, threads)
+        if not request.limits.given and dynamic_is_better(net, grids, nodes, samples, threads):
             return _weights(trace, replace(request, scheme=DYNAMIC), samples, clock, threads)
     clock.start("rewrite")
     model, rebuilt = written(net, grids, nodes), None
@@ -111,6 +127,32 @@ def picked(
     allowed = (1 + SLACK) * min(times)
     best = min((k for k in range(len(tried)) if times[k] <= allowed), key=lambda k: tried[k].error)
     return tried[best].nodes
+
+
+def bounded(
+    net: Network,
+    grids: Grids,
+    found: Sequence[Choice],
+    request: QuantizeRequest,
+    samples: Samples,
+    gate: Gate | None,
+    threads: int,
+) -> frozenset[int]:
+    """The fastest choice within the bounds, before any repair. Raises GateError."""
+    original, limits = net.trace.graph.model, request.limits
+    held_out = samples.batches[-samples.held_out :]
+
+    def broken(choice: Choice) -> str | None:
+        with as_file(written(net, grids, choice.nodes)) as path:
+            reason = limits.broken(fidelity(original, path, held_out, threads=threads))
+            if reason is None and gate is not None and limits.max_drop is not None:
+                drop = gate.drop(path)
+                if not drop <= limits.max_drop:
+                    reason = f"{gate.metric.label} falls by {drop:.4g}, --max-drop allows {limits.max_drop:.4g}"
+        return reason
+
+    some = [one for one in found if one.nodes] or [Choice(net.whole, 0.0, 0.0)]
+    return first_within(some, broken).nodes
 
 
 def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples: Samples, threads: int) -> bool:
