@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from onnxprune.errors import VerificationError
@@ -60,15 +61,16 @@ def new_scale(before: NodeProto, after: NodeProto, expected: Graph, found: Model
 
 
 def check_scales(expected: Graph, found: Graph) -> None:
-    """Scales are positive numbers, and those of biases that are products of two others still are. Raises
+    """New scales are positive numbers, and those of biases that are products of two others still are. Raises
     VerificationError.
     """
     before = {node.outputs[0]: node for node in expected.nodes if node.outputs}
     for node in found.nodes:
         label = repr(node.label)
-        if node.op_type in (ROUND, UNDO) and not node.domain and node.inputs[1] in found.constants:
-            scale = found.constants[node.inputs[1]].array().astype(np.float64)
-            if not (np.isfinite(scale) & (scale > 0)).all():
+        if node.op_type in (ROUND, UNDO) and not node.domain:
+            scale = _scale(found, node)
+            new = scale is not None and (scale != _scale(expected, before.get(node.outputs[0])))
+            if scale is not None and not (np.isfinite(scale) & (scale > 0) | ~np.asarray(new)).all():
                 raise VerificationError(f"node {label} of the file has a scale that is not a positive number")
         if node.op_type in OUTPUTS and not node.domain:
             old, new = before.get(node.outputs[0]), _apart(found, node)
@@ -77,6 +79,12 @@ def check_scales(expected: Graph, found: Graph) -> None:
                 raise VerificationError(
                     f"the bias of node {label} of the file is in other steps than those of its input times its weight"
                 )
+
+
+def _scale(graph: Graph, node: Node | None) -> NDArray[np.float64] | None:
+    """Of a node that rounds or undoes that, if it is known."""
+    constant = None if node is None else graph.constants.get(node.inputs[1])
+    return None if constant is None else constant.array().astype(np.float64)
 
 
 def _apart(graph: Graph, layer: Node) -> float | None:
