@@ -26,6 +26,8 @@ def open_session(model: onnx.ModelProto | Path, threads: int = 0, *, literal: bo
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
+    # of many sessions for short stretches, threads would spend more time waiting busily than computing
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     equip(options, model)
     source = str(model) if isinstance(model, Path) else seeded(model).SerializeToString()
     without = [ROUNDS_WEIGHTS] if literal else None

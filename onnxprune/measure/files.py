@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnxprune.errors import OutputError
 from onnxprune.model.load import Model, load
-from onnxprune.model.save import write
+from onnxprune.model.save import write_scratch
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def as_file(model: Model | Path) -> Iterator[Path]:
     assert isinstance(model, Model)
     with temporary_folder() as folder:
         path = folder / "model.onnx"
-        write(model, path, external_data="always")  # mapped by the runtime, and without a limit of 2 GB
+        write_scratch(model, path)  # mapped by the runtime, and without a limit of 2 GB
         yield path
 
 

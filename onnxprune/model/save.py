@@ -70,6 +70,18 @@ def write(
         return staged.commit()
 
 
+def write_scratch(model: Model, path: Path) -> None:
+    """Write a model for a moment, its weights in a file of their own, into a folder that goes afterwards.
+
+    Neither staged nor waited for: whatever happens, nobody relies on it. Raises OutputError.
+    """
+    encoding = _encoding(model, path, "always")
+    with _output_errors(path):
+        if encoding.places:
+            _write_file(path.with_name(_data_name(path)), _data_chunks(model.tensors, encoding.places), durable=False)
+        _write_file(path, encoding.chunks(), durable=False)
+
+
 def written_bytes(model: Model, path: str | os.PathLike[str], *, external_data: ExternalDataMode = "auto") -> int:
     """How many bytes `write` would write, the data file included. Raises OutputError."""
     encoding = _encoding(model, Path(path), external_data)
@@ -295,8 +307,8 @@ def _remove_folder(folder: Path) -> None:
         raise
 
 
-def _write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write a new file to the disk; permissions follow the umask."""
+def _write_file(path: Path, chunks: Iterable[bytes | memoryview], *, durable: bool = True) -> None:
+    """Write a new file, to the disk if it is to be `durable`; permissions follow the umask."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     with open(os.open(path, flags, 0o666), "wb", buffering=1 << 20) as file:
         for chunk in chunks:
@@ -304,7 +316,8 @@ def _write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
             # In pieces, so that an interrupt does not wait for gigabytes.
             file.writelines(view[start : start + _CHUNK] for start in range(0, len(view), _CHUNK))
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,8 @@ No input can tell what is wrong about them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from onnxprune.trace.groups import Trace
@@ -11,14 +13,15 @@ from onnxprune.trace.ops.atoms import IntArray
 from onnxprune.trace.ops.context import Closing
 
 
-def without_effect(trace: Trace, name: str) -> bool:
-    """Whether all layers on the way to an output that read the group of this name multiply its indices by zero."""
-    group = next((group for group in trace.prunable if group.name == name), None)
-    if group is None:
-        return False
-    needed = _needed(trace)
-    readers = (closing for closing in trace.closings if np.isin(closing.labels, group.units).any())
-    return all(closing.node not in needed or _multiplies_by_zero(trace, closing, group.units) for closing in readers)
+def without_effect(trace: Trace, names: Collection[str]) -> set[str]:
+    """The groups of these names whose indices all layers on the way to an output that read them multiply by zero."""
+    groups = [group for group in trace.prunable if group.name in names]
+    needed = _needed(trace) if groups else set()
+    return {
+        group.name
+        for group, readers in zip(groups, trace.closings_of(groups), strict=True)
+        if all(c.node not in needed or _multiplies_by_zero(trace, c, group.units) for c in readers)
+    }
 
 
 def _needed(trace: Trace) -> set[int]:

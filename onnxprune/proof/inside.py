@@ -27,11 +27,12 @@ def readers_of(trace: Trace, keep: NDArray[np.bool_], names: Collection[str], us
     or a weight.
     """
     groups, branches = named_groups(trace, keep), named_branches(trace, keep)
+    wanted = [name for name in names if name in groups]
+    closings = dict(zip(wanted, trace.closings_of([groups[name] for name in wanted]), strict=True))
     found: dict[str, None] = {}
     for name in names:
         if name in groups:
-            closing = (c.node for c in trace.closings if np.isin(c.labels, groups[name].units).any())
-            nodes = list(dict.fromkeys(closing))
+            nodes = list(dict.fromkeys(closing.node for closing in closings[name]))
         elif name in branches:
             nodes = [branch.add for unit, branch in trace.removable_branches if unit == branches[name]]
         else:

@@ -22,6 +22,7 @@ from onnxprune.proof.wrong import Bundle
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
+KNOWN_BYTES = 64 << 20
 Outputs = Mapping[str, Place]
 """Where values are, by name: see `scratch.append`."""
 
@@ -168,10 +169,10 @@ class Judge:
             done.append(case.name)
             found = self._compared(case.name, _places(a), _places(b))
             comparisons += found
-            differences = {item.output: item.difference for item in found}
+            differences, right = {item.output: item.difference for item in found}, _Known(_places(b))
             for one in wrong:
                 if one.case == number and not told.issuperset(one.bundle) and "error" not in one.outcome:
-                    told.update(one.bundle if self._tells(_places(one.outcome), _places(b), differences) else ())
+                    told.update(one.bundle if self._tells(_places(one.outcome), right, differences) else ())
         if not any(c.elements for c in comparisons):
             _blame(self.trace, "nothing can be compared: the outputs are not finite")
             raise Nothing(
@@ -209,16 +210,33 @@ class Judge:
             result.append(item)
         return result
 
-    def _tells(self, wrong: Outputs, b: Outputs, differences: Mapping[str, float]) -> bool:
+    def _tells(self, wrong: Outputs, right: _Known, differences: Mapping[str, float]) -> bool:
         """Whether some value shows that a plan is wrong; `differences` are those of the right one."""
         for name, difference in differences.items():
-            z, y = self._kept(name, wrong), read(b[name])
+            z, y = self._kept(name, wrong), right.read(name)
             if z.shape != y.shape or self.allowed.tells(difference, _difference(z, y, self.allowed.least(z, y))[0]):
                 return True
         return False
 
     def _kept(self, name: str, files: Outputs) -> NDArray[Any]:
         return self.trace.kept_part(name, self.keep, read(files[name]))
+
+
+class _Known:
+    """Outputs that wrong plans are held against, one after the other: small ones are read once."""
+
+    def __init__(self, files: Outputs) -> None:
+        self._files, self._room = files, KNOWN_BYTES
+        self._known: dict[str, NDArray[Any]] = {}
+
+    def read(self, name: str) -> NDArray[Any]:
+        if name in self._known:
+            return self._known[name]
+        found = read(self._files[name])
+        if found.nbytes <= self._room:
+            self._room -= found.nbytes
+            self._known[name] = found
+        return found
 
 
 def check_loads(model: Model, original: Mapping[str, Any], result: Mapping[str, Any]) -> None:

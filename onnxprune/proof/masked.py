@@ -27,7 +27,7 @@ from onnxprune.proof.rounds import FUSED, ROUNDED, established
 from onnxprune.proof.scratch import Feed, save, scratch
 from onnxprune.proof.signature import check_shapes, same_signature
 from onnxprune.proof.tasks import run_tasks
-from onnxprune.proof.wrong import Bundle, mutated, parts
+from onnxprune.proof.wrong import Bundle, Mutations, mutated, parts
 from onnxprune.trace.groups import Trace
 from onnxprune.trace.reference import build_reference
 
@@ -47,8 +47,10 @@ def prove(
     lost = trace.lost_values(keep)
     masked = build_reference(trace)
 
+    changed = Mutations(trace, keep)
+
     def wrong(bundle: Bundle, strong: bool) -> Feed:
-        return masked.feed(mutated(trace, keep, bundle, strong=strong))
+        return masked.feed(changed(bundle, strong=strong), keep)
 
     pair = Pair(
         trace,

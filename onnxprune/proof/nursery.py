@@ -22,6 +22,7 @@ from typing import IO
 
 CAN_FORK = sys.platform.startswith("linux")
 VOLATILE = ("PYTEST_",)  # variables that change from one test to the next
+LATE = ("TMPDIR", "TEMP", "TMP")  # read when they are needed: a worker is told of them, whatever it was forked from
 Environment = dict[str, str]
 
 
@@ -39,10 +40,10 @@ class TooLong(Exception):
 
 def work(job: Path, folder: Path, timeout: float) -> Ended:
     """Run `worker.py` on a job in a process of its own whose working directory is `folder`. Raises TooLong."""
-    environment = _environment()
+    environment, late = _environment(), _late()
     if CAN_FORK and _lock.acquire(blocking=False):
         try:
-            return _nursery(environment).work(job, folder, timeout)
+            return _nursery(environment).work(job, folder, timeout, late)
         except _Broken:
             _forget()
         except BaseException:  # Ctrl-C: answers may be left in the pipe, so that another one is needed
@@ -50,14 +51,18 @@ def work(job: Path, folder: Path, timeout: float) -> Ended:
             raise
         finally:
             _lock.release()
-    return _alone(job, folder, environment, timeout)
+    return _alone(job, folder, {**environment, **late}, timeout)
 
 
 def _environment() -> Environment:
     """Modules are found as here; what is relative to a working directory that is gone is found nowhere."""
     paths = os.pathsep.join(filter(None, map(_absolute, filter(None, sys.path))))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(VOLATILE)}
-    return {**kept, "PYTHONPATH": paths}
+    own = {name: value for name, value in os.environ.items() if name not in LATE and not name.startswith(VOLATILE)}
+    return {**own, "PYTHONPATH": paths}
+
+
+def _late() -> Environment:
+    return {name: os.environ[name] for name in LATE if name in os.environ}
 
 
 def _absolute(path: str) -> str:
@@ -106,9 +111,9 @@ class _Nursery:
             start_new_session=True,  # with its workers it is one group, which ends as a whole
         )
 
-    def work(self, job: Path, folder: Path, timeout: float) -> Ended:
+    def work(self, job: Path, folder: Path, timeout: float, variables: Environment) -> Ended:
         errors = folder / "errors.txt"
-        request = {"job": str(job), "folder": str(folder), "errors": str(errors)}
+        request = {"job": str(job), "folder": str(folder), "errors": str(errors), "variables": variables}
         late = threading.Timer(timeout, _kill, [int(self._asked(json.dumps(request)))])
         late.start()
         try:

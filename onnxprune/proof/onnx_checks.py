@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto
 
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import Model, load
-from onnxprune.model.save import write
+from onnxprune.model.save import write_scratch
 
 CHECKER, FULL, STRICT = "onnx.checker", "onnx.checker's full check", "onnx's strict shape inference"
 INLINE_BYTES = 1 << 16
@@ -53,7 +53,7 @@ def file_of(model: Model, spare: Path) -> Path:
     """The file of a model; if it has none, or is another model by now, `spare`, written."""
     if model.path is not None and model.source is not None:
         return model.path
-    write(model, spare, external_data="always")
+    write_scratch(model, spare)
     return spare
 
 

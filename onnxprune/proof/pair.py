@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from onnxprune.model.load import Model, load
 from onnxprune.model.random import is_random, seeded
-from onnxprune.model.save import write
+from onnxprune.model.save import write_scratch
 from onnxprune.proof.decisions import DECIDED, PREFIX, Arrays, at_random, deciding, given, inputs_for, keys_of
 from onnxprune.proof.discontinuous import Jumps
 from onnxprune.proof.inputs import SAMPLES, Case
@@ -34,6 +34,8 @@ from onnxprune.trace.groups import Trace
 from onnxprune.trace.reference import add_outputs
 
 Bools = NDArray[np.bool_]
+Masks = tuple[str, ...]
+"""Files of what is fed besides the inputs; what is in a later one counts."""
 LARGE_BYTES = 256 << 20
 ALONE = "by its own decisions the result does not run"
 
@@ -59,9 +61,9 @@ class Asked:
 class Pair:
     """`candidate` is to compute what `reference` (called `words`) does when it is fed `right` besides its inputs.
 
-    `wrong` (bundle, strong) gives what is fed for a wrong plan; `parts` are all that can be wrong. The candidate is run
-    once per entry of `libraries`: with the library of sparse operators, or without. `roundable`: where quantisers
-    round, both may be compared without.
+    `wrong` (bundle, strong) gives what of it is another for a wrong plan; `parts` are all that can be wrong. The
+    candidate is run once per entry of `libraries`: with the library of sparse operators, or without. `roundable`: where
+    quantisers round, both may be compared without.
     """
 
     trace: Trace
@@ -185,15 +187,15 @@ class _Comparison:
         if decided:
             model = given(model, decided, pair.trace.facts)
         target = self.here / ("decided.onnx" if decided else "candidate.onnx")
-        write(model, target, external_data="always")
+        write_scratch(model, target)
         return target
 
     def _tasks(
         self,
         reference: Model,
-        a: Sequence[tuple[str, str]],
+        a: Sequence[tuple[str, Masks]],
         candidate: Path,
-        b: Sequence[tuple[str, str]],
+        b: Sequence[tuple[str, Masks]],
         *,
         checked: bool,
     ) -> list[dict[str, Any]]:
@@ -201,7 +203,7 @@ class _Comparison:
         pair = self.pair
         path = self.here / ("reference.onnx" if checked else "given.onnx")
         # weights in a file of their own are mapped by the runtime, not copied into its protobuf first
-        write(reference, path, external_data="always")
+        write_scratch(reference, path)
         common = {"optimise": self.optimise, "fresh": pair.random}
         tasks: list[dict[str, Any]] = [
             {
@@ -231,14 +233,14 @@ class _Comparison:
     def _feed(self, name: object, arrays: Feed) -> str:
         return save(self.here / f"feed{name}", arrays)
 
-    @property
-    def _right(self) -> str:
-        path = self.here / "right"
-        return str(path) if path.exists() else save(path, self.pair.right)
+    @cached_property
+    def _right(self) -> Masks:
+        return (save(self.here / "right", self.pair.right),)
 
-    def _wrong(self, bundle: Bundle) -> str:
+    def _wrong(self, bundle: Bundle) -> Masks:
+        """What of it is wrong comes on top of what is right."""
         path = self.here / f"wrong{self.asked.bundles.index(bundle)}"
-        return str(path) if path.exists() else save(path, self.pair.wrong(bundle, self.asked.strong))
+        return (*self._right, str(path) if path.exists() else save(path, self.pair.wrong(bundle, self.asked.strong)))
 
     def _values(self, outcome: Mapping[str, Any]) -> Arrays:
         keys = set(keys_of(self.pair.decided))

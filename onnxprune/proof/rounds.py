@@ -113,7 +113,8 @@ def _closer(pair: Pair, inputs: Inputs, asked: Asked, proof: Proof) -> Proof:
 
 def _without_dead(proof: Proof, pair: Pair) -> Proof:
     """What has no effect on any input, by the weights that read it, needs no telling apart."""
-    return replace(proof, untold=tuple(name for name in proof.untold if not without_effect(pair.trace, name)))
+    dead = without_effect(pair.trace, proof.untold)
+    return replace(proof, untold=tuple(name for name in proof.untold if name not in dead))
 
 
 def _tolerant(pair: Pair, feeds: Sequence[Case], asked: Asked) -> Proof:

@@ -54,12 +54,13 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
             entry["load"] = str(error)[:2000]
             continue
         names = [o.name for o in session.get_outputs()]
+        masks = _Masks(task.get("masks", []))
         for number, feed_path in enumerate(task["feeds"]):
             feed = load(feed_path)
             if number and task.get("fresh", False):  # its generators begin anew: see model/random.py
                 session = _session(task, job["threads"])
             try:
-                outputs = session.run(None, {**feed, **_masks(task, number)})
+                outputs = session.run(None, {**feed, **masks.of(number)})
             except Exception as error:  # as above
                 entry["cases"].append({"error": str(error)[:2000]})
                 continue
@@ -69,8 +70,23 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _masks(task: dict[str, Any], number: int) -> dict[str, Any]:
-    return load(task["masks"][number]) if task.get("masks") else {}
+class _Masks:
+    """What is fed besides the inputs. Most runs have the same, but for a few arrays."""
+
+    def __init__(self, files: list[list[str]]) -> None:
+        self._files, self._first = files, ""
+        self._known: dict[str, Any] = {}
+
+    def of(self, number: int) -> dict[str, Any]:
+        if not self._files:
+            return {}
+        first, *others = self._files[number]
+        if first != self._first:
+            self._first, self._known = first, load(first)
+        found = dict(self._known)
+        for file in others:
+            found |= load(file)
+        return found
 
 
 def work(path: Path) -> None:
@@ -81,7 +97,8 @@ def work(path: Path) -> None:
 
 
 def serve() -> None:
-    """A job a line on stdin, {job, folder, errors}: each is done by a forked child, whose pid and status are answered.
+    """A job a line on stdin, {job, folder, errors, variables}: each is done by a forked child, whose pid and status are
+    answered.
 
     Nothing but imports happens before a fork.
     """
@@ -111,10 +128,13 @@ def _answer(number: int) -> None:
     sys.stdout.buffer.flush()
 
 
-def _child(request: dict[str, str]) -> None:
-    """As a process of its own would: nothing to read, nowhere to print, errors in a file."""
+def _child(request: dict[str, Any]) -> None:
+    """As a process of its own would: nothing to read, nowhere to print, errors in a file; `variables` in its
+    environment.
+    """
     code = 1
     try:
+        os.environ.update(request["variables"])
         nothing = os.open(os.devnull, os.O_RDWR)
         errors = os.open(request["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.chdir(request["folder"])

@@ -27,19 +27,29 @@ def parts(trace: Trace, keep: Bools) -> tuple[str, ...]:
     return (*named_groups(trace, keep), *named_branches(trace, keep))
 
 
-def mutated(trace: Trace, keep: Bools, names: Collection[str] | None = None, *, strong: bool = False) -> Bools:
-    """A wrong plan: in each of the parts `names` (all) one index that went and one that stayed change places (if
-    `strong`, as many as can), or a residual branch is back.
-    """
-    wrong: Bools = np.array(keep)
-    groups, branches = named_groups(trace, keep), named_branches(trace, keep)
-    for name, group in groups.items():
-        if names is None or name in names:
-            back, gone = _swapped(group, keep, strong)
-            wrong[back], wrong[gone] = True, False
-    given = branches if names is not None else dict(list(branches.items())[:1])
-    wrong[[unit for name, unit in given.items() if names is None or name in names]] = True
-    return wrong
+class Mutations:
+    """Wrong plans of `keep`: what it changes is looked up once."""
+
+    def __init__(self, trace: Trace, keep: Bools) -> None:
+        self._keep, self._groups, self._branches = keep, named_groups(trace, keep), named_branches(trace, keep)
+
+    def __call__(self, names: Collection[str], *, strong: bool = False) -> Bools:
+        """In each of the parts `names` one index that went and one that stayed change places (if `strong`, as many as
+        can), or a residual branch is back.
+        """
+        wrong: Bools = np.array(self._keep)
+        for name in names:
+            if name in self._groups:
+                back, gone = _swapped(self._groups[name], self._keep, strong)
+                wrong[back], wrong[gone] = True, False
+            if name in self._branches:
+                wrong[self._branches[name]] = True
+        return wrong
+
+
+def mutated(trace: Trace, keep: Bools) -> Bools:
+    """A plan that is wrong in all of its groups, and in one of its branches."""
+    return Mutations(trace, keep)([*named_groups(trace, keep), *list(named_branches(trace, keep))[:1]])
 
 
 def bundles(trace: Trace, names: Sequence[str], cases: int = 1, besides: int = 0) -> tuple[Bundle, ...]:

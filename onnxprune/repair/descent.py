@@ -26,6 +26,7 @@ Gradients = Callable[[Feeds], tuple[float, Sequence[Floats]]]
 """A shard -> (loss, gradients in the order of the names)."""
 USUAL, SLOWEST, FASTEST = 100.0, 0.15, 3.0  # positions for each feature; factors of the rate
 LEAST_SHARE = 0.01  # of weights that are not zero
+TOGETHER = 1 << 16  # numbers that a thread moves at least
 WINDOW, UPHILL, SHORTER = 30, 1.5, 0.25  # steps whose mean loss says whether it went uphill; how far; the next rate
 
 
@@ -76,7 +77,7 @@ class Descent:
                 losses, found = zip(*pool.map(gradients, shards), strict=True)
                 pairs = zip(self.names, zip(*found, strict=True), strict=True)
                 slopes = self._masked({name: sum(g[1:], g[0]) / len(g) for name, g in pairs})
-                for moved in pool.map(lambda part, slopes=slopes: part.moved(slopes), parts):
+                for moved in pool.map(lambda some, slopes=slopes: _moved(some, slopes), parts):
                     weights.update(self._masked(moved))
                 recent = [*recent[1 - WINDOW :], float(np.mean(losses))]
                 if len(recent) == WINDOW and not np.mean(recent) <= most and steps - number >= least:
@@ -87,8 +88,14 @@ class Descent:
                 if progress is not None:
                     progress(number, steps)
 
-    def _parts(self, weights: Weights, steps: int, rate: float) -> list[_Part]:
-        return [_Part(c, weights, rate * pace(c.evidence) * self._reach(c), steps) for c in self.coordinates]
+    def _parts(self, weights: Weights, steps: int, rate: float) -> list[list[_Part]]:
+        """Those that one thread moves one after the other: to hand over a small one takes longer than to move it."""
+        found: list[list[_Part]] = [[]]
+        for c in self.coordinates:
+            if sum(part.size for part in found[-1]) >= TOGETHER:
+                found.append([])
+            found[-1].append(_Part(c, weights, rate * pace(c.evidence) * self._reach(c), steps))
+        return found
 
     def _reach(self, coordinates: Coordinates) -> float:
         """A step is relative to what is not zero of the tensors."""
@@ -100,12 +107,20 @@ class Descent:
         return {name: array * self.masks[name] if name in self.masks else array for name, array in tensors.items()}
 
 
+def _moved(parts: Sequence[_Part], gradients: Weights) -> Weights:
+    return {name: array for part in parts for name, array in part.moved(gradients).items()}
+
+
 class _Part:
     """Tensors that are moved together, in coordinates of their own."""
 
     def __init__(self, coordinates: Coordinates, weights: Weights, rate: float, steps: int) -> None:
         self._coordinates, self._values = coordinates, coordinates.read(weights)
         self._adam = Adam([self._values], rate, steps)
+
+    @property
+    def size(self) -> int:
+        return self._values.size
 
     def moved(self, gradients: Weights) -> Weights:
         """One step; the new tensors."""

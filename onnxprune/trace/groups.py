@@ -6,6 +6,7 @@ interchangeable. Everything a pass of tracing gathered is translated from atoms 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -165,6 +166,18 @@ class Trace:
     def closings(self) -> list[Closing]:
         """Where indices end, in unit numbers."""
         return [replace(c, labels=self.table[c.labels]) for c in self.state.closings]
+
+    def closings_of(self, groups: Sequence[Group]) -> list[list[Closing]]:
+        """Where the indices of each of these groups end; none of them is pinned."""
+        owner = np.full(self.unit_count, -1, np.int64)
+        for number, group in enumerate(groups):
+            owner[group.units] = number
+        found: list[list[Closing]] = [[] for _ in groups]
+        for closing in self.closings:
+            for number in np.unique(owner[closing.labels]).tolist():
+                if number >= 0:
+                    found[number].append(closing)
+        return found
 
     @property
     def blocks(self) -> list[Blocks]:

@@ -62,8 +62,12 @@ class MaskedModel:
     model: Model
     masks: list[Mask] = field(default_factory=list)
 
-    def feed(self, keep: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        return {mask.name: mask.value(keep) for mask in self.masks}
+    def feed(self, keep: NDArray[np.bool_], besides: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
+        """The masks for the units that stay; with `besides` those alone that are others for these units."""
+        if besides is None:
+            return {mask.name: mask.value(keep) for mask in self.masks}
+        changed = keep != besides
+        return {mask.name: mask.value(keep) for mask in self.masks if changed[mask.labels].any()}
 
 
 def build_reference(trace: Trace, outputs: Sequence[str] = ()) -> MaskedModel:

@@ -19,6 +19,7 @@ from onnxprune.model.load import Model, load
 from tests.builders import Net
 from tests.small import small_network
 
+pytestmark = pytest.mark.usefixtures("brief")
 DIGITS = Path(__file__).resolve().parents[2] / "models" / "digits.onnx"
 CALIBRATION = DIGITS.with_name("digits_calib.npz")
 

@@ -63,13 +63,13 @@ def test_all_three_lists_of_names_say_the_same() -> None:
     assert sorted(onnxprune.__all__) == sorted([*where, "__version__"])
 
 
-def test_type_checkers_know_the_names_and_no_others(tmp_path: Path) -> None:
+def test_type_checkers_know_the_names_and_no_others(tmp_path: Path, mypy_cache: Path) -> None:
     good = "import onnxprune\nr: onnxprune.ShrinkResult = onnxprune.shrink('a.onnx')\nn: int = r.left.macs\n"
     wrong = "from onnxprune import ShrinkResults\n", "onnxprune.nonsense\n", "onnxprune.os\n", "r.nonsense\n"
     (tmp_path / "good.py").write_text(good)
     (tmp_path / "wrong.py").write_text(good + "".join(wrong))
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "good.py", "wrong.py"]
-    environment = {"PATH": "", "MYPYPATH": str(ROOT.parent), "MYPY_CACHE_DIR": str(tmp_path)}
+    environment = {"PATH": "", "MYPYPATH": str(ROOT.parent), "MYPY_CACHE_DIR": str(mypy_cache)}
     found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     lines = [line for line in found.stdout.splitlines() if line.startswith(("good.py", "wrong.py")) and "error" in line]
     places = [line.split(":")[:2] for line in lines]

@@ -47,7 +47,7 @@ def evaluation(tmp_path: Path) -> Path:
 
 
 def test_the_table(tmp_path: Path, evaluation: Path) -> None:
-    given = ("--eval", str(evaluation), "--targets", "macs=75%", "--samples", "60", "--report", "accuracy.md")
+    given = ("--eval", str(evaluation), "--targets", "macs=75%", "--samples", "20", "--report", "accuracy.md")
     first = run("accuracy.py", tmp_path, *given)
     assert "digits  naive macs=75%" in first
     page = (tmp_path / "accuracy.md").read_text()
@@ -60,7 +60,7 @@ def test_the_table(tmp_path: Path, evaluation: Path) -> None:
 
     # what was measured is kept: a second run measures nothing and shows the same
     files = sorted((tmp_path / "out" / "eval").iterdir())
-    assert [json.loads(file.read_text())["samples"] for file in files] == [60, 60, 60]
+    assert [json.loads(file.read_text())["samples"] for file in files] == [20, 20, 20]
     assert "digits  naive" not in run("accuracy.py", tmp_path, *given)
     assert (tmp_path / "accuracy.md").read_text() == page
 

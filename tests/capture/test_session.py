@@ -32,3 +32,10 @@ def test_float_weights_stay_what_they_are_next_to_quantised_inputs() -> None:
     found = open_session(model).run(None, FEEDS)[0]
     rounds = open_session(model, literal=False).run(None, FEEDS)[0]
     assert np.abs(found - wanted).max() < 0.1 * np.abs(rounds - wanted).max()
+
+
+def test_threads_do_not_wait_busily() -> None:
+    net = Net()
+    net.output(net.conv(net.input(3, 4, 4, name="x"), 4))
+    options = open_session(net.model()).get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -12,14 +12,16 @@ from cli_support import Call, Document
 
 from onnxprune.report.documents import dumps
 
+pytestmark = pytest.mark.usefixtures("brief")
 UNITS = re.compile(
     r"(^|_)(bytes|s|count|indices|ratio|cosine|relative|absolute|steps|shape|version|code)$",
 )
 
 DATA = ("--data", "random", "--samples", "20")
+REFITTED = (*DATA, "--repair", "least-squares")
 CALLS = {
     "shrink": ("shrink", "digits.onnx"),
-    "shrink --bench": ("shrink", "digits.onnx", "--ratio", "0.1", "--multiple-of", "1", "--bench", *DATA),
+    "shrink --bench": ("shrink", "digits.onnx", "--ratio", "0.1", "--multiple-of", "1", "--bench", *REFITTED),
     "shrink --dry-run": ("shrink", "digits.onnx", "--dry-run"),
     "shrink --ratio 0": ("shrink", "digits.onnx", "--ratio", "0"),
     "shrink --data": ("shrink", "digits.onnx", *DATA),
@@ -30,7 +32,7 @@ CALLS = {
     "quantize --dry-run": ("quantize", "digits.onnx", "--weights", "int4", "--dry-run"),
     "sparsify": ("sparsify", "digits.onnx", "--sparsity", "0.5"),
     "sparsify --dry-run": ("sparsify", "digits.onnx", "--pattern", "2:4", "--dry-run"),
-    "sparsify --data": ("sparsify", "digits.onnx", "--sparsity", "0.5", "--repair", "least-squares", *DATA),
+    "sparsify --data": ("sparsify", "digits.onnx", "--sparsity", "0.5", *REFITTED),
     "verify a sparse file": ("verify", "digits.onnx", "sparse.onnx"),
     "inspect": ("inspect", "digits.onnx"),
     "inspect --groups": ("inspect", "digits.onnx", "--groups"),

@@ -13,6 +13,7 @@ from cli_support import DIGITS, Call, Document
 import onnxprune
 from onnxprune import native
 
+pytestmark = pytest.mark.usefixtures("brief")
 QUICK = ("--data", str(DIGITS.with_name("digits_calib.npz")), "--samples", "60", "--repair", "least-squares")
 SPEED = (
     r"(?:(?:but (?:slower|no faster): )?[\d.]+x (?:faster|the speed) \(95 % CI [\d.]+-[\d.]+|faster or slower cannot)"

@@ -5,7 +5,11 @@ For this machine (test_kernels.py) or another (scripts/arm.py): only the command
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +37,33 @@ def compile_check(compiler: Sequence[str], folder: Path) -> list[str]:
         *build.compile_sources(compiler, kernels, folder),
         *build.compile_sources(compiler, sorted(CHECK.glob("*.cpp")), folder, flags),
     ]
+
+
+def kept_check(compiler: Sequence[str], kept: Path) -> list[str]:
+    """As `compile_check`, in the folder `kept`; compiled only if sources, flags or compiler are not those of the last
+    time. Raises BuildError.
+    """
+    folder = kept / _digest(compiler)
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=kept) as place:
+            new = Path(place, "objects")
+            new.mkdir()
+            compile_check(compiler, new)
+            with contextlib.suppress(OSError):  # another process was first
+                new.rename(folder)
+        for other in kept.iterdir():  # not what another process is at
+            if other != folder and len(other.name) == len(folder.name):
+                shutil.rmtree(other, ignore_errors=True)
+    return [str(path) for path in sorted(folder.glob("*.o"))]
+
+
+def _digest(compiler: Sequence[str]) -> str:
+    """Of all that object files depend on."""
+    version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
+    found = hashlib.sha256(repr(list(compiler)).encode() + version)
+    for path in (*sorted(build.SOURCES.iterdir()), *sorted(CHECK.iterdir()), Path(build.__file__), Path(__file__)):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()[:32]
 
 
 def with_mistakes(compiler: Sequence[str], objects: Sequence[str], folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnxprune.native import build
-from tests.native.kernel_check import MISTAKES, compile_check, with_mistakes
+from tests.native.kernel_check import MISTAKES, kept_check, with_mistakes
 
 KERNELS = (
     *("spmm", "spmv", "depthwise", "transpose_in", "transpose_out", "copy_rows", "every_second", "interleave"),
@@ -26,13 +26,15 @@ def compiler() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def objects(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return compile_check(compiler, tmp_path_factory.mktemp("kernels"))
+def objects(compiler: list[str], pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Kept from run to run: to compile them takes longer than all tests of this room."""
+    cache = pytestconfig.cache
+    return kept_check(compiler, tmp_path_factory.mktemp("kernels") if cache is None else cache.mkdir("kernels"))
 
 
 @pytest.fixture(scope="module")
-def program(compiler: list[str], objects: list[str]) -> Path:
-    target = Path(objects[0]).with_name("check")
+def program(compiler: list[str], objects: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("program") / "check"
     build.run([*compiler, *objects, "-o", str(target)])
     return target
 

@@ -203,3 +203,8 @@ def test_shells_complete_names() -> None:
         option = next(one for one in of(ShrinkOptions).params if one.name == name)
         found = option.shell_complete(click.Context(of(ShrinkOptions)), start)
         assert [one.value for one in found] == expected
+
+
+def test_declarations_are_read_once() -> None:
+    """Every call of a function asks for them."""
+    assert declared(ShrinkOptions) is declared(ShrinkOptions)

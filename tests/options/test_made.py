@@ -60,11 +60,11 @@ WRONG = (
 )
 
 
-def test_type_checkers_find_unknown_options_and_wrong_values(tmp_path: Path) -> None:
+def test_type_checkers_find_unknown_options_and_wrong_values(tmp_path: Path, mypy_cache: Path) -> None:
     (tmp_path / "right.py").write_text(RIGHT)
     (tmp_path / "wrong.py").write_text("import onnxprune\n" + "".join(WRONG))
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "right.py", "wrong.py"]
-    environment = {"PATH": "", "MYPYPATH": str(ROOT), "MYPY_CACHE_DIR": str(tmp_path)}
+    environment = {"PATH": "", "MYPYPATH": str(ROOT), "MYPY_CACHE_DIR": str(mypy_cache)}
     found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     errors = [line for line in found.stdout.splitlines() if ": error: " in line and ".py:" in line]
     places = [line.split(":")[:2] for line in errors if line.startswith(("right.py", "wrong.py"))]

@@ -147,3 +147,29 @@ def test_a_working_directory_that_is_gone_does_not_matter(tmp_path: Path, monkey
     monkeypatch.syspath_prepend("relative")
     assert work(job(tmp_path, []), tmp_path, 60).code == 0
     monkeypatch.chdir(tmp_path)
+
+
+SEEN = """
+import os, sys
+def hook(event, found):
+    if event == "open" and str(found[0]).endswith("job.json"):
+        file = os.open(f"{found[0]}.seen", os.O_CREAT | os.O_WRONLY)
+        os.write(file, os.environ["TMPDIR"].encode())
+        os.close(file)
+sys.addaudithook(hook)
+"""
+
+
+def test_another_temporary_folder_needs_no_other_nursery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker has it all the same."""
+    (tmp_path / "sitecustomize.py").write_text(SEEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.setenv("TMPDIR", str(folder))
+        assert work(job(folder, []), folder, 60).code == 0
+        assert (folder / "job.json.seen").read_text() == str(folder)
+        found.append(nursery._current[0])
+    assert found[0] is found[1]

@@ -104,3 +104,17 @@ def test_masked_elements_stay_zero() -> None:
         progress=lambda done, _: zero.append(not weights["w"][~mask].any()),
     )  # fmt: skip
     assert all(zero) and weights["w"][mask].all()
+
+
+def test_who_moves_small_tensors_does_not_change_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one, or several by one thread."""
+    found, names = [], [f"w{number}" for number in range(5)]
+    for together in (1, 350, 1 << 30):
+        monkeypatch.setattr(descent, "TOGETHER", together)
+        weights = {name: GOAL * np.float32(number) for number, name in enumerate(names)}
+        some = Descent(names, [Own(name) for name in names], 0.02, {})
+        assert len(some._parts(weights, 1, 0.1)) == {1: 5, 350: 3, 1 << 30: 1}[together]
+        some.run(weights, batches(20), lambda feeds, w=weights: (1.0, [w[n] - feeds["x"] for n in names]), 20, 1.0)
+        found.append(weights)
+    for other in found[1:]:
+        assert all(np.array_equal(found[0][name], other[name]) for name in other)

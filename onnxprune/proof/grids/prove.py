@@ -28,7 +28,7 @@ from onnxprune.model.graph import build
 from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model, load
 from onnxprune.model.names import fresh_prefix, taken
-from onnxprune.model.save import write
+from onnxprune.model.save import write_scratch
 from onnxprune.proof.attempts import Inputs
 from onnxprune.proof.grids.same import same_network
 from onnxprune.proof.grids.stored import Stored, require_bias_scales, require_planned, stored
@@ -140,7 +140,7 @@ class _Run:
         cases = self._some(cases)
         feeds = [save(self.here / f"feed{k}", case.feed) for k, case in enumerate(cases)]
         shown = self.here / "shown.onnx"
-        write(_showing(self.result, self.found.integers.values()), shown, external_data="always")
+        write_scratch(_showing(self.result, self.found.integers.values()), shown)
         original = file_of(self.trace.graph.model, self.here / "original.onnx")
         before, plain, after = run_tasks(
             self.here,
@@ -173,7 +173,7 @@ class _Run:
         if not again:
             raise ModelError(before["cases"][0]["error"])
         path = self.here / "reference.onnx"
-        write(self.cut.model, path, external_data="always")
+        write_scratch(self.cut.model, path)
         reference = run_tasks(self.here, [self._task("reference", path, again)], self.threads)[0]
         if "load" in reference:
             raise ModelError(f"ONNX Runtime does not load the reference: {reference['load']}")

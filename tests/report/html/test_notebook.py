@@ -6,6 +6,7 @@ import html
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -52,7 +53,8 @@ def test_runs_show_the_head_and_the_table_of_their_page(folder: Path) -> None:
     assert "sparse.onnx is digits.onnx with the zeros of plan" in proven
     different = text_of(onnxprune.diff("digits.onnx", "small.onnx"))
     assert "digits.onnx" in different and "more rows" in different, "long tables are cut"
-    with_points = onnxprune.sweep("digits.onnx", "points", ratios=[0.2], bench=False, data=DATA, samples=40, jobs=1)
+    quick: dict[str, Any] = {"data": DATA, "samples": 40, "repair": "least-squares", "bench": False, "jobs": 1}
+    with_points = onnxprune.sweep("digits.onnx", "points", ratios=[0.2], **quick)
     assert "1 of 1 points finished" in text_of(with_points) and "the original" in text_of(with_points)
 
 

@@ -19,6 +19,7 @@ from onnxprune.cli.main import application
 from onnxprune.errors import OutputError, UsageError
 from tests.builders import Net
 
+pytestmark = pytest.mark.usefixtures("brief")
 QUICK = ("--samples", "60", "--repair", "least-squares")
 
 
