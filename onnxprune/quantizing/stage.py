@@ -119,7 +119,7 @@ def picked(
     threads: int,
 ) -> frozenset[int]:
     """Of a few choices the one of the least error for a time that, measured, is hardly longer than the least."""
-    near = [one for one in found if one.seconds <= (1 + SLACK) * found[0].seconds and one.nodes]
+    near = [one for one in found if one.seconds <= (1 + SLACK) * found[0].seconds and one.nodes & set(net.layers)]
     everything = Choice(net.whole, 0.0, sum(errors.values()))
     tried = list({one.nodes: one for one in (everything, *near[:1], *near[-1:])}.values())
     models = [written(net, grids, one.nodes) for one in tried]
@@ -151,7 +151,7 @@ def bounded(
                     reason = f"{gate.metric.label} falls by {drop:.4g}, --max-drop allows {limits.max_drop:.4g}"
         return reason
 
-    some = [one for one in found if one.nodes] or [Choice(net.whole, 0.0, 0.0)]
+    some = [one for one in found if one.nodes & set(net.layers)] or [Choice(net.whole, 0.0, 0.0)]
     return first_within(some, broken).nodes
 
 

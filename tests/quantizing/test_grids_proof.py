@@ -31,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     x = net.rng.standard_normal((40, 4, 8, 8)).astype(np.float32)
     np.savez(here / "x.npz", x=x)
     data = {net.inputs[0].name: x}
-    result = onnxprune.quantize(here / "m.onnx", here / "q.onnx", data=data, repair="none")
+    result = onnxprune.quantize(here / "m.onnx", here / "q.onnx", data=data, scheme="static", repair="none")
     proof = result.quantization.proof
     assert proof is not None and proof.most_steps <= 1 and proof.integers > 10_000 and proof.moved_steps <= 0.51
     assert result.quantization.executed is not None and not result.quantization.executed.floats
