@@ -96,7 +96,10 @@ def _apart(graph: Graph, layer: Node) -> float | None:
     if x.size != 1 or b.ndim > 1 or w.ndim > 1 or b.size % w.size:
         return None
     product = float(x.reshape(())) * float(layer.attribute("alpha", 1.0)) * np.resize(w, b.shape)
-    return float(np.max(np.abs(b / product - 1), initial=0.0))
+    away = np.abs(b - product)
+    apart = np.where(away > 0, np.inf, 0.0)  # of a product that is zero
+    np.divide(away, np.abs(product), out=apart, where=product != 0)
+    return float(np.max(apart, initial=0.0))
 
 
 def _undo(graph: Graph, key: str) -> Node | None:
