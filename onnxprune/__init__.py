@@ -87,6 +87,7 @@ __all__ = [
     "SettingResult",
     "ShrinkResult",
     "SkippedLayer",
+    "SmallWeights",
     "SparseLayer",
     "SparsePlan",
     "SparseWeight",
@@ -151,8 +152,8 @@ _PUBLIC = {
         "GridSummary GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
         "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary QuantizationPlan "
         "QuantizationSummary QuantizeResult QuantizedLayer "
-        "ReconstructionSummary RepairSummary ShrinkResult SkippedLayer SparseLayer SparsePlan SparseWeight "
-        "SparseWeights SparsifyResult SparsitySummary TargetSummary TensorDifference TimingSummary "
+        "ReconstructionSummary RepairSummary ShrinkResult SkippedLayer SmallWeights SparseLayer SparsePlan "
+        "SparseWeight SparseWeights SparsifyResult SparsitySummary TargetSummary TensorDifference TimingSummary "
         "ValueGrid VerifyResult WeightGrid"
     ),
     "onnxprune.results.system": "Environment",

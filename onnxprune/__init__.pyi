@@ -78,6 +78,7 @@ from onnxprune.results import ReconstructionSummary as ReconstructionSummary
 from onnxprune.results import RepairSummary as RepairSummary
 from onnxprune.results import ShrinkResult as ShrinkResult
 from onnxprune.results import SkippedLayer as SkippedLayer
+from onnxprune.results import SmallWeights as SmallWeights
 from onnxprune.results import SparseLayer as SparseLayer
 from onnxprune.results import SparsePlan as SparsePlan
 from onnxprune.results import SparseWeight as SparseWeight
@@ -169,6 +170,7 @@ __all__ = [
     "SettingResult",
     "ShrinkResult",
     "SkippedLayer",
+    "SmallWeights",
     "SparseLayer",
     "SparsePlan",
     "SparseWeight",

@@ -11,7 +11,7 @@ from onnxprune.choose.request import check_data_options
 from onnxprune.cut import CutError, cut
 from onnxprune.cut.plan import Plan, SparsePlan, check_source, keep_of
 from onnxprune.cut.provenance import plan_of, record
-from onnxprune.errors import PlanError, VerificationError
+from onnxprune.errors import VerificationError
 from onnxprune.measure.files import as_file
 from onnxprune.measure.summaries import all_executed, proof_summary, summary, summary_of
 from onnxprune.model.infer import Facts
@@ -20,12 +20,14 @@ from onnxprune.model.sources import opened
 from onnxprune.options.others import VerifyOptions
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.proof.grids.prove import prove_grids
+from onnxprune.proof.grids.weights import prove_weights
 from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
 from onnxprune.quantizing.prepare import prepared
 from onnxprune.quantizing.publish import NEAREST, grid_summary
-from onnxprune.quantizing.request import STATIC
-from onnxprune.results import ModelSummary, VerifyResult
+from onnxprune.quantizing.request import STATIC, TYPES
+from onnxprune.quantizing.weights.rebuild import rebuilt
+from onnxprune.results import ModelSummary, SmallWeights, VerifyResult
 from onnxprune.results.clock import Clock
 from onnxprune.results.sparse import SparseWeights
 from onnxprune.shrinking.publish import prove_in_memory
@@ -101,20 +103,38 @@ def _quantised(
     """What a file that `quantize` wrote shows."""
     grids = plan.quantization
     assert grids is not None
-    if grids.scheme != STATIC:
-        raise PlanError(
-            f"the plan is of the scheme {grids.scheme}: what is stored is proven when it is written, and only then",
-            hint="Files of the scheme static can be verified again.",
-        )
     clock.start("verify")
+    before, after = summary(a, traced.graph, traced.facts), summary_of(b, None, traced.facts)
+    if grids.scheme != STATIC:
+        small, refitted = _small(traced, b, plan, samples, options)
+        clock.finish()
+        return VerifyResult(before, after, plan.digest, None, refitted, plan.units, small=small)
     with as_file(b) as path:
         shown = prove_grids(
             traced, prepared(a), path, grids, samples=samples, seed=options.seed, threads=options.threads
         )
     clock.finish()
     moved = tuple(name for name, steps in shown.moved.items() if steps > NEAREST)
-    before, after = summary(a, traced.graph, traced.facts), summary_of(b, None, traced.facts)
     return VerifyResult(before, after, plan.digest, None, moved, plan.units, grids=grid_summary(shown))
+
+
+def _small(
+    traced: Trace, found: Model, plan: Plan, samples: Feed | None, options: VerifyOptions
+) -> tuple[SmallWeights, tuple[str, ...]]:
+    """What a file with weights in fewer bits shows, and what was refitted."""
+    assert plan.quantization is not None
+    said = plan.options
+    device = TYPES.get(str(said.get("device")))
+    bits = 7 if device is not None and device.reduced else 8
+    again = rebuilt(traced, found, plan.quantization, with_samples=said.get("samples") is not None, bits=bits)
+    with as_file(found) as path:
+        shown = prove_weights(
+            traced, again.twin, tuple(again.moved), path, samples=samples, seed=options.seed, threads=options.threads
+        )
+    farthest = max(again.moved, key=lambda name: again.moved[name])
+    moved, count = again.moved[farthest], len(again.moved)
+    proof = proof_summary(shown)
+    return SmallWeights(plan.quantization.scheme, count, again.size, moved, farthest, proof), again.refitted
 
 
 def _pruned(found: Model, dense: Model, facts: Facts) -> ModelSummary:

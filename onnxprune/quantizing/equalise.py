@@ -116,7 +116,7 @@ def equalised(
         walker.drop_dead()
         scale = scales(seen, [_rows(tensors, reader) for reader in one.readers])
         if scale is not None:
-            _apply(tensors, one, scale)
+            apply_scale(tensors, one, scale)
             changed.append(one.key)
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
@@ -149,6 +149,17 @@ def lost(seen: Channels, weight: FloatArray, scale: FloatArray) -> float:
     inputs = (span / 255) ** 2 * float((scale**2 @ weight**2).sum())
     steps = np.abs(weight * scale[:, None]).max(axis=0) / 127
     return inputs + KEPT * float(np.square(steps).sum()) * float((seen.square / scale**2).sum())
+
+
+def apply_scale(tensors: dict[str, LazyTensor], one: Normalised, scale: FloatArray) -> None:
+    """Divide the factors by `scale` (channels,), and multiply the weights that read them."""
+    for key in one.factors:
+        old = tensors[key].array()
+        tensors[key] = tensors[key].with_array((old / scale).astype(old.dtype))
+    for reader in one.readers:
+        old = tensors[reader.weight].array()
+        wide = scale[:, None] if reader.axis == 0 else scale[None, :]
+        tensors[reader.weight] = tensors[reader.weight].with_array((old * wide).astype(old.dtype))
 
 
 # ---- which ones ------------------------------------------------------------------------------------------------
@@ -248,13 +259,3 @@ def _moves(graph: Graph, node: Node, slot: int, channels: int) -> bool:
 def _rows(tensors: Mapping[str, LazyTensor], reader: Reader) -> FloatArray:
     weight = tensors[reader.weight].array().astype(np.float64)
     return weight if reader.axis == 0 else np.asarray(weight.T)
-
-
-def _apply(tensors: dict[str, LazyTensor], one: Normalised, scale: FloatArray) -> None:
-    for key in one.factors:
-        old = tensors[key].array()
-        tensors[key] = tensors[key].with_array((old / scale).astype(old.dtype))
-    for reader in one.readers:
-        old = tensors[reader.weight].array()
-        wide = scale[:, None] if reader.axis == 0 else scale[None, :]
-        tensors[reader.weight] = tensors[reader.weight].with_array((old * wide).astype(old.dtype))

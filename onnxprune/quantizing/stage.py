@@ -256,7 +256,7 @@ def _weights(trace: Trace, request: QuantizeRequest, samples: Samples | None, cl
     small = [one for one in done.layers if one.kind is not None]
     if not small:
         return Quantized(trace.graph.model, graph, None, summary)
-    plan = QuantizationPlan(request.scheme, tuple(one.node for one in small))
+    plan = QuantizationPlan(request.scheme, tuple(one.node for one in small), weights=done.grids)
     return Quantized(done.model, graph, plan, summary, twin=done.twin)
 
 

@@ -15,7 +15,7 @@ from onnxprune.report.document_parts import (
 )
 from onnxprune.report.json_text import dumps as dumps
 from onnxprune.report.json_text import error as error
-from onnxprune.report.quantize_document import grids_document
+from onnxprune.report.quantize_document import grids_document, small_document
 from onnxprune.report.sparse_document import sparsity_document
 from onnxprune.results import (
     BlockSummary,
@@ -115,6 +115,7 @@ def verify(result: VerifyResult) -> Document:
         "refitted": list(result.refitted),
         "sparse": None if result.sparse is None else _sparse(result.sparse),
         "grids": None if result.grids is None else grids_document(result.grids),
+        "small": None if result.small is None else small_document(result.small),
         "sparse_proof": None if result.sparse_proof is None else proof_document(result.sparse_proof),
     }
 

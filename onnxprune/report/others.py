@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
+from onnxprune.report.quantization import equality_text, small_text
 from onnxprune.report.quantization import proof_text as grids_text
 from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text, unproven
 from onnxprune.report.sparsity import proof_of_zeros
@@ -18,7 +19,7 @@ _FACTS = (Column("what"), Column("found"))
 
 def verify_report(result: VerifyResult) -> Report:
     """What the proof showed."""
-    bare = "cut" if result.sparse is None and result.grids is None else "network"
+    bare = "cut" if result.proof is not None and result.sparse is None else "network"
     refitted = f" differ from the bare {bare}: {names(result.refitted)}" if result.refitted else ""
     blocks: list[Block] = [
         Heading(f"{result.pruned.name} is {result.original.name} {_what(result)} of plan {result.plan_digest}")
@@ -30,10 +31,13 @@ def verify_report(result: VerifyResult) -> Report:
         blocks.append(Line(f"verified: {proof_of_zeros(result.sparse.proof, result.sparse.runs)}", indent=2))
     if result.grids is not None:
         blocks.append(Line(f"verified: {grids_text(result.grids)}", indent=2))
+    if result.small is not None:
+        blocks.append(Line(f"stored: {small_text(result.small)}", indent=2))
+        blocks.append(Line(f"verified: {equality_text(result.small.proof)}", indent=2))
     blocks.append(Line(f"refitted: {plural(len(result.refitted), 'initializer')}{refitted}", indent=2))
     proofs = result.proofs
     blocks.extend(Line(f"tolerance: {tolerance_text(proof)}", indent=2) for proof in proofs)
-    kind = "quantised" if result.grids is not None else "pruned" if result.proof is not None else "sparse"
+    kind = "pruned" if result.proof is not None else "sparse" if result.sparse is not None else "quantised"
     blocks.append(before_after(result.original, result.pruned, ("original", kind)))
     return (*blocks, *notes(*dict.fromkeys(note for proof in proofs for note in proof.notes)), *unproven(*proofs))
 
@@ -41,6 +45,8 @@ def verify_report(result: VerifyResult) -> Report:
 def _what(result: VerifyResult) -> str:
     if result.grids is not None:
         return "on the grids"
+    if result.small is not None:
+        return "with the weights in fewer bits"
     cut = "minus the blocks" if result.units == "blocks" else "minus the channels"
     if result.sparse is None:
         return cut

@@ -7,7 +7,7 @@ from collections import Counter
 from onnxprune.report.blocks import Column, Table
 from onnxprune.report.shared import names, stage_time, tolerance_text
 from onnxprune.report.sparsity import rebuilt_row
-from onnxprune.results import ProofSummary
+from onnxprune.results import ProofSummary, SmallWeights
 from onnxprune.results.quantization import Executed, GridSummary, QuantizationSummary, QuantizedLayer
 from onnxprune.results.units import format_count, format_difference, format_percent, plural
 from onnxprune.results.wording import of_several
@@ -80,6 +80,12 @@ def equality_text(proof: ProofSummary) -> str:
     text = f"equal to a float model with these weights on {len(proof.cases)}/{plural(total, 'input')}"
     text += f", max |d| {format_difference(proof.worst_absolute)}"
     return text if proof.sensitive else f"{text}, but UNPROVEN, see below"
+
+
+def small_text(found: SmallWeights) -> str:
+    """What a file was found to have of weights in fewer bits."""
+    moved = f"at most {format_percent(found.moved)} of a weight's norm from the original's ({found.farthest})"
+    return f"{plural(found.weights, 'weight')} in fewer bits, {format_count(found.size)} numbers, {moved}"
 
 
 def executed_text(found: Executed, summary: QuantizationSummary) -> str:

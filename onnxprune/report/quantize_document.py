@@ -12,7 +12,13 @@ from onnxprune.report.document_parts import (
     reconstruction_document,
 )
 from onnxprune.results import QuantizeResult
-from onnxprune.results.quantization import Executed, GridSummary, QuantizationSummary, QuantizedLayer
+from onnxprune.results.quantization import (
+    Executed,
+    GridSummary,
+    QuantizationSummary,
+    QuantizedLayer,
+    SmallWeights,
+)
 from onnxprune.results.summary_document import model_document
 
 
@@ -75,6 +81,18 @@ def grids_document(found: GridSummary) -> Document:
         "cases": list(found.cases),
         "untold": list(found.untold),
         "refused": list(found.refused),
+    }
+
+
+def small_document(found: SmallWeights) -> Document:
+    """See `SmallWeights`."""
+    return {
+        "scheme": found.scheme,
+        "weights_count": found.weights,
+        "numbers_count": found.size,
+        "moved_relative": found.moved,
+        "farthest": found.farthest,
+        "proof": proof_document(found.proof),
     }
 
 

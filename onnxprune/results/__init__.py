@@ -20,7 +20,13 @@ from onnxprune.results.plan import (
 )
 from onnxprune.results.progress import Progress, ProgressCallback
 from onnxprune.results.proof import ProofSummary
-from onnxprune.results.quantization import Executed, GridSummary, QuantizationSummary, QuantizedLayer
+from onnxprune.results.quantization import (
+    Executed,
+    GridSummary,
+    QuantizationSummary,
+    QuantizedLayer,
+    SmallWeights,
+)
 from onnxprune.results.quantizing import QuantizeResult
 from onnxprune.results.repair import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
 from onnxprune.results.shrinking import BlockChange, GroupChange, ShrinkResult
@@ -64,6 +70,7 @@ __all__ = [
     "RepairSummary",
     "ShrinkResult",
     "SkippedLayer",
+    "SmallWeights",
     "SparseLayer",
     "SparsePlan",
     "SparseWeight",

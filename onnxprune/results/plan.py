@@ -100,7 +100,8 @@ class WeightGrid(OneLine):
         type: Of the integers: "int8", "uint8", "int4", ...
         axis: Along which there is a scale for each index; None if there is one for all.
         block: How many numbers along `axis` share a scale; 0 if there is one for each index.
-        digest: 16 hexadecimal digits of the SHA-256 over the scales (float32) and the zero points.
+        digest: 16 hexadecimal digits of the SHA-256 over the scales (float32) and the zero points; with other schemes
+            than static, where nothing else fixes them, over the integers first.
     """
 
     weight: str

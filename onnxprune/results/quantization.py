@@ -74,6 +74,30 @@ class GridSummary(OneLine):
 
 
 @dataclass(frozen=True, repr=False)
+class SmallWeights(OneLine):
+    """What a file was found to have of weights in fewer bits.
+
+    Attributes:
+        scheme: "dynamic" or "weights".
+        weights: How many there are.
+        size: How many numbers they have in all.
+        moved: How far one of them is from the original's at most, as a share of its norm.
+        farthest: Its name.
+        proof: That the file computes what a float model with these weights does.
+    """
+
+    scheme: str
+    weights: int
+    size: int
+    moved: float
+    farthest: str
+    proof: ProofSummary
+
+    def _words(self) -> str:
+        return f"{self.scheme}: {plural(self.weights, 'weight')} in fewer bits, {self.proof.status}"
+
+
+@dataclass(frozen=True, repr=False)
 class Executed(OneLine):
     """What ONNX Runtime makes of the file here.
 

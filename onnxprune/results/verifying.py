@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnxprune.errors import OnnxPruneError, VerificationError
 from onnxprune.results.model import ModelSummary
 from onnxprune.results.proof import ProofSummary
-from onnxprune.results.quantization import GridSummary
+from onnxprune.results.quantization import GridSummary, SmallWeights
 from onnxprune.results.shown import Shown
 from onnxprune.results.sparse import SparseWeights
 
@@ -25,6 +25,7 @@ class VerifyResult(Shown):
         units: "channels", "heads" or "blocks".
         sparse: What the file has of sparse weights, with the proof of them; None if it has none.
         grids: What was shown of its integers; None if it has none.
+        small: What was shown of weights in fewer bits; None if it has none.
     """
 
     original: ModelSummary
@@ -35,6 +36,7 @@ class VerifyResult(Shown):
     units: str = "channels"
     sparse: SparseWeights | None = None
     grids: GridSummary | None = None
+    small: SmallWeights | None = None
 
     @property
     def sparse_proof(self) -> ProofSummary | None:
@@ -43,8 +45,9 @@ class VerifyResult(Shown):
 
     @property
     def proofs(self) -> tuple[ProofSummary, ...]:
-        """One or two: of the cut, and of the zeros."""
-        return tuple(proof for proof in (self.proof, self.sparse_proof) if proof is not None)
+        """One or two: of the cut, of the zeros, of weights in fewer bits."""
+        small = None if self.small is None else self.small.proof
+        return tuple(proof for proof in (self.proof, self.sparse_proof, small) if proof is not None)
 
     def failure(self) -> OnnxPruneError | None:
         """What makes the command fail although nothing contradicts the result: the proof could not have failed."""

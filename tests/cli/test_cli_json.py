@@ -34,6 +34,7 @@ CALLS = {
     "sparsify --dry-run": ("sparsify", "digits.onnx", "--pattern", "2:4", "--dry-run"),
     "sparsify --data": ("sparsify", "digits.onnx", "--sparsity", "0.5", *REFITTED),
     "verify a sparse file": ("verify", "digits.onnx", "sparse.onnx"),
+    "verify small weights": ("verify", "digits.onnx", "int4.onnx"),
     "inspect": ("inspect", "digits.onnx"),
     "inspect --groups": ("inspect", "digits.onnx", "--groups"),
     "inspect --layers": ("inspect", "digits.onnx", "--layers"),
@@ -85,6 +86,8 @@ def test_documents(call: Call, document: Document, name: str) -> None:
         call("shrink", "digits.onnx", "--dry-run", "--save-plan", "p.json")
     if "sparse.onnx" in CALLS[name]:
         call("sparsify", "digits.onnx", "--sparsity", "0.5", "-o", "sparse.onnx")
+    if "int4.onnx" in CALLS[name]:
+        call("quantize", "digits.onnx", "--weights", "int4", "-o", "int4.onnx")
     if "digits.onnxpack" in CALLS[name]:
         call("pack", "digits.onnx", "--weights", "exact")
     if "small.onnx" in CALLS[name]:

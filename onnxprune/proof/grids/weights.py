@@ -15,6 +15,7 @@ import onnx
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import write
 from onnxprune.proof.grids.dynamic import without_rounding
+from onnxprune.proof.grids.recurrent import with_plain_recurrence
 from onnxprune.proof.judge import Proof
 from onnxprune.proof.scratch import Feed, scratch
 from onnxprune.proof.signature import same_ends
@@ -44,7 +45,7 @@ def prove_weights(
     same_ends(trace.graph.model.proto, found.proto)
     with scratch() as here:
         exact = here / "exact.onnx"
-        write(without_rounding(_exact(found)), exact, external_data="always")
+        write(without_rounding(with_plain_recurrence(_exact(found))), exact, external_data="always")
         asked = Twin(trace, tuple(weights), without_rounding(twin), tuple(weights), exact, REFERENCE)
         return prove_twin(asked, samples=samples, seed=seed, threads=threads)
 

@@ -44,5 +44,10 @@ def packed_zeros(zero: Array, bits: int) -> NDArray[np.uint8]:
     return _bytes(whole, bits)
 
 
+def zeros_unpacked(stored: NDArray[np.uint8], blocks: int, bits: int) -> NDArray[np.uint8]:
+    """The inverse of `packed_zeros`: (blocks, outputs)."""
+    return unpacked(stored, blocks, bits)
+
+
 def _bytes(whole: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     return whole if bits == 8 else np.ascontiguousarray(whole[:, ::2] | (whole[:, 1::2] << 4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.model.load import Model
+from onnxprune.results.plan import WeightGrid
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class WeightLayer:
 @dataclass(frozen=True)
 class WeightsOnly:
     """`model` as the file has it; `twin`, the float model whose weights, and rounded inputs, are what the integers
-    stand for."""
+    stand for; `grids`: what a plan says of the small weights."""
 
     model: Model
     twin: Model
     layers: tuple[WeightLayer, ...]
+    grids: tuple[WeightGrid, ...] = ()

@@ -25,6 +25,7 @@ from onnxprune.model.plain import declared, hoisted
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.quantizing.equalise import equalised
 from onnxprune.quantizing.spelling import respelled
+from onnxprune.quantizing.weights.entries import entry_of
 from onnxprune.quantizing.weights.nodes import with_rounded_inputs, with_small_weights
 from onnxprune.quantizing.weights.places import PRODUCT, RECURRENCE, WHOLE, Place, places
 from onnxprune.quantizing.weights.request import DYNAMIC, NEAREST, WeightRequest, check_request
@@ -163,7 +164,8 @@ def _result(
     layers = tuple(_layer(place, done.get(place.key), stored.get(place.key), model) for place in found)
     if not stored:
         return WeightsOnly(original, original, layers)
-    return WeightsOnly(with_small_weights(fitted, stored, request.accuracy_level), real, layers)
+    small, grids = with_small_weights(fitted, stored, request.accuracy_level), tuple(map(entry_of, stored.values()))
+    return WeightsOnly(small, real, layers, grids)
 
 
 def _with(model: Model, tensors: Mapping[str, LazyTensor]) -> Model:

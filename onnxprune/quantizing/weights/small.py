@@ -16,7 +16,7 @@ from onnxprune.capture.solve import solve
 from onnxprune.model.grids import Grid
 from onnxprune.quantizing.rounding import matrix_steps, ridge_of, rounded, steps_of
 from onnxprune.quantizing.scales import bounds_of, searched
-from onnxprune.quantizing.weights.packing import MIDDLE
+from onnxprune.quantizing.weights.packing import MIDDLE, unpacked
 from onnxprune.quantizing.weights.places import BLOCKS, PRODUCT, RECURRENCE, Place
 from onnxprune.quantizing.weights.request import FP16, INT4, WeightRequest
 from onnxprune.quantizing.weights.stored import Stored
@@ -28,6 +28,8 @@ RIDGES = (1e-3, 1e-2, 1e-1)
 LARGEST_SOLVED = 4096
 """Features up to which every ridge is tried; beyond, one."""
 HALF_MOST = float(np.finfo(np.float16).max)
+FARTHEST = 1.0
+"""Of the norm of a weight: what lies as far from it as zeros do is no rounding of it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def by_samples(
     targets = [] if place.kind == FP16 else _targets(split.fit, start, fitted)
     target = min([start, *targets], key=lambda one: held_out_error(split, one)) if targets else start
     stored = _rounded(place, linear, target[..., :-1, :], weight, split.fit, request, fitted)
+    if not moved_share(stored, weight) < FARTHEST:
+        stored = by_itself(place, weight, request).stored or stored
     given = _given(linear, stored, target, split.fit, fitted)
     error = max(held_out_error(split, given), 0.0) / split.scale(start)
     new = None
@@ -89,6 +93,32 @@ def held_out_error(split: Split, weight: FloatArray) -> float:
         return split.held_out.error(weight)
     lost = rows.x @ weight.astype(np.float32) - rows.t
     return float(np.square(lost, dtype=np.float64).sum()) / max(split.held_out.positions, 1)
+
+
+def moved_share(stored: Stored, weight: Array) -> float:
+    """How far what is stored is from the weight, as a share of its norm: 1.0 if zeros were as near."""
+    moved = np.square(stored.values() - weight).sum(dtype=np.float64)
+    whole = np.square(weight, dtype=np.float32).sum(dtype=np.float64)
+    return float(np.sqrt(moved / whole)) if whole else float("inf") if moved else 0.0
+
+
+def beyond_nearest(stored: Stored, weight: Array, bits: int) -> float:
+    """By how many steps a number is farther from the weight than the nearest one of the grid; of halves 0, or infinity.
+
+    bits: of int8 that products use.
+    """
+    if stored.grid is None:
+        return 0.0 if np.array_equal(stored.integers, weight.astype(np.float16)) else float("inf")
+    grid, wanted, integers = stored.grid, weight, stored.integers
+    if stored.place.form == BLOCKS:
+        wanted = (weight.T if stored.turned else weight).astype(np.float32) * np.float32(stored.alpha)
+        integers = unpacked(stored.integers, stored.features, stored.bits)
+        nearest = grid.integers(wanted)
+    else:
+        used = bits if stored.place.form in (PRODUCT, RECURRENCE) else None
+        nearest = np.clip(grid.integers(wanted), *bounds_of(TensorProto.INT8, used))
+    further = grid.distance(grid.values(integers), wanted) - grid.distance(grid.values(nearest), wanted)
+    return float(np.max(further, initial=0.0))
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
