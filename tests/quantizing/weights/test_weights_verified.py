@@ -97,7 +97,7 @@ def test_what_was_written_is_proven_again(
 def test_what_is_printed(original: Path, files: dict[tuple[str, bool], Path]) -> None:
     report = plain(verify_report(onnxprune.verify(original, files["int4", False])))
     assert "int4False.onnx is m.onnx with the weights in fewer bits of plan" in report
-    assert "stored: 8 weights in fewer bits, 73.1 k numbers, at most 7.8 % of a weight's norm from" in report
+    assert "stored: 8 weights in fewer bits, 73.1 k numbers, at most 7.79 % of a weight's norm from" in report
     assert "verified: equal to a float model with these weights on" in report
     assert "refitted: 0 initializers" in report
 
