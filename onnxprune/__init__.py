@@ -24,6 +24,8 @@ __all__ = [
     "BenchedModel",
     "BlockChange",
     "BlockSummary",
+    "BoundTrial",
+    "BoundsSummary",
     "CalibrationSummary",
     "Cause",
     "Check",
@@ -148,7 +150,8 @@ _PUBLIC = {
         "UsageError VerificationError"
     ),
     "onnxprune.results": (
-        "Agreement BlockChange BlockSummary CalibrationSummary Cause Difference ErrorCurve Executed Fidelity "
+        "Agreement BlockChange BlockSummary BoundTrial BoundsSummary CalibrationSummary Cause Difference ErrorCurve "
+        "Executed Fidelity "
         "GridSummary GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
         "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary QuantizationPlan "
         "QuantizationSummary QuantizeResult QuantizedLayer "

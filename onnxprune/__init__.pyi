@@ -48,6 +48,8 @@ from onnxprune.packing.results import UnpackResult as UnpackResult
 from onnxprune.results import Agreement as Agreement
 from onnxprune.results import BlockChange as BlockChange
 from onnxprune.results import BlockSummary as BlockSummary
+from onnxprune.results import BoundsSummary as BoundsSummary
+from onnxprune.results import BoundTrial as BoundTrial
 from onnxprune.results import CalibrationSummary as CalibrationSummary
 from onnxprune.results import Cause as Cause
 from onnxprune.results import Difference as Difference
@@ -107,6 +109,8 @@ __all__ = [
     "BenchedModel",
     "BlockChange",
     "BlockSummary",
+    "BoundTrial",
+    "BoundsSummary",
     "CalibrationSummary",
     "Cause",
     "Check",
@@ -508,14 +512,15 @@ def shrink(
     method: str | None = None,
     emit: Literal["operators", "dense-zeros", "sparse-initializers"] = "operators",
     lock: bool = False,
-    max_error: float | None = None,
     data: Any = None,
     preprocess: str | None = None,
     samples: int | None = None,
     max_memory: str | int = "4GB",
+    max_error: float | None = None,
     repair: Literal["auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"] = "auto",
     metric: str | Callable[[str], float] | None = None,
     max_drop: float | None = None,
+    min_agreement: float | None = None,
     dry_run: bool = False,
     report: str | Path | None = None,
     bench: bool = False,
@@ -541,9 +546,9 @@ def shrink(
     Calibration of `onnxprune.data.open_data`) the criterion is obs and repair is reconstruction by default; without, l1
     and merging. What stays are multiples of what the kernels of `device` work on at once (avx512: 16 channels, avx2: 8,
     neon: 16), and narrower layers stay; or of `multiple_of`. Without `ratio`, `target` and `plan`, the largest ratio
-    that `metric` and `max_drop` allow is searched for. With `plan`, exactly that is removed. With a `schedule` it
-    leaves in `steps`, each followed by repair. With `sparsity` or `pattern`, the weights of what stays become sparse
-    after that, as `sparsify` does it; repair still aims at the original.
+    that `metric` and `max_drop`, `min_agreement` or `max_error` allow is searched for. With `plan`, exactly that is
+    removed. With a `schedule` it leaves in `steps`, each followed by repair. With `sparsity` or `pattern`, the weights
+    of what stays become sparse after that, as `sparsify` does it; repair still aims at the original.
 
     Args:
         model: A path, or a Model of `load`, which may have been changed.
@@ -567,18 +572,21 @@ def shrink(
         emit: How the zeros are in the file: skipped by onnxprune's operators (any runtime runs it; with the library,
             fast); as zeros for other runtimes; or as sparse initializers, which only save space.
         lock: Weights that are zero already stay zero, and count.
-        max_error: Layers whose output would be further off stay dense: mean squared error on held-out samples, as a
-            share of its variance. Needs `data`.
         data: Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.
         preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
         samples: Use at most N samples, drawn by `seed`.
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
+        max_error: How far outputs may be off on held-out samples, relative to their size. Without `ratio`, `target`,
+            `plan`: all that allows goes. With `sparsity` or `pattern` instead: layers whose output would be further off
+            stay dense (mean squared error, as a share of its variance).
         repair: Make up for what left: its mean goes into biases (bias), after similar filters took its place (merge).
             With `data`: every channel is scaled and shifted (scale-shift); each layer that read what left is refitted
             (least-squares); and then all weights together, by gradients (reconstruct). Default: reconstruct with
             `data`, otherwise merge.
         metric: Your own score: a function from the path of a model to a number, higher is better.
         max_drop: How far the metric may fall, in its unit. Without `ratio`, `target`, `plan`: all that allows goes.
+        min_agreement: The share of held-out samples that must keep their top class, 0.99 or 99%: needs no labels.
+            Without `ratio`, `target`, `plan`: all that allows goes.
         dry_run: Plan and report, write no model.
         report: Write a page with plots (HTML).
         bench: At the end, time the result in turn with the model (about 2 s); where it is not faster, say why.
@@ -612,7 +620,7 @@ def shrink(
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.
-        GateError: If nothing may leave within `max_drop`, or the result falls by more.
+        GateError: If nothing may leave within `max_drop`, `min_agreement` or `max_error`, or the result breaks them.
         VerificationError: If the result cannot be shown to be right; see `allow_unproven`.
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """

@@ -12,7 +12,7 @@ from onnxprune.api.environment import environment
 from onnxprune.api.public import public
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import files_of, open_samples, traced_for
-from onnxprune.choose.request import Request, resolve
+from onnxprune.choose.request import GIVE_DATA, Request, resolve
 from onnxprune.cut.plan import Plan, check_source
 from onnxprune.cut.provenance import record
 from onnxprune.data import anchored
@@ -24,11 +24,13 @@ from onnxprune.model.load import Model
 from onnxprune.model.sources import BESIDE, Beside, Place, beside, destination, opened
 from onnxprune.model.strangers import require_known
 from onnxprune.options.shrinking import ShrinkOptions
+from onnxprune.quantizing.limits import Limits
 from onnxprune.report.html.command import shrink_commands
 from onnxprune.report.html.made import made_page
 from onnxprune.report.html.write import result_file, with_report
 from onnxprune.results import ShrinkResult
 from onnxprune.results.clock import Clock
+from onnxprune.shrinking.bounds import Bounded
 from onnxprune.shrinking.largest import largest_within
 from onnxprune.shrinking.planning import Choice, Run, outcome, repaired
 from onnxprune.shrinking.publish import Published, publish
@@ -53,9 +55,9 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
     Calibration of `onnxprune.data.open_data`) the criterion is obs and repair is reconstruction by default; without, l1
     and merging. What stays are multiples of what the kernels of `device` work on at once (avx512: 16 channels, avx2: 8,
     neon: 16), and narrower layers stay; or of `multiple_of`. Without `ratio`, `target` and `plan`, the largest ratio
-    that `metric` and `max_drop` allow is searched for. With `plan`, exactly that is removed. With a `schedule` it
-    leaves in `steps`, each followed by repair. With `sparsity` or `pattern`, the weights of what stays become sparse
-    after that, as `sparsify` does it; repair still aims at the original.
+    that `metric` and `max_drop`, `min_agreement` or `max_error` allow is searched for. With `plan`, exactly that is
+    removed. With a `schedule` it leaves in `steps`, each followed by repair. With `sparsity` or `pattern`, the weights
+    of what stays become sparse after that, as `sparsify` does it; repair still aims at the original.
 
     Args:
         model: A path, or a Model of `load`, which may have been changed.
@@ -70,7 +72,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
 
     Raises:
         UsageError: For options that are wrong, contradict each other, or have no effect.
-        GateError: If nothing may leave within `max_drop`, or the result falls by more.
+        GateError: If nothing may leave within `max_drop`, `min_agreement` or `max_error`, or the result breaks them.
         VerificationError: If the result cannot be shown to be right; see `allow_unproven`.
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
@@ -95,7 +97,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
         # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
         with threadpool_limits(1, "blas"), open_gate(metric, options.max_drop, source) as gate, blaming(source):
             run = _opened_run(options, asked, source, data, gate, clock, place)
-            result, made = _made(options, asked, source, run)
+            result, made = _made(options, asked, source, run, gate)
         result, times = with_timing(result, source, run.samples, clock, options)
     if place.in_memory:
         left = source if made is None else place.labelled(made)
@@ -129,13 +131,17 @@ def _opened_run(
     if given_samples is not None:
         clock.start("capture")
         found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
+    if asked.limits.given and found is not None:
+        gate = Bounded(gate, asked.limits, source, found, clock, options.threads)
     return Run(traced, asked.request, asked.plan, found, gate, options.threads, clock, place, asked.sparse)
 
 
-def _made(options: ShrinkOptions, asked: _Asked, source: Model, run: Run) -> tuple[ShrinkResult, Model | None]:
-    """The result, written to the place of the run, and the model that was written."""
+def _made(
+    options: ShrinkOptions, asked: _Asked, source: Model, run: Run, gate: Gate | None
+) -> tuple[ShrinkResult, Model | None]:
+    """The result, written to the place of the run, and the model that was written. `gate`: the user's."""
     made = None
-    search = options.max_drop is not None and asked.free
+    search = (options.max_drop is not None or asked.limits.given) and asked.free
     by_macs = options.data is not None and options.scope is None and asked.units != "blocks"  # as a target would choose
     choice = largest_within(run, plan_in_steps, by_macs=by_macs) if search else plan_in_steps(run)
     result = outcome(source, choice, run)
@@ -147,14 +153,15 @@ def _made(options: ShrinkOptions, asked: _Asked, source: Model, run: Run) -> tup
     else:
         done = publish(run, choice, verify=options.verify, allow_unproven=options.allow_unproven)
         result, made = _written(result, done), done.model
-    return replace(result, metric=run.gate.summary() if run.gate else None), made
+    bounds = run.gate.bounds() if isinstance(run.gate, Bounded) else None
+    return replace(result, metric=gate.summary() if gate else None, bounds=bounds), made
 
 
 @dataclass(frozen=True)
 class _Asked:
     """What a call asks for. `plan` is without what it says of zeros: weights become sparse as this call says.
 
-    `free`: it does not say how much is to leave.
+    `free`: it does not say how much is to leave. `limits`: without the user's metric.
     """
 
     request: Request
@@ -162,6 +169,7 @@ class _Asked:
     plan: Plan | None
     units: str
     free: bool
+    limits: Limits
     notes: tuple[str, ...] = ()
 
 
@@ -170,15 +178,27 @@ def _asked(options: ShrinkOptions) -> _Asked:
     plan = options.plan
     units: Any = options.units if plan is None else plan.units
     request = resolve(replace(options, units=units))
-    sparse = resolve_stage(request, options)
+    sparse = resolve_stage(request, options, bounded=True)
+    limits = _limits(request, options)
     free = options.ratio is None and options.target is None
     if plan is None:
-        return _Asked(request, sparse, None, units, free)
+        return _Asked(request, sparse, None, units, free, limits)
     if not free:
         raise UsageError("a plan says exactly what to remove: neither a ratio nor a target has an effect with it")
     notes = (DENSE,) if sparse is None and "sparsity" in plan.options else ()
     recorded = {key: value for key, value in plan.options.items() if key != "sparsity"}
-    return _Asked(request, sparse, replace(plan, sparsity=None, options=recorded, path=None), units, False, notes)
+    bare = replace(plan, sparsity=None, options=recorded, path=None)
+    return _Asked(request, sparse, bare, units, False, limits, notes)
+
+
+def _limits(request: Request, options: ShrinkOptions) -> Limits:
+    """Raises UsageError."""
+    found = request.bounds
+    if found["max_error"] is not None and not request.with_data:
+        raise UsageError(
+            "--max-error without --sparsity bounds the outputs, on samples, and there are none.", hint=f"{GIVE_DATA}."
+        )
+    return Limits.checked(None, found["min_agreement"], found["max_error"], with_data=request.with_data)
 
 
 def _unwritten(result: ShrinkResult, run: Run, choice: Choice, *, tried: bool) -> ShrinkResult:

@@ -48,8 +48,18 @@ class Request:
         found = values(self.asked) | vars(options) | {"target": self.target_text, "device": options.device.name}
         found |= {"ratio": options.ratio if self.target is None else None, "repair": self.repair, "samples": samples}
         found |= {"schedule": self.schedule, "steps": self.steps}
-        left_out = {*names(Zeros), *(names(Steps) if self.steps == 1 else ())}
-        return {name: plain(found[name]) for name in recorded(ShrinkOptions) if name not in left_out}
+        left_out = {*names(Zeros), *(names(Steps) if self.steps == 1 else ()), "min_agreement"}
+        said = {name: plain(found[name]) for name in recorded(ShrinkOptions) if name not in left_out}
+        return said | {name: value for name, value in self.bounds.items() if value is not None}
+
+    @property
+    def bounds(self) -> dict[str, float | None]:
+        """What is allowed without labels. Of sparse weights `max_error` says something else."""
+        zeros = self.asked.sparsity is not None or self.asked.pattern is not None
+        return {
+            "min_agreement": self.asked.min_agreement,
+            "max_error": None if zeros else self.asked.max_error,
+        }
 
 
 def resolve(asked: ShrinkOptions) -> Request:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from onnxprune.options.choosing import Amount, Layers, Scope, Scores, Steps, Units, Widths
 from onnxprune.options.declare import ADVANCED, MEASURE, OUTPUT, PATH, REMOVE, REPAIR, SWITCH, ZEROS, Options, option
 from onnxprune.options.lists import METHODS
-from onnxprune.options.repairing import Drop, Mending, Score, ZeroAmount, ZeroForm, ZeroLimits, Zeros
+from onnxprune.options.quantizing import Bounds
+from onnxprune.options.repairing import Mending, Score, ZeroAmount, ZeroForm, ZeroLimits, Zeros
 from onnxprune.options.running import (
     Calibration,
     Force,
@@ -35,7 +36,7 @@ class Choosing(Amount, Scope, Scores, Layers, Widths, Units, Zeros, Mending, Cal
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShrinkOptions(Choosing, Score, Drop, Result, Form, Told):
+class ShrinkOptions(Choosing, Score, Bounds, Result, Form, Told):
     """Of `shrink`. A plan lists what it records in the order of this file."""
 
     NAME: ClassVar[str] = "shrink"
@@ -47,6 +48,16 @@ class ShrinkOptions(Choosing, Score, Drop, Result, Form, Told):
         "output": {"shown": "MODEL's stem + .pruned.onnx, beside MODEL"},
         "max_drop": {
             "help": "How far the metric may fall, in its unit. Without --ratio, --target, --plan: all that allows goes."
+        },
+        "min_agreement": {
+            "help": "The share of held-out samples that must keep their top class, 0.99 or 99%: needs no labels. "
+            "Without --ratio, --target, --plan: all that allows goes.",
+        },
+        "max_error": {
+            "group": REPAIR,
+            "help": "How far outputs may be off on held-out samples, relative to their size. Without --ratio, "
+            "--target, --plan: all that allows goes. With --sparsity or --pattern instead: layers whose output would "
+            "be further off stay dense (mean squared error, as a share of its variance).",
         },
     }
     plan: Plan | None = option(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from onnxprune.errors import GateError
+from onnxprune.choose.request import GIVE_DATA
+from onnxprune.errors import GateError, UsageError
 from onnxprune.results import Fidelity
 from onnxprune.results.units import format_percent
 
@@ -39,6 +40,18 @@ class Limits:
             what = "no output has an error" if error is None else f"output error {format_percent(error)}"
             return f"{what}, --max-error allows {format_percent(self.max_error)}"
         return None
+
+    @classmethod
+    def checked(
+        cls, max_drop: float | None, min_agreement: float | None, max_error: float | None, *, with_data: bool
+    ) -> Limits:
+        """Raises UsageError for what are no shares, and where there are no samples."""
+        for flag, value in (("--min-agreement", min_agreement), ("--max-error", max_error)):
+            if value is not None and not 0 < value <= 1:
+                raise UsageError(f"{flag} is a share above 0 and up to 1, found {value:.4g}")
+            if value is not None and not with_data:
+                raise UsageError(f"{flag} is measured on samples, and there are none.", hint=f"{GIVE_DATA}.")
+        return cls(max_drop, min_agreement, max_error)
 
     def require(self, found: Fidelity | None) -> None:
         """Raises GateError."""

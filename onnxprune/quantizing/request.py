@@ -86,21 +86,12 @@ def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeReq
         options.ranges,
         options.device or this_processor(),
         _repair(options.repair, scheme, with_data),
-        _limits(options, with_data),
+        Limits.checked(options.max_drop, options.min_agreement, options.max_error, with_data=with_data),
         listed(options.include),
         listed(options.exclude),
         options.seed,
         options,
     )
-
-
-def _limits(options: Quantizing, with_data: bool) -> Limits:
-    for flag, value in (("--min-agreement", options.min_agreement), ("--max-error", options.max_error)):
-        if value is not None and not 0 < value <= 1:
-            raise UsageError(f"{flag} is a share above 0 and up to 1, found {value:.4g}")
-        if value is not None and not with_data:
-            raise UsageError(f"{flag} is measured on samples, and there are none.", hint=f"{GIVE_DATA}.")
-    return Limits(options.max_drop, options.min_agreement, options.max_error)
 
 
 def _repair(asked: str, scheme: str, with_data: bool) -> str:

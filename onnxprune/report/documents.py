@@ -19,6 +19,7 @@ from onnxprune.report.quantize_document import grids_document, small_document
 from onnxprune.report.sparse_document import sparsity_document
 from onnxprune.results import (
     BlockSummary,
+    BoundsSummary,
     Difference,
     GroupSummary,
     Inspection,
@@ -65,6 +66,7 @@ def shrink(result: ShrinkResult) -> Document:
         "proof": None if result.proof is None else proof_document(result.proof),
         "fidelity": None if result.fidelity is None else fidelity_document(result.fidelity),
         "metric": None if result.metric is None else _metric(result.metric),
+        "bounds": None if result.bounds is None else _bounds(result.bounds),
         "planned": None if result.planned is None else model_document(result.planned),
         "timing": None if result.timing is None else timing_document(result.timing),
         "summary": summary_document(result),
@@ -248,6 +250,24 @@ def _metric(found: MetricSummary) -> Document:
                 "asked_ratio": trial.ratio,
                 "removed_count": trial.removed,
                 "value_absolute": trial.value,
+            }
+            for trial in found.trials
+        ],
+    }
+
+
+def _bounds(found: BoundsSummary) -> Document:
+    return {
+        "min_agreement_ratio": found.min_agreement,
+        "max_error_relative": found.max_error,
+        "trials": [
+            {
+                "asked": trial.asked,
+                "asked_ratio": trial.ratio,
+                "removed_count": trial.removed,
+                "agreement_ratio": trial.agreement,
+                "error_relative": trial.error,
+                "broken": trial.reason,
             }
             for trial in found.trials
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxprune.results import Fidelity, MetricSummary, OutputFidelity
+from onnxprune.results import BoundsSummary, Fidelity, MetricSummary, OutputFidelity
 from onnxprune.results.units import format_percent, plural
 
 
@@ -28,10 +28,14 @@ def fidelity_lines(found: Fidelity) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def quality_lines(metric: MetricSummary | None, fidelity: Fidelity | None) -> tuple[str, ...]:
-    """The metric and the fidelity, where they were measured."""
-    lines = () if metric is None else (metric_line(metric),)
-    return lines if fidelity is None else (*lines, *fidelity_lines(fidelity))
+def quality_lines(
+    metric: MetricSummary | None, fidelity: Fidelity | None, bounds: BoundsSummary | None = None
+) -> tuple[str, ...]:
+    """The metric and the fidelity, where they were measured, and what was asked of it."""
+    lines = [] if metric is None else [metric_line(metric)]
+    lines += [] if fidelity is None else fidelity_lines(fidelity)
+    lines += [] if bounds is None else [f"asked for: {bounds.words}"]
+    return tuple(lines)
 
 
 def metric_line(found: MetricSummary) -> str:

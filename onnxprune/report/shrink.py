@@ -145,7 +145,7 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
         rows.append(("", tolerance_text(result.proof), ""))
     if result.sparsity is not None:
         rows.extend(sparse_rows(result.sparsity, result.seconds))
-    rows += measured_rows(quality_lines(result.metric, result.fidelity), result.seconds)
+    rows += measured_rows(quality_lines(result.metric, result.fidelity, result.bounds), result.seconds)
     return tuple(rows)
 
 
@@ -176,15 +176,16 @@ def _reasons_of_this_run(groups: tuple[GroupChange, ...]) -> list[str]:
 def _planned(result: ShrinkResult) -> str:
     reached = f"{format_ratio(result.reached_ratio)} reached"
     text = f"from the plan given, {reached}"
-    if result.metric is not None and result.metric.trials:
-        text = f"the largest ratio of {plural(len(result.metric.trials), 'trial')} that --max-drop allows: {reached}"
+    count, flags = result.searched
+    allows = f"{flags} allow{'' if ' and ' in flags else 's'}"
+    if count:
+        text = f"the largest ratio of {plural(count, 'trial')} that {allows}: {reached}"
     if result.asked_ratio is not None:
         text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
     if result.target is not None:
         text = f"{_target(result.target)}: ratio {format_ratio(result.reached_ratio)}"
-        if result.metric is not None and result.metric.trials:
-            trials = plural(len(result.metric.trials), "trial")
-            text = f"the most of {trials} that --max-drop allows: {text.replace(' asked,', ',')}"
+        if count:
+            text = f"the most of {plural(count, 'trial')} that {allows}: {text.replace(' asked,', ',')}"
     steps = result.plan.options.get("steps") or 1
     multiple = result.plan.options.get("multiple_of")
     if steps > 1:

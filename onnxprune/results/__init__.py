@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnxprune.results.bounds import BoundsSummary, BoundTrial
 from onnxprune.results.calibration import CalibrationSummary
 from onnxprune.results.differences import Difference, NodeDifference, TensorDifference
 from onnxprune.results.error_curves import ErrorCurve
@@ -40,6 +41,8 @@ __all__ = [
     "Agreement",
     "BlockChange",
     "BlockSummary",
+    "BoundTrial",
+    "BoundsSummary",
     "CalibrationSummary",
     "Cause",
     "Difference",

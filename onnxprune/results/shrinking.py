@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxprune.errors import OnnxPruneError
+from onnxprune.results.bounds import BoundsSummary
 from onnxprune.results.error_curves import ErrorCurve
 from onnxprune.results.inspection import BlockSummary
 from onnxprune.results.made import Made, failure_after, made_words
@@ -73,6 +74,8 @@ class ShrinkResult(Made):
         calibration: The samples; None without `data`.
         fidelity: How far the result does what the original does; None without `data`, or where nothing was written.
         metric: The user's metric; None without one.
+        bounds: How far the result may be from the original, and what was tried; None without `min_agreement` and
+            `max_error`.
         blocks: With units "blocks": all residual blocks and which of them leave.
         curves: What each group costs, if the choice was made by error.
         sparsity: What became of the weights of what stays; None if none were to become zero.
@@ -95,6 +98,16 @@ class ShrinkResult(Made):
     blocks: tuple[BlockChange, ...] = ()
     curves: tuple[ErrorCurve, ...] = ()
     sparsity: SparsitySummary | None = None
+    bounds: BoundsSummary | None = None
+
+    @property
+    def searched(self) -> tuple[int, str]:
+        """How many trials a search for the most that is allowed took, and the options that say what is."""
+        drop = self.metric is not None and self.metric.max_drop is not None
+        flags = ["--max-drop"] if drop else []
+        flags += [] if self.bounds is None else [self.bounds.flags]
+        found = self.bounds if self.bounds is not None else self.metric
+        return (0 if found is None else len(found.trials)), " and ".join(flags)
 
     def failure(self) -> OnnxPruneError | None:
         """What makes the command fail although the result is there; None if nothing does."""

@@ -111,13 +111,14 @@ def resolve_sparsity(options: Masking, *, with_data: bool) -> SparseRequest:
     )
 
 
-def resolve_stage(request: Request, zeros: Zeros) -> SparseRequest | None:
+def resolve_stage(request: Request, zeros: Zeros, *, bounded: bool = False) -> SparseRequest | None:
     """Sparsity as a stage after what `request` asks of channels; None if neither a sparsity nor a pattern is given.
 
-    Raises UsageError.
+    `bounded`: without them `max_error` bounds the outputs, which is somebody else's. Raises UsageError.
     """
     if zeros.sparsity is None and zeros.pattern is None:
-        wrong = [one.flag for one in declared(Zeros) if getattr(zeros, one.name) != one.default]
+        ours = [one for one in declared(Zeros) if not (bounded and one.name == "max_error")]
+        wrong = [one.flag for one in ours if getattr(zeros, one.name) != one.default]
         if wrong:
             raise UsageError(f"{wrong[0]} has no effect without --sparsity.", hint=f"Leave out {wrong[0]}.")
         return None

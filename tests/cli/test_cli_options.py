@@ -67,7 +67,8 @@ ELSEWHERE = {
     "--method": "test_options_of_zeros_need_sparsity",
     "--emit": "test_shrink_then_zeros",
     "--lock": "test_options_of_zeros_need_sparsity",
-    "--max-error": "test_options_of_zeros_need_sparsity",
+    "--max-error": "test_a_search_by_error",
+    "--min-agreement": "test_a_search_for_the_most_that_agrees",
     "--allow-unproven": "test_shrink_and_verify",
     "--format": "test_markdown_has_tables",
 }

@@ -12,7 +12,7 @@ from onnxprune.report.html.parts import before_after, fidelity_remarks, run, siz
 from onnxprune.report.html.sparsify import layers_section
 from onnxprune.report.shared import proof_text, tolerance_text
 from onnxprune.report.shrink import repaired_table, stages_table
-from onnxprune.results import RepairSummary, ShrinkResult
+from onnxprune.results import BoundsSummary, RepairSummary, ShrinkResult
 from onnxprune.results.units import format_percent, plural
 
 EXACT = "Parameters, bytes, MACs and channels are counted, so exact."
@@ -48,7 +48,7 @@ def sections(result: ShrinkResult, bench: BenchResult | None) -> list[Section | 
 
 
 def _accuracy(result: ShrinkResult) -> Section | None:
-    lines = quality_lines(result.metric, result.fidelity)
+    lines = quality_lines(result.metric, result.fidelity, result.bounds)
     if not lines:
         return None
     body = listed(lines)
@@ -65,7 +65,21 @@ def _accuracy(result: ShrinkResult) -> Section | None:
         if rows:
             trials = table(Table(tuple(Column(title, right=True) for title in titles), rows))
             body += folded(f"{plural(len(rows), 'trial')}, one evaluation each", trials)
+    if result.bounds is not None and result.bounds.trials:
+        body += _bound_trials(result.bounds)
     return Section("accuracy", "Accuracy", body)
+
+
+def _bound_trials(bounds: BoundsSummary) -> str:
+    """What a search tried, and what it found on held-out samples."""
+    shares = [[None if x is None else format_percent(x) for x in (t.agreement, t.error)] for t in bounds.trials]
+    rows = tuple(
+        (t.asked, str(t.removed), str(t.macs), agreement or "", error or "", t.reason or "")
+        for t, (agreement, error) in zip(bounds.trials, shares, strict=True)
+    )
+    titles = ("asked", "removed", "MACs left", "agreement", "output error", "bound that was broken")
+    columns = tuple(Column(title, right=k < len(titles) - 1) for k, title in enumerate(titles))
+    return folded(f"{plural(len(rows), 'trial')} on held-out samples", table(Table(columns, rows)))
 
 
 def _groups(result: ShrinkResult) -> Section | None:
