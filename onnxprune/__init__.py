@@ -1,7 +1,7 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
-Functions are loaded when they are first used: `shrink`, `quantize`, `sparsify`, `inspect`, `why`, `verify`, `pack`,
-`unpack`, `diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work with single
+Functions are loaded when they are first used: `compress`, `shrink`, `quantize`, `sparsify`, `inspect`, `why`, `verify`,
+`pack`, `unpack`, `diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work with single
 stages; `register` for sparse operators. What they give back and raise has its types here, too.
 """
 
@@ -33,6 +33,8 @@ __all__ = [
     "CheckedModel",
     "ClusterError",
     "Comparison",
+    "CompressPoint",
+    "CompressResult",
     "DataError",
     "Difference",
     "Environment",
@@ -112,6 +114,7 @@ __all__ = [
     "__version__",
     "bench",
     "check",
+    "compress",
     "diff",
     "environment",
     "inspect",
@@ -129,6 +132,7 @@ __all__ = [
 ]
 
 _PUBLIC = {
+    "onnxprune.api.compress": "compress",
     "onnxprune.api.shrink": "shrink",
     "onnxprune.api.quantize": "quantize",
     "onnxprune.api.sparsify": "sparsify",
@@ -150,7 +154,8 @@ _PUBLIC = {
         "UsageError VerificationError"
     ),
     "onnxprune.results": (
-        "Agreement BlockChange BlockSummary BoundTrial BoundsSummary CalibrationSummary Cause Difference ErrorCurve "
+        "Agreement BlockChange BlockSummary BoundTrial BoundsSummary CalibrationSummary Cause CompressPoint "
+        "CompressResult Difference ErrorCurve "
         "Executed Fidelity "
         "GridSummary GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
         "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary QuantizationPlan "

@@ -52,6 +52,8 @@ from onnxprune.results import BoundsSummary as BoundsSummary
 from onnxprune.results import BoundTrial as BoundTrial
 from onnxprune.results import CalibrationSummary as CalibrationSummary
 from onnxprune.results import Cause as Cause
+from onnxprune.results import CompressPoint as CompressPoint
+from onnxprune.results import CompressResult as CompressResult
 from onnxprune.results import Difference as Difference
 from onnxprune.results import ErrorCurve as ErrorCurve
 from onnxprune.results import Executed as Executed
@@ -118,6 +120,8 @@ __all__ = [
     "CheckedModel",
     "ClusterError",
     "Comparison",
+    "CompressPoint",
+    "CompressResult",
     "DataError",
     "Difference",
     "Environment",
@@ -197,6 +201,7 @@ __all__ = [
     "__version__",
     "bench",
     "check",
+    "compress",
     "diff",
     "environment",
     "inspect",
@@ -330,6 +335,76 @@ def check(
 
     Raises:
         UsageError: Budgets are wrong, contradict each other, or need a baseline or data that is not there.
+    """
+
+def compress(
+    model: str | Path | Model,
+    out: str | Path | Beside | None = BESIDE,
+    *,
+    target: str | None = None,
+    without: Sequence[Literal["channels", "blocks", "int8"]] = (),
+    exclude: Sequence[str] = (),
+    data: Any = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    max_memory: str | int = "4GB",
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    max_error: float | None = None,
+    metric: str | Callable[[str], float] | None = None,
+    dry_run: bool = False,
+    report: str | Path | None = None,
+    bench: bool = False,
+    force: bool = False,
+    external_data: Literal["auto", "always", "never"] = "auto",
+    allow_unproven: bool = False,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Callable[[Progress], None] | bool | None = None,
+) -> CompressResult:
+    """Make a model cost what `target` says, by the levers that lose least: integers, narrower layers, fewer blocks.
+
+    Every lever is priced by the time that it saves here, or by bytes, and by the error that it leaves; what comes down
+    to the target is built, repaired on `data` with everything in place, measured, and the best that was *measured*
+    within the target is written. Without `target` it goes as far as `min_agreement`, `max_error` or `max_drop` allow.
+
+    Args:
+        model: A path, or a Model of `load`, which may have been changed.
+        out: The file to write; left out, NAME.compressed.onnx beside the model; None: nothing is written, and the
+            result has it as `model`.
+        target: What may be left: latency=33% or latency=4ms, measured here, with `threads`; or size=25% or size=2MB, of
+            the file. Without it: as fast as the bounds allow.
+        without: A lever that is not to be used: narrower layers, whole residual blocks, or integers. One, or several.
+        exclude: Leave these layers as they are: a name, a glob, or type:Conv. One, or several.
+        data: Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.
+        preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
+        samples: Use at most N samples, drawn by `seed`.
+        max_memory: What the samples may take while they are run; fewer are used if they would take more.
+        max_drop: How far the metric may fall, in its unit. Without `target`: as fast as that allows.
+        min_agreement: The share of held-out samples that must keep their top class, 0.99 or 99%.
+        max_error: How far outputs may be off on held-out samples, relative to their size.
+        metric: Your own score: a function from the path of a model to a number, higher is better.
+        dry_run: Choose and report; write no model.
+        report: Write a page with plots (HTML).
+        bench: At the end, time the result in turn with the model (about 2 s); where it is not faster, say why.
+        force: Replace output files that exist.
+        external_data: Weights in a file OUT.data of their own (auto: above 2 GB).
+        allow_unproven: Write the result although no input tells whether it is right; otherwise VerificationError.
+        seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
+        threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
+            Default: all cores.
+        progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
+
+    Returns:
+        What was done, what each lever would have given, and what was shown. With `bench` its latency is compared with
+        that of the original: about 2 s. If the page of `report` cannot be written, the result stays, and `problem` says
+        what it was.
+
+    Raises:
+        UsageError: For options that are wrong, contradict each other, or a target that no lever comes down to.
+        GateError: If nothing is within the bounds, or the result breaks them.
+        VerificationError: If the result cannot be shown to be right; see `allow_unproven`.
+        OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
 
 def inspect(

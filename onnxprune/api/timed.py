@@ -10,13 +10,14 @@ from onnxprune.benching.short import time_result
 from onnxprune.capture.samples import Samples
 from onnxprune.errors import UsageError
 from onnxprune.model.load import Model
+from onnxprune.options.compressing import CompressOptions
 from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions
-from onnxprune.results import QuantizeResult, ShrinkResult, SparsifyResult
+from onnxprune.results import CompressResult, QuantizeResult, ShrinkResult, SparsifyResult
 from onnxprune.results.clock import Clock
 
-R = TypeVar("R", ShrinkResult, SparsifyResult, QuantizeResult)
-Making = ShrinkOptions | SparsifyOptions | QuantizeOptions
+R = TypeVar("R", CompressResult, ShrinkResult, SparsifyResult, QuantizeResult)
+Making = CompressOptions | ShrinkOptions | SparsifyOptions | QuantizeOptions
 
 
 def check_bench(options: Making) -> None:

@@ -17,6 +17,7 @@ from onnxprune.errors import did_you_mean
 PROGRAM = "onnxprune"
 COMPLETE_VARIABLE = "_ONNXPRUNE_COMPLETE"
 COMMANDS = {
+    "compress": "onnxprune.cli.compress",
     "shrink": "onnxprune.cli.shrink",
     "quantize": "onnxprune.cli.quantize",
     "sparsify": "onnxprune.cli.sparsify",

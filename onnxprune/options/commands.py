@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnxprune.options.compressing import CompressOptions
 from onnxprune.options.declare import Options, of_file
 from onnxprune.options.others import (
     BenchOptions,
@@ -17,6 +18,7 @@ from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions, SweepOptions
 
 COMMANDS: tuple[type[Options], ...] = (
+    CompressOptions,
     ShrinkOptions,
     QuantizeOptions,
     SparsifyOptions,

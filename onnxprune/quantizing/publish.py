@@ -47,6 +47,7 @@ def publish_quantized(
     samples: Samples | None,
     clock: Clock,
     *,
+    original: Model | None = None,
     gate: Gate | None = None,
     limits: Limits | None = None,
     allow_unproven: bool = False,
@@ -56,7 +57,8 @@ def publish_quantized(
     """Prove the file of `recorded`, which is `made` with its provenance, and rename it. Raises an OnnxPruneError; then
     nothing is written.
 
-    `allow_unproven`: also where the proof could not have failed.
+    `original`: what the file is compared with, if `traced` is a network that was cut from it. `allow_unproven`: also
+    where the proof could not have failed.
     """
     assert made.plan is not None
     clock.start("write")
@@ -75,7 +77,7 @@ def publish_quantized(
             shown = prove_weights(traced, made.twin, names, staged.path, samples=few, seed=seed, threads=threads)
             require_told(shown.untold, traced, allowed=allow_unproven, with_samples=few is not None)
             outcome = replace(outcome, equality=proof_summary(shown))
-        measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
+        measured = judged(original or traced.graph.model, staged.path, samples, gate, clock, threads)
         if limits is not None:
             limits.require(measured)
         clock.start("write")

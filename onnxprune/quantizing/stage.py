@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxprune.capture.samples import Samples
 from onnxprune.capture.training import observer
@@ -16,9 +17,8 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.files import as_file
 from onnxprune.measure.gate import Gate
 from onnxprune.model.graph import Graph, build
-from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
-from onnxprune.model.plain import hoisted, lowered
+from onnxprune.model.plain import hoisted, lowered, stored_grids
 from onnxprune.proof.grids.stored import TYPES, digest, stored
 from onnxprune.quantizing.choose import Choice
 from onnxprune.quantizing.dynamic import dynamic
@@ -36,6 +36,7 @@ from onnxprune.results.plan import QuantizationPlan, ValueGrid, WeightGrid
 from onnxprune.results.quantization import FLOAT, QuantizationSummary, QuantizedLayer
 from onnxprune.trace.groups import Trace
 
+Whole = tuple[Trace, NDArray[np.bool_]]
 PRODUCTS, HARMLESS = 0.5, 0.001
 """Share of the work from which dynamic quantisation is looked at, and squared error of fixed ranges up to which it need
 not be."""
@@ -69,20 +70,34 @@ def quantized(
     clock: Clock,
     gate: Gate | None = None,
     *,
+    whole: Whole | None = None,
+    share: float | None = None,
     threads: int = 0,
 ) -> Quantized:
     """The network of `trace`, quantised. Raises UsageError for patterns of names that match nothing, ModelError for
     what cannot be prepared, NotFinite where it overflows on the samples, GateError where no choice keeps the bounds.
+
+    `whole`: the trace of the original and what is kept of it, if `trace` is that of a network cut from it; repair aims
+    at the original, and bounds are on the way to it. `share`: of the time of `trace`'s network that the result may
+    take; it is then as exact as that allows.
     """
     if request.scheme in (DYNAMIC, WEIGHTS):
         return _weights(trace, request, samples, clock, threads)
     assert samples is not None
-    return _static(trace, request, samples, clock, gate, threads)
+    aim = whole or (trace, np.ones(trace.unit_count, bool))
+    return _static(trace, aim, request, samples, clock, gate, share, threads)
 
 
 # ---- static ----------------------------------------------------------------------------------------------------
 def _static(
-    trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, gate: Gate | None, threads: int
+    trace: Trace,
+    whole: Whole,
+    request: QuantizeRequest,
+    samples: Samples,
+    clock: Clock,
+    gate: Gate | None,
+    share: float | None,
+    threads: int,
 ) -> Quantized:
     clock.start("prepare")
     net = network(trace, request)
@@ -95,16 +110,16 @@ def _static(
         found, errors = choices(net, grids, samples, clock, threads)
         if request.limits.given:
             clock.start("limits")
-            nodes = bounded(net, grids, found, request, samples, gate, threads)
+            nodes = bounded(whole[0].graph.model, net, grids, found, request, samples, gate, threads)
         else:
-            nodes = picked(net, grids, found, errors, samples, threads)
+            nodes = picked(net, grids, found, errors, samples, threads, share=share)
         if not request.limits.given and dynamic_is_better(net, grids, nodes, samples, threads):
             return _weights(trace, replace(request, scheme=DYNAMIC), samples, clock, threads)
     clock.start("rewrite")
     model, rebuilt = written(net, grids, nodes), None
     if request.repair == RECONSTRUCT:
         clock.start("rebuild")
-        model, rebuilt = _rebuilt(trace, model, samples, request, clock, threads)
+        model, rebuilt = _rebuilt(whole, model, samples, request, clock, threads)
     layers = tuple(index for index in net.layers if index in nodes)
     plan = _plan(net.graph, layers, model, grids)
     return Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, rebuilt), layers)
@@ -117,19 +132,27 @@ def picked(
     errors: Mapping[int, float],
     samples: Samples,
     threads: int,
+    *,
+    share: float | None = None,
 ) -> frozenset[int]:
-    """Of a few choices the one of the least error for a time that, measured, is hardly longer than the least."""
-    near = [one for one in found if one.seconds <= (1 + SLACK) * found[0].seconds and one.nodes & set(net.layers)]
+    """Of a few choices the one of the least error for a time that, measured, is hardly longer than the least; or not
+    longer than `share` of the time that floats take, if one of them is not.
+    """
+    some = [one for one in found if one.nodes & set(net.layers)]
+    near = [one for one in some if one.seconds <= (1 + SLACK) * found[0].seconds]
+    more = [] if share is None else some[:: max(len(some) // FEW, 1)]
     everything = Choice(net.whole, 0.0, sum(errors.values()))
-    tried = list({one.nodes: one for one in (everything, *near[:1], *near[-1:])}.values())
+    tried = list({one.nodes: one for one in (everything, *near[:1], *near[-1:], *more)}.values())
     models = [written(net, grids, one.nodes) for one in tried]
-    times = seconds_of(models, samples.few(net.trace.graph.model, 1), threads)
-    allowed = (1 + SLACK) * min(times)
+    original, asked = net.trace.graph.model, [] if share is None else [share]
+    times = seconds_of([*models, *([original] if asked else [])], samples.few(original, 1), threads)
+    allowed = max((1 + SLACK) * min(times), *(one * times[-1] for one in asked), 0.0)
     best = min((k for k in range(len(tried)) if times[k] <= allowed), key=lambda k: tried[k].error)
     return tried[best].nodes
 
 
 def bounded(
+    original: Model,
     net: Network,
     grids: Grids,
     found: Sequence[Choice],
@@ -138,8 +161,8 @@ def bounded(
     gate: Gate | None,
     threads: int,
 ) -> frozenset[int]:
-    """The fastest choice within the bounds, before any repair. Raises GateError."""
-    original, limits = net.trace.graph.model, request.limits
+    """The fastest choice that is so near to the original, before any repair. Raises GateError."""
+    limits = request.limits
     held_out = samples.batches[-samples.held_out :]
 
     def broken(choice: Choice) -> str | None:
@@ -169,17 +192,16 @@ def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples
 
 
 def _rebuilt(
-    trace: Trace, model: Model, samples: Samples, request: QuantizeRequest, clock: Clock, threads: int
+    whole: Whole, model: Model, samples: Samples, request: QuantizeRequest, clock: Clock, threads: int
 ) -> tuple[Model, ReconstructionSummary]:
     """All weights adjusted together, on their grids."""
     working = hoisted(model)
     done = reconstruct(
-        trace,
-        np.ones(trace.unit_count, bool),
+        *whole,
         working,
         samples.batches,
         samples.held_out,
-        grids=stored_grids(model, working),
+        grids=stored_grids(model),
         independent=samples.independent,
         seed=request.seed,
         threads=threads,
@@ -191,11 +213,6 @@ def _rebuilt(
         return model, ReconstructionSummary(0, before, before, len(done.frozen), little)
     told = ReconstructionSummary(done.steps, before, after, len(done.frozen), done.reason)
     return (lowered(model, done.model) if done.steps else model), told
-
-
-def stored_grids(model: Model, working: Model) -> dict[str, Grid]:
-    """By initializer of the working form, the grid on which the file stores it."""
-    return {key: grid for key, grid in stored(build(model)).weights.items() if key in working.tensors}
 
 
 def _plan(graph: Graph, layers: Collection[int], model: Model, grids: Grids) -> QuantizationPlan:

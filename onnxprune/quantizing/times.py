@@ -36,11 +36,17 @@ class Times:
 
 
 def measured_times(
-    graph: Graph, facts: Facts, quantised: Model, chosen: Collection[int], feed: Feed, threads: int
+    graph: Graph,
+    facts: Facts,
+    quantised: Model,
+    chosen: Collection[int],
+    feed: Feed,
+    threads: int,
+    seconds: float = SECONDS,
 ) -> Times:
     """`quantised`: of the nodes `chosen` of the graph, its nodes being `numbered`. Raises ModelError."""
     plain, integers = kernel_times_in_turn(
-        [numbered(graph), quantised.complete_proto()], [feed, feed], threads, seconds=SECONDS
+        [numbered(graph), quantised.complete_proto()], [feed, feed], threads, seconds=seconds
     )
     values = {key for index in chosen for key in (*graph.nodes[index].inputs, *graph.nodes[index].outputs) if key}
     change = {}

@@ -87,6 +87,7 @@ def reconstruct(
     grids: Mapping[str, Grid] | None = None,
     independent: bool = True,
     budget: float | None = None,
+    effort: float = 1.0,
     seed: int = 0,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -97,7 +98,7 @@ def reconstruct(
     `grids`: by initializer, the grid on which it will be stored: it is trained and judged as it is there, and returned
     so unless there is nothing to train.
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
-    `budget`: multiply-accumulates that it may take, by default see BUDGET.
+    `budget`: multiply-accumulates that it may take, by default see BUDGET. `effort`: how many times the usual steps.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
     samples = _samples(trace, cut, batches, held_out, independent)
@@ -111,7 +112,7 @@ def reconstruct(
     if not judges:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, UNSTEADY)
     example = samples.take(np.arange(samples.size))
-    steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget)
+    steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget, effort)
     if steps < LEAST_STEPS:
         reason = f"it would take more than {allowed:.1e} multiply-accumulates"
         return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
@@ -190,10 +191,11 @@ def _cost(samples: Minibatches, original: Model, cut: Model, example: Feeds) -> 
     return samples.count * (passes[0] + 3 * passes[1])
 
 
-def _steps(samples: Minibatches, one: int, budget: float | None) -> tuple[int, float]:
+def _steps(samples: Minibatches, one: int, budget: float | None, effort: float) -> tuple[int, float]:
     """How many, if each takes `one` multiply-accumulates, and how many of these are allowed."""
     allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
-    return int(min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS)), allowed
+    usual = min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS)
+    return int(max(effort * usual, min(usual, LEAST_STEPS))), allowed
 
 
 def _places(trace: Trace, keep: Bools, graph: Graph) -> Places:

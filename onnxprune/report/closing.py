@@ -7,7 +7,7 @@ from onnxprune.report.blocks import Line
 from onnxprune.report.document_parts import Document
 from onnxprune.report.shared import unproven
 from onnxprune.report.speed import speed_text, why_not
-from onnxprune.results import Cause, ProofSummary, QuantizeResult, ShrinkResult, TimingSummary
+from onnxprune.results import Cause, CompressResult, ProofSummary, QuantizeResult, ShrinkResult, TimingSummary
 from onnxprune.results.gains import gone, saved, work
 
 
@@ -88,7 +88,7 @@ def cause_document(cause: Cause) -> Document:
 
 
 def _gain(result: Result) -> str:
-    if isinstance(result, QuantizeResult):
+    if isinstance(result, (QuantizeResult, CompressResult)):
         return result.gain
     return work(result.before, result.left, result.sparsity)
 
@@ -102,7 +102,9 @@ def _proofs(result: Result) -> list[ProofSummary]:
     """Of the cut, and of the zeros."""
     if isinstance(result, QuantizeResult):
         return [] if result.quantization.equality is None else [result.quantization.equality]
+    weights = result.quantization.equality if isinstance(result, CompressResult) and result.quantization else None
     found = (
+        weights,
         result.proof if isinstance(result, ShrinkResult) else None,
         None if result.sparsity is None else result.sparsity.proof,
     )

@@ -63,7 +63,7 @@ def report(result: ShrinkResult, *, dry_run: bool = False, groups: bool = False)
     removed = result.plan.removed_count
     blocks: list[Block] = [Heading(model_line(result.before)), stages_table(result)]
     if removed and (groups or dry_run):
-        blocks.append(_block_table(result.blocks) if result.plan.units == "blocks" else _group_table(result.groups))
+        blocks.append(_block_table(result.blocks) if result.plan.units == "blocks" else group_table(result.groups))
     if result.repair is not None and result.repair.layers and groups:
         blocks.append(repaired_table(result.repair, _LAYERS))
     if result.sparsity is not None and groups:
@@ -134,12 +134,7 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
     if result.plan.removed_count:
         rows.append(("planned", _planned(result), stage_time(result.seconds, "plan", "cut")))
     if result.repair is not None:
-        alone = result.repair.method == "reconstruction"
-        if not alone:
-            rows.append(("repaired", _repaired(result.repair), stage_time(result.seconds, "repair")))
-        if result.repair.reconstruction is not None:
-            stages = ("repair", "rebuild") if alone else ("rebuild",)
-            rows.append(rebuilt_row(result.repair.reconstruction, stage_time(result.seconds, *stages)))
+        rows += repaired_rows(result.repair, result.seconds)
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), stage_time(result.seconds, "verify")))
         rows.append(("", tolerance_text(result.proof), ""))
@@ -147,6 +142,16 @@ def _stages(result: ShrinkResult) -> tuple[tuple[str, str, str], ...]:
         rows.extend(sparse_rows(result.sparsity, result.seconds))
     rows += measured_rows(quality_lines(result.metric, result.fidelity, result.bounds), result.seconds)
     return tuple(rows)
+
+
+def repaired_rows(repair: RepairSummary, seconds: dict[str, float]) -> list[tuple[str, str, str]]:
+    """Stage, result, time: layer by layer, and all together."""
+    alone = repair.method == "reconstruction"
+    rows = [] if alone else [("repaired", _repaired(repair), stage_time(seconds, "repair"))]
+    if repair.reconstruction is not None:
+        stages = ("repair", "rebuild") if alone else ("rebuild",)
+        rows.append(rebuilt_row(repair.reconstruction, stage_time(seconds, *stages)))
+    return rows
 
 
 def _traced(result: ShrinkResult) -> str:
@@ -183,7 +188,7 @@ def _planned(result: ShrinkResult) -> str:
     if result.asked_ratio is not None:
         text = f"ratio {format_ratio(result.asked_ratio)} asked, {reached}"
     if result.target is not None:
-        text = f"{_target(result.target)}: ratio {format_ratio(result.reached_ratio)}"
+        text = f"{target_text(result.target)}: ratio {format_ratio(result.reached_ratio)}"
         if count:
             text = f"the most of {plural(count, 'trial')} that {allows}: {text.replace(' asked,', ',')}"
     steps = result.plan.options.get("steps") or 1
@@ -193,7 +198,7 @@ def _planned(result: ShrinkResult) -> str:
     return text if multiple in (None, 1) else f"{text} (multiple of {multiple})"
 
 
-def _target(target: TargetSummary) -> str:
+def target_text(target: TargetSummary) -> str:
     """What was asked, and what is left by plan and by measurement."""
     if target.kind in _KINDS:
         left = format_percent(target.planned / max(target.before, 1))
@@ -230,7 +235,8 @@ def _repaired(repair: RepairSummary) -> str:
     return "; ".join(parts)
 
 
-def _group_table(groups: tuple[GroupChange, ...]) -> Table:
+def group_table(groups: tuple[GroupChange, ...]) -> Table:
+    """Those that shrink."""
     rows = tuple(
         (group.name, str(group.size), str(group.size - group.removed), names(group.layers, 6))
         for group in groups

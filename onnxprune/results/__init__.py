@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnxprune.results.bounds import BoundsSummary, BoundTrial
 from onnxprune.results.calibration import CalibrationSummary
+from onnxprune.results.compressing import CompressPoint, CompressResult
 from onnxprune.results.differences import Difference, NodeDifference, TensorDifference
 from onnxprune.results.error_curves import ErrorCurve
 from onnxprune.results.fidelity import Agreement, Fidelity, OutputFidelity
@@ -45,6 +46,8 @@ __all__ = [
     "BoundsSummary",
     "CalibrationSummary",
     "Cause",
+    "CompressPoint",
+    "CompressResult",
     "Difference",
     "ErrorCurve",
     "Executed",

@@ -21,6 +21,7 @@ from onnxprune.cut.plan import of_masks
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.cut.provenance import record
 from onnxprune.measure.latency.estimate import Estimate
+from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.meter import Meter
 from onnxprune.model.load import Model
 from onnxprune.model.save import written_bytes
@@ -43,15 +44,18 @@ class Sized:
 
     kind, stepped, ceiling = "size", False, math.inf
 
-    def __init__(self, trace: Trace, target: Target, written: Callable[[Bools], int]) -> None:
+    def __init__(self, trace: Trace, target: Target, written: Callable[[Bools], int], form: Form | None) -> None:
         self._everything = np.ones(trace.unit_count, bool)
-        self._weights, self._written = PlannedCost(trace).weight_bytes, written
+        self._weights, self._written, self._form = PlannedCost(trace).weight_bytes, written, form
         self.before = float(trace.graph.model.size_bytes)
-        self._around = self.before - self._weights(self._everything)
         self.limit = target.limit(self.before)
+        self._whole = self.before if form is None else float(written(self._everything))
+        weights = self._weights(self._everything)
+        self._share = self._whole / self.before
+        self._around = self._whole - self._share * weights
 
     def cost(self, keep: Bools) -> float:
-        return self._around + self._weights(keep)
+        return self._around + self._share * self._weights(keep)
 
     def worth(self, keep: Bools) -> None:
         return None
@@ -59,9 +63,10 @@ class Sized:
     def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
         def actual(choice: Choice) -> float:
             keep = keep_of(choice)
-            return self.before if keep.all() else float(self._written(keep))
+            return self._whole if keep.all() else float(self._written(keep))
 
-        found, size = aim(self.limit, choose, actual, start=self.limit, most=self.before, below=SIZE_BELOW)
+        start = min(self.limit, self._whole)
+        found, size = aim(self.limit, choose, actual, start=start, most=self._whole, below=SIZE_BELOW)
         if size > self.limit:
             raise OutOfReach(self, size)
         return found
@@ -75,7 +80,7 @@ class Timed:
     def __init__(self, trace: Trace, target: Target, meter: Meter) -> None:
         self._trace, self._target, self._meter = trace, target, meter
         self.cost = meter.network(trace).cost
-        self.before = meter.profile.whole
+        self.before, self._whole = meter.before, meter.profile.whole
         self.limit = target.limit(self.before)
         self.measured: dict[bytes, float] = {}
         """seconds by the bytes of a mask; for a share of the original: the paired ratio times `before`"""
@@ -85,8 +90,8 @@ class Timed:
             self.limit,
             choose,
             lambda choice: self.time(keep_of(choice)),
-            start=self.limit,
-            most=self.before,
+            start=min(self.limit, self._whole),
+            most=self._whole,
             below=LATENCY_BELOW,
             above=LATENCY_ABOVE,
             rounds=LATENCY_ROUNDS,
@@ -108,7 +113,7 @@ class Timed:
     def time(self, keep: Bools) -> float:
         """What a choice takes, measured once. Raises CutError."""
         key = keep.tobytes()
-        if keep.all():
+        if keep.all() and self._meter.form is None:
             return self.before
         if key not in self.measured:
             ratio, seconds = self._meter.against_original(cut(self._trace, keep))
@@ -117,11 +122,16 @@ class Timed:
 
 
 def open_budget(
-    trace: Trace, target: Target, device: Device | None, meter: Callable[[], Meter], written: Callable[[Bools], int]
+    trace: Trace,
+    target: Target,
+    device: Device | None,
+    meter: Callable[[], Meter],
+    written: Callable[[Bools], int],
+    form: Form | None = None,
 ) -> Budget:
     """`meter` is asked for a target in time, `written` (mask -> bytes) for one in bytes."""
     if target.kind == "size":
-        return Sized(trace, target, written)
+        return Sized(trace, target, written, form)
     if target.kind == "latency":
         return Timed(trace, target, meter())
     return counted(trace, target, device)
@@ -142,19 +152,21 @@ def target_summary(request: Request, budget: Budget | None, keep: Bools) -> Targ
     return TargetSummary(request.target_text, budget.kind, budget.limit, budget.before, budget.cost(keep), measured)
 
 
-def open_meter(trace: Trace, samples: Samples | None, threads: int) -> Meter:
-    """Runs the first sample, or drawn inputs of the default sizes."""
+def open_meter(trace: Trace, samples: Samples | None, threads: int, form: Form | None = None) -> Meter:
+    """Runs the first sample, or drawn inputs of the default sizes. `form`: what files have of networks."""
     given: dict[str, NDArray[Any]]
     if samples is not None:
         given = first_samples(trace.graph.model, samples.batches, 1)[0]
     else:
         given = feed(trace.graph, trace.facts.inputs, 0, 1.0)
-    return Meter(trace, given, threads)
+    return Meter(trace, given, threads, form=form)
 
 
-def bytes_written(trace: Trace, keep: Bools, options: dict[str, Any], repair: str, place: Place) -> int:
+def bytes_written(
+    trace: Trace, keep: Bools, options: dict[str, Any], repair: str, place: Place, form: Form | None = None
+) -> int:
     """Bytes of what would be written, biases that a repair may add included. Raises CutError."""
-    smaller = cut(trace, keep)
+    smaller = cut(trace, keep) if form is None else form.written(cut(trace, keep))
     lost = trace.vanishing(keep)
     blocks = tuple(b.name for u, b in trace.removable_branches if not keep[u] or b.add in lost)
     groups = trace.prunable

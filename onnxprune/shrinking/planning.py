@@ -22,6 +22,7 @@ from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.cut.provenance import record
 from onnxprune.errors import VerificationError
 from onnxprune.measure.gate import Gate
+from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.meter import Meter
 from onnxprune.measure.latency.multiple import best_multiple
 from onnxprune.measure.summaries import block_changes, calibration_summary, changes, summary
@@ -51,6 +52,8 @@ class Run:
     clock: Clock
     place: Place
     sparse: SparseRequest | None = None
+    form: Form | None = None
+    """what the file will have of the network, if not itself: targets are counted and measured so"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def plan_and_cut(run: Run) -> Choice:
     """
     unpinned, traced = run.traced, replace(run.traced)
     refusals: list[str] = []
-    meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads))
+    meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads, run.form))
     run = with_multiple(run, meter)
     budget: Budget | None = None
     while True:
@@ -133,8 +136,8 @@ def repaired(run: Run, choice: Choice) -> Model:
     return model if run.sparse is None else sparsified_cut(run, choice, model, run.sparse).model
 
 
-def mended_cut(run: Run, choice: Choice, recorded: Model) -> tuple[Model, RepairSummary | None]:
-    """The cut with its provenance, `recorded`, repaired; itself if nothing left."""
+def mended_cut(run: Run, choice: Choice, recorded: Model, *, effort: float = 1.0) -> tuple[Model, RepairSummary | None]:
+    """The cut with its provenance, `recorded`, repaired; itself if nothing left. `effort`: see `reconstruct`."""
     if choice.keep.all():
         return recorded, None
     run.clock.start("repair")
@@ -146,6 +149,7 @@ def mended_cut(run: Run, choice: Choice, recorded: Model) -> tuple[Model, Repair
         run.samples,
         choice.stage,
         seed=run.request.options.seed,
+        effort=effort,
         threads=run.threads,
         progress=run.clock.steps("rebuild"),
     )
@@ -183,9 +187,9 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
     device = request.options.device if timed else None
 
     def written(keep: NDArray[np.bool_]) -> int:
-        return bytes_written(traced, keep, options, request.repair, run.place)
+        return bytes_written(traced, keep, options, request.repair, run.place, run.form)
 
-    return open_budget(traced, request.target, device, meter, written)
+    return open_budget(traced, request.target, device, meter, written, run.form)
 
 
 def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:

@@ -71,6 +71,7 @@ def mend(
     *,
     whole: tuple[Trace, Bools] | None = None,
     seed: int = 0,
+    effort: float = 1.0,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
@@ -78,7 +79,8 @@ def mend(
     of FROM_SAMPLES; after the last of these comes reconstruction.
 
     Layers that cannot be refitted have their biases corrected instead. `whole`: the trace of the original, and what is
-    kept of it, if `trace` is that of a network cut from it; reconstruction aims at the original.
+    kept of it, if `trace` is that of a network cut from it; reconstruction aims at the original, in `effort` times the
+    usual steps.
     """
     if method == "none":
         return cut, None
@@ -94,7 +96,7 @@ def mend(
         if stored_grids(bare):  # their scales are chosen, what rounds to them is trained
             stored = lowered(bare, model)
         model, adjusted = _together(
-            whole or (trace, keep), model, stored_grids(stored), samples, seed, threads, progress
+            whole or (trace, keep), model, stored_grids(stored), samples, seed, effort, threads, progress
         )
         # where whole blocks left, no layer lost inputs
         name = "reconstruction" if trace.removed_sums(keep) else f"{summary.method} and reconstruction"
@@ -176,6 +178,7 @@ def _together(
     grids: Mapping[str, Grid],
     samples: Samples,
     seed: int,
+    effort: float,
     threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Model, ReconstructionSummary]:
@@ -187,6 +190,7 @@ def _together(
         samples.held_out,
         grids=grids,
         independent=samples.independent,
+        effort=effort,
         seed=seed,
         threads=threads,
         progress=progress,
@@ -204,12 +208,13 @@ def mended(
     stage: Stage | None,
     *,
     seed: int = 0,
+    effort: float = 1.0,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
     """`mend` of `cut`, or of the `stage` that ends where it does."""
     if stage is None or method == "none":
-        return mend(trace, keep, cut, method, samples, seed=seed, threads=threads, progress=progress)
+        return mend(trace, keep, cut, method, samples, seed=seed, effort=effort, threads=threads, progress=progress)
     return mend(
         stage.traced,
         stage.keep,
@@ -218,6 +223,7 @@ def mended(
         samples,
         whole=(trace, keep),
         seed=seed,
+        effort=effort,
         threads=threads,
         progress=progress,
     )

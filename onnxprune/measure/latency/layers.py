@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
@@ -25,7 +25,8 @@ class Signature:
     """An operator (its attributes as bytes, `group` left out) at a place: everything but the widths.
 
     `rest`: of a convolution (batch, *positions) of the input; of a product (rows,). `kernel`: sizes of the kernel.
-    `weight`: whether the second factor is a constant. `activation`: what runs in the same kernel.
+    `weight`: whether the second factor is a constant. `activation`: what runs in the same kernel. `integers`: it
+    multiplies bytes; the activation and the bias are then part of the kernel, and cost nothing.
     """
 
     op: str
@@ -36,6 +37,7 @@ class Signature:
     weight: bool
     activation: str
     dtype: int
+    integers: bool = False
 
 
 def signature(graph: Graph, facts: Facts, node: Node) -> Signature | None:
@@ -89,14 +91,23 @@ def widths(node: Node, x: Dims, w: Dims, y: Dims, weight: bool) -> Widths:
     return depth, y[-1], 1 if weight else math.prod(y[:-2])
 
 
-Maker = Callable[[str, tuple[int, ...]], str]
+Maker = Callable[[str, tuple[int, ...], int], str]
+INTEGERS = {"Conv": "QLinearConv", "Gemm": "QLinearMatMul", "MatMul": "QLinearMatMul"}
+"""What multiplies bytes in place of these; for others there is no such kernel."""
+
+
+def in_integers(signature: Signature) -> Signature:
+    """The same layer as it is between quantisers."""
+    return replace(signature, integers=True) if signature.op in INTEGERS else signature
 
 
 def one_node(signature: Signature, at: Widths, name: str, given: Maker, constant: Maker) -> tuple[list[NodeProto], str]:
     """Nodes that do the layer at these widths, and the name of the output.
 
-    `given` and `constant` declare an input and a weight (name, shape) and give its name back.
+    `given` and `constant` declare an input and a weight (name, shape, element type) and give its name back.
     """
+    kind = signature.dtype
+    xtype, wtype = (TensorProto.UINT8, TensorProto.INT8) if signature.integers else (kind, kind)
     k, n, blocks = at
     attributes = [AttributeProto.FromString(text) for text in signature.attributes]
     if signature.op in ("Conv", "ConvTranspose"):
@@ -104,18 +115,35 @@ def one_node(signature: Signature, at: Widths, name: str, given: Maker, constant
         batch, *positions = signature.rest
         shape = (n * blocks, k) if signature.op == "Conv" else (k * blocks, n)
         inputs = [
-            given(f"{name}x", (batch, k * blocks, *positions)),
-            constant(f"{name}w", (*shape, *signature.kernel)),
+            given(f"{name}x", (batch, k * blocks, *positions), xtype),
+            constant(f"{name}w", (*shape, *signature.kernel), wtype),
         ]
     else:
         stack = () if signature.weight else (blocks,)
         make = constant if signature.weight else given
-        inputs = [given(f"{name}x", (*stack, *signature.rest, k)), make(f"{name}w", (*stack, k, n))]
+        inputs = [given(f"{name}x", (*stack, *signature.rest, k), xtype), make(f"{name}w", (*stack, k, n), wtype)]
+    if signature.integers:
+        return [_of_bytes(signature, inputs, name, attributes, constant)], f"{name}y"
     if signature.bias:
-        inputs.append(constant(f"{name}b", (n * blocks,)))
+        inputs.append(constant(f"{name}b", (n * blocks,), kind))
     node = helper.make_node(signature.op, inputs, [f"{name}y"], name=f"{name}node")
     node.attribute.extend(attributes)
     if not signature.activation:
         return [node], f"{name}y"
-    bounds = [constant(f"{name}low", ()), constant(f"{name}high", ())] if signature.activation == "Clip" else []
+    clipped = signature.activation == "Clip"
+    bounds = [constant(f"{name}low", (), kind), constant(f"{name}high", (), kind)] if clipped else []
     return [node, helper.make_node(signature.activation, [f"{name}y", *bounds], [f"{name}z"])], f"{name}z"
+
+
+def _of_bytes(
+    signature: Signature, inputs: list[str], name: str, attributes: list[AttributeProto], constant: Maker
+) -> NodeProto:
+    """The node that multiplies bytes: every factor, and the result, with its scale and its zero point."""
+    grids = [(constant(f"{name}s{k}", (), TensorProto.FLOAT), constant(f"{name}z{k}", (), t)) for k, t in _GRIDS]
+    read = [inputs[0], *grids[0], inputs[1], *grids[1], *grids[2]]
+    node = helper.make_node(INTEGERS[signature.op], read, [f"{name}y"], name=f"{name}node")
+    node.attribute.extend(attributes)
+    return node
+
+
+_GRIDS = ((0, TensorProto.UINT8), (1, TensorProto.INT8), (2, TensorProto.UINT8))

@@ -12,6 +12,7 @@ import numpy as np
 from onnxprune.capture.samples import facts_for
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.measure.files import as_file
+from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.network import Network, Profile
 from onnxprune.measure.latency.runtime import Feed, kernel_times, layer_times
 from onnxprune.measure.latency.table import Measure, Table
@@ -25,20 +26,38 @@ SECONDS, LEAST, MOST = 2.0, 15, 300  # how long two models are run in turn, and 
 
 
 class Meter:
-    """`feed` is what the models are run on; `measure` times layers (for tests: any function)."""
+    """`feed` is what the models are run on; `measure` times layers (for tests: any function). `form`: what files have
+    of the networks; by default the networks themselves.
+    """
 
-    def __init__(self, trace: Trace, feed: Feed, threads: int = 0, *, measure: Measure | None = None) -> None:
-        self._original, self._feed, self._threads = trace.graph.model, feed, threads
+    def __init__(
+        self,
+        trace: Trace,
+        feed: Feed,
+        threads: int = 0,
+        *,
+        form: Form | None = None,
+        measure: Measure | None = None,
+    ) -> None:
+        self._original, self._feed, self._threads, self.form = trace.graph.model, feed, threads, form
         self.facts: Facts = facts_for(trace, {name: array.shape for name, array in feed.items()})
         self.spread = 1.0
         """the largest quotient of the upper and the lower quartile of the ratios of a measurement"""
         self.table = Table(measure or (lambda signature, points: layer_times(signature, points, threads)))
 
     @functools.cached_property
+    def before(self) -> float:
+        """Seconds of the original as it is. Raises UsageError, or ModelError, if it cannot be run."""
+        return self.profile.whole if self.form is None else self._profile(self._original).whole
+
+    @functools.cached_property
     def profile(self) -> Profile:
-        """The original. Raises UsageError, or ModelError, if it cannot be run."""
+        """The original in the form of files. Raises UsageError, or ModelError, if it cannot be run."""
+        return self._profile(self._original if self.form is None else self.form.written(self._original))
+
+    def _profile(self, model: Model) -> Profile:
         try:
-            with as_file(self._original) as path:
+            with as_file(model) as path:
                 session = timed_session(path, self._threads)
                 run = functools.partial(session.run, None, self._feed)
                 once = warm_up(run)
@@ -60,13 +79,15 @@ class Meter:
 
     def network(self, trace: Trace) -> Network:
         """What any choice would take. Measures what is not known yet."""
-        return Network(trace, self.facts, self.table, self.profile)
+        integers = frozenset[str]() if self.form is None else self.form.integers
+        return Network(trace, self.facts, self.table, self.profile, integers)
 
     def against_original(self, candidate: Model) -> tuple[float, float]:
         """(the median of the paired ratios candidate / original, the median of the candidate's seconds), both of runs
-        that were not disturbed.
+        that were not disturbed. The candidate, which is a network, is run in the form of files.
         """
-        with as_file(self._original) as first, as_file(candidate) as second:
+        made = candidate if self.form is None else self.form.written(candidate)
+        with as_file(self._original) as first, as_file(made) as second:
             runs = [self._runner(path) for path in (first, second)]
             once = sum(warm_up(run) for run in runs)
             times = undisturbed(interleaved(runs, _rounds(once)))

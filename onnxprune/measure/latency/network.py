@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onnxprune.cut.axes import Sizes, dims_of, known
 from onnxprune.errors import ModelError
-from onnxprune.measure.latency.layers import Dims, Widths, signature, widths
+from onnxprune.measure.latency.layers import Dims, Widths, in_integers, signature, widths
 from onnxprune.measure.latency.table import Layer, Table
 from onnxprune.model.graph import Node
 from onnxprune.model.infer import Facts
@@ -25,7 +25,10 @@ CALL, LAUNCH = 20e-6, 1.5e-6
 """What a run, and every kernel of it, takes at most besides; what is missing beyond that was another time's load."""
 LAYERS = frozenset(
     {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
+    | {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 )
+QLINEAR = "QLinear"
+"""What the names of kernels begin with that do on bytes what the rest of the name says."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,13 @@ class _Shared:
 
 
 class Network:
-    """`cost` (keep) in seconds. Layers are measured when it is made. Raises ModelError if none can be."""
+    """`cost` (keep) in seconds. Layers are measured when it is made: those whose weights are among `integers` as they
+    are between quantisers, too; then the faster of both counts. Raises ModelError if none can be.
+    """
 
-    def __init__(self, trace: Trace, facts: Facts, table: Table, profile: Profile) -> None:
+    def __init__(
+        self, trace: Trace, facts: Facts, table: Table, profile: Profile, integers: frozenset[str] = frozenset()
+    ) -> None:
         self._trace, self._sizes = trace, Sizes(trace, facts.shapes.get)
         found = [(node, self._timed(node, facts)) for node in trace.graph.nodes]
         users = self._users()
@@ -87,6 +94,7 @@ class Network:
         nothing[1:] = False
         full, least = self._sizes.counts(everything), self._sizes.counts(nothing)
         self._layers: list[tuple[_Timed, Layer]] = []
+        self._bytes: dict[int, Layer] = {}
         for node, timed in found:
             kind = None if timed is None else signature(trace.graph, facts, node)
             if timed is None or kind is None:
@@ -97,22 +105,30 @@ class Network:
                 continue
             try:
                 self._layers.append((timed, table.layer(kind, at, (free[0], free[1], free[2]))))
+                if node.inputs[1] in integers and in_integers(kind) != kind:
+                    self._bytes[node.index] = table.layer(in_integers(kind), at, (free[0], free[1], free[2]))
             except ModelError:  # what the runtime does not do alone goes with the rest
                 continue
         in_kernels = max(sum(profile.kernels.values()), 1e-12)
         besides = min(max(profile.whole - in_kernels, 0.0), CALL + profile.count * LAUNCH)
         scale = (profile.whole - besides) / in_kernels
         self._rest = [_Shared(scale * t, nodes, full) for t, nodes in self._others(profile.kernels, users, full)]
-        alone = sum(layer.time(timed.widths(full)) for timed, layer in self._layers)
+        alone = sum(self._alone(timed, layer, full) for timed, layer in self._layers)
         in_layers = sum(seconds for kind, seconds in profile.kernels.items() if kind in LAYERS)
         self._scale = scale * in_layers / alone if alone else 0.0
         self._overhead = profile.whole - self._scale * alone - sum(one.seconds for one in self._rest)
 
     def cost(self, keep: Bools) -> float:
         counts, gone = self._sizes.counts(keep), self._trace.vanishing(keep)
-        layers = sum(layer.time(t.widths(counts)) for t, layer in self._layers if t.node.index not in gone)
+        layers = sum(self._alone(t, layer, counts) for t, layer in self._layers if t.node.index not in gone)
         rest = sum(one.time(counts, gone) for one in self._rest)
         return self._overhead + self._scale * layers + rest
+
+    def _alone(self, timed: _Timed, layer: Layer, counts: Sequence[int]) -> float:
+        """By the table, in the precision that is faster at these widths."""
+        at = timed.widths(counts)
+        other = self._bytes.get(timed.node.index)
+        return layer.time(at) if other is None else min(layer.time(at), other.time(at))
 
     def _timed(self, node: Node, facts: Facts) -> _Timed | None:
         if node.scope or signature(self._trace.graph, facts, node) is None:
@@ -144,5 +160,6 @@ class Network:
         What the graph does not have (the runtime made it: conversions, fused nodes) goes with the layers.
         """
         layers = [(t.node.index, [tuple(t.x), tuple(t.y)]) for t, _ in self._layers]
-        found = [(seconds, nodes.get(kind) or layers) for kind, seconds in kernels.items() if kind not in LAYERS]
+        others = [(kind.removeprefix(QLINEAR), seconds) for kind, seconds in kernels.items() if kind not in LAYERS]
+        found = [(seconds, nodes.get(kind) or layers) for kind, seconds in others]
         return [(seconds, users) for seconds, users in found if _work(users, full, frozenset())]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxprune.errors import ModelError
-from onnxprune.measure.latency.layers import OPSET, Signature, Widths, one_node
+from onnxprune.measure.latency.layers import OPSET, TYPES, Signature, Widths, one_node
 from onnxprune.measure.timing import Floats, timed_session, warm_up
 
 Feed = Mapping[str, NDArray[Any]]
@@ -107,23 +107,26 @@ def _bytes(signature: Signature, at: Widths) -> int:
 
 def _side_by_side(signature: Signature, points: Sequence[Widths]) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     """One model with the layer at all these widths, each with inputs of its own."""
-    kind = helper.tensor_dtype_to_np_dtype(signature.dtype)
     feed: dict[str, NDArray[Any]] = {}
     weights: list[TensorProto] = []
     nodes, outputs = [], []
 
-    def given(name: str, shape: tuple[int, ...]) -> str:
-        feed[name] = np.full(shape, 0.5, kind)
+    def given(name: str, shape: tuple[int, ...], dtype: int) -> str:
+        feed[name] = np.full(shape, 0.5 if dtype in TYPES else 64, helper.tensor_dtype_to_np_dtype(dtype))
         return name
 
-    def constant(name: str, shape: tuple[int, ...]) -> str:
-        weights.append(numpy_helper.from_array(np.full(shape, 6 if name.endswith("high") else 0.01, kind), name))
+    def constant(name: str, shape: tuple[int, ...], dtype: int) -> str:
+        value = 6 if name.endswith("high") else 0.01 if dtype in TYPES else 1 if shape else 0
+        array = np.full(shape, value, helper.tensor_dtype_to_np_dtype(dtype))
+        weights.append(numpy_helper.from_array(array, name))
         return name
 
     for number, at in enumerate(points):
         made, last = one_node(signature, at, f"p{number}_", given, constant)
         nodes += made
-        outputs.append(helper.make_tensor_value_info(last, signature.dtype, None))
-    inputs = [helper.make_tensor_value_info(name, signature.dtype, array.shape) for name, array in feed.items()]
+        kind = TensorProto.UINT8 if signature.integers else signature.dtype
+        outputs.append(helper.make_tensor_value_info(last, kind, None))
+    types = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in feed.items()}
+    inputs = [helper.make_tensor_value_info(name, types[name], array.shape) for name, array in feed.items()]
     graph = helper.make_graph(nodes, "layers", inputs, outputs, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8), feed

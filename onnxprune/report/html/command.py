@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.model.sources import BESIDE, beside
+from onnxprune.options.compressing import CompressOptions
 from onnxprune.options.declare import SWITCH, Options, of_function, planned
 from onnxprune.options.others import BenchOptions, VerifyOptions
 from onnxprune.options.quantizing import QuantizeOptions
@@ -36,6 +37,12 @@ def command(options: Options, files: Sequence[Any]) -> str:
             for item in _values(value, one.several):
                 words += [one.flag, _word(item)]
     return " ".join(map(shlex.quote, words))
+
+
+def compress_commands(options: CompressOptions, model: Any, out: Any, *, made: bool = True) -> list[str]:
+    """The run; if a result was `made`, its proof once more, and how fast it is."""
+    run = command(options, _files(model, out))
+    return [run] if options.dry_run or not made else [run, *_after(model, out, ".compressed.onnx")]
 
 
 def shrink_commands(options: ShrinkOptions, model: Any, out: Any, *, made: bool = True) -> list[str]:

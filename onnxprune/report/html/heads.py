@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.benching.results import BenchResult
-from onnxprune.report import quantize, shrink, sparsify
+from onnxprune.report import compress, quantize, shrink, sparsify
 from onnxprune.report.answers import Result
 from onnxprune.report.closing import closing
 from onnxprune.report.html.page import blocks, paragraph
 from onnxprune.report.inspect import summary_lines
 from onnxprune.report.shared import model_line
 from onnxprune.report.sweep import summary
-from onnxprune.results import Inspection, QuantizeResult, ShrinkResult
+from onnxprune.results import CompressResult, Inspection, QuantizeResult, ShrinkResult
 from onnxprune.results.units import plural
 from onnxprune.sweeping.results import SweepResult
 
@@ -27,7 +27,9 @@ class Head:
 
 def made_head(result: Result, *, dry_run: bool) -> Head:
     """The model, and what was written: by its name, where it lies is nobody's business; or why nothing was."""
-    if isinstance(result, ShrinkResult):
+    if isinstance(result, CompressResult):
+        name, otherwise = "compress", compress.outcome(result, dry_run=dry_run)
+    elif isinstance(result, ShrinkResult):
         name, otherwise = "shrink", shrink.outcome(result, dry_run=dry_run)
     elif isinstance(result, QuantizeResult):
         name, otherwise = "quantize", quantize.outcome(result, dry_run=dry_run)

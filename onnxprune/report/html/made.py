@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from onnxprune.benching.results import BenchResult
 from onnxprune.report.answers import Result
-from onnxprune.report.html import quantize, shrink, sparsify
+from onnxprune.report.html import compress, quantize, shrink, sparsify
 from onnxprune.report.html.heads import made_head
 from onnxprune.report.html.page import Section, page
 from onnxprune.report.html.reproduce import reproduce
-from onnxprune.results import QuantizeResult, ShrinkResult
+from onnxprune.results import CompressResult, QuantizeResult, ShrinkResult
 from onnxprune.results.system import Environment
 
 
@@ -24,6 +24,8 @@ def made_page(
 
 
 def _sections(result: Result, bench: BenchResult | None) -> list[Section | None]:
+    if isinstance(result, CompressResult):
+        return compress.sections(result, bench)
     if isinstance(result, ShrinkResult):
         return shrink.sections(result, bench)
     if isinstance(result, QuantizeResult):

@@ -13,13 +13,14 @@ from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.model.load import Model
 from onnxprune.model.outputs import check_target, write_text
 from onnxprune.model.sources import Place
+from onnxprune.options.compressing import CompressOptions
 from onnxprune.options.others import BenchOptions
 from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import ShrinkOptions, SparsifyOptions
 from onnxprune.report.html.plots import require
-from onnxprune.results import QuantizeResult, ShrinkResult, SparsifyResult
+from onnxprune.results import CompressResult, QuantizeResult, ShrinkResult, SparsifyResult
 
-R = TypeVar("R", ShrinkResult, SparsifyResult, QuantizeResult)
+R = TypeVar("R", CompressResult, ShrinkResult, SparsifyResult, QuantizeResult)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def with_report(page: ReportFile, text: str, result: R) -> R:
     return result
 
 
-def result_file(options: ShrinkOptions | SparsifyOptions | QuantizeOptions, place: Place) -> ReportFile | None:
+def result_file(
+    options: CompressOptions | ShrinkOptions | SparsifyOptions | QuantizeOptions, place: Place
+) -> ReportFile | None:
     """The file of the report of a run whose result goes to `place`."""
     outputs = () if options.dry_run or place.in_memory else (place.target,)
     return open_report(options.report, force=options.force, inputs=place.protected, outputs=outputs)

@@ -1,0 +1,1 @@
+"""One budget for every lever: channels, blocks and precision together."""

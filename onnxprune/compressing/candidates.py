@@ -1,0 +1,43 @@
+"""What levers give: networks that were built and measured, and which of them is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxprune.model.load import Model
+from onnxprune.quantizing.stage import Quantized
+from onnxprune.results import RepairSummary
+from onnxprune.results.compressing import CompressPoint
+from onnxprune.shrinking.planning import Choice
+
+OVER = 0.01
+"""By how much of it a measured time may be above the target: what timing is uncertain by."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network made of the original. `model`: as its file has it, `floats`: before it was quantised. `choice`: what
+    leaves, None if nothing does; `integers`: what was quantised, None if nothing was. `point`: what was measured.
+    """
+
+    levers: tuple[str, ...]
+    model: Model
+    point: CompressPoint
+    floats: Model
+    choice: Choice | None = None
+    integers: Quantized | None = None
+    repair: RepairSummary | None = None
+
+
+def within(found: Sequence[Candidate], limit: float) -> list[Candidate]:
+    """Those whose share of the original's cost is within `limit`."""
+    return [one for one in found if one.point.cost <= limit * (1 + OVER)]
+
+
+def best(found: Sequence[Candidate], limit: float) -> Candidate:
+    """The one of the least error within the limit; the one of the least cost where there is none."""
+    fitting = within(found, limit)
+    if fitting:
+        return min(fitting, key=lambda one: one.point.error)
+    return min(found, key=lambda one: one.point.cost)

@@ -1,0 +1,86 @@
+"""What a call of `compress` asks for, once defaults are filled in and contradictions refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onnxprune.choose.request import GIVE_DATA, Request, resolve
+from onnxprune.choose.target import Target, parse_target
+from onnxprune.errors import UsageError
+from onnxprune.options.compressing import Compressing
+from onnxprune.options.declare import plain, recorded, values
+from onnxprune.options.quantizing import Quantizing
+from onnxprune.options.shrinking import ShrinkOptions
+from onnxprune.quantizing.limits import Limits
+from onnxprune.quantizing.request import QuantizeRequest, resolve_quantization
+
+CHANNELS, BLOCKS, INT8 = "channels", "blocks", "int8"
+Lever = Literal["channels", "blocks"]
+CUTS: tuple[Lever, ...] = ("channels", "blocks")
+KINDS = ("latency", "size")
+
+
+@dataclass(frozen=True)
+class CompressRequest:
+    """`target` is None if the bounds alone say how far. `asked`: the options as given."""
+
+    target: Target | None
+    limits: Limits
+    without: frozenset[str]
+    integers: QuantizeRequest
+    asked: Compressing
+
+    @property
+    def kind(self) -> str:
+        """Of the cost that is to become small."""
+        return "latency" if self.target is None else self.target.kind
+
+    def cut(self, lever: Lever, target: str) -> Request:
+        """What is asked of a lever so that the result costs `target`."""
+        return resolve(
+            ShrinkOptions(
+                data=self.asked.data, target=target, units=lever, exclude=self.asked.exclude, seed=self.asked.seed
+            )
+        )
+
+    def recorded(self, samples: int) -> dict[str, Any]:
+        """What a plan says of its making: no paths, no names of files."""
+        found = values(self.asked) | {"samples": samples}
+        return {name: plain(found[name]) for name in recorded(Compressing)}
+
+
+def resolve_compression(asked: Compressing) -> CompressRequest:
+    """Raises UsageError for options that contradict each other, ask for nothing, or need data that is not there."""
+    if asked.data is None:
+        raise UsageError(
+            "compress chooses and repairs by samples, and there are none.", hint=f"{GIVE_DATA}; labels are not needed."
+        )
+    target = None if asked.target is None else parse_target(asked.target)
+    if target is not None and target.kind not in KINDS:
+        raise UsageError(
+            f"--target {asked.target}: compress weighs levers by what they save in time (latency=) or bytes (size=), "
+            f"and {target.kind} are neither.",
+            hint=f"Give latency=33% or size=25%; onnxprune shrink has {target.kind}=.",
+        )
+    integers = resolve_quantization(
+        Quantizing(
+            data=asked.data,
+            max_drop=asked.max_drop,
+            min_agreement=asked.min_agreement,
+            max_error=asked.max_error,
+            exclude=asked.exclude,
+            seed=asked.seed,
+        ),
+        with_data=True,
+    )
+    if target is None and not integers.limits.given:
+        raise UsageError(
+            "nothing says how far to go.",
+            hint="Give --target latency=33%, or a bound: --min-agreement 98%, --max-error 0.05, or --metric with "
+            "--max-drop.",
+        )
+    without = frozenset(asked.without)
+    if without >= {CHANNELS, BLOCKS, INT8}:
+        raise UsageError("--without leaves no lever.", hint="Leave one of them in.")
+    return CompressRequest(target, integers.limits, without, integers, asked)

@@ -1,0 +1,131 @@
+"""From a network to the best that all levers give within a budget: priced, planned, built and measured in turn.
+
+Integers come first: they cost least for what they save. If they alone come down to the target, nothing else is done.
+Otherwise each of the other levers is planned on what files will have (layers timed with integers, see `form`), repaired
+briefly, and compared by the error that is left; the best is repaired in full, with everything in place, and measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from onnxprune.choose.budget import OutOfReach
+from onnxprune.compressing.build import brief, full, integers_alone, original, planned
+from onnxprune.compressing.candidates import OVER, Candidate, best
+from onnxprune.compressing.precision import Precision, precision
+from onnxprune.compressing.request import CUTS, INT8
+from onnxprune.compressing.task import Task
+from onnxprune.errors import ModelError, OnnxPruneError, UsageError, VerificationError
+from onnxprune.results.compressing import CompressPoint
+from onnxprune.results.units import format_percent
+
+GAIN = 0.97
+"""Integers that leave more than this of the cost are not worth what they lose."""
+AGAIN = 2
+"""How often a cut is planned anew if its file, with everything in place, costs more than was asked."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What is taken, None if the original is; all `points` that were measured, and why levers gave nothing."""
+
+    taken: Candidate | None
+    points: tuple[CompressPoint, ...]
+    without: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Found:
+    """What was built so far."""
+
+    points: list[CompressPoint]
+    without: dict[str, str] = field(default_factory=dict)
+
+    def done(self, taken: Candidate | None) -> Compressed:
+        chosen = None if taken is None else replace(taken.point, taken=True)
+        points = [one for one in self.points if taken is None or one is not taken.point]
+        all_points = points if chosen is None else [*points, chosen]
+        ordered = sorted(all_points, key=lambda one: (-one.cost, one.error))
+        return Compressed(taken, tuple(ordered), tuple(self.without.items()))
+
+
+def base(task: Task, found: Found) -> tuple[Precision, Candidate | None]:
+    """How the file computes, and integers alone; without them if they save nothing."""
+    floats = Precision(task.request.integers.scheme, None)
+    if INT8 in task.request.without:
+        found.without[INT8] = "--without int8"
+        return floats, None
+    how = precision(task.traced, task.request.integers, task.samples, task.clock, task.threads)
+    if how.form is None:
+        found.without[INT8] = "no layer can compute with integers"
+        return floats, None
+    alone = integers_alone(task, how)
+    found.points.append(alone.point)
+    if alone.integers is None or alone.integers.plan is None or alone.point.cost > GAIN:
+        found.without[INT8] = f"{format_percent(alone.point.cost)} of the cost would be left"
+        return floats, None
+    return how, alone
+
+
+def to_target(task: Task, limit: float) -> Compressed:
+    """The least error at `limit`, a share of the cost. Raises UsageError where no lever comes down to it."""
+    found = Found([original(task)])
+    if limit >= 1:
+        return found.done(None)
+    how, alone = base(task, found)
+    if alone is not None and alone.point.cost <= limit * (1 + OVER):
+        taken = integers_alone(task, how, share=limit, repaired=True)
+        found.points.append(taken.point)
+        return found.done(taken)
+    rounding = 0.0 if alone is None else alone.point.error
+    tried = cuts(task, limit, how, rounding, found)
+    if not tried:
+        raise UsageError(_nothing(limit, alone, found), hint="Raise the target, or allow more levers.")
+    chosen = best(tried, limit)
+    return found.done(finished(task, chosen, limit, how, found))
+
+
+def cuts(task: Task, limit: float, how: Precision, rounding: float, found: Found) -> list[Candidate]:
+    """Each lever's way to the limit, repaired briefly."""
+    tried = []
+    for lever in CUTS:
+        if lever in task.request.without:
+            found.without[lever] = f"--without {lever}"
+            continue
+        try:
+            choice = planned(task, lever, limit, how)
+        except (OutOfReach, UsageError, ModelError, VerificationError) as problem:
+            found.without[lever] = problem.message
+            continue
+        if not choice.plan.removed_count:
+            found.without[lever] = "nothing can leave"
+            continue
+        tried.append(brief(task, lever, choice, how, rounding))
+        found.points.append(tried[-1].point)
+    return tried
+
+
+def finished(task: Task, chosen: Candidate, limit: float, how: Precision, found: Found) -> Candidate:
+    """The chosen cut in full; planned anew for less if the file costs more than it was to."""
+    lever = next(one for one in CUTS if one in chosen.levers)
+    choice, share = chosen.choice, limit
+    built: list[Candidate] = []
+    for _ in range(AGAIN + 1):
+        assert choice is not None
+        built.append(full(task, lever, choice, how))
+        found.points.append(built[-1].point)
+        cost = built[-1].point.cost
+        if cost <= limit * (1 + OVER):
+            break
+        share *= limit / cost
+        try:
+            choice = planned(task, lever, share, how)
+        except OnnxPruneError:
+            break
+    return best(built, limit)
+
+
+def _nothing(limit: float, alone: Candidate | None, found: Found) -> str:
+    reasons = "; ".join(f"{lever}: {why}" for lever, why in found.without.items())
+    there = "" if alone is None else f", integers alone leave {format_percent(alone.point.cost)}"
+    return f"no lever leaves {format_percent(limit)} of the cost{there} ({reasons})"

@@ -1,0 +1,77 @@
+"""What a call of `compress` works with, and what a network costs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from onnxprune.capture.samples import Samples
+from onnxprune.compressing.request import CompressRequest, Lever
+from onnxprune.measure.fidelity import fidelity
+from onnxprune.measure.gate import Gate
+from onnxprune.measure.latency.form import Form
+from onnxprune.measure.latency.meter import Meter
+from onnxprune.model.load import Model
+from onnxprune.model.save import written_bytes
+from onnxprune.model.sources import Place
+from onnxprune.results import Fidelity
+from onnxprune.results.clock import Clock
+from onnxprune.shrinking.measured import open_meter
+from onnxprune.shrinking.planning import Run
+from onnxprune.trace import trace_model
+from onnxprune.trace.groups import Trace
+
+
+@dataclass(frozen=True)
+class Task:
+    """`traced`: the original, `samples` through it. `place`: where the result goes, or would go."""
+
+    traced: Trace
+    request: CompressRequest
+    samples: Samples
+    gate: Gate | None
+    threads: int
+    clock: Clock
+    place: Place
+
+    @property
+    def original(self) -> Model:
+        return self.traced.graph.model
+
+    @functools.cached_property
+    def meter(self) -> Meter:
+        """Of networks as they are."""
+        return open_meter(self.traced, self.samples, self.threads)
+
+    @property
+    def limit(self) -> float | None:
+        """The share of the cost that may be left."""
+        target = self.request.target
+        if target is None or target.share is not None:
+            return None if target is None else target.share
+        before = self.meter.before if target.kind == "latency" else float(self.original.size_bytes)
+        return target.limit(before) / before
+
+    def cost(self, model: Model) -> float:
+        """What `model`, as its file has it, costs: as a share of the original, measured."""
+        if self.request.kind == "size":
+            size = written_bytes(model, self.place.target, external_data=self.place.external_data)
+            return size / self.original.size_bytes
+        return self.meter.against_original(model)[0]
+
+    def fidelity(self, model: Model) -> Fidelity:
+        """On the samples that are held out."""
+        batches = self.samples.batches[-self.samples.held_out :]
+        return fidelity(self.original, model, batches, threads=self.threads)
+
+    def run(self, lever: Lever, share: float, form: Form | None) -> Run:
+        """How `lever` alone comes down to a share of the cost."""
+        request = self.request.cut(lever, f"{self.request.kind}={share * 100:.4f}%")
+        traced = self.traced if lever == self.traced.units_mode else self._in_units(lever)
+        return Run(traced, request, None, self.samples, None, self.threads, self.clock, self.place, form=form)
+
+    def _in_units(self, units: str) -> Trace:
+        facts = self.traced.facts
+        found = trace_model(self.original, units=units, sizes=facts.symbols)
+        found.facts.measured = facts.measured
+        return found

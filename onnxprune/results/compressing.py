@@ -1,0 +1,79 @@
+"""What `compress` gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxprune.results.gains import smaller, work
+from onnxprune.results.quantization import QuantizationSummary
+from onnxprune.results.shown import OneLine
+from onnxprune.results.shrinking import ShrinkResult
+from onnxprune.results.units import format_percent
+
+
+@dataclass(frozen=True, repr=False)
+class CompressPoint(OneLine):
+    """A network that was built and measured.
+
+    Attributes:
+        levers: What made it: "int8", "channels", "blocks"; none of the original.
+        cost: What is left of the original's cost (time, or bytes of the file), as a share.
+        error: Of the outputs on held-out samples, the norm of the difference relative to that of the original's.
+        agreement: The share of held-out samples that keep their top class; None if there are no classes.
+        repaired: "fully", "briefly" or "not": how long weights were refitted before this was measured.
+        taken: Whether it is the result.
+    """
+
+    levers: tuple[str, ...]
+    cost: float
+    error: float
+    agreement: float | None
+    repaired: str
+    taken: bool = False
+
+    @property
+    def name(self) -> str:
+        """The levers in words: "channels + int8"."""
+        return " + ".join(self.levers) or "the original"
+
+    def _words(self) -> str:
+        return f"{self.name}: {format_percent(self.cost)} left, output error {format_percent(self.error)}"
+
+
+@dataclass(frozen=True, repr=False)
+class CompressResult(ShrinkResult):
+    """Outcome of `compress`: what left, as `shrink` says it, and besides:
+
+    Attributes:
+        quantization: What became of every layer; None if none computes with integers.
+        points: What was built and measured, the result among them.
+        without: Lever -> why it gave nothing.
+    """
+
+    quantization: QuantizationSummary | None = None
+    points: tuple[CompressPoint, ...] = ()
+    without: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def taken(self) -> CompressPoint | None:
+        """The point of the result; None if nothing was written."""
+        return next((point for point in self.points if point.taken), None)
+
+    @property
+    def gain(self) -> str:
+        """What it saves, in a few words."""
+        counted = [] if self.quantization is None else [self.quantization.counted]
+        left = [work(self.before, self.left, None)] if self.plan.removed_count else [smaller(self.before, self.left)]
+        return ", ".join([*counted, *left])
+
+    def _words(self) -> str:
+        if self.after is None and self.planned is None:
+            return f"{self.before.name}: nothing was changed, and nothing was written"
+        parts = [self.gain]
+        parts += [] if self.timing is None else [self.timing.words]
+        parts += [] if self.metric is None else [self.metric.words]
+        parts += [] if self.fidelity is None or self.fidelity.words is None else [self.fidelity.words]
+        where = (
+            f"written {self.written[0].name}" if self.written else "not written" if self.model is None else "in memory"
+        )
+        return f"{self.before.name}: {', '.join(parts)}; {where}"
