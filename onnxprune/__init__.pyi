@@ -281,6 +281,7 @@ def check(
     max_size: str | int | None = None,
     max_params: str | int | None = None,
     max_macs: str | int | None = None,
+    min_int8: str | float | None = None,
     max_latency_ratio: str | float | None = None,
     min_agreement: str | float | None = None,
     max_error: str | float | None = None,
@@ -310,6 +311,7 @@ def check(
         max_size: Largest file (10MB), or share of the baseline (50%).
         max_params: Most parameters (2M), or a share of the baseline's.
         max_macs: Most multiply-accumulates (300M), or a share of the baseline's.
+        min_int8: Least share of the multiply-accumulates that compute with integers of 8 bits (90%).
         max_latency_ratio: Largest time by that of the baseline; judged by its 95 % interval.
         min_agreement: Least agreement with the baseline on `data` (0.98).
         max_error: Largest relative error of the outputs against the baseline on `data` (5%).

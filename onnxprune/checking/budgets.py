@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnxprune.checking.verdicts import AGREEMENT, COSTS, DROP, ERROR, KINDS, LATENCY, MACS, METRIC, PARAMS, SIZE
+from onnxprune.checking.verdicts import AGREEMENT, COSTS, DROP, ERROR, INT8, KINDS, LATENCY, MACS, METRIC, PARAMS, SIZE
 from onnxprune.data import anchored
 from onnxprune.errors import UsageError, did_you_mean
 from onnxprune.options.declare import names
@@ -22,6 +22,7 @@ LIMITS = {
     "max_size": SIZE,
     "max_params": PARAMS,
     "max_macs": MACS,
+    "min_int8": INT8,
     "max_latency_ratio": LATENCY,
     "min_agreement": AGREEMENT,
     "max_error": ERROR,
@@ -149,6 +150,7 @@ _PARSERS: dict[str, Callable[[Any], float]] = {
     SIZE: parse_bytes,
     PARAMS: parse_count,
     MACS: lambda value: parse_count(value, "MACs"),
+    INT8: lambda value: _within(parse_ratio(value), 0, 1, "a share from 0 to 1"),
     LATENCY: lambda value: _within(parse_ratio(value), 1e-9, math.inf, "a ratio above 0"),
     AGREEMENT: lambda value: _within(parse_ratio(value), 0, 1, "a share from 0 to 1"),
     ERROR: lambda value: _within(parse_ratio(value), 0, math.inf, "a share from 0 on"),

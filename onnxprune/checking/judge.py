@@ -9,6 +9,7 @@ from onnxprune.benching.results import Comparison
 from onnxprune.checking.budgets import Limit
 from onnxprune.checking.verdicts import AT_LEAST, FAILED, LATENCY, MACS, PARAMS, PASSED, SIZE, UNDECIDED, Check
 from onnxprune.measure.gate import ROUNDING
+from onnxprune.model.integers import IntegerShare
 from onnxprune.results import Agreement, ModelSummary
 from onnxprune.results.units import plural
 
@@ -31,6 +32,16 @@ def cost(limit: Limit, model: ModelSummary, baseline: ModelSummary | None) -> Ch
         return found
     reason = f"the MACs of {plural(uncounted, 'node')} are unknown, as sizes are"
     return replace(found, reason=reason, verdict=UNDECIDED if found.verdict == PASSED else found.verdict)
+
+
+def integers(limit: Limit, found: IntegerShare) -> Check:
+    """The share of the multiply-accumulates in 8 bits. Layers of unknown sizes may tip it to either side."""
+    check = exact(limit.kind, limit.value, found.share)
+    reason = f"{found.integers} of {plural(found.layers, 'layer')}" if found.layers else "it has no layers"
+    if not found.uncounted:
+        return replace(check, reason=reason)
+    reason += f"; the MACs of {plural(found.uncounted, 'node')} are unknown, as sizes are"
+    return replace(check, reason=reason, verdict=UNDECIDED)
 
 
 def latency(limit: Limit, found: Comparison) -> Check:

@@ -12,12 +12,15 @@ from onnxprune.capture.feeding import runnable
 from onnxprune.capture.operators import remark
 from onnxprune.checking import judge
 from onnxprune.checking.budgets import SAMPLED, SCORED, Budget
-from onnxprune.checking.verdicts import AGREEMENT, COSTS, DROP, LATENCY, Check
+from onnxprune.checking.verdicts import AGREEMENT, COSTS, DROP, INT8, LATENCY, Check
 from onnxprune.data import open_data
 from onnxprune.errors import DataError
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.metric import Metric
 from onnxprune.measure.summaries import summary_of
+from onnxprune.model.graph import build
+from onnxprune.model.infer import infer_like
+from onnxprune.model.integers import integer_share
 from onnxprune.model.load import Model, load
 from onnxprune.options.others import BenchOptions
 from onnxprune.options.running import SeededRuns
@@ -54,6 +57,7 @@ class Subject:
         """What is to be done, with its name for people. One that fails does not keep the others from being done."""
         known = (
             ("size and cost", COSTS, self.costs),
+            ("integers", (INT8,), self.integers),
             ("latency", (LATENCY,), self.latency),
             ("outputs", SAMPLED, self.outputs),
             ("metric", SCORED, self.scores),
@@ -63,6 +67,11 @@ class Subject:
     def costs(self) -> Iterator[Check]:
         for limit in sorted(self.budget.of(COSTS), key=lambda one: one.of_baseline):
             yield judge.cost(limit, self.summary, self.baseline_summary if limit.of_baseline else None)
+
+    def integers(self) -> Iterator[Check]:
+        (limit,) = self.budget.of((INT8,))
+        graph = build(self.model)
+        yield judge.integers(limit, integer_share(graph, infer_like(graph, None)))
 
     def latency(self) -> Iterator[Check]:
         (limit,) = self.budget.of((LATENCY,))

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from onnxprune.results.shown import OneLine
 
 PASSED, FAILED, UNDECIDED = "passed", "failed", "undecided"
-SIZE, PARAMS, MACS, LATENCY = "size", "params", "macs", "latency"
+SIZE, PARAMS, MACS, INT8, LATENCY = "size", "params", "macs", "int8", "latency"
 AGREEMENT, ERROR, METRIC, DROP = "agreement", "error", "metric", "drop"
-KINDS = (SIZE, PARAMS, MACS, LATENCY, AGREEMENT, ERROR, METRIC, DROP)
+KINDS = (SIZE, PARAMS, MACS, INT8, LATENCY, AGREEMENT, ERROR, METRIC, DROP)
 COSTS = (SIZE, PARAMS, MACS)
-AT_LEAST = frozenset({AGREEMENT, METRIC})
+AT_LEAST = frozenset({INT8, AGREEMENT, METRIC})
 """Budgets that are a least value; all others are a largest one."""
 
 
 @dataclass(frozen=True, repr=False)
 class Check(OneLine):
     """One budget of one model. `allowed` and `measured` are in the unit of the kind: size in bytes; params and macs as
-    counts; latency as the time by that of the baseline; agreement as a share; error relative to the baseline's outputs;
-    metric and drop in that of the user's metric.
+    counts; int8 as a share of the multiply-accumulates; latency as the time by that of the baseline; agreement as a
+    share; error relative to the baseline's outputs; metric and drop in that of the user's metric.
 
     Attributes:
         kind: One of KINDS.
-        allowed: The most, of agreement and metric the least.
+        allowed: The most; of int8, agreement and metric the least.
         measured: What was found.
         verdict: "passed", "failed" or "undecided".
         low: Lower end of the 95 % interval; None of what is exact.

@@ -11,6 +11,7 @@ from onnxprune.checking.verdicts import (
     DROP,
     ERROR,
     FAILED,
+    INT8,
     LATENCY,
     MACS,
     METRIC,
@@ -24,6 +25,7 @@ TITLES = {
     SIZE: "file size",
     PARAMS: "parameters",
     MACS: "MACs",
+    INT8: "int8 share of the MACs",
     LATENCY: "latency ratio",
     AGREEMENT: "agreement",
     ERROR: "output error",
@@ -39,6 +41,7 @@ def _rounded(kind: str) -> Callable[[float], str]:
         PARAMS: lambda value: format_count(int(value)),
         MACS: lambda value: format_macs(int(value)),
         LATENCY: lambda value: f"{value:.3f}x",
+        INT8: format_percent,
         AGREEMENT: format_percent,
         ERROR: format_percent,
     }
@@ -50,7 +53,7 @@ def _exact(kind: str) -> Callable[[float], str]:
     if kind in COSTS:
         unit = {SIZE: " B", PARAMS: "", MACS: " MACs"}[kind]
         return lambda value: f"{value:,.0f}{unit}"
-    if kind in (AGREEMENT, ERROR):
+    if kind in (INT8, AGREEMENT, ERROR):
         return lambda value: f"{value * 100:.10g} %"
     return lambda value: f"{value:.10g}{'x' if kind == LATENCY else ''}"
 
@@ -91,8 +94,8 @@ def excess(check: Check) -> str:
         return f"{_rounded(check.kind)(distance)} too {'much' if check.kind == SIZE else 'many'}{share}"
     if check.kind == LATENCY:
         return "the whole interval is above it"
-    if check.kind in (AGREEMENT, ERROR):
-        return f"{distance * 100:.3g} percentage points too {'few' if check.kind == AGREEMENT else 'many'}"
+    if check.kind in (INT8, AGREEMENT, ERROR):
+        return f"{distance * 100:.3g} percentage points too {'few' if check.kind in AT_LEAST else 'many'}"
     return f"{distance:.3g} too {'little' if check.kind == METRIC else 'much'}"
 
 

@@ -21,17 +21,36 @@ SAME_AS_FIRST = frozenset(
         "RotaryEmbedding",
         "GroupNorm",
         "SkipGroupNorm",
+        "QLinearLeakyRelu",
+        "QLinearSigmoid",
+        "QLinearSoftmax",
     ]
 )
 SHAPED = SAME_AS_FIRST | {
     "Attention",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
     "FusedConv",
     "FusedGemm",
     "FusedMatMul",
     "GroupQueryAttention",
+    "MatMulIntegerToFloat",
     "MatMulNBits",
     "MultiHeadAttention",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearConcat",
+    "QLinearMul",
 }
+
+STANDARD = {
+    "FusedMatMul": "MatMul",
+    "FusedGemm": "Gemm",
+    "FusedConv": "Conv",
+    "DynamicQuantizeMatMul": "MatMul",
+    "MatMulIntegerToFloat": "MatMul",
+}
+"""Operators that give what one of ONNX gives in shape."""
 
 
 def contrib_shape(facts: Facts, node: Node) -> None:
@@ -43,8 +62,16 @@ def contrib_shape(facts: Facts, node: Node) -> None:
     shape: Shape | None = None
     if node.op_type in SAME_AS_FIRST:
         shape = first
-    elif node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv"):
+    elif node.op_type in STANDARD:
         shape = _fused_shape(facts, node)
+    elif node.op_type == "DynamicQuantizeLSTM" and first is not None and len(first) == 3:
+        directions = 2 if node.attribute("direction", "forward") == "bidirectional" else 1
+        shape = (first[0], directions, first[1], node.attribute("hidden_size"))
+        for key in filter(None, node.outputs[1:]):
+            facts.shapes.setdefault(key, (directions, *shape[2:]))
+            facts.dtypes.setdefault(key, TensorProto.FLOAT)
+    elif node.op_type in ("QGemm", "QLinearAdd", "QLinearMul", "QLinearConcat"):
+        shape = _of_integers(facts, node)
     elif node.op_type == "MatMulNBits" and first is not None:
         shape = (*first[:-1], node.attribute("N"))
     elif node.op_type == "Attention" and first is not None and len(node.inputs) > 1:
@@ -61,12 +88,45 @@ def contrib_shape(facts: Facts, node: Node) -> None:
         shape = (*first[:-1], width) if len(first) == 3 else None
     if shape is not None:
         facts.shapes.setdefault(node.outputs[0], shape)
+    if node.op_type == "MatMulIntegerToFloat" or (node.op_type == "QGemm" and not any(node.inputs[7:8])):
+        dtype = TensorProto.FLOAT
+    elif node.op_type == "QLinearConcat":
+        dtype = facts.dtypes.get(node.inputs[2])
     if dtype is not None:
         facts.dtypes.setdefault(node.outputs[0], dtype)
 
 
+def _of_integers(facts: Facts, node: Node) -> Shape | None:
+    """Of operators whose inputs come with scales and zero points."""
+    slots = range(2, len(node.inputs), 3) if node.op_type == "QLinearConcat" else (0, 3)
+    shapes = [facts.shapes.get(node.inputs[slot]) for slot in slots]
+    known = [shape for shape in shapes if shape is not None]
+    if not known or len(known) < len(shapes):
+        return None
+    if node.op_type == "QGemm":
+        if any(len(shape) != 2 for shape in known):
+            return None
+        a, b = known
+        return a[1 if node.attribute("transA", 0) else 0], b[0 if node.attribute("transB", 0) else 1]
+    if node.op_type == "QLinearConcat":
+        axis = int(node.attribute("axis", 0)) % max(len(known[0]), 1)
+        if any(len(shape) != len(known[0]) for shape in known):
+            return None
+        along = [shape[axis] for shape in known]
+        total = None if None in along else sum(size or 0 for size in along)
+        return (*known[0][:axis], total, *known[0][axis + 1 :])
+    return _broadcast(*known)
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape:
+    """A size that is not known is one that is not known, unless the other one is more than 1."""
+    rank = max(len(a), len(b))
+    pairs = zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True)
+    return tuple(y if x == 1 else x if y in (1, None, x) else y for x, y in pairs)
+
+
 def _fused_shape(facts: Facts, node: Node) -> Shape | None:
-    standard = {"FusedMatMul": "MatMul", "FusedGemm": "Gemm", "FusedConv": "Conv"}.get(node.op_type)
+    standard = STANDARD.get(node.op_type)
     shapes = [facts.shapes.get(key) for key in node.inputs]
     if standard is None or any(s is None for s in shapes[:2]):
         return None

@@ -128,6 +128,13 @@ class Budgets(Options):
     max_macs: str | int | None = option(
         None, "Most multiply-accumulates (300M), or a share of the baseline's.", group=BUDGETS, metavar="N", file=False
     )
+    min_int8: str | float | None = option(
+        None,
+        "Least share of the multiply-accumulates that compute with integers of 8 bits (90%).",
+        group=BUDGETS,
+        metavar="SHARE",
+        file=False,
+    )
     max_latency_ratio: str | float | None = option(
         None,
         "Largest time by that of the baseline; judged by its 95 % interval.",

@@ -17,7 +17,7 @@ _QUOTED = r"'(?:[^'\\]|\\.)*'"
 _COMMAND = r"\bonnxprune(?: [a-z]+)+ [^;\n]*"
 _VALUE = rf"{_QUOTED}|\d[\d.]* [kMGT]?B\b|(?!--)[^\s;()]+"
 _OPTION = re.compile(
-    rf"(?P<command>{_COMMAND})|(?<![\w-])--(?P<no>no-)?(?P<key>[a-z]+(?:-[a-z]+)*)(?: (?P<value>{_VALUE}))?"
+    rf"(?P<command>{_COMMAND})|(?<![\w-])--(?P<no>no-)?(?P<key>[a-z]+(?:-[a-z][a-z0-9]*)*)(?: (?P<value>{_VALUE}))?"
 )
 _SHORT = re.compile(r"(?<![\w-])-o\b")
 _AGAIN = re.compile(rf"\b(?P<name>[a-z_]+)=(?P<first>{_QUOTED})(?P<rest>(?: (?P=name)={_QUOTED})+)")

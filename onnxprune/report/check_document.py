@@ -12,6 +12,7 @@ _UNITS = {
     "size": "bytes",
     "params": "count",
     "macs": "count",
+    "int8": "ratio",
     "latency": "ratio",
     "agreement": "ratio",
     "error": "relative",

@@ -14,6 +14,7 @@ from onnxprune.checking.results import CheckedModel, CheckResult
 from onnxprune.checking.verdicts import FAILED, PASSED, UNDECIDED, Check
 from onnxprune.checking.words import figures, sentence
 from onnxprune.errors import GateError, UsageError
+from onnxprune.model.integers import IntegerShare
 from onnxprune.results import Agreement, ModelSummary
 
 
@@ -38,6 +39,19 @@ def test_macs_that_are_not_all_counted_decide_nothing_unless_they_are_too_many_a
     assert found.verdict == UNDECIDED and found.reason is not None and "2 nodes" in found.reason
     assert judge.cost(Limit("macs", 499), model(uncounted=2), None).verdict == FAILED
     assert judge.cost(Limit("size", 1000), model(uncounted=2), None).verdict == PASSED
+
+
+def test_a_share_of_integers_is_a_least_one() -> None:
+    found = judge.integers(Limit("int8", 0.9), IntegerShare(10, 7, 1000, 900, 0))
+    assert (found.verdict, found.measured, found.reason) == (PASSED, 0.9, "7 of 10 layers")
+    missed = judge.integers(Limit("int8", 0.9), IntegerShare(10, 7, 1000, 800, 0))
+    assert missed.verdict == FAILED
+    assert sentence(missed) == (
+        "int8 share of the MACs 80 %, allowed at least 90 %: 10 percentage points too few; 7 of 10 layers"
+    )
+    unknown = judge.integers(Limit("int8", 0.9), IntegerShare(10, 7, 1000, 900, 1))
+    assert unknown.verdict == UNDECIDED and unknown.reason is not None and "unknown" in unknown.reason
+    assert judge.integers(Limit("int8", 0.1), IntegerShare(0, 0, 0, 0, 0)).reason == "it has no layers"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,20 @@ def test_costs_of_a_single_model(call: Call, document: Document, folder: Path) -
     assert failed.stderr.startswith("Error: the budget is missed: digits.onnx: file size ")
 
 
+def test_a_share_of_integers(call: Call, document: Document, folder: Path) -> None:
+    """All layers of a quantised file are in int8; of the original none is."""
+    (folder / "onnxprune.toml").write_text("[[check.models]]\npath = 'digits.int8.onnx'\nmin-int8 = '90%'\n")
+    static = ("--data", CALIBRATION, "--samples", "100", "--scheme", "static", "--repair", "none")
+    call("quantize", "digits.onnx", *static)
+    found = document("check")
+    check(found)
+    (one,) = found["models"][0]["checks"]
+    assert (one["kind"], one["allowed_ratio"], one["measured_ratio"]) == ("int8", 0.9, 1.0)
+    failed = call("check", "digits.onnx", "--min-int8", "0.5", code=1).stderr
+    assert "int8 share of the MACs 0 %, allowed at least 50 %: 50 percentage points too few; 0 of" in failed
+    assert "a share from 0 to 1" in call("check", "digits.onnx", "--min-int8", "2", code=2).stderr
+
+
 def test_against_a_baseline(document: Document, small: Path) -> None:
     """Every kind of budget at once, some of them missed; one document, and the exit code of a gate."""
     (small.parent / "score.py").write_text(
