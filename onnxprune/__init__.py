@@ -87,6 +87,7 @@ __all__ = [
     "ReconstructionSummary",
     "Rejected",
     "RepairSummary",
+    "Sensitivities",
     "Setting",
     "SettingResult",
     "ShrinkResult",
@@ -160,9 +161,9 @@ _PUBLIC = {
         "GridSummary GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
         "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary QuantizationPlan "
         "QuantizationSummary QuantizeResult QuantizedLayer "
-        "ReconstructionSummary RepairSummary ShrinkResult SkippedLayer SmallWeights SparseLayer SparsePlan "
-        "SparseWeight SparseWeights SparsifyResult SparsitySummary TargetSummary TensorDifference TimingSummary "
-        "ValueGrid VerifyResult WeightGrid"
+        "ReconstructionSummary RepairSummary Sensitivities ShrinkResult SkippedLayer SmallWeights SparseLayer "
+        "SparsePlan SparseWeight SparseWeights SparsifyResult SparsitySummary TargetSummary TensorDifference "
+        "TimingSummary ValueGrid VerifyResult WeightGrid"
     ),
     "onnxprune.results.system": "Environment",
     "onnxprune.benching.results": (

@@ -80,6 +80,7 @@ from onnxprune.results import QuantizedLayer as QuantizedLayer
 from onnxprune.results import QuantizeResult as QuantizeResult
 from onnxprune.results import ReconstructionSummary as ReconstructionSummary
 from onnxprune.results import RepairSummary as RepairSummary
+from onnxprune.results import Sensitivities as Sensitivities
 from onnxprune.results import ShrinkResult as ShrinkResult
 from onnxprune.results import SkippedLayer as SkippedLayer
 from onnxprune.results import SmallWeights as SmallWeights
@@ -174,6 +175,7 @@ __all__ = [
     "ReconstructionSummary",
     "Rejected",
     "RepairSummary",
+    "Sensitivities",
     "Setting",
     "SettingResult",
     "ShrinkResult",
@@ -413,8 +415,14 @@ def inspect(
     model: str | Path | Model,
     *,
     units: Literal["channels", "heads", "blocks"] = "channels",
+    quantization: bool = False,
+    data: Any = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
     report: str | Path | None = None,
     force: bool = False,
+    seed: int = 0,
+    threads: int = 0,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> Inspection:
     """What can be removed, what stays and why, and what each layer costs.
@@ -423,16 +431,24 @@ def inspect(
         model: A path, or a model in memory.
         units: What is removed: channels (within attention, of every head alike); channels, but where an axis is split
             into heads, whole heads; or whole residual blocks.
+        quantization: What 8-bit integers would cost each layer, or why it cannot have them; needs `data`.
+        data: Samples, for `quantization`: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.
+        preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
+        samples: Use at most N samples, drawn by `seed`.
         report: Write a page with all of it (HTML).
         force: Replace a report that exists.
+        seed: Of draws of samples.
+        threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
+            Default: all cores.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
 
     Returns:
         All groups (or blocks) with the reasons of those that stay, and all layers with their cost.
 
     Raises:
-        UsageError: There is no such file, or no such units.
+        UsageError: There is no such file, or no such units; `data` is missing, or has no effect.
         ModelError: It is no valid model.
+        DataError: `data` does not fit the model.
         OutputError: The report cannot be written.
     """
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from onnxprune.api.environment import environment
 from onnxprune.api.public import public
+from onnxprune.capture.samples import open_samples, traced_for
 from onnxprune.choose.ranking import near_names
+from onnxprune.choose.request import GIVE_DATA, check_data_options
 from onnxprune.errors import UsageError
 from onnxprune.measure.summaries import (
     block_summaries,
@@ -17,16 +21,15 @@ from onnxprune.measure.summaries import (
     stranger_notes,
     summary,
 )
+from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.model.sources import opened
 from onnxprune.options.others import InspectOptions, WhyOptions
+from onnxprune.quantizing.inspected import inspected
 from onnxprune.report.html.command import command
 from onnxprune.report.html.inspect import inspect_page
 from onnxprune.report.html.write import open_report
-from onnxprune.results import (
-    GroupSummary,
-    Inspection,
-)
+from onnxprune.results import GroupSummary, Inspection, Sensitivities
 from onnxprune.results.clock import Clock
 from onnxprune.trace import trace_model
 
@@ -42,15 +45,18 @@ def inspect(options: InspectOptions, model: str | Path | Model) -> Inspection:
         All groups (or blocks) with the reasons of those that stay, and all layers with their cost.
 
     Raises:
-        UsageError: There is no such file, or no such units.
+        UsageError: There is no such file, or no such units; `data` is missing, or has no effect.
         ModelError: It is no valid model.
+        DataError: `data` does not fit the model.
         OutputError: The report cannot be written.
     """
     clock, units = Clock(options.told), options.units
+    _check(options)
     source = opened(model)
     page = open_report(options.report, force=options.force, inputs=source.origin)
     clock.start("trace")
     traced = trace_model(source, units=units)
+    found = _sensitivities(options, source, clock) if options.quantization else None
     clock.finish()
     result = Inspection(
         summary(source, traced.graph, traced.facts),
@@ -60,10 +66,30 @@ def inspect(options: InspectOptions, model: str | Path | Model) -> Inspection:
         (*source.notes, *stranger_notes(source), *refusal_notes(traced)),
         block_summaries(traced),
         units,
+        found,
     )
     if page is not None:
         page.write(inspect_page(result, environment(), [command(options, [model])]))
     return result
+
+
+def _check(options: InspectOptions) -> None:
+    """Raises UsageError for samples that nobody needs, or that are missing."""
+    check_data_options(options)
+    if options.quantization and options.data is None:
+        raise UsageError("--quantization measures errors on samples, and there are none.", hint=f"{GIVE_DATA}.")
+    if options.data is not None and not options.quantization:
+        raise UsageError("--data has no effect without --quantization.", hint="Leave it out, or add --quantization.")
+
+
+def _sensitivities(options: InspectOptions, source: Model, clock: Clock) -> Sensitivities:
+    """What integers would cost each layer."""
+    given = options.data, options.preprocess, options.samples, options.seed
+    with threadpool_limits(1, "blas"), blaming(source):
+        traced, data = traced_for(source, *given)
+        clock.start("capture")
+        samples = open_samples(data, traced, seed=options.seed)
+        return inspected(traced, samples, clock, threads=options.threads)
 
 
 @public(WhyOptions)

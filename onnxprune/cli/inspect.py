@@ -24,6 +24,7 @@ def command(
     layers: bool,
     why: str | None,
     report: Path | None,
+    quantization: bool,
     **given: Any,
 ) -> None:
     """Show what can be removed from MODEL, what stays and why, and what layers cost."""
@@ -35,6 +36,8 @@ def command(
     run = ctx.ensure_object(Run)
     if groups + layers + (why is not None) > 1:
         raise click.UsageError("--groups, --layers and --why exclude each other.", ctx)
+    if quantization and (groups or layers or why is not None):
+        raise click.UsageError("--quantization excludes --groups, --layers and --why.", ctx)
     if why is not None:
         if report is not None:
             raise click.UsageError("--report has no effect with --why, which explains one node.", ctx)
@@ -46,5 +49,8 @@ def command(
         return
     with progress(run) as callback:
         result = onnxprune.inspect(model, progress=callback, **arguments(InspectOptions, ctx.params))
+    if quantization:
+        run.show(lambda: text.quantization_report(result), lambda: documents.inspect(result))
+        return
     view = text.groups_report if groups else text.layers_report if layers else text.report
     run.show(lambda: view(result), lambda: documents.inspect(result, groups=not layers, layers=not groups))

@@ -290,7 +290,7 @@ class WhyOptions(Units):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(Units, Page, Force, Form, Told):
+class InspectOptions(Units, Samples, Running, Page, Force, Form, Told):
     """Of `inspect`."""
 
     NAME: ClassVar[str] = "inspect"
@@ -302,7 +302,12 @@ class InspectOptions(Units, Page, Force, Form, Told):
         "units": {"group": SHOW},
         "report": {"help": "Write a page with all of it (HTML)."},
         "force": {"help": "Replace a report that exists."},
+        "data": {"help": f"Samples, for --quantization: {SOURCES_ARE}"},
+        "seed": {"help": "Of draws of samples."},
     }
+    quantization: bool = option(
+        False, "What 8-bit integers would cost each layer, or why it cannot have them; needs --data.", group=SHOW
+    )
     groups: bool = option(False, "All groups, with their layers.", group=SHOW, python=False, file=False)
     layers: bool = option(False, "Cost and group of every layer.", group=SHOW, python=False, file=False)
     why: str | None = option(

@@ -15,7 +15,7 @@ from onnxprune.report.document_parts import (
 )
 from onnxprune.report.json_text import dumps as dumps
 from onnxprune.report.json_text import error as error
-from onnxprune.report.quantize_document import grids_document, small_document
+from onnxprune.report.quantize_document import grids_document, sensitivities_document, small_document
 from onnxprune.report.sparse_document import sparsity_document
 from onnxprune.results import (
     BlockSummary,
@@ -92,6 +92,8 @@ def inspect(result: Inspection, *, groups: bool = True, layers: bool = True) -> 
         document["blocks"] = [_block(block) for block in result.blocks]
     if layers:
         document["layers"] = [_layer(layer) for layer in result.layers]
+    if result.quantization is not None:
+        document["quantization"] = sensitivities_document(result.quantization)
     return document
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
+from onnxprune.report.quantization import sensitivity_table
 from onnxprune.report.shared import model_line, names, notes, shortened
 from onnxprune.results import GroupSummary, Inspection, LayerCost
 from onnxprune.results.units import format_count, plural
@@ -96,6 +97,13 @@ def layers_report(result: Inspection) -> Report:
     """Cost per layer."""
     rows = tuple(_layer(layer) for layer in result.layers)
     return (Heading(model_line(result.model)), Table(_LAYERS, rows), *_notes(result))
+
+
+def quantization_report(result: Inspection) -> Report:
+    """What integers would cost each layer, the most expensive first; then those that cannot have them."""
+    found = result.quantization
+    assert found is not None
+    return (Heading(model_line(result.model)), Line(f"{found.words}", indent=2), sensitivity_table(found))
 
 
 def why_report(node: str, groups: tuple[GroupSummary, ...]) -> Report:

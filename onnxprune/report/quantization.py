@@ -7,7 +7,7 @@ from collections import Counter
 from onnxprune.report.blocks import Column, Table
 from onnxprune.report.shared import names, stage_time, tolerance_text
 from onnxprune.report.sparsity import rebuilt_row
-from onnxprune.results import ProofSummary, SmallWeights
+from onnxprune.results import ProofSummary, Sensitivities, SmallWeights
 from onnxprune.results.quantization import Executed, GridSummary, QuantizationSummary, QuantizedLayer
 from onnxprune.results.units import format_count, format_difference, format_percent, plural
 from onnxprune.results.wording import of_several
@@ -18,6 +18,12 @@ LAYERS = (
     Column("computes in"),
     Column("error", right=True),
     Column("why"),
+)
+SENSITIVITIES = (
+    Column("layer", code=True),
+    Column("operator"),
+    Column("error of int8 alone", right=True),
+    Column("stays float, because"),
 )
 
 
@@ -105,6 +111,13 @@ def remarks(found: QuantizationSummary) -> tuple[str, ...]:
             f"values that are the same on all inputs that were tried, so that their scale shows nowhere: {some}"
         )
     return tuple(texts)
+
+
+def sensitivity_table(found: Sensitivities) -> Table:
+    """One row a layer: the most sensitive first, then those that stay float."""
+    ordered = sorted(found.layers, key=lambda layer: (layer.reason is not None, -(layer.error or 0.0)))
+    rows = tuple((one.node, one.operator, *_row(one)[3:]) for one in ordered)
+    return Table(SENSITIVITIES, rows)
 
 
 def layers_table(found: QuantizationSummary) -> Table:

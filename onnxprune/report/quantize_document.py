@@ -17,6 +17,7 @@ from onnxprune.results.quantization import (
     GridSummary,
     QuantizationSummary,
     QuantizedLayer,
+    Sensitivities,
     SmallWeights,
 )
 from onnxprune.results.summary_document import model_document
@@ -55,6 +56,15 @@ def quantization_document(found: QuantizationSummary) -> Document:
         "equality": None if found.equality is None else proof_document(found.equality),
         "executed": None if found.executed is None else _executed(found.executed),
         "notes": list(found.notes),
+    }
+
+
+def sensitivities_document(found: Sensitivities) -> Document:
+    """See `Sensitivities`."""
+    return {
+        "samples_count": found.samples,
+        "together_relative": found.together,
+        "layers": [_layer(layer) for layer in found.layers],
     }
 
 

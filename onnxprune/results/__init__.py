@@ -27,6 +27,7 @@ from onnxprune.results.quantization import (
     GridSummary,
     QuantizationSummary,
     QuantizedLayer,
+    Sensitivities,
     SmallWeights,
 )
 from onnxprune.results.quantizing import QuantizeResult
@@ -74,6 +75,7 @@ __all__ = [
     "QuantizedLayer",
     "ReconstructionSummary",
     "RepairSummary",
+    "Sensitivities",
     "ShrinkResult",
     "SkippedLayer",
     "SmallWeights",

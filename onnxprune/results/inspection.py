@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.results.model import ModelSummary
+from onnxprune.results.quantization import Sensitivities
 from onnxprune.results.shown import OneLine, Shown
 from onnxprune.results.units import format_count, plural
 
@@ -86,6 +87,7 @@ class Inspection(Shown):
         notes: Remarks.
         blocks: All residual blocks, with units "blocks" only.
         units: "channels", "heads" or "blocks".
+        quantization: What integers would cost each layer; None if that was not asked.
     """
 
     model: ModelSummary
@@ -95,6 +97,7 @@ class Inspection(Shown):
     notes: tuple[str, ...] = ()
     blocks: tuple[BlockSummary, ...] = ()
     units: str = "channels"
+    quantization: Sensitivities | None = None
 
     @property
     def removable(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onnxprune.results.proof import ProofSummary
 from onnxprune.results.repair import ReconstructionSummary
 from onnxprune.results.shown import OneLine
-from onnxprune.results.units import plural
+from onnxprune.results.units import format_percent, plural
 
 FLOAT = "float32"
 
@@ -71,6 +71,39 @@ class GridSummary(OneLine):
     def _words(self) -> str:
         on = plural(len(self.cases), "input")
         return f"{self.integers} integers on {on}, {self.differing} differ, by {self.most_steps} steps at most"
+
+
+@dataclass(frozen=True, repr=False)
+class Sensitivities(OneLine):
+    """What 8-bit integers would cost the layers of a model, on ranges that samples show.
+
+    Attributes:
+        samples: On how many of them the errors were measured.
+        layers: All layers: `precision` is what they could be in, `error` what that costs the outputs, `reason` why it
+            could not be.
+        together: The error with all of them in integers, and what lies between them, before any repair; None if none
+            can be.
+    """
+
+    samples: int
+    layers: tuple[QuantizedLayer, ...]
+    together: float | None
+
+    @property
+    def able(self) -> tuple[QuantizedLayer, ...]:
+        """Layers that could be in integers."""
+        return tuple(layer for layer in self.layers if layer.quantized)
+
+    @property
+    def words(self) -> str:
+        """In a sentence."""
+        text = f"{len(self.able)} of {plural(len(self.layers), 'layer')} can be in int8"
+        if self.together is None:
+            return text
+        return f"{text}: {format_percent(self.together)} of the outputs' variance all together, before any repair"
+
+    def _words(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True, repr=False)

@@ -36,6 +36,7 @@ CALLS = {
     "verify a sparse file": ("verify", "digits.onnx", "sparse.onnx"),
     "verify small weights": ("verify", "digits.onnx", "int4.onnx"),
     "inspect": ("inspect", "digits.onnx"),
+    "inspect --quantization": ("inspect", "digits.onnx", "--quantization", *DATA),
     "inspect --groups": ("inspect", "digits.onnx", "--groups"),
     "inspect --layers": ("inspect", "digits.onnx", "--layers"),
     "inspect --units blocks": ("inspect", "digits.onnx", "--units", "blocks"),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from onnxprune.report.html import charts, groups
 from onnxprune.report.html.heads import inspect_head
-from onnxprune.report.html.page import Section, blocks, figures, folded, page
+from onnxprune.report.html.page import Section, blocks, figures, folded, page, paragraph, table
 from onnxprune.report.html.parts import together
 from onnxprune.report.html.reproduce import reproduce
 from onnxprune.report.inspect import layers_report, summary_lines
+from onnxprune.report.quantization import sensitivity_table
 from onnxprune.results import Inspection
 from onnxprune.results.system import Environment
 from onnxprune.results.units import plural
@@ -18,7 +19,8 @@ from onnxprune.results.units import plural
 def inspect_page(result: Inspection, machine: Environment, commands: Sequence[str]) -> str:
     """The whole document."""
     head = inspect_head(result)
-    sections = [_groups(result), _layers(result), _notes(result), reproduce(commands, machine, result.model)]
+    sections = [_groups(result), _layers(result), _sensitivities(result), _notes(result)]
+    sections.append(reproduce(commands, machine, result.model))
     return page(head.title, head.lead, sections)
 
 
@@ -44,6 +46,15 @@ def _layers(result: Inspection) -> Section | None:
         f"{plural(len(result.layers), 'layer')} in numbers", blocks(layers_report(result)[1:])
     )
     return Section("layers", "Layers", body)
+
+
+def _sensitivities(result: Inspection) -> Section | None:
+    found = result.quantization
+    if found is None:
+        return None
+    body = paragraph(f"{found.words} ({plural(found.samples, 'sample')}).")
+    body += folded(f"{plural(len(found.layers), 'layer')} in numbers", table(sensitivity_table(found)))
+    return Section("integers", "Integers", body)
 
 
 def _notes(result: Inspection) -> Section | None:
