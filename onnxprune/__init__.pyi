@@ -822,6 +822,7 @@ def sweep(
     emit: Literal["operators", "dense-zeros", "sparse-initializers"] = "operators",
     lock: bool = False,
     max_error: float | None = None,
+    quantize: bool = False,
     threads: int | None = None,
     batch: int | None = None,
     seconds: float | None = None,
@@ -852,6 +853,8 @@ def sweep(
     """Shrink a model by every one of `ratios` and `targets` (default: 75, 50, 25 % of MACs) with every one of
     `criteria`, and say which results are worth having: the Pareto frontier of quality against latency, size and MACs.
 
+    With `quantize` every result, and the original, is there in int8 as well (static, on `data`).
+
     Quality is `metric`, else agreement, else output error on held-out `data`. What is finished is not computed again.
     Latency is measured here in any case, if `bench`, as the function `bench` does it.
 
@@ -880,6 +883,7 @@ def sweep(
         lock: Weights that are zero already stay zero, and count.
         max_error: Layers whose output would be further off stay dense: mean squared error on held-out samples, as a
             share of its variance. Needs `data`.
+        quantize: Every point in int8 as well, and the original: quantised on `data`, all layers that can be.
         threads: Of measured runs. Default: all cores.
         batch: Samples per inference, for latency.
         seconds: How long to time all models, a dozen together. Default: 2 for each model, 5 at least.

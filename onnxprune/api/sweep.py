@@ -8,6 +8,7 @@ from onnxprune.api.environment import environment
 from onnxprune.api.public import public
 from onnxprune.capture.samples import files_of, opened_data
 from onnxprune.choose.ranking import matching
+from onnxprune.choose.request import GIVE_DATA
 from onnxprune.data import anchored
 from onnxprune.errors import UsageError
 from onnxprune.model.graph import build
@@ -17,6 +18,7 @@ from onnxprune.model.strangers import require_known
 from onnxprune.options.declare import declared
 from onnxprune.options.running import TimedRuns
 from onnxprune.options.shrinking import SweepOptions
+from onnxprune.quantizing.processor import this_processor
 from onnxprune.report.html.sweep import sweep_commands, sweep_page
 from onnxprune.report.html.write import open_report
 from onnxprune.results.units import parse_bytes
@@ -33,6 +35,8 @@ def sweep(options: SweepOptions, model: str | Path | Model, out: str | Path | No
     """Shrink a model by every one of `ratios` and `targets` (default: 75, 50, 25 % of MACs) with every one of
     `criteria`, and say which results are worth having: the Pareto frontier of quality against latency, size and MACs.
 
+    With `quantize` every result, and the original, is there in int8 as well (static, on `data`).
+
     Quality is `metric`, else agreement, else output error on held-out `data`. What is finished is not computed again.
     Latency is measured here in any case, if `bench`, as the function `bench` does it.
 
@@ -48,12 +52,15 @@ def sweep(options: SweepOptions, model: str | Path | Model, out: str | Path | No
         OnnxPruneError: For what concerns all points.
     """
     from onnxprune.sweeping import cluster, timing
+    from onnxprune.sweeping.integers import quantized_points
     from onnxprune.sweeping.points import measures, points_of
     from onnxprune.sweeping.run import Request, run
 
     points = points_of(options)
     alone = measures(points, options)
     _check(options, alone)
+    if options.quantize:
+        points += quantized_points(points, this_processor())
     if options.scheduler is not None:
         cluster.require()
     machine = environment()
@@ -83,6 +90,8 @@ def _check(options: SweepOptions, alone: bool) -> None:
     """What contradicts itself. Raises UsageError."""
     if parse_bytes(options.max_memory) <= 0:
         raise UsageError(f"--max-memory must be more than nothing, found {options.max_memory!r}")
+    if options.quantize and options.data is None:
+        raise UsageError("--quantize needs the ranges of activations, and there is no data.", hint=f"{GIVE_DATA}.")
     if alone and (options.scheduler is not None or options.jobs > 1):
         flag = "--scheduler" if options.scheduler is not None else f"--jobs {options.jobs}"
         raise UsageError(

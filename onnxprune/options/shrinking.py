@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from onnxprune.options.choosing import Amount, Layers, Scope, Scores, Steps, Units, Widths
-from onnxprune.options.declare import ADVANCED, MEASURE, OUTPUT, PATH, REMOVE, REPAIR, SWITCH, ZEROS, Options, option
+from onnxprune.options.declare import (
+    ADVANCED,
+    INTEGERS,
+    MEASURE,
+    OUTPUT,
+    PATH,
+    REMOVE,
+    REPAIR,
+    SWITCH,
+    ZEROS,
+    Options,
+    option,
+)
 from onnxprune.options.lists import METHODS
 from onnxprune.options.quantizing import Bounds
 from onnxprune.options.repairing import Mending, Score, ZeroAmount, ZeroForm, ZeroLimits, Zeros
@@ -169,6 +181,12 @@ class SweepOptions(Lists, Shared, Score, TimedRuns, Target, Page, Force, Form, T
     }
     bench: bool = option(
         True, "Measure latency, here, at the end.", group=MEASURE, kind=SWITCH, shown=True, point=False
+    )
+    quantize: bool = option(
+        False,
+        "Every point in int8 as well, and the original: quantised on --data, all layers that can be.",
+        group=INTEGERS,
+        point=False,
     )
     jobs: int = option(
         0,

@@ -18,6 +18,7 @@ def point_document(point: Point) -> Document:
         "asked_ratio": point.ratio,
         "target": point.target,
         "criterion": point.criterion,
+        **({} if point.quantized is None else {"quantized": point.quantized}),
     }
 
 

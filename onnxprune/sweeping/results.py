@@ -20,23 +20,35 @@ ORIGINAL = "the original"
 
 @dataclass(frozen=True)
 class Point:
-    """One call of `shrink`: a ratio or a target, and a criterion.
+    """One call of `shrink`: a ratio or a target, and a criterion; or its result, quantised.
 
     Attributes:
         name: That of its files.
         ratio: That was asked for; None of a target.
         target: That was asked for; None of a ratio.
         criterion: What chose the units; None with blocks, which have only one way.
+        quantized: For which processors the result of this was quantised ("vnni", "x86", "arm"); None if it was not.
+            Without a ratio and a target the original was.
     """
 
     name: str
     ratio: float | None
     target: str | None
     criterion: str | None
+    quantized: str | None = None
+
+    @property
+    def series(self) -> str:
+        """What it belongs to in a plot: its criterion, and whether it is in int8."""
+        if self.quantized is None:
+            return self.criterion or "blocks"
+        return "int8 alone" if self.amount == "nothing" else f"{self.criterion or 'blocks'}, int8"
 
     @property
     def amount(self) -> str:
-        """What was asked for: "ratio 0.5", "macs=50%"."""
+        """What was asked for: "ratio 0.5", "macs=50%"; "nothing" of the original in int8."""
+        if self.ratio is None and self.target is None:
+            return "nothing"
         return self.target if self.target is not None else f"ratio {self.ratio:g}"
 
 

@@ -22,6 +22,7 @@ from onnxprune.results.units import parse_bytes, plural
 from onnxprune.sweeping import cluster, local, timing
 from onnxprune.sweeping.assemble import placed, quality_of
 from onnxprune.sweeping.folder import SCHEMA, Folder, Identity, open_folder
+from onnxprune.sweeping.integers import quantized_jobs
 from onnxprune.sweeping.points import SHARED
 from onnxprune.sweeping.record import outcome_of
 from onnxprune.sweeping.results import FAILED, FINISHED, Failure, Outcome, Point, SweepResult, SweptPoint
@@ -65,9 +66,16 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
         kept = {point: found for point in asked.points if (found := folder.finished(point)) is not None}
         points = [SweptPoint(point, kept[point], reused=True) for point in asked.points if point in kept]
         samples, count = (None, None) if packed is None else (packed.path, packed.samples)
-        jobs = [Job(point, asked.shared, original, samples, count) for point in asked.points if point not in kept]
-        computed, where = _computed(asked, jobs, folder, machine, _teller(progress, len(kept), len(asked.points)))
+        todo = [point for point in asked.points if point not in kept]
+        jobs = [Job(point, asked.shared, original, samples, count) for point in todo if point.quantized is None]
+        tell = _teller(progress, len(kept), len(asked.points))
+        computed, where = _computed(asked, jobs, folder, machine, tell)
         points += computed
+        later = [point for point in todo if point.quantized is not None]
+        if later:
+            job = Job(later[0], {}, original, samples, count)
+            points += _in_integers(asked, later, points, job, folder, machine, lambda m: tell(m, len(computed)))
+            where = where if jobs else "this machine"
         points.sort(key=lambda one: asked.points.index(one.point))
         points = [replace(one, path=_model_file(folder, one)) for one in points]
         notes: list[str] = []
@@ -152,6 +160,30 @@ def _computed(
             points.append(SweptPoint(point, outcome))
             tell(f"{point.name}: {outcome.status}", len(points))
     return points, where
+
+
+def _in_integers(
+    asked: Request,
+    todo: Sequence[Point],
+    done: Sequence[SweptPoint],
+    job: Job,
+    folder: Folder,
+    machine: Environment,
+    tell: Callable[[str], None],
+) -> list[SweptPoint]:
+    """Results quantised, here, when all of them are there."""
+    jobs, points = quantized_jobs(todo, {one.point: one for one in done}, asked.options, job, folder)
+    if not jobs:
+        return points
+    at_once, threads = _shared_out(asked, len(jobs), machine)
+    tell(f"quantising {plural(len(jobs), 'point')}")
+    with contextlib.closing(local.compute(jobs, folder.work, at_once, threads)) as replies:  # type: ignore[type-var]
+        for reply in replies:
+            outcome = _outcome(reply.found)
+            folder.commit(reply.job.point, outcome, reply.files if outcome.status == FINISHED else {})
+            points.append(SweptPoint(reply.job.point, outcome))
+            tell(f"{reply.job.point.name}: {outcome.status}")
+    return points
 
 
 def _shared_out(asked: Request, count: int, machine: Environment) -> tuple[int, int]:

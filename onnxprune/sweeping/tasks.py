@@ -22,13 +22,17 @@ FILES = ("onnx", "onnx.data")
 
 @dataclass(frozen=True)
 class Job:
-    """One point to be computed. `options` are those of `shrink`; `model` and `data` are files."""
+    """One point to be computed. `options` are those of `shrink`; `model` and `data` are files.
+
+    `quantize`: instead of that, what is known of the result that is to be quantised; `options` are those of `quantize`.
+    """
 
     point: Point
     options: dict[str, Any]
     model: Path
     data: Path | None
     samples: int | None
+    quantize: dict[str, Any] | None = None
 
 
 class Stopped(Exception):
@@ -100,14 +104,13 @@ def _description(job: Job, folder: Path, threads: int) -> dict[str, Any]:
         "out": str((folder / f"{point.name}.onnx").absolute()),
         "data": None if job.data is None else str(job.data.absolute()),
         "samples": job.samples,
-        "options": {
-            **job.options,
-            "ratio": point.ratio,
-            "target": point.target,
-            "criterion": point.criterion,
-            "threads": threads,
-        },
+        "quantize": job.quantize,
+        "options": {**job.options, **({} if job.quantize is not None else _asked(point)), "threads": threads},
     }
+
+
+def _asked(point: Point) -> dict[str, Any]:
+    return {"ratio": point.ratio, "target": point.target, "criterion": point.criterion}
 
 
 def _started(path: Path, reading: int) -> subprocess.Popen[bytes]:

@@ -16,9 +16,11 @@ from types import FrameType
 from typing import Any
 
 import onnxprune
+from onnxprune.capture.samples import open_samples, traced_for
 from onnxprune.data.specs import input_specs
 from onnxprune.errors import OnnxPruneError
-from onnxprune.model.load import load
+from onnxprune.measure.fidelity import fidelity
+from onnxprune.model.load import Model, load
 from onnxprune.results import ShrinkResult
 from onnxprune.sweeping.record import measured, outcome_document
 from onnxprune.sweeping.results import FINISHED, NOTHING, Failure, Outcome
@@ -46,8 +48,24 @@ def computed(job: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
     model = load(job["model"])
     data = None if job["data"] is None else opened(Path(job["data"]), input_specs(model))
+    if job.get("quantize") is not None:
+        return {"outcome": outcome_document(_quantized(job, model, data, start))}
     result = onnxprune.shrink(model, job["out"], data=data, samples=job["samples"], **job["options"])
     return {"outcome": outcome_document(_outcome(result, time.perf_counter() - start))}
+
+
+def _quantized(job: dict[str, Any], original: Model, data: Any, start: float) -> Outcome:
+    """A result in int8, judged against the original. Raises an OnnxPruneError."""
+    source, options = dict(job["quantize"]), job["options"]
+    made = onnxprune.quantize(source.pop("model"), job["out"], data=data, samples=job["samples"], **options)
+    common = {"plan": made.plan.digest, "notes": made.notes, **source}
+    if made.after is None:
+        failure = Failure("NothingToQuantize", "no layer can compute with integers", None, 0)
+        return Outcome(NOTHING, time.perf_counter() - start, **common, failure=failure)
+    traced, given = traced_for(original, data, None, job["samples"], options["seed"])
+    samples = open_samples(given, traced, max_memory=options["max_memory"], seed=options["seed"])
+    found = fidelity(original, Path(job["out"]), samples.batches[-samples.held_out :], threads=options["threads"])
+    return Outcome(FINISHED, time.perf_counter() - start, **common, model=made.after, **measured(found))
 
 
 def _outcome(result: ShrinkResult, seconds: float) -> Outcome:

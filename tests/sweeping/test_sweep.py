@@ -100,10 +100,19 @@ def test_options_are_those_of_shrink() -> None:
     """The same defaults, and on the command line the same options, but for what a sweep says otherwise."""
     sweep, shrink = (inspect.signature(one).parameters for one in (onnxprune.sweep, onnxprune.shrink))
     assert {name: sweep[name].default for name in SHARED} == {name: shrink[name].default for name in SHARED}
-    other = {"ratio", "target", "criterion", "max_drop", "plan", "dry_run", "verify"}
+    other = {"ratio", "target", "criterion", "max_drop", "min_agreement", "plan", "dry_run", "verify"}
     assert set(shrink) - set(sweep) == other
     commands = [{name for p in one.command.params for name in p.opts} for one in (shrink_command, sweep_command)]
-    spelled = {"--ratio", "--target", "--criterion", "--max-drop", "--plan", "--dry-run", "--save-plan"}
+    spelled = {
+        "--ratio",
+        "--target",
+        "--criterion",
+        "--max-drop",
+        "--min-agreement",
+        "--plan",
+        "--dry-run",
+        "--save-plan",
+    }
     assert commands[0] - commands[1] == spelled
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.benching.results import Estimate
+from onnxprune.options.quantizing import QuantizeOptions
 from onnxprune.options.shrinking import SweepOptions
 from onnxprune.report.html.command import command, sweep_command
 from onnxprune.report.html.heads import sweep_head
@@ -18,6 +19,7 @@ from onnxprune.report.sweep import explanations, tables, unfinished
 from onnxprune.results import ModelSummary
 from onnxprune.results.system import Environment
 from onnxprune.sweeping.assemble import cost_of, value_of
+from onnxprune.sweeping.integers import REBUILT, source_of
 from onnxprune.sweeping.points import of_point
 from onnxprune.sweeping.results import AGREEMENT, COSTS, ERROR, LATENCY, METRIC, SIZE, Point, SweepResult, SweptPoint
 
@@ -39,6 +41,15 @@ def sweep_commands(options: SweepOptions, model: Any, out: Any, points: Sequence
     """The sweep, then every point alone."""
     found = [sweep_command(options, model, out)]
     for point in points:
+        if point.quantized is not None:
+            source = source_of(point, points)
+            scheme: Any = {"scheme": "static", "device": point.quantized}
+            given = {name: getattr(options, name) for name in ("data", "preprocess", "samples", "seed", "max_memory")}
+            repair: Any = "reconstruct" if options.repair in REBUILT else "none"
+            asked = QuantizeOptions(**scheme, **given, repair=repair)
+            file = model if source is None else f"{source.name}.onnx"
+            found.append(command(asked, [file, "-o", f"{point.name}.onnx"]))
+            continue
         one = of_point(options, ratio=point.ratio, target=point.target, criterion=point.criterion)
         found.append(command(one, [model, "-o", f"{point.name}.onnx"]))
     return found
@@ -70,13 +81,13 @@ def _plot(result: SweepResult, cost: str) -> str:
     shown = [p for p in result.finished if value_of(p, result.quality) is not None and cost_of(p, cost) is not None]
     if not shown or (cost != LATENCY and not _whole(result.original, cost)):
         return ""
-    criteria = list(dict.fromkeys(point.point.criterion for point in shown))
+    criteria = list(dict.fromkeys(point.point.series for point in shown))
     title, label = _TITLES[cost]
     with Plot(f"{_quality_word(result)} against {title}", 3.2) as plot:
         axes = plot.axes
         _line(result, plot, shown, cost)
         for point in shown:
-            colour = INKS[LINES[criteria.index(point.point.criterion) % len(LINES)]]
+            colour = INKS[LINES[criteria.index(point.point.series) % len(LINES)]]
             x, y = _share(result, cost_of(point, cost), cost), _quality(result, point)
             filled = cost in point.frontier
             bar: dict[str, Any] = {"color": colour, "linewidth": 1, "alpha": 0.6}
@@ -90,7 +101,7 @@ def _plot(result: SweepResult, cost: str) -> str:
         axes.set_xlim(left=0)
         axes.set_xlabel(label)
         axes.set_ylabel(plot.name(_quality_label(result), 40))
-    names = [(LINES[k % len(LINES)], name or "blocks") for k, name in enumerate(criteria)]
+    names = [(LINES[k % len(LINES)], name) for k, name in enumerate(criteria)]
     return figure(plot.svg + legend([*names, ("ink", "the original")]), _caption(result, cost))
 
 
