@@ -1,8 +1,8 @@
 """onnxprune: make trained networks smaller and faster, from the ONNX file alone.
 
 Functions are loaded when they are first used: `compress`, `shrink`, `quantize`, `sparsify`, `inspect`, `why`, `verify`,
-`pack`, `unpack`, `diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work with single
-stages; `register` for sparse operators. What they give back and raise has its types here, too.
+`pack`, `unpack`, `diff`, `bench`, `check`, `sweep`, `environment`; `load`, `write`, `Model`, `Plan` for work with
+single stages; `register` for sparse operators. What they give back and raise has its types here, too.
 """
 
 from __future__ import annotations

@@ -22,14 +22,13 @@ def to_bounds(task: Task) -> Compressed:
     found = Found([original(task)])
     how, alone = base(task, found)
     start = 1.0 if alone is None else alone.point.cost
-    rounding = 0.0 if alone is None else alone.point.error
     if alone is not None and broken(task, alone.model) is not None:
         return found.done(_mixed(task, found))
     tried: dict[float, Candidate] = {}
 
     def loss(strength: float) -> float:
         limit = start * FURTHEST**strength
-        candidates = cuts(task, limit, how, rounding, found)
+        candidates = cuts(task, limit, how, alone, found)
         if not candidates:
             return math.inf
         tried[strength] = best(candidates, limit)
@@ -38,7 +37,7 @@ def to_bounds(task: Task) -> Compressed:
     chosen = strongest(loss, 0.0, STEPS, first=0.25).best
     while chosen is not None:
         limit = start * FURTHEST**chosen.strength
-        taken = finished(task, tried[chosen.strength], limit, how, found)
+        taken = finished(task, tried[chosen.strength], start, limit, how, found)
         if broken(task, taken.model) is None:
             return found.done(taken)
         milder = [s for s in tried if s < chosen.strength]

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnxprune.compressing.both import planned_in_turn
 from onnxprune.compressing.candidates import Candidate
 from onnxprune.compressing.precision import Precision
-from onnxprune.compressing.request import INT8, Lever
+from onnxprune.compressing.request import ALL, INT8, PARTS, Lever
 from onnxprune.compressing.task import Task
 from onnxprune.cut.provenance import record
 from onnxprune.quantizing.request import AUTO, NONE, RANGED, QuantizeRequest
@@ -20,8 +21,8 @@ from onnxprune.shrinking.planning import Choice, mended_cut, plan_and_cut
 from onnxprune.trace import trace_again
 
 BRIEFLY, FULLY, NOT = "briefly", "fully", "not"
-BRIEF = 0.15
-"""Of the usual steps of reconstruction: enough to tell cuts apart."""
+BRIEF, THOROUGH = 0.35, 3.0
+"""Of the usual steps of reconstruction: enough to tell cuts apart, and what small networks can afford."""
 
 
 def original(task: Task) -> CompressPoint:
@@ -32,20 +33,26 @@ def original(task: Task) -> CompressPoint:
 def integers_alone(task: Task, how: Precision, *, share: float | None = None, repaired: bool = False) -> Candidate:
     """The whole network in integers where that pays; with `share` where that costs least and still comes down to it."""
     request = _request(task, how, repaired)
-    made = quantized(task.traced, request, task.samples, task.clock, task.gate, share=share, threads=task.threads)
+    made = quantized(
+        task.traced, request, task.samples, task.clock, task.gate, share=share, threads=task.threads, workers=0
+    )
     point = _point(task, (INT8,), task.cost(made.model), task.fidelity(made.model), FULLY if repaired else NOT)
     return Candidate((INT8,), made.model, point, task.original, integers=made)
 
 
 def bounded_integers(task: Task) -> Candidate:
     """Integers for as many layers as the bounds of the call allow. Raises GateError."""
-    made = quantized(task.traced, task.request.integers, task.samples, task.clock, task.gate, threads=task.threads)
+    made = quantized(
+        task.traced, task.request.integers, task.samples, task.clock, task.gate, threads=task.threads, workers=0
+    )
     point = _point(task, (INT8,), task.cost(made.model), task.fidelity(made.model), FULLY)
     return Candidate((INT8,), made.model, point, task.original, integers=made)
 
 
-def planned(task: Task, lever: Lever, share: float, how: Precision) -> Choice:
-    """What leaves so that the file costs `share` of the original. Raises what `plan_and_cut` raises."""
+def planned(task: Task, lever: Lever, start: float, share: float, how: Precision) -> Choice:
+    """What leaves so that the file costs `share` of the original, from `start`. Raises what `plan_and_cut` raises."""
+    if lever == ALL:
+        return planned_in_turn(task, start, share, how)
     return plan_and_cut(task.run(lever, share, how.form))
 
 
@@ -53,20 +60,20 @@ def brief(task: Task, lever: Lever, choice: Choice, how: Precision, rounding: fl
     """A cut repaired for a short time, its layers in floats; `rounding`: the error that integers alone make, which is
     independent of that of the cut: squares add up.
     """
-    model, repair = mended_cut(task.run(lever, 1.0, None), choice, choice.smaller, effort=BRIEF)
+    model, repair = mended_cut(task.repairing(lever), choice, choice.smaller, effort=BRIEF)
     target = choice.target
     assert target is not None
     left = target.planned if target.measured is None else target.measured
     found = task.fidelity(model)
     point = _point(task, _levers(lever, how), left / target.before, found, BRIEFLY)
     point = replace(point, error=math.hypot(point.error, rounding))
-    return Candidate(_levers(lever, how), model, point, model, choice, None, repair)
+    return Candidate(_levers(lever, how), model, point, model, choice, None, lever, repair)
 
 
 def full(task: Task, lever: Lever, choice: Choice, how: Precision) -> Candidate:
     """The cut repaired, then quantised, then all weights adjusted on their grids to what the original gives."""
     recorded = record(choice.smaller, task.original, choice.plan)
-    model, repair = mended_cut(task.run(lever, 1.0, None), choice, recorded)
+    model, repair = mended_cut(task.repairing(lever), choice, recorded, effort=THOROUGH)
     made, floats = None, model
     if how.form is not None:
         task.clock.start("trace")
@@ -77,17 +84,20 @@ def full(task: Task, lever: Lever, choice: Choice, how: Precision) -> Candidate:
             task.clock,
             whole=(choice.traced, choice.keep),
             threads=task.threads,
+            workers=0,
+            effort=THOROUGH,
         )
         model = made.model
         made = made if made.plan is not None else None
     task.clock.start("measure")
-    levers = (lever,) if made is None else (lever, INT8)
+    levers = _levers(lever, how) if made is not None else _levers(lever, replace(how, form=None))
     point = _point(task, levers, task.cost(model), task.fidelity(model), FULLY)
-    return Candidate(levers, model, point, floats, choice, made, repair)
+    return Candidate(levers, model, point, floats, choice, made, lever, repair)
 
 
 def _levers(lever: Lever, how: Precision) -> tuple[str, ...]:
-    return (lever,) if how.form is None else (lever, INT8)
+    parts = tuple(sorted(PARTS[lever]))
+    return parts if how.form is None else (*parts, INT8)
 
 
 def _point(task: Task, levers: tuple[str, ...], cost: float, found: Fidelity, repaired: str) -> CompressPoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onnxprune.compressing.request import Lever
 from onnxprune.model.load import Model
 from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import RepairSummary
@@ -18,7 +19,8 @@ OVER = 0.01
 @dataclass(frozen=True)
 class Candidate:
     """A network made of the original. `model`: as its file has it, `floats`: before it was quantised. `choice`: what
-    leaves, None if nothing does; `integers`: what was quantised, None if nothing was. `point`: what was measured.
+    leaves, by the lever `cut`, None if nothing does; `integers`: what was quantised, None if nothing was. `point`: what
+    was measured.
     """
 
     levers: tuple[str, ...]
@@ -27,6 +29,7 @@ class Candidate:
     floats: Model
     choice: Choice | None = None
     integers: Quantized | None = None
+    cut: Lever | None = None
     repair: RepairSummary | None = None
 
 

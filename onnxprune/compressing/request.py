@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,9 +16,19 @@ from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.quantizing.limits import Limits
 from onnxprune.quantizing.request import QuantizeRequest, resolve_quantization
 
-CHANNELS, BLOCKS, INT8 = "channels", "blocks", "int8"
-Lever = Literal["channels", "blocks"]
-CUTS: tuple[Lever, ...] = ("channels", "blocks")
+Lever = Literal["channels", "blocks", "all"]
+"""What leaves; all: blocks, and then channels."""
+CHANNELS: Lever = "channels"
+BLOCKS: Lever = "blocks"
+ALL: Lever = "all"
+INT8 = "int8"
+CUTS: tuple[Lever, ...] = (CHANNELS, BLOCKS, ALL)
+PARTS: Mapping[Lever, frozenset[str]] = {
+    CHANNELS: frozenset({CHANNELS}),
+    BLOCKS: frozenset({BLOCKS}),
+    ALL: frozenset({CHANNELS, BLOCKS}),
+}
+"""What of `--without` each is made of."""
 KINDS = ("latency", "size")
 
 
@@ -38,9 +49,10 @@ class CompressRequest:
 
     def cut(self, lever: Lever, target: str) -> Request:
         """What is asked of a lever so that the result costs `target`."""
+        units: Literal["channels", "blocks"] = "blocks" if lever == BLOCKS else "channels"
         return resolve(
             ShrinkOptions(
-                data=self.asked.data, target=target, units=lever, exclude=self.asked.exclude, seed=self.asked.seed
+                data=self.asked.data, target=target, units=units, exclude=self.asked.exclude, seed=self.asked.seed
             )
         )
 

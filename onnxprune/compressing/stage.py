@@ -13,7 +13,7 @@ from onnxprune.choose.budget import OutOfReach
 from onnxprune.compressing.build import brief, full, integers_alone, original, planned
 from onnxprune.compressing.candidates import OVER, Candidate, best
 from onnxprune.compressing.precision import Precision, precision
-from onnxprune.compressing.request import CUTS, INT8
+from onnxprune.compressing.request import CUTS, INT8, PARTS
 from onnxprune.compressing.task import Task
 from onnxprune.errors import ModelError, OnnxPruneError, UsageError, VerificationError
 from onnxprune.results.compressing import CompressPoint
@@ -77,23 +77,24 @@ def to_target(task: Task, limit: float) -> Compressed:
         taken = integers_alone(task, how, share=limit, repaired=True)
         found.points.append(taken.point)
         return found.done(taken)
-    rounding = 0.0 if alone is None else alone.point.error
-    tried = cuts(task, limit, how, rounding, found)
+    tried = cuts(task, limit, how, alone, found)
     if not tried:
         raise UsageError(_nothing(limit, alone, found), hint="Raise the target, or allow more levers.")
     chosen = best(tried, limit)
-    return found.done(finished(task, chosen, limit, how, found))
+    start = 1.0 if alone is None else alone.point.cost
+    return found.done(finished(task, chosen, start, limit, how, found))
 
 
-def cuts(task: Task, limit: float, how: Precision, rounding: float, found: Found) -> list[Candidate]:
-    """Each lever's way to the limit, repaired briefly."""
+def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, found: Found) -> list[Candidate]:
+    """Each lever's way to the limit, repaired briefly; `alone`: what integers give, where cuts begin."""
+    rounding, start = (0.0, 1.0) if alone is None else (alone.point.error, alone.point.cost)
     tried = []
     for lever in CUTS:
-        if lever in task.request.without:
-            found.without[lever] = f"--without {lever}"
+        if task.request.without & PARTS[lever]:
+            found.without[lever] = "--without " + " ".join(sorted(task.request.without & PARTS[lever]))
             continue
         try:
-            choice = planned(task, lever, limit, how)
+            choice = planned(task, lever, start, limit, how)
         except (OutOfReach, UsageError, ModelError, VerificationError) as problem:
             found.without[lever] = problem.message
             continue
@@ -105,13 +106,12 @@ def cuts(task: Task, limit: float, how: Precision, rounding: float, found: Found
     return tried
 
 
-def finished(task: Task, chosen: Candidate, limit: float, how: Precision, found: Found) -> Candidate:
+def finished(task: Task, chosen: Candidate, start: float, limit: float, how: Precision, found: Found) -> Candidate:
     """The chosen cut in full; planned anew for less if the file costs more than it was to."""
-    lever = next(one for one in CUTS if one in chosen.levers)
-    choice, share = chosen.choice, limit
+    lever, choice, share = chosen.cut, chosen.choice, limit
     built: list[Candidate] = []
     for _ in range(AGAIN + 1):
-        assert choice is not None
+        assert choice is not None and lever is not None
         built.append(full(task, lever, choice, how))
         found.points.append(built[-1].point)
         cost = built[-1].point.cost
@@ -119,7 +119,7 @@ def finished(task: Task, chosen: Candidate, limit: float, how: Precision, found:
             break
         share *= limit / cost
         try:
-            choice = planned(task, lever, share, how)
+            choice = planned(task, lever, start, share, how)
         except OnnxPruneError:
             break
     return best(built, limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxprune.capture.samples import Samples
 from onnxprune.compressing.request import CompressRequest, Lever
@@ -64,11 +64,16 @@ class Task:
         batches = self.samples.batches[-self.samples.held_out :]
         return fidelity(self.original, model, batches, threads=self.threads)
 
-    def run(self, lever: Lever, share: float, form: Form | None) -> Run:
-        """How `lever` alone comes down to a share of the cost."""
-        request = self.request.cut(lever, f"{self.request.kind}={share * 100:.4f}%")
-        traced = self.traced if lever == self.traced.units_mode else self._in_units(lever)
+    def run(self, lever: Lever, share: float, form: Form | None, traced: Trace | None = None) -> Run:
+        """How `lever` alone comes down to a share of the cost; `traced`: in a network that lost something before."""
+        request = self.request.cut(lever, f"{self.request.kind}={min(share, 1.0) * 100:.4f}%")
+        if traced is None:
+            traced = self.traced if lever == self.traced.units_mode else self._in_units(lever)
         return Run(traced, request, None, self.samples, None, self.threads, self.clock, self.place, form=form)
+
+    def repairing(self, lever: Lever) -> Run:
+        """For repair, which takes all cores: `threads` are those of measured runs."""
+        return replace(self.run(lever, 1.0, None), threads=0)
 
     def _in_units(self, units: str) -> Trace:
         facts = self.traced.facts

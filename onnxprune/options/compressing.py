@@ -59,6 +59,7 @@ class CompressOptions(Compressing, Score, Result, Form, Told):
     DIFFERS: ClassVar[Any] = {
         "output": {"shown": "MODEL's stem + .compressed.onnx, beside MODEL"},
         "dry_run": {"help": "Choose and report; write no model."},
+        "threads": {"help": "Of measured runs. What is not measured uses all cores."},
         "max_drop": {"help": "How far the metric may fall, in its unit. Without --target: as fast as that allows."},
         "min_agreement": {"help": "The share of held-out samples that must keep their top class, 0.99 or 99%."},
         "max_error": {"help": "How far outputs may be off on held-out samples, relative to their size."},

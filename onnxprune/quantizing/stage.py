@@ -43,7 +43,9 @@ not be."""
 SLACK = 0.03
 """Of the least time: what may be given for a smaller error where no error is named."""
 WORTH = 0.9
-"""A repair that leaves more of the error than this is noise of the samples: weights then stay the nearest."""
+"""A repair that leaves more of the error than this is noise of the samples: weights then stay the nearest. Of a network
+that lost something any gain counts: its errors are far above that noise.
+"""
 OUTSIDE = "it does not lie between layers that compute with integers"
 SLOWER = "with floats it is faster here, or as fast and more exact"
 
@@ -63,6 +65,14 @@ class Quantized:
     twin: Model | None = None
 
 
+@dataclass(frozen=True)
+class _Fixing:
+    """How weights are adjusted: on so many cores, with `effort` times the usual steps."""
+
+    workers: int
+    effort: float
+
+
 def quantized(
     trace: Trace,
     request: QuantizeRequest,
@@ -73,19 +83,23 @@ def quantized(
     whole: Whole | None = None,
     share: float | None = None,
     threads: int = 0,
+    workers: int | None = None,
+    effort: float = 1.0,
 ) -> Quantized:
     """The network of `trace`, quantised. Raises UsageError for patterns of names that match nothing, ModelError for
     what cannot be prepared, NotFinite where it overflows on the samples, GateError where no choice keeps the bounds.
 
     `whole`: the trace of the original and what is kept of it, if `trace` is that of a network cut from it; repair aims
     at the original, and bounds are on the way to it. `share`: of the time of `trace`'s network that the result may
-    take; it is then as exact as that allows.
+    take; it is then as exact as that allows. `workers`: threads of the repair, if others than of what is measured; `effort`:
+    of the usual steps.
     """
     if request.scheme in (DYNAMIC, WEIGHTS):
         return _weights(trace, request, samples, clock, threads)
     assert samples is not None
     aim = whole or (trace, np.ones(trace.unit_count, bool))
-    return _static(trace, aim, request, samples, clock, gate, share, threads)
+    fixing = _Fixing(threads if workers is None else workers, effort)
+    return _static(trace, aim, request, samples, clock, gate, share, threads, fixing)
 
 
 # ---- static ----------------------------------------------------------------------------------------------------
@@ -98,6 +112,7 @@ def _static(
     gate: Gate | None,
     share: float | None,
     threads: int,
+    fixing: _Fixing,
 ) -> Quantized:
     clock.start("prepare")
     net = network(trace, request)
@@ -119,7 +134,7 @@ def _static(
     model, rebuilt = written(net, grids, nodes), None
     if request.repair == RECONSTRUCT:
         clock.start("rebuild")
-        model, rebuilt = _rebuilt(whole, model, samples, request, clock, threads)
+        model, rebuilt = _rebuilt(whole, model, samples, request, clock, fixing)
     layers = tuple(index for index in net.layers if index in nodes)
     plan = _plan(net.graph, layers, model, grids)
     return Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, rebuilt), layers)
@@ -192,7 +207,7 @@ def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples
 
 
 def _rebuilt(
-    whole: Whole, model: Model, samples: Samples, request: QuantizeRequest, clock: Clock, threads: int
+    whole: Whole, model: Model, samples: Samples, request: QuantizeRequest, clock: Clock, fixing: _Fixing
 ) -> tuple[Model, ReconstructionSummary]:
     """All weights adjusted together, on their grids."""
     working = hoisted(model)
@@ -204,11 +219,12 @@ def _rebuilt(
         grids=stored_grids(model),
         independent=samples.independent,
         seed=request.seed,
-        threads=threads,
+        effort=fixing.effort,
+        threads=fixing.workers,
         progress=clock.steps(),
     )
     before, after = math.sqrt(done.before), math.sqrt(done.after)
-    if done.steps and after > WORTH * before:
+    if done.steps and after > (WORTH if whole[1].all() else 1.0) * before:
         little = f"it would take no more than {1 - after / before:.0%} of the error: noise of the samples"
         return model, ReconstructionSummary(0, before, before, len(done.frozen), little)
     told = ReconstructionSummary(done.steps, before, after, len(done.frozen), done.reason)

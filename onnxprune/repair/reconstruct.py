@@ -98,7 +98,8 @@ def reconstruct(
     `grids`: by initializer, the grid on which it will be stored: it is trained and judged as it is there, and returned
     so unless there is nothing to train.
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
-    `budget`: multiply-accumulates that it may take, by default see BUDGET. `effort`: how many times the usual steps.
+    `budget`: multiply-accumulates that it may take, by default see BUDGET. `effort`: how many times the
+    usual steps; above 1 as far as MOST allows.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
     samples = _samples(trace, cut, batches, held_out, independent)
@@ -195,7 +196,8 @@ def _steps(samples: Minibatches, one: int, budget: float | None, effort: float) 
     """How many, if each takes `one` multiply-accumulates, and how many of these are allowed."""
     allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
     usual = min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS)
-    return int(max(effort * usual, min(usual, LEAST_STEPS))), allowed
+    wanted = effort * usual if effort <= 1 else min(effort * usual, max(usual, MOST / max(one, 1)))
+    return int(max(wanted, min(usual, LEAST_STEPS))), allowed
 
 
 def _places(trace: Trace, keep: Bools, graph: Graph) -> Places:

@@ -15,7 +15,7 @@ from onnxprune.trace.branches import find_branches
 from onnxprune.trace.groups import Group, Pin, Trace, build
 from onnxprune.trace.tracer import run
 
-UNITS = ("channels", "heads", "blocks")
+UNITS = ("channels", "heads", "blocks", "all")
 
 __all__ = ["UNITS", "Group", "Pin", "Trace", "trace_again", "trace_model"]
 
@@ -24,7 +24,7 @@ def trace_model(model: Model, *, units: str = "channels", sizes: Mapping[str, in
     """Trace a model, for `sizes` of what its inputs leave open (see model/sizes.py).
 
     `units` says what may leave: `channels`, `heads` (where an axis is split, the part outside, not positions in every
-    part), or `blocks`: whole residual branches, and then every index stays.
+    part), `blocks`: whole residual branches, and then every index stays; or `all`: channels and blocks.
     """
     if units not in UNITS:
         raise UsageError(f"--units is {', '.join(UNITS[:-1])} or {UNITS[-1]}, found {units!r}")
@@ -32,7 +32,9 @@ def trace_model(model: Model, *, units: str = "channels", sizes: Mapping[str, in
     facts = infer(graph, sizes, fit=True)
     trace = build(run(graph, facts, prefer_outer=units == "heads"))
     trace.units_mode = units
-    return _of_blocks(trace) if units == "blocks" else trace
+    if units == "blocks":
+        return _with_branches(replace(trace, groups=[], unit_count=1, table=np.zeros_like(trace.table)))
+    return _with_branches(trace) if units == "all" else trace
 
 
 def trace_again(model: Model, trace: Trace) -> Trace:
@@ -42,8 +44,8 @@ def trace_again(model: Model, trace: Trace) -> Trace:
     return again
 
 
-def _of_blocks(trace: Trace) -> Trace:
-    """The trace in which every index stays, and every removable branch is a unit."""
+def _with_branches(trace: Trace) -> Trace:
+    """The trace in which every removable branch is a unit as well."""
     branches = find_branches(trace.graph, trace.facts)
-    count = 1 + sum(branch.pin is None for branch in branches)
-    return replace(trace, groups=[], unit_count=count, table=np.zeros_like(trace.table), branches=branches)
+    count = trace.unit_count + sum(branch.pin is None for branch in branches)
+    return replace(trace, unit_count=count, branches=branches)

@@ -61,9 +61,12 @@ def _source(result: Graph, value: str, found: Stored) -> str:
 
 
 def _absorbed(original: Graph, node: Node, made: Mapping[str, Node], hidden: Mapping[str, str]) -> bool:
-    """Whether a rectifier is gone: another kind of node makes its output."""
+    """Whether a rectifier is gone: another kind of node makes its output, or that of the rectifiers behind it."""
     there = _made(node.outputs[0], made, hidden)
-    return there is not None and there.op_type != node.op_type
+    if there is not None:
+        return there.op_type != node.op_type
+    key = _given(original, node, made, hidden)
+    return key is not None and made[key].op_type not in RECTIFIERS
 
 
 def _made(key: str, made: Mapping[str, Node], hidden: Mapping[str, str]) -> Node | None:
