@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnxprune.api.public import public
 from onnxprune.capture.operators import Operators, operators_of
 from onnxprune.capture.samples import few_samples, traced_for
@@ -19,6 +22,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.sources import opened
 from onnxprune.options.others import VerifyOptions
 from onnxprune.proof.compare_files import compare_with_expected
+from onnxprune.proof.grids.biases import with_biases_of
 from onnxprune.proof.grids.prove import prove_grids
 from onnxprune.proof.grids.weights import prove_weights
 from onnxprune.proof.masked import Feed
@@ -27,18 +31,19 @@ from onnxprune.quantizing.prepare import prepared
 from onnxprune.quantizing.publish import NEAREST, grid_summary
 from onnxprune.quantizing.request import STATIC, TYPES
 from onnxprune.quantizing.weights.rebuild import rebuilt
-from onnxprune.results import ModelSummary, SmallWeights, VerifyResult
+from onnxprune.results import ModelSummary, ProofSummary, SmallWeights, VerifyResult
 from onnxprune.results.clock import Clock
 from onnxprune.results.sparse import SparseWeights
 from onnxprune.shrinking.publish import prove_in_memory
 from onnxprune.sparsifying.compare import Compared, compare_sparse
+from onnxprune.trace import trace_again
 from onnxprune.trace.groups import Trace
 
 
 @public(VerifyOptions)
 def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | Path | Model) -> VerifyResult:
-    """Repeat the proof for a file that `shrink`, `sparsify` or `quantize` wrote, from the plan stored in it: on random
-    inputs, and on the first samples of `data`.
+    """Repeat the proof for a file that `compress`, `shrink`, `sparsify` or `quantize` wrote, from the plan in it: on
+    random inputs, and on the first samples of `data`.
 
     Args:
         original: The model before: a path, or a model in memory.
@@ -68,10 +73,7 @@ def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | P
     if planned.quantization is not None:
         return _quantised(traced, a, b, planned, samples, options, clock)
     clock.start("cut")
-    try:
-        expected = record(cut(traced, keep), a, planned)
-    except CutError as refusal:
-        raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
+    expected = _expected(traced, keep, a, planned)
     compared = None
     if planned.sparsity is None:
         refitted = compare_with_expected(expected, b)
@@ -105,17 +107,39 @@ def _quantised(
     assert grids is not None
     clock.start("verify")
     before, after = summary(a, traced.graph, traced.facts), summary_of(b, None, traced.facts)
+    proof, base = _cut(traced, a, plan, samples, options)
     if grids.scheme != STATIC:
-        small, refitted = _small(traced, b, plan, samples, options)
+        small, refitted = _small(base, b, plan, samples, options)
         clock.finish()
-        return VerifyResult(before, after, plan.digest, None, refitted, plan.units, small=small)
+        return VerifyResult(before, after, plan.digest, proof, refitted, plan.units, small=small)
+    expected = prepared(base.graph.model)
+    if plan.removed_count:
+        expected = with_biases_of(expected, b)
     with as_file(b) as path:
-        shown = prove_grids(
-            traced, prepared(a), path, grids, samples=samples, seed=options.seed, threads=options.threads
-        )
+        shown = prove_grids(base, expected, path, grids, samples=samples, seed=options.seed, threads=options.threads)
     clock.finish()
     moved = tuple(name for name, steps in shown.moved.items() if steps > NEAREST)
-    return VerifyResult(before, after, plan.digest, None, moved, plan.units, grids=grid_summary(shown))
+    return VerifyResult(before, after, plan.digest, proof, moved, plan.units, grids=grid_summary(shown))
+
+
+def _cut(
+    traced: Trace, a: Model, plan: Plan, samples: Feed | None, options: VerifyOptions
+) -> tuple[ProofSummary | None, Trace]:
+    """What was quantised: the original, or what is left of it, which is proven to be the same network."""
+    if not plan.removed_count:
+        return None, traced
+    keep = keep_of(plan, traced)
+    bare = _expected(traced, keep, a, plan)
+    proof = prove_in_memory(traced, keep, bare, samples=samples, seed=options.seed, threads=options.threads)
+    return proof_summary(proof), trace_again(bare, traced)
+
+
+def _expected(traced: Trace, keep: NDArray[np.bool_], a: Model, plan: Plan) -> Model:
+    """What the plan leaves. Raises VerificationError."""
+    try:
+        return record(cut(traced, keep), a, plan)
+    except CutError as refusal:
+        raise VerificationError(f"the plan cannot be applied: {refusal}") from refusal
 
 
 def _small(

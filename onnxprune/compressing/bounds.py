@@ -37,7 +37,7 @@ def to_bounds(task: Task) -> Compressed:
     chosen = strongest(loss, 0.0, STEPS, first=0.25).best
     while chosen is not None:
         limit = start * FURTHEST**chosen.strength
-        taken = finished(task, tried[chosen.strength], start, limit, how, found)
+        taken = finished(task, tried[chosen.strength], limit, found)
         if broken(task, taken.model) is None:
             return found.done(taken)
         milder = [s for s in tried if s < chosen.strength]

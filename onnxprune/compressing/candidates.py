@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxprune.compressing.request import Lever
+from onnxprune.compressing.precision import Precision
+from onnxprune.compressing.request import INT8, PARTS, Lever
 from onnxprune.model.load import Model
 from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import RepairSummary
@@ -17,9 +18,29 @@ OVER = 0.01
 
 
 @dataclass(frozen=True)
+class Way:
+    """A lever, and how the file computes. `start`: the share of the cost that is left before anything leaves,
+    `rounding`: the error of the outputs then."""
+
+    lever: Lever
+    how: Precision
+    start: float = 1.0
+    rounding: float = 0.0
+
+    @property
+    def levers(self) -> tuple[str, ...]:
+        """All that make the result."""
+        return (*sorted(PARTS[self.lever]), *([] if self.how.form is None else [INT8]))
+
+    @property
+    def name(self) -> str:
+        return " + ".join(self.levers)
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A network made of the original. `model`: as its file has it, `floats`: before it was quantised. `choice`: what
-    leaves, by the lever `cut`, None if nothing does; `integers`: what was quantised, None if nothing was. `point`: what
+    leaves, on which `way`, None if nothing does; `integers`: what was quantised, None if nothing was. `point`: what
     was measured.
     """
 
@@ -29,7 +50,7 @@ class Candidate:
     floats: Model
     choice: Choice | None = None
     integers: Quantized | None = None
-    cut: Lever | None = None
+    way: Way | None = None
     repair: RepairSummary | None = None
 
 

@@ -6,7 +6,8 @@ it. Grids are those of the original's values: times do not depend on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -33,11 +34,19 @@ SECONDS = 0.4
 """How long a cut is run to see what each node takes."""
 
 
-def static_form(
-    net: Network, grids: Grids, errors: Mapping[int, float], types: Types, feed: Feed, threads: int
-) -> Form:
-    """Integers between quantisers, where they gain time; `errors`: of the layers of `net`, which break ties."""
+@dataclass(frozen=True)
+class Timing:
+    """What is run to see where integers gain time; `errors` of the layers of the network break ties."""
+
+    errors: Mapping[int, float]
+    feed: Feed
+    threads: int
+
+
+def static_form(net: Network, grids: Grids, types: Types, timing: Timing | None) -> Form:
+    """Integers between quantisers, where they gain time; without `timing` wherever they can be."""
     able = {net.graph.nodes[index].label for index in net.layers}
+    errors = {} if timing is None else timing.errors
     costs = {net.graph.nodes[index].label: error for index, error in errors.items()}
     weights = frozenset(net.graph.nodes[index].inputs[1] for index in net.layers)
 
@@ -50,10 +59,12 @@ def static_form(
         if not whole:
             return model
         held = fitting_biases(graph, whole, grids.values, weight_grids(graph, whole, types))
-        numbered = with_quantisers(graph, facts, whole, grids.values, held, numbers=True)
-        times = measured_times(graph, facts, numbered, whole, feed, threads, SECONDS)
-        lost = {index: costs.get(graph.nodes[index].label, 0.0) for index in layers}
-        nodes = fastest(frontier(graph, found, whole, times, lost)).nodes
+        nodes: Collection[int] = whole
+        if timing is not None:
+            numbered = with_quantisers(graph, facts, whole, grids.values, held, numbers=True)
+            times = measured_times(graph, facts, numbered, whole, timing.feed, timing.threads, SECONDS)
+            lost = {index: costs.get(graph.nodes[index].label, 0.0) for index in layers}
+            nodes = fastest(frontier(graph, found, whole, times, lost)).nodes
         return with_quantisers(graph, facts, nodes, grids.values, held) if nodes else model
 
     return Form(written, weights)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxprune.capture.samples import Samples
-from onnxprune.compressing.form import dynamic_form, static_form
+from onnxprune.compressing.form import Timing, dynamic_form, static_form
 from onnxprune.measure.latency.form import Form
 from onnxprune.quantizing.plans import all_grids, choices, network
-from onnxprune.quantizing.request import DYNAMIC, QuantizeRequest
+from onnxprune.quantizing.request import AUTO, DYNAMIC, STATIC, QuantizeRequest
 from onnxprune.quantizing.stage import dynamic_is_better, picked
 from onnxprune.results.clock import Clock
 from onnxprune.trace.groups import Trace
@@ -22,18 +22,24 @@ class Precision:
     form: Form | None
 
 
-def precision(trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, threads: int) -> Precision:
-    """By times and errors measured on the original. Raises what `quantized` raises."""
+def precision(
+    trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, threads: int, *, timed: bool
+) -> Precision:
+    """By times and errors measured on the original; what is not `timed` is to be small: all that can is in
+    integers. Raises what `quantized` raises.
+    """
     clock.start("prepare")
     net = network(trace, request)
     if not net.whole:
-        return Precision(request.scheme, None)
+        return Precision(AUTO, None)
     clock.start("ranges")
     grids = all_grids(net, request, samples, threads)
+    if not timed:
+        return Precision(STATIC, static_form(net, grids, request.types, None))
     found, errors = choices(net, grids, samples, clock, threads)
     nodes = picked(net, grids, found, errors, samples, threads)
     if dynamic_is_better(net, grids, nodes, samples, threads):
         weights = frozenset(net.graph.nodes[index].inputs[1] for index in net.layers)
         return Precision(DYNAMIC, dynamic_form(trace, weights, 7 if request.types.reduced else 8, threads))
-    feed = samples.few(trace.graph.model, 1)
-    return Precision(request.scheme, static_form(net, grids, errors, request.types, feed, threads))
+    timing = Timing(errors, samples.few(trace.graph.model, 1), threads)
+    return Precision(AUTO, static_form(net, grids, request.types, timing))

@@ -58,7 +58,7 @@ class CompressRequest:
 
     def recorded(self, samples: int) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
-        found = values(self.asked) | {"samples": samples}
+        found = values(self.asked) | {"samples": samples, "device": self.integers.device}
         return {name: plain(found[name]) for name in recorded(Compressing)}
 
 
@@ -82,6 +82,7 @@ def resolve_compression(asked: Compressing) -> CompressRequest:
             min_agreement=asked.min_agreement,
             max_error=asked.max_error,
             exclude=asked.exclude,
+            device=asked.device,
             seed=asked.seed,
         ),
         with_data=True,

@@ -10,17 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from onnxprune.choose.budget import OutOfReach
-from onnxprune.compressing.build import brief, full, integers_alone, original, planned
-from onnxprune.compressing.candidates import OVER, Candidate, best
+from onnxprune.compressing.build import GAIN, brief, full, integers_alone, original, planned
+from onnxprune.compressing.candidates import OVER, Candidate, Way, best
 from onnxprune.compressing.precision import Precision, precision
-from onnxprune.compressing.request import CUTS, INT8, PARTS
+from onnxprune.compressing.request import BLOCKS, CHANNELS, CUTS, INT8, PARTS
 from onnxprune.compressing.task import Task
 from onnxprune.errors import ModelError, OnnxPruneError, UsageError, VerificationError
+from onnxprune.quantizing.request import AUTO
 from onnxprune.results.compressing import CompressPoint
 from onnxprune.results.units import format_percent
 
-GAIN = 0.97
-"""Integers that leave more than this of the cost are not worth what they lose."""
+LITTLE = 0.6
+"""Integers that leave more than this gain so little that cuts may be better off without them."""
 AGAIN = 2
 """How often a cut is planned anew if its file, with everything in place, costs more than was asked."""
 
@@ -51,11 +52,12 @@ class Found:
 
 def base(task: Task, found: Found) -> tuple[Precision, Candidate | None]:
     """How the file computes, and integers alone; without them if they save nothing."""
-    floats = Precision(task.request.integers.scheme, None)
+    floats = Precision(AUTO, None)
     if INT8 in task.request.without:
         found.without[INT8] = "--without int8"
         return floats, None
-    how = precision(task.traced, task.request.integers, task.samples, task.clock, task.threads)
+    timed = task.request.kind == "latency"
+    how = precision(task.traced, task.request.integers, task.samples, task.clock, task.threads, timed=timed)
     if how.form is None:
         found.without[INT8] = "no layer can compute with integers"
         return floats, None
@@ -80,46 +82,53 @@ def to_target(task: Task, limit: float) -> Compressed:
     tried = cuts(task, limit, how, alone, found)
     if not tried:
         raise UsageError(_nothing(limit, alone, found), hint="Raise the target, or allow more levers.")
-    chosen = best(tried, limit)
-    start = 1.0 if alone is None else alone.point.cost
-    return found.done(finished(task, chosen, start, limit, how, found))
+    return found.done(finished(task, best(tried, limit), limit, found))
 
 
 def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, found: Found) -> list[Candidate]:
-    """Each lever's way to the limit, repaired briefly; `alone`: what integers give, where cuts begin."""
-    rounding, start = (0.0, 1.0) if alone is None else (alone.point.error, alone.point.cost)
+    """Each way to the limit, repaired briefly; `alone`: what integers give, where cuts begin."""
     tried = []
-    for lever in CUTS:
-        if task.request.without & PARTS[lever]:
-            found.without[lever] = "--without " + " ".join(sorted(task.request.without & PARTS[lever]))
+    for way in ways(task, how, alone):
+        barred = task.request.without & PARTS[way.lever]
+        if barred:
+            found.without[way.name] = "--without " + " ".join(sorted(barred))
             continue
         try:
-            choice = planned(task, lever, start, limit, how)
+            choice = planned(task, way, limit)
         except (OutOfReach, UsageError, ModelError, VerificationError) as problem:
-            found.without[lever] = problem.message
+            found.without[way.name] = problem.message
             continue
         if not choice.plan.removed_count:
-            found.without[lever] = "nothing can leave"
+            found.without[way.name] = "nothing can leave"
             continue
-        tried.append(brief(task, lever, choice, how, rounding))
+        tried.append(brief(task, way, choice))
         found.points.append(tried[-1].point)
     return tried
 
 
-def finished(task: Task, chosen: Candidate, start: float, limit: float, how: Precision, found: Found) -> Candidate:
+def ways(task: Task, how: Precision, alone: Candidate | None) -> list[Way]:
+    """Every cut in the precision that is best for the whole; where that gains little, in floats as well."""
+    if alone is None:
+        return [Way(lever, how) for lever in CUTS]
+    cost, error = alone.point.cost, alone.point.error
+    found = [Way(lever, how, cost, error) for lever in CUTS]
+    return found if cost < LITTLE else [*found, *(Way(lever, replace(how, form=None)) for lever in (CHANNELS, BLOCKS))]
+
+
+def finished(task: Task, chosen: Candidate, limit: float, found: Found) -> Candidate:
     """The chosen cut in full; planned anew for less if the file costs more than it was to."""
-    lever, choice, share = chosen.cut, chosen.choice, limit
+    way, choice, share = chosen.way, chosen.choice, limit
     built: list[Candidate] = []
     for _ in range(AGAIN + 1):
-        assert choice is not None and lever is not None
-        built.append(full(task, lever, choice, how))
+        assert choice is not None and way is not None
+        built.append(full(task, way, choice, limit))
         found.points.append(built[-1].point)
         cost = built[-1].point.cost
         if cost <= limit * (1 + OVER):
             break
         share *= limit / cost
         try:
-            choice = planned(task, lever, start, share, how)
+            choice = planned(task, way, share)
         except OnnxPruneError:
             break
     return best(built, limit)

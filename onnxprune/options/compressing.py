@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from onnxprune.options.declare import REMOVE, Options, option
-from onnxprune.options.quantizing import Bounds
+from onnxprune.options.quantizing import Bounds, Processor
 from onnxprune.options.repairing import Score
 from onnxprune.options.running import Calibration, Form, Result, Running, Told
 
@@ -40,7 +40,7 @@ class Levers(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compressing(Levers, Bounds, Calibration, Running):
+class Compressing(Levers, Processor, Bounds, Calibration, Running):
     """What `compress` is asked for besides files."""
 
 

@@ -12,7 +12,21 @@ from onnxprune.options.running import Calibration, Form, Result, Running, Told
 
 
 @dataclass(frozen=True, kw_only=True)
-class Precision(Options):
+class Processor(Options):
+    """What computes with integers."""
+
+    device: Literal["vnni", "x86", "arm"] | None = option(
+        None,
+        "For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get 7 "
+        "bits; ARM, which wants signed activations.",
+        group=INTEGERS,
+        shown="this one",
+        recorded=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision(Processor):
     """What becomes integers, and how."""
 
     scheme: Literal["auto", "static", "dynamic", "weights"] | None = option(
@@ -45,14 +59,6 @@ class Precision(Options):
         "Ranges of activations: of the least squared error; all that was seen; or without the outermost 0.001 %.",
         group=INTEGERS,
         shown=True,
-        recorded=True,
-    )
-    device: Literal["vnni", "x86", "arm"] | None = option(
-        None,
-        "For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get 7 "
-        "bits; ARM, which wants signed activations.",
-        group=INTEGERS,
-        shown="this one",
         recorded=True,
     )
     include: Sequence[str] = option(

@@ -91,8 +91,8 @@ def quantized(
 
     `whole`: the trace of the original and what is kept of it, if `trace` is that of a network cut from it; repair aims
     at the original, and bounds are on the way to it. `share`: of the time of `trace`'s network that the result may
-    take; it is then as exact as that allows. `workers`: threads of the repair, if others than of what is measured; `effort`:
-    of the usual steps.
+    take; it is then as exact as that allows. `workers`: threads of the repair, if others than of what is measured;
+    `effort`: how many times its usual steps.
     """
     if request.scheme in (DYNAMIC, WEIGHTS):
         return _weights(trace, request, samples, clock, threads)

@@ -55,6 +55,14 @@ def same_network(original: Graph, result: Graph, found: Stored, plan: Quantizati
     return _values(original, result, found, weights, plan)
 
 
+def counterparts(original: Graph, result: Graph, found: Stored) -> list[tuple[Node, Node]]:
+    """Nodes of the original with what is in their place in the file, as far as there is something."""
+    made = {node.outputs[0]: node for node in result.nodes if node.op_type not in QUANTISERS and node.outputs}
+    hidden = {_source(result, value, found): value for value in found.values}
+    pairs = [(node, _given(original, node, made, hidden)) for node in original.nodes if node.outputs]
+    return [(node, made[key]) for node, key in pairs if key is not None]
+
+
 def _source(result: Graph, value: str, found: Stored) -> str:
     """What the quantiser of a value reads in the file."""
     return result.nodes[result.producer[found.integers[value]]].inputs[0]
