@@ -125,6 +125,8 @@ class Walker:
         proto.graph.name = "piece"
         proto.graph.node.extend(node.proto for node in nodes)
         proto.graph.initializer.extend(initializers)
+        stored = self.model.proto.graph.sparse_initializer
+        proto.graph.sparse_initializer.extend(one for one in stored if one.values.name in read)
         proto.graph.input.extend(
             helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(self._state[0][k].dtype), None)
             for k in feeds

@@ -27,6 +27,10 @@ ROUNDS = 4
 """The `accuracy_level` with which MatMulNBits rounds its inputs to 8 bits, and computes with these."""
 BETWEEN = frozenset({"Gemm", "MatMul"})
 """Layers between quantisers that are in integers also where they give floats."""
+SPARSE = "its weight is stored sparse: quantise the dense model, and let sparsify make zeros in that"
+QUANTISED = "the model has quantisers already: quantise the model of floats"
+IN_BITS = "its weight is in integers already"
+QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 RECTIFIERS = frozenset({"Relu", "Clip"})
 
 
@@ -58,6 +62,21 @@ def integer_share(graph: Graph, facts: Facts) -> IntegerShare:
         sum(macs or 0 for _, macs in layers),
         sum(macs or 0 for _, macs in inside),
         sum(macs is None for _, macs in layers),
+    )
+
+
+def final(node: Node) -> str | None:
+    """Why the weight of a layer is stored as it has to be, whatever runs it; None for operators of floats."""
+    if node.domain == DOMAIN:
+        return SPARSE
+    known = CONTRIBUTED | {"MatMulNBits"} if node.domain == MICROSOFT else frozenset() if node.domain else OPERATORS
+    return IN_BITS if node.op_type in known else None
+
+
+def has_quantisers(graph: Graph) -> bool:
+    """Whether values that nodes compute are rounded to integers somewhere, so that some of it is quantised already."""
+    return any(
+        node.op_type in QUANTISERS and not node.domain and node.inputs[0] not in graph.computed for node in graph.nodes
     )
 
 

@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts
+from onnxprune.model.integers import QUANTISED, final, has_quantisers
 from onnxprune.model.tensors import dtype_name
 
 Kind = Literal["layer", "step", "move"]
@@ -35,7 +36,11 @@ class Candidate:
 def candidates(graph: Graph, facts: Facts) -> dict[int, Candidate]:
     """By index, all nodes with float values that multiply by weights, or have kernels for integers."""
     found: dict[int, Candidate] = {}
+    already = QUANTISED if has_quantisers(graph) else None
     for node in graph.nodes:
+        stored = final(node) if node.outputs and node.scope == 0 else None
+        if stored is not None:
+            found[node.index] = Candidate(node.index, "layer", stored)
         known = RULES.get(node.op_type) if not node.domain else None
         if known is None or not node.outputs or node.outputs[0] in graph.computed:
             continue
@@ -43,7 +48,7 @@ def candidates(graph: Graph, facts: Facts) -> dict[int, Candidate]:
             continue  # arithmetic on sizes
         kind, rule = known
         found[node.index] = Candidate(
-            node.index, kind, _place(node) or _types(graph, facts, node) or rule(graph, facts, node)
+            node.index, kind, already or _place(node) or _types(graph, facts, node) or rule(graph, facts, node)
         )
     return found
 
@@ -180,6 +185,8 @@ def _any(graph: Graph, facts: Facts, node: Node) -> str | None:
 
 def _weighted(graph: Graph, facts: Facts, node: Node) -> str | None:
     key = node.inputs[1]
+    if key in graph.fixed and key not in graph.producer:
+        return f"its weight is {graph.fixed[key]}"
     if key not in graph.model.tensors or key in graph.overridable:
         return "its weight is computed, not a constant"
     readers = {(graph.nodes[index].op_type, slot) for index, slot in graph.consumers[key]}

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from onnxprune.capture.samples import Samples
 from onnxprune.capture.sensitivity import judged
@@ -47,7 +48,9 @@ class Network:
     @cached_property
     def judged(self) -> list[str]:
         """The float values by which a choice is judged."""
-        return [key for key in judged(self.trace) if key in self.graph.producer]
+        found = [key for key in judged(self.trace) if key in self.graph.producer]
+        outputs = [value.name for value in self.graph.model.proto.graph.output]
+        return found or [key for key in outputs if self.facts.dtypes.get(key) == TensorProto.FLOAT]
 
     def share_of_products(self) -> float:
         """The share of the multiply-accumulates that is in products of matrices with constant weights."""

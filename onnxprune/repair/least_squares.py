@@ -156,7 +156,10 @@ def _kept(trace: Trace, node: Node, layer: Linear, keep: Bools) -> Callable[[str
     """What the cut network has of a value of the original; of a product that is implied, by the rows of its weight."""
     if not layer.implied:
         return lambda key, value: trace.kept_part(key, keep, value)
-    rows = trace.state.uses[node.index, 1][1]
+    axes = trace.state.uses.get((node.index, 1)) or trace.axes(
+        node.inputs[1]
+    )  # of a constant, or of what is made of one
+    rows = axes[1] if len(axes) > 1 else None
     if rows is None:
         return lambda key, value: value
     mask = keep[trace.table[rows]]

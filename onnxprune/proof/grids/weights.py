@@ -46,7 +46,8 @@ def prove_weights(
     with scratch() as here:
         exact = here / "exact.onnx"
         write(without_rounding(with_plain_recurrence(_exact(found))), exact, external_data="always")
-        asked = Twin(trace, tuple(weights), without_rounding(twin), tuple(weights), exact, REFERENCE)
+        reference = without_rounding(with_plain_recurrence(_exact(twin)))
+        asked = Twin(trace, tuple(weights), reference, tuple(weights), exact, REFERENCE)
         return prove_twin(asked, samples=samples, seed=seed, threads=threads)
 
 

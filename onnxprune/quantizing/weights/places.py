@@ -11,6 +11,7 @@ from onnx import TensorProto
 from onnxprune.capture.features import Linear, linear_layer
 from onnxprune.model.folding import is_computed
 from onnxprune.model.graph import Constant, Graph, Node
+from onnxprune.model.integers import QUANTISED, final, has_quantisers
 from onnxprune.model.tensors import FLOATS, dtype_name
 from onnxprune.quantizing.weights.request import DYNAMIC, FLOAT, INT4, INT8_BLOCKS, WeightRequest
 
@@ -62,7 +63,13 @@ class Place:
 def places(graph: Graph, request: WeightRequest) -> list[Place]:
     """The weights of a model in its working form, in the order of the layers, each once; and products without one."""
     found: dict[str, Place] = {}
+    if has_quantisers(graph):
+        layers = [node for node in graph.nodes if not node.domain and node.op_type in SLOTS]
+        return [Place("", node, reason=QUANTISED) for node in layers]
     for node in graph.nodes:
+        stored = final(node)
+        if stored is not None:
+            found[node.label] = Place("", node, reason=stored)
         if node.domain or node.op_type not in SLOTS:
             continue
         read = [(slot, node.inputs[slot]) for slot in SLOTS[node.op_type] if slot < len(node.inputs)]
@@ -88,6 +95,11 @@ def _is_weight(node: Node, constant: Constant | None) -> bool:
 
 
 def _no_weight(graph: Graph, node: Node) -> str:
+    fixed = next(
+        (graph.fixed[key] for key in node.inputs[1:] if key in graph.fixed and key not in graph.producer), None
+    )
+    if fixed is not None:
+        return f"its weight is {fixed}"
     if any(is_computed(graph, key) and _constant(graph, key) is None for key in node.inputs if key):
         return "its weight is made of constants in a way that cannot be undone"
     if node.op_type in PRODUCTS and not any(_constant(graph, key) for key in node.inputs if key):

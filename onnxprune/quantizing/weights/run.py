@@ -32,6 +32,7 @@ from onnxprune.quantizing.weights.request import DYNAMIC, NEAREST, WeightRequest
 from onnxprune.quantizing.weights.results import WeightLayer, WeightsOnly
 from onnxprune.quantizing.weights.small import Small, by_itself, by_samples
 from onnxprune.quantizing.weights.stored import Stored
+from onnxprune.quantizing.zeros import STAY, made_sparse
 from onnxprune.trace.groups import Trace
 
 Progress = Callable[[int, int], None]
@@ -127,7 +128,9 @@ def _walked(
     for place in todo:
         weight, linear = model.tensors[place.key].array(), twin.seen(place)
         small = None
-        if linear is not None:
+        if made_sparse(weight):
+            place = replace(place, note=STAY)
+        elif linear is not None:
             with contextlib.suppress(Unmatched):
                 split = matched(
                     current.graph, linear, original, current, samples.held_out, place.node.index, keep_rows=True
