@@ -29,6 +29,7 @@ from onnxprune.quantizing.race import seconds_of
 from onnxprune.quantizing.request import AUTO, DYNAMIC, RECONSTRUCT, STATIC, WEIGHTS, QuantizeRequest
 from onnxprune.quantizing.sensitivity import Grids, output_error
 from onnxprune.quantizing.weights import WeightLayer, weights_only
+from onnxprune.quantizing.zeros import masks_of
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.results.clock import Clock
@@ -216,6 +217,7 @@ def _rebuilt(
         working,
         samples.batches,
         samples.held_out,
+        masks=masks_of(working, stored_grids(model)) or None,
         grids=stored_grids(model),
         independent=samples.independent,
         seed=request.seed,

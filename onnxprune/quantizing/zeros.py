@@ -22,5 +22,5 @@ def made_sparse(weight: NDArray[Any]) -> bool:
 
 def masks_of(model: Model, names: Collection[str]) -> dict[str, NDArray[np.bool_]]:
     """Of the initializers `names` of a model, for those that were made sparse, which of their numbers are not zero."""
-    arrays = {name: model.tensors[name].array() for name in names}
+    arrays = {name: model.tensors[name].array() for name in names if name in model.tensors}
     return {name: array != 0 for name, array in arrays.items() if made_sparse(array)}

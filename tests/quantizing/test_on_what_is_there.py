@@ -13,8 +13,11 @@ from onnx import ModelProto, numpy_helper
 
 import onnxprune
 from onnxprune.errors import OnnxPruneError
+from onnxprune.quantizing import stage
+from onnxprune.quantizing.zeros import made_sparse
 from tests.builders import Net
 from tests.oracle import session
+from tests.small import small_network
 
 Array = np.ndarray[Any, Any]
 SCHEMES: dict[str, dict[str, Any]] = {
@@ -239,3 +242,28 @@ def test_pack_bench_diff_and_check(files: dict[str, Files], tmp_path: Path, name
     share = onnxprune.check(quantised, min_int8=0).models[0].checks[0].measured
     assert (share > 0) == (scheme in ("static", "dynamic", "int4")), "the others are float when they are loaded"
     assert onnxprune.check(plain, min_int8=0).models[0].checks[0].measured == 0.0
+
+
+def test_zeros_stay_where_all_weights_are_adjusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together, on their grids; here also where that takes little of the error."""
+    monkeypatch.setattr(stage, "WORTH", 10.0)
+    data = str(Path(__file__).parents[2] / "models" / "digits_calib.npz")
+    small_network(tmp_path / "m.onnx")
+    options: dict[str, Any] = {"data": data, "samples": 200}
+    onnxprune.sparsify(
+        tmp_path / "m.onnx", tmp_path / "z.onnx", sparsity=0.6, emit="dense-zeros", repair="none", **options
+    )
+    result = onnxprune.quantize(tmp_path / "z.onnx", tmp_path / "q.onnx", scheme="static", **options)
+    rebuilt = result.quantization.reconstruction
+    assert rebuilt is not None and rebuilt.steps > 0
+    before, after = (zeros(onnx.load(tmp_path / name)) for name in ("z.onnx", "q.onnx"))
+    assert all(b >= a for a, b in zip(before, after, strict=True)) and before[-1] == pytest.approx(0.6, abs=0.02)
+
+
+def test_which_weights_were_made_sparse() -> None:
+    """A third of zeros is no chance; a few small numbers that are rounded to zero are."""
+    weight = np.ones((3, 10))
+    weight[0, :9] = 0
+    assert not made_sparse(weight) and not made_sparse(np.zeros((0, 4)))
+    weight[0, 9] = 0
+    assert made_sparse(weight)
