@@ -11,6 +11,7 @@ from onnxprune.errors import VerificationError
 from onnxprune.model.graph import build
 from onnxprune.model.infer import Facts, infer_like
 from onnxprune.model.load import Model, load
+from onnxprune.model.recorded import INITIALIZERS_APART
 from onnxprune.trace.groups import Trace
 
 
@@ -25,8 +26,10 @@ def same_signature(original: onnx.ModelProto, candidate: Path, *, added: str | N
 
 
 def same_ends(original: onnx.ModelProto, found: onnx.ModelProto) -> None:
-    """The inputs and outputs. Raises VerificationError."""
+    """The inputs and outputs. Raises VerificationError. Before IR version 4 all initializers are inputs, too."""
     constants = {t.name for t in original.graph.initializer}
+    if found.ir_version < INITIALIZERS_APART:
+        constants |= {t.name for t in found.graph.initializer}
     for kind, before, after in (
         ("inputs", original.graph.input, found.graph.input),
         ("outputs", original.graph.output, found.graph.output),

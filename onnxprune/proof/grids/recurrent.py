@@ -20,6 +20,7 @@ from onnx import NodeProto
 from onnxprune.errors import VerificationError
 from onnxprune.model.load import Model
 from onnxprune.model.names import bodies, fresh, taken
+from onnxprune.model.plain import declared
 from onnxprune.model.tensors import LazyTensor
 
 KIND, WEIGHTS, OF_LSTM = "DynamicQuantizeLSTM", ((1, 8), (2, 10)), 8
@@ -35,7 +36,7 @@ def with_plain_recurrence(model: Model) -> Model:
         for node in graph.node:
             if node.op_type == KIND and node.domain == "com.microsoft":
                 _replace(node, tensors, names)
-    return model.replace(proto, tensors)
+    return declared(model.replace(proto, tensors))
 
 
 def _replace(node: NodeProto, tensors: dict[str, LazyTensor], names: set[str]) -> None:

@@ -248,6 +248,22 @@ def test_a_plan_that_says_nothing_of_weights(
         onnxprune.verify(original, tmp_path / "old.onnx")
 
 
+@pytest.mark.parametrize("with_samples", [False, True])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_files_in_which_weights_are_inputs(tmp_path: Path, name: str, with_samples: bool) -> None:
+    """Before version 4 of the format all initializers are; those that are added are so, too."""
+    net, feed = network()
+    proto = net.model()
+    proto.ir_version = 3
+    for one in proto.graph.initializer:
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(one.name, one.data_type, list(one.dims)))
+    onnx.save(proto, tmp_path / "m.onnx")
+    given = {"data": feed} if with_samples else {}
+    onnxprune.quantize(tmp_path / "m.onnx", tmp_path / "q.onnx", **given, **SCHEMES[name])
+    found = onnxprune.verify(tmp_path / "m.onnx", tmp_path / "q.onnx")
+    assert found.small is not None and found.small.weights == 8 and found.failure() is None
+
+
 def test_no_rounding_by_samples_is_farther_than_zeros() -> None:
     """Least squares on inputs of the other sign would turn all weights round: the nearest are taken instead."""
     net = Net(seed=3)
