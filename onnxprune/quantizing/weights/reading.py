@@ -20,6 +20,7 @@ from onnxprune.model.grids import Grid
 from onnxprune.quantizing.weights.nodes import MICROSOFT
 from onnxprune.quantizing.weights.packing import MIDDLE, pack, zeros_unpacked
 from onnxprune.quantizing.weights.places import BLOCKS, PRODUCT, RECURRENCE, ROWS, WHOLE, Place
+from onnxprune.quantizing.weights.request import BLOCKS as SIZES
 from onnxprune.quantizing.weights.request import DYNAMIC, FP16, INT4, INT8, INT8_BLOCKS
 from onnxprune.quantizing.weights.stored import Stored
 
@@ -97,7 +98,7 @@ def _recurrent(found: Graph, place: Place, node: Node) -> Stored:
 
 def _blocks(found: Graph, place: Place, node: Node) -> Stored:
     bits, block = int(node.attribute("bits", 4)), int(node.attribute("block_size", 0))
-    if bits not in UNSIGNED or block <= 0:
+    if bits not in UNSIGNED or block not in SIZES:
         raise VerificationError(f"weight {place.key!r} has {bits} bits in blocks of {block}, which nobody writes")
     place = replace(place, form=BLOCKS, kind=INT4 if bits == 4 else INT8_BLOCKS)
     bare = Stored(place, np.zeros(0, np.uint8))

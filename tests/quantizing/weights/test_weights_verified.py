@@ -165,6 +165,7 @@ WRONG: list[tuple[str, str, Change, str]] = [
     ("zero-point", "int4", changed("_zero_points", lambda a: a ^ np.uint8(1)), "not those of the plan"),
     ("swapped", "int4", changed("_4bits", lambda a: a[:, [1, 0, *range(2, a.shape[1])]]), "not those of the plan"),
     ("block", "int4", attribute("MatMulNBits", "block_size", 64), "is stored as"),
+    ("odd", "int4", attribute("MatMulNBits", "block_size", 33), "which nobody writes"),
     ("level", "int4", attribute("MatMulNBits", "accuracy_level", 1), "not the original's"),
     ("shape", "int8", changed("_int8", lambda a: a[:-1]), "is stored as int8 of shape"),
     ("type", "fp16", changed("_half", lambda a: a.astype(np.float32)), "is stored as float32"),
