@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from onnxprune._version import __version__
 from onnxprune.errors import speak_with
+
+__version__ = "0.1.0"
 
 # ONNX Runtime reports home from its import on, and keeps a file in ~/.cache, unless this is set before.
 # Promise: no network, no telemetry, whatever the environment says.

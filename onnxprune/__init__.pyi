@@ -348,6 +348,7 @@ def compress(
     target: str | None = None,
     without: Sequence[Literal["channels", "blocks", "int8"]] = (),
     exclude: Sequence[str] = (),
+    device: Literal["vnni", "x86", "arm"] | None = None,
     data: Any = None,
     preprocess: str | None = None,
     samples: int | None = None,
@@ -380,6 +381,8 @@ def compress(
             the file. Without it: as fast as the bounds allow.
         without: A lever that is not to be used: narrower layers, whole residual blocks, or integers. One, or several.
         exclude: Leave these layers as they are: a name, a glob, or type:Conv. One, or several.
+        device: For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get
+            7 bits; ARM, which wants signed activations. Default: this one.
         data: Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.
         preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
         samples: Use at most N samples, drawn by `seed`.
@@ -395,8 +398,7 @@ def compress(
         external_data: Weights in a file OUT.data of their own (auto: above 2 GB).
         allow_unproven: Write the result although no input tells whether it is right; otherwise VerificationError.
         seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
-        threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
-            Default: all cores.
+        threads: Of measured runs. What is not measured uses all cores. Default: all cores.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
 
     Returns:
@@ -509,11 +511,11 @@ def quantize(
     model: str | Path | Model,
     out: str | Path | Beside | None = BESIDE,
     *,
+    device: Literal["vnni", "x86", "arm"] | None = None,
     scheme: Literal["auto", "static", "dynamic", "weights"] | None = None,
     weights: Literal["int8", "int4", "fp16"] | None = None,
     block: int = 32,
     ranges: Literal["least-error", "min-max", "percentile"] = "least-error",
-    device: Literal["vnni", "x86", "arm"] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     data: Any = None,
@@ -544,14 +546,14 @@ def quantize(
         model: A path, or a Model of `load`, which may have been changed.
         out: The file to write; left out, NAME.int8.onnx beside the model; None: nothing is written, and the result
             has it as `model`.
+        device: For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get
+            7 bits; ARM, which wants signed activations. Default: this one.
         scheme: Layers compute with integers, on ranges that the samples show: all that can (static), or those for which
             it pays, measured here (auto); or matrix products and LSTMs do, on the ranges of every run (dynamic); or
             weights alone are stored in fewer bits (weights). Default: auto with `data`, otherwise weights.
         weights: What weights become; int4 and fp16 with `scheme` weights. Default: int8.
         block: Inputs of an output that share a scale, with int4: 16, 32, 64, 128 or 256.
         ranges: Ranges of activations: of the least squared error; all that was seen; or without the outermost 0.001 %.
-        device: For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get
-            7 bits; ARM, which wants signed activations. Default: this one.
         include: Quantise only these layers: a name, a glob, or type:Conv. One, or several.
         exclude: Leave these layers as they are; wins over `include`. One, or several.
         data: Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.
@@ -964,8 +966,8 @@ def verify(
     threads: int = 0,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> VerifyResult:
-    """Repeat the proof for a file that `shrink`, `sparsify` or `quantize` wrote, from the plan stored in it: on random
-    inputs, and on the first samples of `data`.
+    """Repeat the proof for a file that `compress`, `shrink`, `sparsify` or `quantize` wrote, from the plan in it: on
+    random inputs, and on the first samples of `data`.
 
     Args:
         original: The model before: a path, or a model in memory.

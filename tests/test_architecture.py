@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onnxprune"
 
 FLOORS = [
-    {"_version", "errors", "native"},
+    {"errors", "native"},
     {"model", "results"},
     {"options"},
     {"data", "sparse", "trace"},
@@ -29,6 +29,7 @@ FLOORS = [
     {"benching", "packing"},
     {"checking", "quantizing", "sparsifying"},
     {"shrinking", "sweeping"},
+    {"compressing"},
     {"report"},
     {"api"},
     {"cli"},
@@ -74,7 +75,7 @@ def _source(path: Path) -> Source:
         if isinstance(node, ast.Import):
             found.imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            inner = (f"{node.module}.{alias.name}" for alias in node.names if alias.name != "__version__")
             found.imports += [name if name in MODULES else node.module for name in inner]
         elif isinstance(node, ast.FunctionDef):
             second = node.body[min(1, len(node.body) - 1)].lineno

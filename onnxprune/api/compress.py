@@ -14,7 +14,7 @@ from onnxprune.capture.samples import files_of, open_samples, traced_for
 from onnxprune.choose.request import check_data_options
 from onnxprune.compressing.bounds import to_bounds
 from onnxprune.compressing.candidates import Candidate
-from onnxprune.compressing.publish import plan_of_all, publish_compressed
+from onnxprune.compressing.publish import publish_compressed
 from onnxprune.compressing.request import resolve_compression
 from onnxprune.compressing.stage import Compressed, to_target
 from onnxprune.compressing.task import Task
@@ -136,7 +136,7 @@ def _outcome(options: CompressOptions, task: Task, done: Compressed) -> Compress
     """What is known before anything is written."""
     taken, source, traced = done.taken, task.original, task.traced
     nothing = Plan(source.sha256, (), options=task.request.recorded(task.samples.count))
-    plan = nothing if taken is None else plan_of_all(task, taken)
+    plan = nothing if taken is None else task.plan(taken.choice, taken.integers)
     choice = None if taken is None else taken.choice
     return CompressResult(
         summary(source, traced.graph, traced.facts),

@@ -82,7 +82,7 @@ class Application(click.Group):
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from onnxprune._version import __version__
+        from onnxprune import __version__
 
         click.echo(f"{PROGRAM} {__version__}")
         ctx.exit()

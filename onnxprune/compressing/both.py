@@ -31,7 +31,7 @@ def planned_in_turn(task: Task, start: float, share: float, how: Precision) -> C
     first = plan_and_cut(first_run)
     model, _ = mended_cut(task.repairing(BLOCKS), first, first.smaller, effort=BRIEF)
     later = trace_again(model, task.traced)
-    left = task.cost(model)  # targets are shares of the network before, which is not the original here
+    left = task.cost(model, first.plan)  # targets are shares of the network before, which is not the original here
     second = plan_and_cut(task.run(CHANNELS, share / left, how.form, traced=later))
     both = task.run(ALL, share, None).traced
     keep = together(both, first, second, task.traced)

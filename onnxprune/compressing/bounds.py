@@ -31,7 +31,7 @@ def to_bounds(task: Task) -> Compressed:
         candidates = cuts(task, limit, how, alone, found)
         if not candidates:
             return math.inf
-        tried[strength] = best(candidates, limit)
+        tried[strength] = best(candidates, task.allowed(limit))
         return 0.0 if broken(task, tried[strength].model) is None else math.inf
 
     chosen = strongest(loss, 0.0, STEPS, first=0.25).best

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from onnxprune.compressing.both import planned_in_turn
-from onnxprune.compressing.candidates import OVER, Candidate, Way
+from onnxprune.compressing.candidates import Candidate, Way
 from onnxprune.compressing.precision import Precision
 from onnxprune.compressing.request import ALL, INT8
 from onnxprune.compressing.task import Task
+from onnxprune.cut.plan import Plan
 from onnxprune.cut.provenance import record
 from onnxprune.model.load import Model
 from onnxprune.quantizing.request import NONE, RANGED, QuantizeRequest
@@ -39,7 +40,9 @@ def integers_alone(task: Task, how: Precision, *, share: float | None = None, re
     made = quantized(
         task.traced, request, task.samples, task.clock, task.gate, share=share, threads=task.threads, workers=0
     )
-    point = _point((INT8,), task.cost(made.model), task.fidelity(made.model), FULLY if repaired else NOT)
+    point = _point(
+        (INT8,), task.cost(made.model, task.plan(None, made)), task.fidelity(made.model), FULLY if repaired else NOT
+    )
     return Candidate((INT8,), made.model, point, task.original, integers=made)
 
 
@@ -48,12 +51,13 @@ def bounded_integers(task: Task) -> Candidate:
     made = quantized(
         task.traced, task.request.integers, task.samples, task.clock, task.gate, threads=task.threads, workers=0
     )
-    point = _point((INT8,), task.cost(made.model), task.fidelity(made.model), FULLY)
+    point = _point((INT8,), task.cost(made.model, task.plan(None, made)), task.fidelity(made.model), FULLY)
     return Candidate((INT8,), made.model, point, task.original, integers=made)
 
 
 def planned(task: Task, way: Way, share: float) -> Choice:
     """What leaves so that the file costs `share` of the original. Raises what `plan_and_cut` raises."""
+    share = max(share - way.besides, 0.0)
     if way.lever == ALL:
         return planned_in_turn(task, way.start, share, way.how)
     return plan_and_cut(task.run(way.lever, share, way.how.form))
@@ -79,13 +83,15 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     how, bare = way.how, Way(way.lever, replace(way.how, form=None)).levers
     recorded = record(choice.smaller, task.original, choice.plan)
     model, repair = mended_cut(task.repairing(way.lever), choice, recorded, effort=THOROUGH)
-    floats = Candidate(bare, model, _measured(task, bare, model), model, choice, None, way, repair)
-    if how.form is None or floats.point.cost <= limit * (1 + OVER):
+    floats = Candidate(
+        bare, model, _measured(task, bare, model, task.plan(choice, None)), model, choice, None, way, repair
+    )
+    if how.form is None or floats.point.cost <= task.allowed(limit):
         return floats
     task.clock.start("trace")
     again = trace_again(model, choice.traced)
-    rounded = quantized(again, _request(task, how, False), task.samples, task.clock, threads=task.threads).model
-    if task.cost(rounded) >= GAIN * floats.point.cost:
+    rounded = quantized(again, _request(task, how, False), task.samples, task.clock, threads=task.threads)
+    if task.cost(rounded.model, task.plan(choice, rounded)) >= GAIN * floats.point.cost:
         return floats
     made = quantized(
         again,
@@ -99,13 +105,13 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     )
     if made.plan is None:
         return floats
-    point = _measured(task, way.levers, made.model)
+    point = _measured(task, way.levers, made.model, task.plan(choice, made))
     return Candidate(way.levers, made.model, point, model, choice, made, way, repair)
 
 
-def _measured(task: Task, levers: tuple[str, ...], model: Model) -> CompressPoint:
+def _measured(task: Task, levers: tuple[str, ...], model: Model, plan: Plan) -> CompressPoint:
     task.clock.start("measure")
-    return _point(levers, task.cost(model), task.fidelity(model), FULLY)
+    return _point(levers, task.cost(model, plan), task.fidelity(model), FULLY)
 
 
 def _point(levers: tuple[str, ...], cost: float, found: Fidelity, repaired: str) -> CompressPoint:

@@ -13,9 +13,6 @@ from onnxprune.results import RepairSummary
 from onnxprune.results.compressing import CompressPoint
 from onnxprune.shrinking.planning import Choice
 
-OVER = 0.01
-"""By how much of it a measured time may be above the target: what timing is uncertain by."""
-
 
 @dataclass(frozen=True)
 class Way:
@@ -26,6 +23,8 @@ class Way:
     how: Precision
     start: float = 1.0
     rounding: float = 0.0
+    besides: float = 0.0
+    """the share of the cost that the plan of integers takes in the file, where bytes count"""
 
     @property
     def levers(self) -> tuple[str, ...]:
@@ -56,7 +55,7 @@ class Candidate:
 
 def within(found: Sequence[Candidate], limit: float) -> list[Candidate]:
     """Those whose share of the original's cost is within `limit`."""
-    return [one for one in found if one.point.cost <= limit * (1 + OVER)]
+    return [one for one in found if one.point.cost <= limit]
 
 
 def best(found: Sequence[Candidate], limit: float) -> Candidate:

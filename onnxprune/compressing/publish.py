@@ -36,17 +36,9 @@ class CompressedPublished:
     notes: tuple[str, ...] = ()
 
 
-def plan_of_all(task: Task, taken: Candidate) -> Plan:
-    """What leaves, and what is in integers, as one plan of the original."""
-    asked = task.request.recorded(task.samples.count)
-    cut = Plan(task.original.sha256, ()) if taken.choice is None else taken.choice.plan
-    grids = None if taken.integers is None else taken.integers.plan
-    return replace(cut, options=asked, quantization=grids)
-
-
 def publish_compressed(task: Task, taken: Candidate, *, allow_unproven: bool, seed: int) -> CompressedPublished:
     """Raises an OnnxPruneError; then nothing is written."""
-    plan = plan_of_all(task, taken)
+    plan = task.plan(taken.choice, taken.integers)
     recorded = record(taken.model, task.original, plan)
     proof: ProofSummary | None = None
     feed: Feed = {}

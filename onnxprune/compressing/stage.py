@@ -7,11 +7,12 @@ briefly, and compared by the error that is left; the best is repaired in full, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 
 from onnxprune.choose.budget import OutOfReach
 from onnxprune.compressing.build import GAIN, brief, full, integers_alone, original, planned
-from onnxprune.compressing.candidates import OVER, Candidate, Way, best
+from onnxprune.compressing.candidates import Candidate, Way, best
 from onnxprune.compressing.precision import Precision, precision
 from onnxprune.compressing.request import BLOCKS, CHANNELS, CUTS, INT8, PARTS
 from onnxprune.compressing.task import Task
@@ -75,14 +76,14 @@ def to_target(task: Task, limit: float) -> Compressed:
     if limit >= 1:
         return found.done(None)
     how, alone = base(task, found)
-    if alone is not None and alone.point.cost <= limit * (1 + OVER):
+    if alone is not None and alone.point.cost <= task.allowed(limit):
         taken = integers_alone(task, how, share=limit, repaired=True)
         found.points.append(taken.point)
         return found.done(taken)
     tried = cuts(task, limit, how, alone, found)
     if not tried:
         raise UsageError(_nothing(limit, alone, found), hint="Raise the target, or allow more levers.")
-    return found.done(finished(task, best(tried, limit), limit, found))
+    return found.done(finished(task, best(tried, task.allowed(limit)), limit, found))
 
 
 def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, found: Found) -> list[Candidate]:
@@ -111,7 +112,9 @@ def ways(task: Task, how: Precision, alone: Candidate | None) -> list[Way]:
     if alone is None:
         return [Way(lever, how) for lever in CUTS]
     cost, error = alone.point.cost, alone.point.error
-    found = [Way(lever, how, cost, error) for lever in CUTS]
+    grids = None if alone.integers is None else alone.integers.plan
+    said = 0 if grids is None or task.request.kind != "size" else len(json.dumps(asdict(grids)))
+    found = [Way(lever, how, cost, error, said / task.original.size_bytes) for lever in CUTS]
     return found if cost < LITTLE else [*found, *(Way(lever, replace(how, form=None)) for lever in (CHANNELS, BLOCKS))]
 
 
@@ -124,14 +127,14 @@ def finished(task: Task, chosen: Candidate, limit: float, found: Found) -> Candi
         built.append(full(task, way, choice, limit))
         found.points.append(built[-1].point)
         cost = built[-1].point.cost
-        if cost <= limit * (1 + OVER):
+        if cost <= task.allowed(limit):
             break
         share *= limit / cost
         try:
             choice = planned(task, way, share)
         except OnnxPruneError:
             break
-    return best(built, limit)
+    return best(built, task.allowed(limit))
 
 
 def _nothing(limit: float, alone: Candidate | None, found: Found) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from onnxprune.capture.samples import Samples
 from onnxprune.compressing.request import CompressRequest, Lever
+from onnxprune.cut.plan import Plan
+from onnxprune.cut.provenance import record
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.latency.form import Form
@@ -14,12 +16,16 @@ from onnxprune.measure.latency.meter import Meter
 from onnxprune.model.load import Model
 from onnxprune.model.save import written_bytes
 from onnxprune.model.sources import Place
+from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import Fidelity
 from onnxprune.results.clock import Clock
 from onnxprune.shrinking.measured import open_meter
-from onnxprune.shrinking.planning import Run
+from onnxprune.shrinking.planning import Choice, Run
 from onnxprune.trace import trace_model
 from onnxprune.trace.groups import Trace
+
+OVER = 0.01
+"""By how much of it a measured time may be above the target: what timing is uncertain by."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,23 @@ class Task:
         before = self.meter.before if target.kind == "latency" else float(self.original.size_bytes)
         return target.limit(before) / before
 
-    def cost(self, model: Model) -> float:
-        """What `model`, as its file has it, costs: as a share of the original, measured."""
+    def plan(self, choice: Choice | None, integers: Quantized | None) -> Plan:
+        """What leaves, and what is in integers, as one plan of the original."""
+        cut = Plan(self.original.sha256, ()) if choice is None else choice.plan
+        grids = None if integers is None else integers.plan
+        return replace(cut, options=self.request.recorded(self.samples.count), quantization=grids)
+
+    def cost(self, model: Model, plan: Plan) -> float:
+        """What `model`, as its file has it, costs: as a share of the original, measured; the file says the `plan`."""
         if self.request.kind == "size":
-            size = written_bytes(model, self.place.target, external_data=self.place.external_data)
+            recorded = record(model, self.original, plan)
+            size = written_bytes(recorded, self.place.target, external_data=self.place.external_data)
             return size / self.original.size_bytes
         return self.meter.against_original(model)[0]
+
+    def allowed(self, limit: float) -> float:
+        """What a measured share may be: timing is uncertain, bytes are not."""
+        return limit * (1 + OVER) if self.request.kind == "latency" else limit
 
     def fidelity(self, model: Model) -> Fidelity:
         """On the samples that are held out."""

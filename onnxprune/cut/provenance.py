@@ -6,7 +6,7 @@ import json
 
 import onnx
 
-from onnxprune._version import __version__
+from onnxprune import __version__
 from onnxprune.cut.plan import Plan, parse
 from onnxprune.errors import PlanError
 from onnxprune.model.load import Model

@@ -59,7 +59,7 @@ class Limits:
         if reason is not None:
             raise GateError(
                 f"the result is too far from the original: {reason}",
-                hint="Nothing was written. Allow more, give more samples, or let layers be chosen: --scheme auto.",
+                hint="Nothing was written. Allow more, or give more samples.",
             )
 
 

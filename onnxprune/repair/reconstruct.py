@@ -98,8 +98,7 @@ def reconstruct(
     `grids`: by initializer, the grid on which it will be stored: it is trained and judged as it is there, and returned
     so unless there is nothing to train.
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
-    `budget`: multiply-accumulates that it may take, by default see BUDGET. `effort`: how many times the
-    usual steps; above 1 as far as MOST allows.
+    `budget`: multiply-accumulates that it may take, see BUDGET. `effort`: times the usual steps, as far as MOST allows.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
     samples = _samples(trace, cut, batches, held_out, independent)
@@ -115,8 +114,7 @@ def reconstruct(
     example = samples.take(np.arange(samples.size))
     steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget, effort)
     if steps < LEAST_STEPS:
-        reason = f"it would take more than {allowed:.1e} multiply-accumulates"
-        return Reconstruction(cut, 0.0, 0.0, 0, {}, reason)
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, f"it would take more than {allowed:.1e} multiply-accumulates")
     importance = Importance.measured(trace, samples.fitted(), threads=1)
     targets, teacher = _taught(trace, keep, graph, places, importance, example)
     if not targets:

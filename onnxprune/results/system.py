@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from onnxprune import native
-from onnxprune._version import __version__
+from onnxprune import __version__, native
 from onnxprune.results.shown import Shown
 
 PACKAGES = (

@@ -38,7 +38,7 @@ def test_the_stub_is_what_is_declared() -> None:
     made = script("stub").stub()
     assert made == (ROOT / "onnxprune" / "__init__.pyi").read_text("utf-8")
     assert 'scope: Literal["local", "global"] | None = None,' in made
-    assert made.count("\ndef ") == 11 and ") -> ShrinkResult:" in made
+    assert made.count("\ndef ") == 12 and ") -> ShrinkResult:" in made
 
 
 RIGHT = """

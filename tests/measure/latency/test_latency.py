@@ -18,6 +18,7 @@ from onnxprune.choose.select import select
 from onnxprune.choose.target import parse_target
 from onnxprune.cut import cut
 from onnxprune.cut.planned_cost import PlannedCost
+from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.layers import Signature, Widths, signature
 from onnxprune.measure.latency.meter import Meter
 from onnxprune.measure.latency.multiple import CANDIDATES, best_multiple
@@ -226,8 +227,8 @@ def test_interleaved_times_are_paired() -> None:
 class Computed(Meter):
     """A machine on which layers take what `steps` says, and a run 1 us besides."""
 
-    def __init__(self, trace: Trace, feed: Feed, threads: int = 0) -> None:
-        super().__init__(trace, feed, threads, measure=steps)
+    def __init__(self, trace: Trace, feed: Feed, threads: int = 0, *, form: Form | None = None) -> None:
+        super().__init__(trace, feed, threads, form=form, measure=steps)
         self._whole = self._seconds(trace.graph.model)
         self.profile = Profile(self._whole, {"Conv": self._whole - 1e-6}, 20)
 

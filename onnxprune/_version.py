@@ -1,3 +1,0 @@
-"""The version, for everything that names it."""
-
-__version__ = "0.1.0"
