@@ -9,10 +9,13 @@ from onnxprune.results import CompressResult
 from onnxprune.results.compressing import CompressPoint
 
 
+NOT_ASKED = frozenset({"asked_ratio", "reached_ratio", "sparsity", "bounds"})
+"""What only a document of `shrink` has."""
+
+
 def compress(result: CompressResult) -> Document:
     """See `CompressResult`."""
-    base = shrink(result)
-    base.pop("asked_ratio", None)
+    base = {key: value for key, value in shrink(result).items() if key not in NOT_ASKED}
     return {
         **base,
         "schema": "onnxprune.compress/1",

@@ -11,6 +11,7 @@ from cli_schema import check, schemas
 from cli_support import Call, Document
 
 from onnxprune.report.documents import dumps
+from tests.small import small_network
 
 pytestmark = pytest.mark.usefixtures("brief")
 UNITS = re.compile(
@@ -20,6 +21,9 @@ UNITS = re.compile(
 DATA = ("--data", "random", "--samples", "20")
 REFITTED = (*DATA, "--repair", "least-squares")
 CALLS = {
+    "compress": ("compress", "digits.onnx", "--target", "size=90%", "--data", "random", "--samples", "20"),
+    "compress a cut": ("compress", "small_net.onnx", "--target", "size=35%", *DATA, "-o", "c.onnx"),
+    "compress nothing": ("compress", "digits.onnx", "--target", "size=100%", "--data", "random", "--samples", "20"),
     "shrink": ("shrink", "digits.onnx"),
     "shrink --bench": ("shrink", "digits.onnx", "--ratio", "0.1", "--multiple-of", "1", "--bench", *REFITTED),
     "shrink --dry-run": ("shrink", "digits.onnx", "--dry-run"),
@@ -89,6 +93,8 @@ def test_documents(call: Call, document: Document, name: str) -> None:
         call("sparsify", "digits.onnx", "--sparsity", "0.5", "-o", "sparse.onnx")
     if "int4.onnx" in CALLS[name]:
         call("quantize", "digits.onnx", "--weights", "int4", "-o", "int4.onnx")
+    if "small_net.onnx" in CALLS[name]:
+        small_network(Path("small_net.onnx"))
     if "digits.onnxpack" in CALLS[name]:
         call("pack", "digits.onnx", "--weights", "exact")
     if "small.onnx" in CALLS[name]:
