@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from onnxprune.errors import ModelError
 from onnxprune.model.graph import Graph
 from onnxprune.results.quantization import Executed
 
@@ -17,7 +18,10 @@ KERNELS = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFl
 
 
 def executed(path: Path, graph: Graph, layers: Collection[int]) -> Executed:
-    """`graph` is that of the network before it was quantised, `layers` of its nodes are in integers in the file."""
+    """`graph` is that of the network before it was quantised, `layers` of its nodes are in integers in the file.
+
+    Raises ModelError if the runtime does not load it.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -27,7 +31,14 @@ def executed(path: Path, graph: Graph, layers: Collection[int]) -> Executed:
         options.optimized_model_filepath = str(optimised)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # it raises many types
+            said = str(error).partition("failed:")[2] or str(error)
+            raise ModelError(
+                f"ONNX Runtime does not load the quantised model: {said.strip().splitlines()[0]}",
+                hint="Does it load the original? onnxprune bench MODEL says.",
+            ) from error
         proto = onnx.load(optimised, load_external_data=False)
     kernels = Counter(node.op_type for node in proto.graph.node)
     left = {

@@ -12,7 +12,7 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 import onnxprune
-from onnxprune.errors import OnnxPruneError
+from onnxprune.errors import ModelError, OnnxPruneError
 from onnxprune.quantizing import stage
 from onnxprune.quantizing.zeros import made_sparse
 from tests.builders import Net
@@ -258,6 +258,18 @@ def test_zeros_stay_where_all_weights_are_adjusted(tmp_path: Path, monkeypatch: 
     assert rebuilt is not None and rebuilt.steps > 0
     before, after = (zeros(onnx.load(tmp_path / name)) for name in ("z.onnx", "q.onnx"))
     assert all(b >= a for a, b in zip(before, after, strict=True)) and before[-1] == pytest.approx(0.6, abs=0.02)
+
+
+def test_a_model_that_the_runtime_does_not_load(tmp_path: Path) -> None:
+    """Its output is of another type than it says: that is said, and nothing is written."""
+    net = Net(seed=0)
+    net.output(net.matmul(net.input(64, name="x"), 64))
+    proto = net.model()
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="ONNX Runtime does not load the quantised model: Type Error"):
+        onnxprune.quantize(tmp_path / "m.onnx", tmp_path / "q.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
 def test_which_weights_were_made_sparse() -> None:

@@ -94,8 +94,8 @@ def test_the_page_and_the_document(folder: Path) -> None:
     page = Page((folder / "p.html").read_text("utf-8"))
     page.check()
     text = page.sections["reproduce"]
-    assert "onnxprune quantize m.onnx -o int8.onnx --scheme static" in text
-    assert "onnxprune quantize ratio-0.5-obs.onnx -o ratio-0.5-obs-int8.onnx --scheme static" in text
+    assert "onnxprune quantize m.onnx -o int8.onnx" in text and text.count("--scheme static") == 2
+    assert "onnxprune quantize ratio-0.5-obs.onnx -o ratio-0.5-obs-int8.onnx" in text
     assert "int8 alone" in (folder / "p.html").read_text() and "obs, int8" in (folder / "p.html").read_text()
 
 
