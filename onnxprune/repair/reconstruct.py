@@ -42,6 +42,7 @@ from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.model.random import is_random
 from onnxprune.model.rounded import rounded
+from onnxprune.repair.crops import parts
 from onnxprune.repair.descent import Descent
 from onnxprune.repair.importance import CHANNELS, LARGEST_MODEL, Importance
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
@@ -56,7 +57,7 @@ LAYERS = frozenset(CHANNELS)
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
 BUDGET, MOST = 1e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
 ENOUGH = 3200  # samples that are seen, each as often as it comes
-MOST_EPOCHS, MOST_STEPS, LEAST_STEPS = 100, 720, 40
+MOST_EPOCHS, MOST_STEPS, LEAST_STEPS, ENOUGH_STEPS = 100, 720, 40, 160
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
 FIRST = 10  # minibatches whose loss is that of the start
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
@@ -101,9 +102,10 @@ def reconstruct(
     `budget`: multiply-accumulates that it may take, see BUDGET. `effort`: times the usual steps, as far as MOST allows.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
-    samples = _samples(trace, cut, batches, held_out, independent)
-    if isinstance(samples, str):
-        return Reconstruction(cut, 0.0, 0.0, 0, {}, samples)
+    lessons = _lessons(trace, cut, batches, held_out, independent, budget, effort)
+    if isinstance(lessons, str):
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, lessons)
+    samples, example, steps = lessons
     graph = build(cut)
     names = _weights(graph)
     places, judges = (aligned(trace, graph, p) for p in (_places(trace, keep, graph), judged_places(trace, keep)))
@@ -111,10 +113,6 @@ def reconstruct(
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
     if not judges:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, UNSTEADY)
-    example = samples.take(np.arange(samples.size))
-    steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget, effort)
-    if steps < LEAST_STEPS:
-        return Reconstruction(cut, 0.0, 0.0, 0, {}, f"it would take more than {allowed:.1e} multiply-accumulates")
     importance = Importance.measured(trace, samples.fitted(), threads=1)
     targets, teacher = _taught(trace, keep, graph, places, importance, example)
     if not targets:
@@ -156,6 +154,32 @@ def _shortened(judge: _Judge, start: Weights, end: Weights) -> _Judged:
             break
         best = point
     return best
+
+
+def _lessons(
+    trace: Trace,
+    cut: Model,
+    batches: Sequence[Feeds],
+    held_out: int,
+    independent: bool,
+    budget: float | None,
+    effort: float,
+) -> tuple[Minibatches, Feeds, int] | str:
+    """What it learns from, an example of it, and in how many steps; or why it cannot. Samples that are too large for
+    LEAST_STEPS are taken in parts.
+    """
+    found: tuple[Minibatches, Feeds, int] | str = ""
+    for some in itertools.chain([list(batches)], parts(trace.graph.model, batches)):
+        samples = _samples(trace, cut, some, held_out, independent)
+        if isinstance(samples, str):
+            return found or samples
+        example = samples.take(np.arange(samples.size))
+        steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget, effort)
+        too_few = steps < LEAST_STEPS
+        found = f"it would take more than {allowed:.1e} multiply-accumulates" if too_few else (samples, example, steps)
+        if steps >= (LEAST_STEPS if some[0] is batches[0] else ENOUGH_STEPS):
+            break
+    return found
 
 
 def _samples(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, independent: bool) -> Minibatches | str:
