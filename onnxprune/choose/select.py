@@ -48,6 +48,7 @@ from onnxprune.results.error_curves import OUTPUTS, READERS, ErrorCurve, error_c
 from onnxprune.results.units import plural
 from onnxprune.trace.groups import Trace
 
+Known = dict[Options, tuple[Extended, list[ErrorCurve]]]
 TRIALS = (0.25, 0.5)  # shares of a group at which the effect on the outputs is measured
 JUDGED = 64  # samples on which it is
 SHARES = 128  # that are tried one after the other
@@ -63,16 +64,18 @@ def select(
     held_out: int = 0,
     threads: int = 0,
     progress: Steps | None = None,
+    known: Known | None = None,
 ) -> Selection:
     """See the table above. `options.ratio` has no effect with a budget. Raises UsageError.
 
-    On the last `held_out` of the batches it is judged what an error in a layer does to the outputs.
+    On the last `held_out` of the batches it is judged what an error in a layer does to the outputs. `known`: where
+    errors are kept for other budgets of the same trace and the same batches.
     """
     check_ratio(options.ratio)
     staying = selected(trace, options)
     require_finite(trace, [group for group in trace.prunable if group.name not in staying])
     if batches is not None and (family(options.criterion) == CONSUMERS or options.scope == "global"):
-        return _by_error(trace, options, batches, held_out, budget, threads, progress)
+        return _by_error(trace, options, batches, held_out, budget, threads, progress, {} if known is None else known)
     ranking = _ranked(trace, options, batches, threads, progress)
     return chosen(trace, options, ranking) if budget is None else _to_target(trace, options, ranking, budget)
 
@@ -169,19 +172,14 @@ def _by_error(
     budget: Budget | None,
     threads: int,
     progress: Steps | None,
+    known: Known,
 ) -> Selection:
     """Groups compete by the error that a refit leaves."""
     batches = affordable(trace.graph.model, total(trace.graph, trace.facts)[0], batches, held_out)
-    ranking, curves = _judged(trace, options, batches, held_out, threads, progress)
-    fitted = sample_count(batches[: len(batches) - held_out] or batches)
-    shown = [
-        error_curve(g.name, c.removal.errors, READERS, fitted) for g, c in zip(ranking.groups, curves, strict=True)
-    ]
-    removals = [c.removal for c in curves]
-    felt = [removal.errors for removal in removals]
-    if options.scope == "global":
-        felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
-    everything = Extended(ranking, removals, felt)
+    if options not in known:
+        known[options] = _errors(trace, options, batches, held_out, threads, progress)
+    everything, shown = known[options]
+    ranking, removals, felt = everything.ranking, everything.removals, everything.felt
     few = first_samples(trace.graph.model, batches[len(batches) - held_out :] or batches, JUDGED)
     more = extended(trace, options, ranking, removals, felt, few, threads)
     offers = chain([everything], more) if ranking.groups else chain(more, [everything])
@@ -207,6 +205,22 @@ def _by_error(
             reasons.setdefault(group.name, "its removal would cost more than it saves")
     notes = (*found.notes, *everything.notes)
     return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown), notes=notes)
+
+
+def _errors(
+    trace: Trace, options: Options, batches: Batches, held_out: int, threads: int, progress: Steps | None
+) -> tuple[Extended, list[ErrorCurve]]:
+    """What removal costs every group, and the same to be shown."""
+    ranking, curves = _judged(trace, options, batches, held_out, threads, progress)
+    fitted = sample_count(batches[: len(batches) - held_out] or batches)
+    shown = [
+        error_curve(g.name, c.removal.errors, READERS, fitted) for g, c in zip(ranking.groups, curves, strict=True)
+    ]
+    removals = [c.removal for c in curves]
+    felt = [removal.errors for removal in removals]
+    if options.scope == "global":
+        felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
+    return Extended(ranking, removals, felt), shown
 
 
 def _first_in_reach(

@@ -8,13 +8,14 @@ briefly, and compared by the error that is left; the best is repaired in full, w
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from onnxprune.choose.budget import OutOfReach
 from onnxprune.compressing.build import GAIN, brief, full, integers_alone, original, planned
 from onnxprune.compressing.candidates import Candidate, Way, best
 from onnxprune.compressing.precision import Precision, precision
-from onnxprune.compressing.request import BLOCKS, CHANNELS, CUTS, INT8, PARTS
+from onnxprune.compressing.request import ALL, BLOCKS, CHANNELS, CUTS, INT8, PARTS
 from onnxprune.compressing.task import Task
 from onnxprune.errors import ModelError, OnnxPruneError, UsageError, VerificationError
 from onnxprune.quantizing.request import AUTO
@@ -23,6 +24,7 @@ from onnxprune.results.units import format_percent
 
 LITTLE = 0.6
 """Integers that leave more than this gain so little that cuts may be better off without them."""
+CLOSE = 1.5
 AGAIN = 2
 """How often a cut is planned anew if its file, with everything in place, costs more than was asked."""
 
@@ -88,11 +90,13 @@ def to_target(task: Task, limit: float) -> Compressed:
 
 def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, found: Found) -> list[Candidate]:
     """Each way to the limit, repaired briefly; `alone`: what integers give, where cuts begin."""
-    tried = []
+    tried: list[Candidate] = []
     for way in ways(task, how, alone):
         barred = task.request.without & PARTS[way.lever]
         if barred:
             found.without[way.name] = "--without " + " ".join(sorted(barred))
+            continue
+        if way.lever == ALL and tried and not close(tried):
             continue
         try:
             choice = planned(task, way, limit)
@@ -105,6 +109,12 @@ def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, foun
         tried.append(brief(task, way, choice))
         found.points.append(tried[-1].point)
     return tried
+
+
+def close(tried: Sequence[Candidate]) -> bool:
+    """Whether channels and blocks are both good for something: both together may then be better."""
+    errors = [one.point.error for one in tried]
+    return len(errors) > 1 and max(errors) < CLOSE * min(errors)
 
 
 def ways(task: Task, how: Precision, alone: Candidate | None) -> list[Way]:

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass, replace
 
 from onnxprune.capture.samples import Samples
+from onnxprune.choose.select import Known
 from onnxprune.compressing.request import CompressRequest, Lever
 from onnxprune.cut.plan import Plan
 from onnxprune.cut.provenance import record
@@ -13,6 +14,7 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.meter import Meter
+from onnxprune.measure.latency.table import Table
 from onnxprune.model.load import Model
 from onnxprune.model.save import written_bytes
 from onnxprune.model.sources import Place
@@ -43,6 +45,16 @@ class Task:
     @property
     def original(self) -> Model:
         return self.traced.graph.model
+
+    @functools.cached_property
+    def table(self) -> Table:
+        """Layers that were timed: by need, once."""
+        return self.meter.table
+
+    @functools.cached_property
+    def known(self) -> Known:
+        """Errors of groups of the original that were measured: once."""
+        return {}
 
     @functools.cached_property
     def meter(self) -> Meter:
@@ -84,9 +96,11 @@ class Task:
     def run(self, lever: Lever, share: float, form: Form | None, traced: Trace | None = None) -> Run:
         """How `lever` alone comes down to a share of the cost; `traced`: in a network that lost something before."""
         request = self.request.cut(lever, f"{self.request.kind}={min(share, 1.0) * 100:.4f}%")
+        known = self.known if traced is None else None
         if traced is None:
             traced = self.traced if lever == self.traced.units_mode else self._in_units(lever)
-        return Run(traced, request, None, self.samples, None, self.threads, self.clock, self.place, form=form)
+        run = Run(traced, request, None, self.samples, None, self.threads, self.clock, self.place)
+        return replace(run, form=form, table=self.table, known=known)
 
     def repairing(self, lever: Lever) -> Run:
         """For repair, which takes all cores: `threads` are those of measured runs."""

@@ -23,6 +23,7 @@ from onnxprune.cut.provenance import record
 from onnxprune.measure.latency.estimate import Estimate
 from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.meter import Meter
+from onnxprune.measure.latency.table import Table
 from onnxprune.model.load import Model
 from onnxprune.model.save import written_bytes
 from onnxprune.model.sources import Place
@@ -152,14 +153,18 @@ def target_summary(request: Request, budget: Budget | None, keep: Bools) -> Targ
     return TargetSummary(request.target_text, budget.kind, budget.limit, budget.before, budget.cost(keep), measured)
 
 
-def open_meter(trace: Trace, samples: Samples | None, threads: int, form: Form | None = None) -> Meter:
-    """Runs the first sample, or drawn inputs of the default sizes. `form`: what files have of networks."""
+def open_meter(
+    trace: Trace, samples: Samples | None, threads: int, form: Form | None = None, table: Table | None = None
+) -> Meter:
+    """Runs the first sample, or drawn inputs of the default sizes. `form`: what files have of networks;
+    `table`: of layers that were timed before.
+    """
     given: dict[str, NDArray[Any]]
     if samples is not None:
         given = first_samples(trace.graph.model, samples.batches, 1)[0]
     else:
         given = feed(trace.graph, trace.facts.inputs, 0, 1.0)
-    return Meter(trace, given, threads, form=form)
+    return Meter(trace, given, threads, form=form, table=table)
 
 
 def bytes_written(

@@ -15,7 +15,7 @@ from onnxprune.choose.budget import Budget, OutOfReach
 from onnxprune.choose.ranking import Selection, on_groups_of
 from onnxprune.choose.reach import settled
 from onnxprune.choose.request import Request
-from onnxprune.choose.select import select
+from onnxprune.choose.select import Known, select
 from onnxprune.cut import CutError, cut
 from onnxprune.cut.plan import Plan, keep_of, of_masks
 from onnxprune.cut.planned_cost import PlannedCost
@@ -25,6 +25,7 @@ from onnxprune.measure.gate import Gate
 from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.meter import Meter
 from onnxprune.measure.latency.multiple import best_multiple
+from onnxprune.measure.latency.table import Table
 from onnxprune.measure.summaries import block_changes, calibration_summary, changes, summary
 from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
@@ -54,6 +55,10 @@ class Run:
     sparse: SparseRequest | None = None
     form: Form | None = None
     """what the file will have of the network, if not itself: targets are counted and measured so"""
+    table: Table | None = None
+    """layers that were timed before"""
+    known: Known | None = None
+    """errors of groups that were measured before, on this trace and these samples"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def plan_and_cut(run: Run) -> Choice:
     """
     unpinned, traced = run.traced, replace(run.traced)
     refusals: list[str] = []
-    meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads, run.form))
+    meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads, run.form, run.table))
     run = with_multiple(run, meter)
     budget: Budget | None = None
     while True:
@@ -86,7 +91,7 @@ def plan_and_cut(run: Run) -> Choice:
         if run.plan is None:
             try:
                 budget = _budget(traced, run, meter)
-                selection = _select(traced, run, budget)
+                selection = _select(traced, replace(run, known=None) if refusals else run, budget)
             except CutError as refusal:  # of a choice that was tried
                 _refuse(traced, refusal, refusals)
                 continue
@@ -198,7 +203,7 @@ def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
     batches = None if samples is None else samples.batches
     steps = run.clock.steps("plan")
     held_out = 0 if samples is None else samples.held_out
-    chooser = select_blocks if traced.units_mode == "blocks" else select
+    chooser = select_blocks if traced.units_mode == "blocks" else functools.partial(select, known=run.known)
     try:
         return chooser(traced, request.options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
     except OutOfReach as problem:

@@ -27,7 +27,7 @@ SECONDS, LEAST, MOST = 2.0, 15, 300  # how long two models are run in turn, and 
 
 class Meter:
     """`feed` is what the models are run on; `measure` times layers (for tests: any function). `form`: what files have
-    of the networks; by default the networks themselves.
+    of the networks; by default the networks themselves. `table`: of layers that were timed before.
     """
 
     def __init__(
@@ -38,12 +38,13 @@ class Meter:
         *,
         form: Form | None = None,
         measure: Measure | None = None,
+        table: Table | None = None,
     ) -> None:
         self._original, self._feed, self._threads, self.form = trace.graph.model, feed, threads, form
         self.facts: Facts = facts_for(trace, {name: array.shape for name, array in feed.items()})
         self.spread = 1.0
         """the largest quotient of the upper and the lower quartile of the ratios of a measurement"""
-        self.table = Table(measure or (lambda signature, points: layer_times(signature, points, threads)))
+        self.table = table or Table(measure or (lambda signature, points: layer_times(signature, points, threads)))
 
     @functools.cached_property
     def before(self) -> float:

@@ -227,8 +227,10 @@ def test_interleaved_times_are_paired() -> None:
 class Computed(Meter):
     """A machine on which layers take what `steps` says, and a run 1 us besides."""
 
-    def __init__(self, trace: Trace, feed: Feed, threads: int = 0, *, form: Form | None = None) -> None:
-        super().__init__(trace, feed, threads, form=form, measure=steps)
+    def __init__(
+        self, trace: Trace, feed: Feed, threads: int = 0, *, form: Form | None = None, table: Table | None = None
+    ) -> None:
+        super().__init__(trace, feed, threads, form=form, measure=steps, table=table)
         self._whole = self._seconds(trace.graph.model)
         self.profile = Profile(self._whole, {"Conv": self._whole - 1e-6}, 20)
 
