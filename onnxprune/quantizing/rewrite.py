@@ -130,8 +130,8 @@ def _result(model: Model, proto: onnx.ModelProto, named: Mapping[str, str]) -> M
     metadata = [entry for entry in proto.metadata_props if entry.key not in INFERRED]
     del proto.metadata_props[:]
     proto.metadata_props.extend(metadata)
-    known = {value.name for value in model.proto.graph.value_info}
-    kept = [value for value in proto.graph.value_info if value.name in known]
+    there = {value.name for value in proto.graph.value_info}
+    kept = [value for value in model.proto.graph.value_info if value.name in there]  # sizes that were assumed go
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(kept)
     compact(proto, taken(model.proto, model.tensors))

@@ -20,7 +20,15 @@ from onnxprune.report.made import changes
 from onnxprune.report.others import diff_report, env_report, verify_report
 from onnxprune.report.pack import pack_report, unpack_report
 from onnxprune.report.sweep import tables
-from onnxprune.results import Difference, Inspection, QuantizeResult, ShrinkResult, SparsifyResult, VerifyResult
+from onnxprune.results import (
+    CompressResult,
+    Difference,
+    Inspection,
+    QuantizeResult,
+    ShrinkResult,
+    SparsifyResult,
+    VerifyResult,
+)
 from onnxprune.results.shown import Shown
 from onnxprune.results.system import Environment
 from onnxprune.results.units import plural
@@ -31,7 +39,7 @@ MOST_ROWS = 20
 
 def notebook(result: Shown) -> str | None:
     """HTML for one result; None for a value that has none."""
-    if isinstance(result, (ShrinkResult, SparsifyResult, QuantizeResult)):
+    if isinstance(result, (CompressResult, ShrinkResult, SparsifyResult, QuantizeResult)):
         return _page(made_head(result, dry_run=not result.written), changes(result))
     if isinstance(result, Inspection):
         return _page(inspect_head(result), tuple(b for b in inspect.report(result) if isinstance(b, Table)))
