@@ -21,6 +21,7 @@
 #   make sparsity-accuracy   accuracy that real models keep with most weights zero, write docs/sparsity-accuracy.md
 #   make bench-gains what default widths gain in time, write docs/gains.md; MODELS="folder ..." holds models
 #   make bench-equal-time  accuracy at a time, write docs/equal-time.md and .svg; EVAL=folder as for eval
+#   make bench-quantize  int8 beside ONNX Runtime's quantiser, write docs/quantize-benchmarks.md; EVAL=folder as for eval
 #   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
 #   make downstream  whether other tools take what shrink writes, write docs/downstream.md; EVAL as for eval,
 #                    MODELS=folder holds other .onnx files
@@ -41,7 +42,7 @@ EVAL ?= eval
 RESULTS ?= out/equal-time-results
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test check lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators commands options architecture equal-time-picture site clean
+.PHONY: help demo test check lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time bench-quantize eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-pack downstream docs operators commands options architecture equal-time-picture site clean
 .DELETE_ON_ERROR:
 
 help:
@@ -111,6 +112,9 @@ bench-gains: $(VENV)/installed
 
 bench-equal-time: $(VENV)/installed-test
 	@$(BIN)/python benchmarks/equal_time.py --eval "$(EVAL)" --report docs/equal-time.md
+
+bench-quantize: $(VENV)/installed-test
+	@$(BIN)/python benchmarks/quantize.py --eval "$(EVAL)" --report docs/quantize-benchmarks.md
 
 sparsity-accuracy: $(VENV)/installed
 	@$(BIN)/python benchmarks/sparsity.py --eval "$(EVAL)" --report docs/sparsity-accuracy.md

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from onnxprune.measure.timing import interleaved, paired_ratio, timed_session, undisturbed, warm_up
+from onnxprune.measure.timing import Floats, interleaved, paired_ratio, timed_session, undisturbed, warm_up
 from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import load
@@ -19,9 +21,20 @@ SECONDS, LEAST, MOST = 3.0, 15, 600
 def faster(original: Path, candidate: Path, threads: int) -> tuple[float, float, float, float]:
     """Times as fast, the quartiles of the ratios of runs next to each other, and seconds of the original."""
     graph = build(load(original))
-    inputs = feed(graph, infer(graph).inputs, 0, 1.0)
-    runs = [functools.partial(timed_session(one, threads).run, None, inputs) for one in (original, candidate)]
+    times = in_turn((original, candidate), feed(graph, infer(graph).inputs, 0, 1.0), threads)
+    return (*ratio(times, 0, 1), float(np.median(times[:, 0])))
+
+
+def in_turn(
+    models: Sequence[Path], inputs: Mapping[str, Any], threads: int, *, seconds: float = SECONDS, least: int = LEAST
+) -> Floats:
+    """Seconds of each model, (rounds, models), without rounds that were disturbed; in about `seconds`."""
+    runs = [functools.partial(timed_session(one, threads).run, None, inputs) for one in models]
     once = sum(warm_up(run) for run in runs)
-    times = undisturbed(interleaved(runs, int(min(max(SECONDS / max(once, 2e-3), LEAST), MOST))))
-    low, high = np.quantile(times[:, 0] / times[:, 1], (0.25, 0.75))
-    return 1 / paired_ratio(times), float(low), float(high), float(np.median(times[:, 0]))
+    return undisturbed(interleaved(runs, int(min(max(seconds / max(once, 2e-3), least), MOST))))
+
+
+def ratio(times: Floats, of: int, to: int) -> tuple[float, float, float]:
+    """How many times as fast as model `of` is model `to`, and the quartiles of the rounds."""
+    low, high = np.quantile(times[:, of] / times[:, to], (0.25, 0.75))
+    return 1 / paired_ratio(times, to, of), float(low), float(high)
