@@ -78,7 +78,9 @@ ALWAYS = ("digits.onnx", "traced", "captured", "planned", "measured", "levers", 
 def shape(example: str, text: str) -> str:
     """What must be the same everywhere: with samples, choices that are nearly equal may go either way."""
     if " compress " in example:  # which levers are taken, and how far, is measured
-        return " ".join(word for word in (line.split()[0] for line in text.splitlines() if line.strip()) if word in ALWAYS)
+        return " ".join(
+            word for word in (line.split()[0] for line in text.splitlines() if line.strip()) if word in ALWAYS
+        )
     kept = (line for line in text.splitlines() if "is far less than" not in line)  # where kernels take such widths
     text = "\n".join(map(closed, kept))
     if " bench " in example:
