@@ -18,7 +18,7 @@ from onnxprune.compressing.precision import Precision, precision
 from onnxprune.compressing.request import ALL, BLOCKS, CHANNELS, CUTS, INT8, PARTS
 from onnxprune.compressing.task import Task
 from onnxprune.errors import ModelError, OnnxPruneError, UsageError, VerificationError
-from onnxprune.quantizing.request import AUTO
+from onnxprune.quantizing.request import AUTO, RANGED
 from onnxprune.results.compressing import CompressPoint
 from onnxprune.results.units import format_percent
 
@@ -79,8 +79,10 @@ def to_target(task: Task, limit: float) -> Compressed:
         return found.done(None)
     how, alone = base(task, found)
     if alone is not None and alone.point.cost <= task.allowed(limit):
-        taken = integers_alone(task, how, share=limit, repaired=True)
-        found.points.append(taken.point)
+        taken = alone
+        if how.scheme in RANGED:  # others have neither choices nor a repair
+            taken = integers_alone(task, how, share=limit, repaired=True)
+            found.points.append(taken.point)
         return found.done(taken)
     tried = cuts(task, limit, how, alone, found)
     if not tried:
