@@ -31,19 +31,17 @@ class Types:
 
 
 def activation_grid(low: float, high: float, dtype: int = TensorProto.UINT8) -> Grid:
-    """The grid over [low, high] and 0; for signed types around 0, as kernels on ARM want it."""
+    """The grid over [low, high] and 0. Of a rectifier's output nothing below 0 is on it, also with signed types: the
+    rectifier before it is then part of the grid.
+    """
     kind = np.dtype(helper.tensor_dtype_to_np_dtype(dtype))
     bounds = np.iinfo(kind)
     low, high = min(low, 0.0), max(high, 0.0)
-    if bounds.min < 0:
-        most = max(-low, high)
-        scale = most / bounds.max if most > TINY else 1.0
-        return Grid(dtype, np.array(scale, np.float32), np.array(0, kind))
-    scale = (high - low) / (bounds.max - bounds.min)
+    scale = (high - low) / (int(bounds.max) - int(bounds.min))
     if scale <= TINY:
-        return Grid(dtype, np.array(1.0, np.float32), np.array(0, kind))
+        return Grid(dtype, np.array(1.0, np.float32), np.array(bounds.min, kind))
     stored = np.float32(scale)
-    zero = int(np.clip(np.rint(-low / float(stored)), bounds.min, bounds.max))
+    zero = int(np.clip(np.rint(bounds.min - low / float(stored)), bounds.min, bounds.max))
     return Grid(dtype, np.array(stored), np.array(zero, kind))
 
 
@@ -54,6 +52,8 @@ def weight_grid(weight: NDArray[Any], axis: int | None, types: Types = Types()) 
     others = None if axis is None else tuple(k for k in range(weight.ndim) if k != axis % weight.ndim)
     largest = np.asarray(np.max(np.abs(weight.astype(np.float64)), axis=others, initial=0.0))
     scale = (np.where(largest > TINY * most, largest, most) / most).astype(np.float32)
+    if scale.size == 1:  # of a single channel files have one scale for all
+        axis, scale = None, scale.reshape(())
     zero = np.full(scale.shape, 128 if kind == np.uint8 else 0, kind)
     return Grid(types.weights, scale, zero, axis)
 
