@@ -9,7 +9,7 @@ from onnxprune.compressing.form import Timing, dynamic_form, static_form
 from onnxprune.measure.latency.form import Form
 from onnxprune.quantizing.plans import all_grids, choices, network
 from onnxprune.quantizing.request import AUTO, DYNAMIC, STATIC, QuantizeRequest
-from onnxprune.quantizing.stage import dynamic_is_better, picked
+from onnxprune.quantizing.stage import PRODUCTS, dynamic_is_better, picked
 from onnxprune.results.clock import Clock
 from onnxprune.trace.groups import Trace
 
@@ -30,6 +30,9 @@ def precision(
     """
     clock.start("prepare")
     net = network(trace, request)
+    bits = 7 if request.types.reduced else 8
+    if not net.whole and timed and net.share_of_products() >= PRODUCTS:  # of recurrent layers
+        return Precision(DYNAMIC, dynamic_form(trace, frozenset(), bits, threads))
     if not net.whole:
         return Precision(AUTO, None)
     clock.start("ranges")
@@ -40,6 +43,6 @@ def precision(
     nodes = picked(net, grids, found, errors, samples, threads)
     if dynamic_is_better(net, grids, nodes, samples, threads):
         weights = frozenset(net.graph.nodes[index].inputs[1] for index in net.layers)
-        return Precision(DYNAMIC, dynamic_form(trace, weights, 7 if request.types.reduced else 8, threads))
+        return Precision(DYNAMIC, dynamic_form(trace, weights, bits, threads))
     timing = Timing(errors, samples.few(trace.graph.model, 1), threads)
     return Precision(AUTO, static_form(net, grids, request.types, timing))

@@ -52,13 +52,13 @@ class Network:
         outputs = [value.name for value in self.graph.model.proto.graph.output]
         return found or [key for key in outputs if self.facts.dtypes.get(key) == TensorProto.FLOAT]
 
-    def share_of_products(self) -> float:
+    def share_of_products(self, kinds: Collection[str] = ("MatMul", "Gemm", "LSTM")) -> float:
         """The share of the multiply-accumulates that is in products of matrices with constant weights."""
         each = {node.index: macs_of(node, self.facts) or 0 for node in self.graph.nodes}
         products = [
             macs
             for index, macs in each.items()
-            if self.graph.nodes[index].op_type in ("MatMul", "Gemm", "LSTM")
+            if self.graph.nodes[index].op_type in kinds
             and self.graph.nodes[index].inputs[1] in self.graph.constants
         ]
         return sum(products) / max(sum(each.values()), 1)

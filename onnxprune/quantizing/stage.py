@@ -38,6 +38,7 @@ from onnxprune.results.quantization import FLOAT, QuantizationSummary, Quantized
 from onnxprune.trace.groups import Trace
 
 Whole = tuple[Trace, NDArray[np.bool_]]
+RECURRENT = ("LSTM",)
 PRODUCTS, HARMLESS = 0.5, 0.001
 """Share of the work from which dynamic quantisation is looked at, and squared error of fixed ranges up to which it need
 not be."""
@@ -117,6 +118,8 @@ def _static(
 ) -> Quantized:
     clock.start("prepare")
     net = network(trace, request)
+    if not net.whole and request.scheme == AUTO and net.share_of_products() >= PRODUCTS:  # of recurrent layers
+        return _weights(trace, replace(request, scheme=DYNAMIC), samples, clock, threads)
     if not net.whole:
         return Quantized(trace.graph.model, net.graph, None, _summary(net, request, frozenset(), {}, None))
     clock.start("ranges")
@@ -198,6 +201,8 @@ def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples
     """Whether ranges of every run suit the network better: of products alone, and where fixed ones do harm."""
     if net.share_of_products() < PRODUCTS:
         return False
+    if net.share_of_products(RECURRENT) >= PRODUCTS:  # which know no other integers
+        return True
     few = samples.few(net.trace.graph.model, FEW)
     wanted = [observer(net.graph.model, net.judged).run(None, dict(few))]
     fixed = output_error(written(net, grids, nodes), net.judged, [few], wanted)

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from onnxruntime.quantization import quantize_dynamic
 
+import onnxprune
 from onnxprune.capture.samples import open_samples
 from onnxprune.model.load import load
 from onnxprune.quantizing.dynamic import dynamic
@@ -271,3 +272,17 @@ def test_layers_that_it_harms_are_rounded_in_blocks() -> None:
         for one in (done, all_of_it)
     ]
     assert errors[0] < 0.3 * errors[1]
+
+
+def test_auto_takes_it_where_recurrent_layers_do_the_work(tmp_path: Path) -> None:
+    """They know no other integers; a product behind them would be all that ranges help."""
+    net = Net()
+    h = net.op("Transpose", net.input(6, 16), perm=[1, 0, 2])
+    h = net.op("LSTM", h, net.normal(1, 128, 16), net.normal(1, 128, 32), net.normal(1, 256), hidden_size=32)
+    h = net.op("Transpose", net.op("Squeeze", h, np.array([1])), perm=[1, 0, 2])
+    net.output(net.dense(h, 4))
+    onnx.save(net.model(), tmp_path / "m.onnx")
+    data = {net.inputs[0].name: net.rng.standard_normal((24, 6, 16)).astype(np.float32)}
+    result = onnxprune.quantize(tmp_path / "m.onnx", tmp_path / "q.onnx", data=data)
+    assert result.quantization.scheme == "dynamic"
+    assert all(layer.precision == "int8" for layer in result.quantization.all_layers)
