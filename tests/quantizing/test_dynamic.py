@@ -285,4 +285,4 @@ def test_auto_takes_it_where_recurrent_layers_do_the_work(tmp_path: Path) -> Non
     data = {net.inputs[0].name: net.rng.standard_normal((24, 6, 16)).astype(np.float32)}
     result = onnxprune.quantize(tmp_path / "m.onnx", tmp_path / "q.onnx", data=data)
     assert result.quantization.scheme == "dynamic"
-    assert all(layer.precision == "int8" for layer in result.quantization.all_layers)
+    assert {one.operator for one in result.quantization.quantized_layers} >= {"LSTM"}
