@@ -58,8 +58,7 @@ class Network:
         products = [
             macs
             for index, macs in each.items()
-            if self.graph.nodes[index].op_type in kinds
-            and self.graph.nodes[index].inputs[1] in self.graph.constants
+            if self.graph.nodes[index].op_type in kinds and self.graph.nodes[index].inputs[1] in self.graph.constants
         ]
         return sum(products) / max(sum(each.values()), 1)
 

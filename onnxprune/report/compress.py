@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
 from onnxprune.report.closing import closing_lines
 from onnxprune.report.fidelity import quality_lines
@@ -20,9 +22,9 @@ from onnxprune.report.shared import (
 from onnxprune.report.shrink import group_table, repaired_rows, target_text
 from onnxprune.results import CompressResult
 from onnxprune.results.compressing import CompressPoint
-from onnxprune.results.units import format_percent, plural
+from onnxprune.results.units import format_percent, format_seconds, plural
 
-_COSTS = {"latency": "time", "size": "bytes"}
+NOTHING = format_seconds(0.0)
 _POINTS = (
     Column("levers"),
     Column("left", right=True),
@@ -73,11 +75,15 @@ def stages_table(result: CompressResult) -> Table:
         rows.append(("verified", proof_text(result.proof), ""))
         rows.append(("", tolerance_text(result.proof), ""))
     if found is not None:
-        rows.extend(
-            quantized_rows(found, {"rewrite": seconds.get("rewrite", 0.0), "verify": seconds.get("verify", 0.0)})
-        )
-    rows += measured_rows(quality_lines(result.metric, result.fidelity), {})
+        own = {stage: seconds.get(stage, 0.0) for stage in ("rewrite", "verify")}
+        rows.extend(_told_above(quantized_rows(found, own)))
+    rows += _told_above(measured_rows(quality_lines(result.metric, result.fidelity), {}))
     return Table(STAGES, tuple(rows), bare=True)
+
+
+def _told_above(rows: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Without times of nothing: of stages that come again the first row has all of it."""
+    return [(stage, text, "" if time == NOTHING else time) for stage, text, time in rows]
 
 
 def _planned(result: CompressResult) -> str:
