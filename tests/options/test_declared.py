@@ -30,6 +30,11 @@ ROOT = Path(onnxprune.__file__).parents[1]
 each = pytest.mark.parametrize("options", COMMANDS, ids=lambda one: one.NAME)
 
 
+def program() -> click.Context:
+    """As commands run: what they inherit from it, they keep."""
+    return click.Context(application, **application.context_settings)
+
+
 def of(options: type[Options]) -> click.Command:
     found = application.get_command(click.Context(application), options.NAME)
     assert found is not None
@@ -70,7 +75,7 @@ def test_the_command_and_the_function_have_what_is_declared(options: type[Option
 
 @each
 def test_help_has_groups_and_two_examples(options: type[Options]) -> None:
-    context = click.Context(of(options), info_name=options.NAME)
+    context = click.Context(of(options), info_name=options.NAME, parent=program())
     text = of(options).get_help(context)
     titles = [line[:-1] for line in text.splitlines() if line and line[0] not in " U" and line.endswith(":")]
     groups = list(dict.fromkeys(one.spec.group for one in entries(options) if one.spec.line))
@@ -201,7 +206,7 @@ def test_shells_complete_names() -> None:
         ("scope", "", ["local", "global"]),
     ):
         option = next(one for one in of(ShrinkOptions).params if one.name == name)
-        found = option.shell_complete(click.Context(of(ShrinkOptions)), start)
+        found = option.shell_complete(click.Context(of(ShrinkOptions), parent=program()), start)
         assert [one.value for one in found] == expected
 
 
