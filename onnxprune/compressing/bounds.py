@@ -6,7 +6,7 @@ import math
 
 from onnxprune.compressing.build import bounded_integers, original
 from onnxprune.compressing.candidates import Candidate, best
-from onnxprune.compressing.stage import Compressed, Found, base, cuts, finished
+from onnxprune.compressing.stage import NEAR, Compressed, Found, base, cuts, finished
 from onnxprune.compressing.task import Task
 from onnxprune.measure.files import as_file
 from onnxprune.measure.search import strongest
@@ -31,7 +31,7 @@ def to_bounds(task: Task) -> Compressed:
         candidates = cuts(task, limit, how, alone, found)
         if not candidates:
             return math.inf
-        tried[strength] = best(candidates, task.allowed(limit))
+        tried[strength] = best(candidates, limit * (1 + NEAR))
         return 0.0 if broken(task, tried[strength].model) is None else math.inf
 
     chosen = strongest(loss, 0.0, STEPS, first=0.25).best

@@ -25,6 +25,10 @@ from onnxprune.results.units import format_percent
 LITTLE = 0.6
 """Integers that leave more than this gain so little that cuts may be better off without them."""
 CLOSE = 1.5
+NEAR = 0.1
+"""What is so much above the target, as a share of it, is near: more is no result."""
+TRIALS = 2
+"""Cuts that are built in full, if the first one misses the target."""
 AGAIN = 2
 """How often a cut is planned anew if its file, with everything in place, costs more than was asked."""
 
@@ -87,7 +91,26 @@ def to_target(task: Task, limit: float) -> Compressed:
     tried = cuts(task, limit, how, alone, found)
     if not tried:
         raise UsageError(_nothing(limit, alone, found), hint="Raise the target, or allow more levers.")
-    return found.done(finished(task, best(tried, task.allowed(limit)), limit, found))
+    return found.done(first_within(task, tried, limit, found))
+
+
+def first_within(task: Task, tried: Sequence[Candidate], limit: float, found: Found) -> Candidate:
+    """The cut of the least error whose file, with everything in place, comes down to the limit. What a brief trial
+    missed by little may still do that: it is planned anew. Raises UsageError where none comes near.
+    """
+    near = [one for one in tried if one.point.cost <= limit * (1 + NEAR)] or list(tried)
+    built: list[Candidate] = []
+    for chosen in sorted(near, key=lambda one: one.point.error)[:TRIALS]:
+        built.append(finished(task, chosen, limit, found))
+        if built[-1].point.cost <= task.allowed(limit):
+            return built[-1]
+    nearest = best(built, task.allowed(limit))
+    if nearest.point.cost > limit * (1 + NEAR) or task.request.kind != "latency":
+        raise UsageError(
+            f"no lever comes down to {format_percent(limit)} of the cost: measured {format_percent(nearest.point.cost)}",
+            hint="Raise the target, or allow more levers.",
+        )
+    return nearest
 
 
 def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, found: Found) -> list[Candidate]:
