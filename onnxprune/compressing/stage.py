@@ -106,8 +106,9 @@ def first_within(task: Task, tried: Sequence[Candidate], limit: float, found: Fo
             return built[-1]
     nearest = best(built, task.allowed(limit))
     if nearest.point.cost > limit * (1 + NEAR) or task.request.kind != "latency":
+        left = format_percent(nearest.point.cost)
         raise UsageError(
-            f"no lever comes down to {format_percent(limit)} of the cost: measured {format_percent(nearest.point.cost)}",
+            f"no lever comes down to {format_percent(limit)} of the cost: measured {left}",
             hint="Raise the target, or allow more levers.",
         )
     return nearest
