@@ -1,12 +1,13 @@
 """What `onnxprune quantize` gives beside what ONNX Runtime's own quantiser gives: scores, times in turn, sizes.
 
-usage: python benchmarks/quantize.py --eval FOLDER [--models A,B] [--threads N] [--seconds S] [--results FOLDER]
-       [--report FILE]
+usage: python benchmarks/quantize.py --eval FOLDER [--models A,B] [--seconds S] [--skip A,B]
+       [--results FOLDER] [--report FILE]
 
 For every model of the evaluation folder (evaluation.py): `onnxprune quantize MODEL --data SAMPLES` with its defaults,
 and the configurations of quantize_stock.py, each in a process of its own, on the same samples. The files and what was
-measured are kept in --results, so that an interrupted run goes on; times of all files of a model are measured together,
-when the last is there: remove NAME-times.json with any other result that is to be measured again.
+measured are kept in --results, so that an interrupted run goes on; remove NAME-*.json to measure a model again. Times
+of all its files are measured together, when the last is there. --skip leaves configurations out that were not measured
+before (the dynamic one takes long where convolutions are many).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from evaluation import Evaluation, Row, absent, kept, show
 from quantize_page import HEAD, ORIGINAL, OURS, Measured, lines_of, page
 from quantize_stock import LABELS, feeds_of
-from speed import in_turn, ratio
+from speed import own_time_in_turn, ratio
 
 SAMPLES = {"imagenet_mobilenet_v2": 100, "det_yolox_nano": 24, "sr_imdn_x2": 12}
 OTHER_SAMPLES = 200
@@ -36,14 +38,12 @@ LEAST = 30
 """Rounds of timing."""
 
 
-def ours(model: Path, data: Path, out: Path, threads: int) -> Row:
+def ours(model: Path, data: Path, out: Path) -> Row:
     """Run the command. RuntimeError, with what it said, if it fails."""
     script = Path(sys.executable).parent / "onnxprune"
     command = [str(script), "quantize", str(model), "--data", str(data), "-o", str(out), "--force", "--no-bench"]
     start = time.perf_counter()
-    done = subprocess.run(
-        [*command, "--threads", str(threads), "--format", "json"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command, "--threads", "1", "--format", "json"], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {' '.join(command)}\n{done.stderr}")
@@ -68,7 +68,7 @@ def scores(evaluation: Evaluation, name: str, model: Path) -> list[Row]:
     return [{key: one[key] for key in ("metric", "value", "n")} for one in scored]
 
 
-def measured(evaluation: Evaluation, name: str, threads: int, seconds: float, results: Path) -> Measured:
+def measured(evaluation: Evaluation, name: str, seconds: float, skip: Sequence[str], results: Path) -> Measured:
     """All of one model, measured or kept from before."""
     results.mkdir(parents=True, exist_ok=True)
     model, data = results / f"{name}-{ORIGINAL}.onnx", results / f"{name}.npz"
@@ -83,32 +83,37 @@ def measured(evaluation: Evaluation, name: str, threads: int, seconds: float, re
     def cell(key: str) -> Row:
         row: Row = {"samples": count if key == OURS else 0}
         if key != ORIGINAL:
-            row |= ours(model, data, place(key), threads) if key == OURS else theirs(model, data, key, place(key))
+            row |= ours(model, data, place(key)) if key == OURS else theirs(model, data, key, place(key))
         if "error" not in row:
             row |= {"scores": scores(evaluation, name, place(key)), "bytes": place(key).stat().st_size}
         print(name, key, row.get("error") or [one["value"] for one in row["scores"]], flush=True)
         return row
 
-    rows = {key: kept(results / f"{name}-{key}.json", lambda k=key: cell(k)) for key in (ORIGINAL, OURS, *LABELS)}  # type: ignore[misc]
+    files = {key: results / f"{name}-{key}.json" for key in (ORIGINAL, OURS, *LABELS)}
+    wanted = {key: file for key, file in files.items() if key not in skip or file.exists()}
+    rows = {key: kept(file, lambda k=key: cell(k)) for key, file in wanted.items()}  # type: ignore[misc]
+    keys = [key for key, row in rows.items() if "error" not in row]
 
     def clocked() -> Row:
-        keys = [key for key, row in rows.items() if "error" not in row]
-        times = in_turn([place(key) for key in keys], feeds_of(model, data)[0], threads, seconds=seconds, least=LEAST)
+        times = own_time_in_turn([place(key) for key in keys], feeds_of(model, data)[0], seconds, LEAST)
         return {
             "seconds": float(np.median(times[:, 0])),
             "faster": {key: ratio(times, 0, k) for k, key in enumerate(keys)},
             "beside": {key: ratio(times, k, keys.index(OURS))[0] for k, key in enumerate(keys)},
         }
 
-    return Measured(name, rows, kept(results / f"{name}-times.json", clocked))
+    clock = results / f"{name}-times.json"
+    if clock.exists() and set(json.loads(clock.read_text())["faster"]) != set(keys):
+        clock.unlink()  # there were fewer files
+    return Measured(name, rows, kept(clock, clocked))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--eval", default="")
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of timing all files of a model")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of processor time, to time all files of a model")
+    parser.add_argument("--skip", default="", help=f"of {', '.join(LABELS)}")
     parser.add_argument("--results", type=Path, default=Path("out/quantize"))
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
@@ -118,10 +123,10 @@ def main() -> None:
         return
     found = []
     for name in options.models.split(","):
-        found.append(measured(evaluation, name, options.threads, options.seconds, options.results))
+        found.append(measured(evaluation, name, options.seconds, options.skip.split(","), options.results))
         show(name, HEAD, lines_of(found[-1]))
         if options.report:  # after each, since all of them take long
-            options.report.write_text(page(found, options.threads), encoding="utf-8")
+            options.report.write_text(page(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ NOT_SLOWER = 0.97
 HEAD = ["", "score", "faster (quartiles)", "size", "samples"]
 TEXT = """# Integers, beside ONNX Runtime's quantiser
 
-Made by `make bench-quantize`; do not edit. `onnxprune quantize MODEL --data SAMPLES --threads {threads}` with its
+Made by `make bench-quantize`; do not edit. `onnxprune quantize MODEL --data SAMPLES --threads 1` with its
 defaults, beside six static configurations of `onnxruntime.quantization` and its dynamic one, on the same samples.
-Scores are those of labelled data that neither has seen. All files of a model are timed in turn in one run of ONNX
-Runtime, batch 1, {threads} thread(s), on a real sample; quartiles are those of the ratios of runs next to each other.
-Ours chooses layers by times that it measures itself, on the same busy machine: another run may choose others.
+Scores are those of labelled data that neither has seen. All files of a model run in turn in ONNX Runtime, one thread,
+batch 1, on a real sample; the time is that of the thread, which stands still while other programs have the processor.
+Quartiles are those of the ratios of runs next to each other. Ours chooses layers by times that it measures itself, by
+the clock, on a machine that was busy: another run may choose others.
 
 **Which six.** A user of `quantize_static` chooses the calibrator and the operators. *MinMax* takes all that was seen,
 *Percentile* cuts the outermost values (0.001 % by default; also 0.01 %); each for all operators that the quantiser
@@ -61,8 +62,10 @@ def sampling_error(scored: Row) -> float | None:
 
 def best(measured: Measured, index: int) -> str:
     """Which of theirs is the most accurate by the score with this index; of equals the fastest."""
-    theirs = [way for way in LABELS if "scores" in measured.rows[way]]
-    return max(theirs, key=lambda way: (measured.rows[way]["scores"][index]["value"], measured.times["faster"][way][0]))
+    return max(
+        _scored(measured),
+        key=lambda way: (measured.rows[way]["scores"][index]["value"], measured.times["faster"][way][0]),
+    )
 
 
 def verdicts(measured: Measured) -> list[list[str]]:
@@ -99,11 +102,14 @@ def better(measured: Measured) -> list[str]:
     ours = measured.rows[OURS]["scores"]
     return [
         way
-        for way in LABELS
-        if "scores" in measured.rows[way]
-        and all(a["value"] >= b["value"] for a, b in zip(measured.rows[way]["scores"], ours, strict=True))
+        for way in _scored(measured)
+        if all(a["value"] >= b["value"] for a, b in zip(measured.rows[way]["scores"], ours, strict=True))
         and measured.times["beside"][way] < NOT_SLOWER
     ]
+
+
+def _scored(measured: Measured) -> list[str]:
+    return [way for way in LABELS if "scores" in measured.rows.get(way, {})]
 
 
 def text_of(scored: Row) -> str:
@@ -120,9 +126,9 @@ def lines_of(measured: Measured) -> list[list[str]]:
     whole = measured.rows[ORIGINAL]["bytes"]
     lines = []
     for key, label in ((ORIGINAL, ORIGINAL), (OURS, f"`{OURS} quantize`"), *LABELS.items()):
-        row = measured.rows[key]
-        if "error" in row:
-            lines.append([label, f"failed: {row['error']}", "", "", ""])
+        row = measured.rows.get(key)
+        if row is None or "error" in row:
+            lines.append([label, f"failed: {row['error']}" if row else "not run", "", "", ""])
             continue
         speed, low, high = measured.times["faster"][key]
         faster = (
@@ -150,11 +156,10 @@ def section(measured: Measured) -> str:
     return f"## {measured.name}\n\n" + " ".join(notes) + f"\n\n{markdown(HEAD, lines_of(measured))}\n"
 
 
-def page(models: Sequence[Measured], threads: int) -> str:
+def page(models: Sequence[Measured]) -> str:
     head = ["score (samples)", "original", "ours", "best of theirs", "as accurate", "ours by that one", "not slower"]
     summary = markdown(head, [line for one in models for line in verdicts(one)])
     return TEXT.format(
-        threads=threads,
         budget=BUDGET // 10**9,
         machine=machine(),
         summary=summary + "\n",

@@ -90,6 +90,8 @@ def test_the_table_has_what_failed(page: ModuleType) -> None:
     original, ours, first, *rest = page.lines_of(found)
     assert original[2:] == ["2.00 ms", "1.000", ""] and ours[3:] == ["0.290", "9"]
     assert first == ["MinMax, all operators", "88.00 ± 3.25", "2.00x (1.00-3.00)", "0.300", "8"]
+    del found.rows["dynamic"]
+    assert page.lines_of(found)[-1] == ["dynamic", "not run", "", "", ""] and page.best(found, 0) == "minmax-all"
     assert len(rest) == 6 and all(line[1] == "failed: too many bins" for line in rest)
 
 
