@@ -71,6 +71,7 @@ __all__ = [
     "Outliers",
     "OutputError",
     "OutputFidelity",
+    "OutputSummary",
     "PackResult",
     "PackedTensor",
     "Plan",
@@ -160,8 +161,8 @@ _PUBLIC = {
         "CompressResult Difference ErrorCurve "
         "Executed Fidelity "
         "GridSummary GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
-        "ModelSummary NodeDifference OutputFidelity Plan Progress ProgressCallback ProofSummary QuantizationPlan "
-        "QuantizationSummary QuantizeResult QuantizedLayer "
+        "ModelSummary NodeDifference OutputFidelity OutputSummary Plan Progress ProgressCallback ProofSummary "
+        "QuantizationPlan QuantizationSummary QuantizeResult QuantizedLayer "
         "ReconstructionSummary RepairSummary Sensitivities ShrinkResult SkippedLayer SmallWeights SparseLayer "
         "SparsePlan SparseWeight SparseWeights SparsifyResult SparsitySummary TargetSummary TensorDifference "
         "TimingSummary ValueGrid VerifyResult WeightGrid"

@@ -70,6 +70,7 @@ from onnxprune.results import MetricTrial as MetricTrial
 from onnxprune.results import ModelSummary as ModelSummary
 from onnxprune.results import NodeDifference as NodeDifference
 from onnxprune.results import OutputFidelity as OutputFidelity
+from onnxprune.results import OutputSummary as OutputSummary
 from onnxprune.results import Plan as Plan
 from onnxprune.results import Progress as Progress
 from onnxprune.results import ProgressCallback as ProgressCallback
@@ -158,6 +159,7 @@ __all__ = [
     "Outliers",
     "OutputError",
     "OutputFidelity",
+    "OutputSummary",
     "PackResult",
     "PackedTensor",
     "Plan",
@@ -516,6 +518,7 @@ def quantize(
     weights: Literal["int8", "int4", "fp16"] | None = None,
     block: int = 32,
     ranges: Literal["least-error", "min-max", "percentile"] = "least-error",
+    form: Literal["qdq", "qoperator"] = "qdq",
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     data: Any = None,
@@ -554,6 +557,8 @@ def quantize(
         weights: What weights become; int4 and fp16 with `scheme` weights. Default: int8.
         block: Inputs of an output that share a scale, with int4: 16, 32, 64, 128 or 256.
         ranges: Ranges of activations: of the least squared error; all that was seen; or without the outermost 0.001 %.
+        form: How the file says it, with fixed ranges: operators of floats between quantisers, which runtimes fuse as
+            they load it (qdq); or operators on integers, for runtimes that do not (qoperator).
         include: Quantise only these layers: a name, a glob, or type:Conv. One, or several.
         exclude: Leave these layers as they are; wins over `include`. One, or several.
         data: Calibration samples: a .npz, x=a.npy (one per input), a folder, file.py:function, or random.

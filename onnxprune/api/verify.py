@@ -23,13 +23,13 @@ from onnxprune.model.sources import opened
 from onnxprune.options.others import VerifyOptions
 from onnxprune.proof.compare_files import compare_with_expected
 from onnxprune.proof.grids.biases import with_biases_of
-from onnxprune.proof.grids.prove import prove_grids
 from onnxprune.proof.grids.weights import prove_weights
 from onnxprune.proof.masked import Feed
 from onnxprune.proof.sparse import prove_sparse
 from onnxprune.quantizing.prepare import prepared
 from onnxprune.quantizing.publish import NEAREST, grid_summary
-from onnxprune.quantizing.request import STATIC, TYPES
+from onnxprune.quantizing.qoperator.prove import prove_form
+from onnxprune.quantizing.request import QDQ, STATIC, TYPES
 from onnxprune.quantizing.weights.rebuild import rebuilt
 from onnxprune.results import ModelSummary, ProofSummary, SmallWeights, VerifyResult
 from onnxprune.results.clock import Clock
@@ -116,7 +116,8 @@ def _quantised(
     if plan.removed_count:
         expected = with_biases_of(expected, b)
     with as_file(b) as path:
-        shown = prove_grids(base, expected, path, grids, samples=samples, seed=options.seed, threads=options.threads)
+        form, seed = str(plan.options.get("form", QDQ)), options.seed
+        shown = prove_form(base, expected, path, grids, form, samples=samples, seed=seed, threads=options.threads)
     clock.finish()
     moved = tuple(name for name, steps in shown.moved.items() if steps > NEAREST)
     return VerifyResult(before, after, plan.digest, proof, moved, plan.units, grids=grid_summary(shown))

@@ -39,7 +39,9 @@ SHAPED = SAME_AS_FIRST | {
     "MultiHeadAttention",
     "QGemm",
     "QLinearAdd",
+    "QLinearAveragePool",
     "QLinearConcat",
+    "QLinearGlobalAveragePool",
     "QLinearMul",
 }
 
@@ -51,6 +53,9 @@ STANDARD = {
     "MatMulIntegerToFloat": "MatMul",
 }
 """Operators that give what one of ONNX gives in shape."""
+
+
+POOLS = {"QLinearAveragePool": "AveragePool", "QLinearGlobalAveragePool": "GlobalAveragePool"}
 
 
 def contrib_shape(facts: Facts, node: Node) -> None:
@@ -72,6 +77,8 @@ def contrib_shape(facts: Facts, node: Node) -> None:
             facts.dtypes.setdefault(key, TensorProto.FLOAT)
     elif node.op_type in ("QGemm", "QLinearAdd", "QLinearMul", "QLinearConcat"):
         shape = _of_integers(facts, node)
+    elif node.op_type in POOLS and first is not None and not node.attribute("channels_last", 0):
+        shape = _pooled(node, first)
     elif node.op_type == "MatMulNBits" and first is not None:
         shape = (*first[:-1], node.attribute("N"))
     elif node.op_type == "Attention" and first is not None and len(node.inputs) > 1:
@@ -151,9 +158,26 @@ def _fused_shape(facts: Facts, node: Node) -> Shape | None:
         for name, key in zip(proto.input, node.inputs, strict=False)
         if name
     }
+    return _inferred(proto, types)
+
+
+def _pooled(node: Node, shape: Shape) -> Shape | None:
+    """As that of the operator on floats."""
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.op_type, proto.domain = POOLS[node.op_type], ""
+    del proto.input[1:]
+    left = [one for one in proto.attribute if one.name != "channels_last"]
+    del proto.attribute[:]
+    proto.attribute.extend(left)
+    return _inferred(proto, {proto.input[0]: onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, shape)})
+
+
+def _inferred(proto: onnx.NodeProto, types: dict[str, onnx.TypeProto]) -> Shape | None:
+    """What onnx infers of an operator of its own; None where it refuses: the shape stays unknown."""
     try:
-        found = onnx.shape_inference.infer_node_outputs(onnx.defs.get_schema(standard, 17, ""), proto, types)
-    except Exception:  # as above: the shape stays unknown
+        found = onnx.shape_inference.infer_node_outputs(onnx.defs.get_schema(proto.op_type, 17, ""), proto, types)
+    except Exception:  # of many types
         return None
     tensor = found[proto.output[0]].tensor_type
     return tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)

@@ -61,6 +61,14 @@ class Precision(Processor):
         shown=True,
         recorded=True,
     )
+    form: Literal["qdq", "qoperator"] = option(
+        "qdq",
+        "How the file says it, with fixed ranges: operators of floats between quantisers, which runtimes fuse as they "
+        "load it (qdq); or operators on integers, for runtimes that do not (qoperator).",
+        group=INTEGERS,
+        shown=True,
+        recorded=True,
+    )
     include: Sequence[str] = option(
         (),
         "Quantise only these layers: a name, a glob, or type:Conv. Repeatable.",

@@ -12,15 +12,17 @@ from onnxprune.measure.held_out import judged
 from onnxprune.measure.summaries import left_over, proof_summary, summary_of
 from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
-from onnxprune.proof.grids.prove import GridProof, prove_grids
+from onnxprune.proof.grids.prove import GridProof
 from onnxprune.proof.grids.weights import prove_weights
 from onnxprune.proof.unproven import require_told
 from onnxprune.quantizing.executed import executed
 from onnxprune.quantizing.limits import Limits
+from onnxprune.quantizing.qoperator.prove import prove_form
+from onnxprune.quantizing.request import QDQ
 from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import Fidelity, ModelSummary
 from onnxprune.results.clock import Clock
-from onnxprune.results.quantization import GridSummary, QuantizationSummary
+from onnxprune.results.quantization import GridSummary, OutputSummary, QuantizationSummary
 from onnxprune.trace.groups import Trace
 
 NEAREST = 0.51
@@ -67,8 +69,9 @@ def publish_quantized(
         few = None if samples is None else samples.few(traced.graph.model)
         outcome = replace(made.summary, executed=executed(staged.path, made.graph, made.layers))
         if made.twin is None:
-            found = prove_grids(
-                traced, made.graph.model, staged.path, made.plan, samples=few, seed=seed, threads=threads
+            form = outcome.form or QDQ
+            found = prove_form(
+                traced, made.graph.model, staged.path, made.plan, form, samples=few, seed=seed, threads=threads
             )
             _require_nearest(found, outcome)
             outcome = replace(outcome, proof=grid_summary(found))
@@ -98,4 +101,5 @@ def grid_summary(shown: GridProof) -> GridSummary:
     """As a result has it."""
     most = max(shown.moved.values(), default=0.0)
     counts = shown.values, shown.integers, shown.differing, shown.most
-    return GridSummary(*counts, most, shown.cases, shown.untold, shown.refused)
+    outputs = None if shown.outputs is None else OutputSummary(**vars(shown.outputs))
+    return GridSummary(*counts, most, shown.cases, shown.untold, shown.refused, outputs)

@@ -22,6 +22,7 @@ STATIC, DYNAMIC, WEIGHTS = "static", "dynamic", "weights"
 RANGED = (AUTO, STATIC)
 """Schemes that need the ranges of activations."""
 INT8 = "int8"
+QDQ, QOPERATOR = "qdq", "qoperator"
 RECONSTRUCT, NONE = "reconstruct", "none"
 TYPES = {
     VNNI: Types(),
@@ -43,6 +44,7 @@ class QuantizeRequest:
     limits: Limits = field(default_factory=Limits)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    form: str = QDQ
     seed: int = 0
     asked: Quantizing = field(default_factory=Quantizing)  # as given
 
@@ -79,6 +81,11 @@ def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeReq
             f"--scheme {scheme} computes with int8; --weights {weights} has no kernels for it.",
             hint=f"Leave out --weights, or store weights alone: --scheme weights --weights {weights}.",
         )
+    if options.form != QDQ and scheme not in RANGED:
+        raise UsageError(
+            f"--form {options.form} has operators on integers of fixed ranges; --scheme {scheme} has none.",
+            hint="Leave out --form, or take --scheme static with --data.",
+        )
     return QuantizeRequest(
         scheme,
         weights,
@@ -89,6 +96,7 @@ def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeReq
         Limits.checked(options.max_drop, options.min_agreement, options.max_error, with_data=with_data),
         listed(options.include),
         listed(options.exclude),
+        options.form,
         options.seed,
         options,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.samples import Samples
 from onnxprune.capture.training import observer
 from onnxprune.choose.ranking import matching
-from onnxprune.errors import ModelError
+from onnxprune.errors import ModelError, UsageError
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.files import as_file
 from onnxprune.measure.gate import Gate
@@ -25,8 +25,9 @@ from onnxprune.quantizing.dynamic import dynamic
 from onnxprune.quantizing.layers import Candidate, named
 from onnxprune.quantizing.limits import first_within
 from onnxprune.quantizing.plans import FEW, Network, all_grids, choices, network, written
+from onnxprune.quantizing.qoperator.forward import Spelled, with_operators
 from onnxprune.quantizing.race import seconds_of
-from onnxprune.quantizing.request import AUTO, DYNAMIC, RECONSTRUCT, STATIC, WEIGHTS, QuantizeRequest
+from onnxprune.quantizing.request import AUTO, DYNAMIC, QOPERATOR, RECONSTRUCT, STATIC, WEIGHTS, QuantizeRequest
 from onnxprune.quantizing.sensitivity import Grids, output_error
 from onnxprune.quantizing.weights import WeightLayer, weights_only
 from onnxprune.quantizing.zeros import masks_of
@@ -133,6 +134,11 @@ def _static(
         else:
             nodes = picked(net, grids, found, errors, samples, threads, share=share)
         if not request.limits.given and dynamic_is_better(net, grids, nodes, samples, threads):
+            if request.form == QOPERATOR:
+                raise UsageError(
+                    "--form qoperator has fixed ranges, and here --scheme auto found those of every run to be better.",
+                    hint="Take --scheme static, or leave out --form.",
+                )
             return _weights(trace, replace(request, scheme=DYNAMIC), samples, clock, threads)
     clock.start("rewrite")
     model, rebuilt = written(net, grids, nodes), None
@@ -141,7 +147,9 @@ def _static(
         model, rebuilt = _rebuilt(whole, model, samples, request, clock, fixing)
     layers = tuple(index for index in net.layers if index in nodes)
     plan = _plan(net.graph, layers, model, grids)
-    return Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, rebuilt), layers)
+    spelled = with_operators(model) if request.form == QOPERATOR else Spelled(model)
+    summary = replace(_summary(net, request, nodes, errors, rebuilt), notes=spelled.notes)
+    return Quantized(spelled.model, net.graph, plan, summary, layers)
 
 
 def picked(
@@ -263,7 +271,7 @@ def _summary(
     rebuilt: ReconstructionSummary | None,
 ) -> QuantizationSummary:
     layers = tuple(_layer(net, one, nodes, errors.get(index)) for index, one in net.found.items())
-    return QuantizationSummary(STATIC, "qdq", request.weights, request.ranges, layers, rebuilt)
+    return QuantizationSummary(STATIC, request.form, request.weights, request.ranges, layers, rebuilt)
 
 
 def _layer(net: Network, one: Candidate, nodes: frozenset[int], error: float | None) -> QuantizedLayer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxprune.report.blocks import Block, Column, Heading, Line, Report, Table
-from onnxprune.report.quantization import equality_text, small_text
+from onnxprune.report.quantization import equality_text, form_texts, small_text
 from onnxprune.report.quantization import proof_text as grids_text
 from onnxprune.report.shared import before_after, model_line, names, notes, proof_text, tolerance_text, unproven
 from onnxprune.report.sparsity import proof_of_zeros
@@ -31,6 +31,7 @@ def verify_report(result: VerifyResult) -> Report:
         blocks.append(Line(f"verified: {proof_of_zeros(result.sparse.proof, result.sparse.runs)}", indent=2))
     if result.grids is not None:
         blocks.append(Line(f"verified: {grids_text(result.grids)}", indent=2))
+        blocks += [Line(f"verified: {text}", indent=2) for text in form_texts(result.grids)]
     if result.small is not None:
         blocks.append(Line(f"stored: {small_text(result.small)}", indent=2))
         blocks.append(Line(f"verified: {equality_text(result.small.proof)}", indent=2))

@@ -39,6 +39,7 @@ def quantized_rows(found: QuantizationSummary, seconds: dict[str, float]) -> tup
         rows.append(rebuilt_row(found.reconstruction, stage_time(seconds, "rebuild")))
     if found.proof is not None:
         rows.append(("verified", proof_text(found.proof), stage_time(seconds, "verify")))
+        rows.extend(("", text, "") for text in form_texts(found.proof))
     if found.equality is not None:
         rows.append(("verified", equality_text(found.equality), stage_time(seconds, "verify")))
         rows.append(("", tolerance_text(found.equality), ""))
@@ -51,7 +52,8 @@ def _quantised(found: QuantizationSummary) -> str:
     text = (
         f"{len(found.quantized_layers)} of {plural(len(found.all_layers), 'layer')} in {found.weights} ({found.scheme}"
     )
-    text += ")" if found.ranges is None else f", ranges of {found.ranges.replace('-', ' ')})"
+    text += "" if found.ranges is None else f", ranges of {found.ranges.replace('-', ' ')}"
+    text += ", operators on integers)" if found.form == "qoperator" else ")"
     between = Counter(one.operator for one in found.layers if one.kind != "layer" and one.quantized)
     if between:
         text += f"; between them {', '.join(f'{count} x {name}' for name, count in between.most_common())}"
@@ -78,6 +80,18 @@ def proof_text(proof: GridSummary) -> str:
     return (
         f"{text}{format_percent(share)} differ from the original on these grids, by {plural(proof.most_steps, 'step')}"
     )
+
+
+def form_texts(proof: GridSummary) -> tuple[str, ...]:
+    """Of a file with operators on integers: one line on its outputs beside those of the other form."""
+    found = proof.outputs
+    if found is None:
+        return ()
+    same = "outputs are those of the same file with quantisers"
+    if not found.differing:
+        return (f"{same}, {format_count(found.numbers)} numbers bit by bit",)
+    share = format_percent(found.differing / max(found.numbers, 1))
+    return (f"{same}, but for {share} of the numbers: ties, at most {format_percent(found.farthest)} of an output",)
 
 
 def equality_text(proof: ProofSummary) -> str:

@@ -15,6 +15,7 @@ from onnxprune.results import QuantizeResult
 from onnxprune.results.quantization import (
     Executed,
     GridSummary,
+    OutputSummary,
     QuantizationSummary,
     QuantizedLayer,
     Sensitivities,
@@ -91,7 +92,13 @@ def grids_document(found: GridSummary) -> Document:
         "cases": list(found.cases),
         "untold": list(found.untold),
         "refused": list(found.refused),
+        "outputs": None if found.outputs is None else _outputs(found.outputs),
     }
+
+
+def _outputs(found: OutputSummary) -> Document:
+    counts = {"numbers_count": found.numbers, "differing_count": found.differing}
+    return {**counts, "farthest_relative": found.farthest}
 
 
 def small_document(found: SmallWeights) -> Document:

@@ -25,6 +25,7 @@ from onnxprune.results.proof import ProofSummary
 from onnxprune.results.quantization import (
     Executed,
     GridSummary,
+    OutputSummary,
     QuantizationSummary,
     QuantizedLayer,
     Sensitivities,
@@ -65,6 +66,7 @@ __all__ = [
     "ModelSummary",
     "NodeDifference",
     "OutputFidelity",
+    "OutputSummary",
     "Plan",
     "Progress",
     "ProgressCallback",

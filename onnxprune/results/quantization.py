@@ -44,6 +44,24 @@ class QuantizedLayer(OneLine):
 
 
 @dataclass(frozen=True, repr=False)
+class OutputSummary(OneLine):
+    """The outputs of a file with operators on integers, beside those of the same file with quantisers.
+
+    Attributes:
+        numbers: How many were compared.
+        differing: How many of them are not the same.
+        farthest: The largest root mean square of the differences of an output, relative to its own.
+    """
+
+    numbers: int
+    differing: int
+    farthest: float
+
+    def _words(self) -> str:
+        return f"{self.differing} of {plural(self.numbers, 'number')} differ"
+
+
+@dataclass(frozen=True, repr=False)
 class GridSummary(OneLine):
     """What was shown of the integers in a file.
 
@@ -57,6 +75,7 @@ class GridSummary(OneLine):
         cases: The inputs on which they were compared, in words.
         untold: Values whose scale could be wrong without anybody noticing: they are the same for all these inputs.
         refused: Checks of onnx that the original does not pass either; nor does the result.
+        outputs: Of a file with operators on integers, beside the same file with quantisers; None of others.
     """
 
     values: int
@@ -67,6 +86,7 @@ class GridSummary(OneLine):
     cases: tuple[str, ...]
     untold: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    outputs: OutputSummary | None = None
 
     def _words(self) -> str:
         on = plural(len(self.cases), "input")

@@ -8,6 +8,9 @@ that the *file* has before it, and compared as integers,
 
 so that a difference of one step does not become many behind it. One step is what the order of sums and ties explain.
 More is a wrong scale, a wrong zero point, or sums that saturate on processors without VNNI.
+
+Of a file with operators on integers the grids and the nodes are read from the same file with quantisers, which gives
+the same outputs.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from onnxprune.model.load import Model, load
 from onnxprune.model.names import fresh_prefix, taken
 from onnxprune.model.save import write_scratch
 from onnxprune.proof.attempts import Inputs
+from onnxprune.proof.grids.outputs import Outputs
 from onnxprune.proof.grids.same import same_network
 from onnxprune.proof.grids.stored import Stored, require_bias_scales, require_planned, stored
 from onnxprune.proof.inputs import SAMPLES, Case
@@ -44,8 +48,6 @@ ALLOWED = 1
 WRONG = 1.25
 """By how much a scale must be wrong to be noticed."""
 EXTREME = 16.0
-FAR = 0.1
-"""Of an output's root mean square: where inner values are outputs other kernels are fused; ties fall the other way."""
 MOST = 10**8
 """Integers that are compared, if one input makes no more."""
 
@@ -54,7 +56,8 @@ MOST = 10**8
 class GridProof:
     """What was compared: `values` on grids, `integers` in them, of which `differing` are another one than the reference
     says, by `most` steps at most. `untold`: values whose scale could be wrong without anybody noticing. `moved`: by
-    weight, how far it is from the original's at most, in steps. `cases`: on which inputs.
+    weight, how far it is from the original's at most, in steps. `cases`: on which inputs. `outputs`: of a file with
+    operators on integers, compared with the same file with quantisers.
     """
 
     values: int
@@ -65,6 +68,7 @@ class GridProof:
     untold: tuple[str, ...]
     moved: Mapping[str, float]
     refused: tuple[str, ...] = ()
+    outputs: Outputs | None = None
 
 
 def prove_grids(
@@ -73,17 +77,19 @@ def prove_grids(
     candidate: Path,
     plan: QuantizationPlan,
     *,
+    quantisers: Model | None = None,
     samples: Feed | None = None,
     seed: int = 0,
     threads: int = 0,
 ) -> GridProof:
-    """`trace`: of the original; `prepared`: it in the form whose layers are quantised; `candidate`: the file.
+    """`trace`: of the original; `prepared`: it in the form whose layers are quantised; `candidate`: the file;
+    `quantisers`: it with quantisers in the place of operators on integers, if it has such, and all its integers.
 
     Raises VerificationError, with the value or the node and what was found there.
     """
     result = load(candidate)
     same_ends(trace.graph.model.proto, result.proto)
-    graph, before = build(result), build(prepared)
+    graph, before = build(quantisers or result), build(prepared)
     found = stored(graph)
     require_planned(found, plan)
     same = same_network(before, graph, found, plan)
@@ -92,7 +98,7 @@ def prove_grids(
         raise VerificationError("no value of the file is rounded to integers")
     reference = _reference(prepared.replace(_copy(prepared), {**prepared.tensors, **same.tensors}), found)
     with scratch() as here:
-        run = _Run(here, trace, candidate, result, reference, found, threads)
+        run = _Run(here, trace, candidate, result, quantisers, reference, found, threads)
         tally = Inputs(trace, seed, samples).run(run.on)
     return GridProof(
         len(found.values),
@@ -103,6 +109,7 @@ def prove_grids(
         tuple(key for key in found.values if key not in tally.told),
         same.moved,
         tally.refused,
+        None if quantisers is None else tally.outputs,
     )
 
 
@@ -114,6 +121,7 @@ class _Tally:
     cases: list[str]
     told: set[str]
     refused: tuple[str, ...]
+    outputs: Outputs
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,7 @@ class _Run:
     trace: Trace
     candidate: Path
     result: Model
+    quantisers: Model | None
     cut: _Cut
     found: Stored
     threads: int
@@ -139,33 +148,20 @@ class _Run:
         """Raises ModelError if the file does not run on them."""
         cases = self._some(cases)
         feeds = [save(self.here / f"feed{k}", case.feed) for k, case in enumerate(cases)]
-        shown = self.here / "shown.onnx"
-        write_scratch(_showing(self.result, self.found.integers.values()), shown)
-        original = file_of(self.trace.graph.model, self.here / "original.onnx")
-        before, plain, after = run_tasks(
-            self.here,
-            [
-                self._task("original", original, feeds, str(original)),
-                self._task("plain", self.candidate, feeds, str(self.candidate)),
-                self._task("shown", shown, feeds),
-            ],
-            self.threads,
-        )
-        for one in (before, plain, after):
-            if "load" in one:
-                raise ModelError(f"ONNX Runtime does not load the {one['name']} model: {one['load']}")
-        require("the result", plain["refused"], before["refused"])
-        tally = _Tally(0, 0, 0, [], set(), tuple(before["refused"]))
+        before, *others = self._runs(feeds)
+        tally = _Tally(0, 0, 0, [], set(), tuple(before["refused"]), Outputs())
         again, wanted = [], []
         for k, case in enumerate(cases):
-            results = [one["cases"][k] for one in (before, plain, after)]
-            if "error" in results[0]:
+            if "error" in before["cases"][k]:
                 continue
-            for one in results[1:]:
+            results = [one["cases"][k] for one in others]
+            for one in results:
                 if "error" in one:
                     raise VerificationError(f"the result does not run on {case.words}: {one['error']}")
-            values = _arrays(results[2])
-            _same_outputs(_arrays(results[1]), values, case)
+            plain, values, *spelled = map(_arrays, results)
+            Outputs().add(plain, values, case, "depends on which values are looked at")
+            for one in spelled:
+                tally.outputs.add(plain, one, case, "is not what the same file with quantisers gives")
             integers = {value: values[key] for value, key in self.found.integers.items()}
             opened = {self.cut.given[v]: self.found.values[v].values(q) for v, q in integers.items()}
             again.append(save(self.here / f"again{k}", {**case.feed, **opened}))
@@ -182,6 +178,26 @@ class _Run:
                 raise VerificationError(f"the reference does not run on {case.words}: {outcome['error']}")
             self._compare(case, _arrays(outcome), integers, tally)
         return tally
+
+    def _runs(self, feeds: Sequence[str]) -> list[dict[str, Any]]:
+        """Of the original, of the file as it is, with its integers as outputs, and with quantisers."""
+        shown, spelled = self.here / "shown.onnx", self.here / "quantisers.onnx"
+        write_scratch(_showing(self.result, self.found), shown)
+        original = file_of(self.trace.graph.model, self.here / "original.onnx")
+        tasks = [
+            self._task("original", original, feeds, str(original)),
+            self._task("plain", self.candidate, feeds, str(self.candidate)),
+            self._task("shown", shown, feeds),
+        ]
+        if self.quantisers is not None:
+            write_scratch(self.quantisers, spelled)
+            tasks.append(self._task("quantisers", spelled, feeds))
+        runs = run_tasks(self.here, tasks, self.threads)
+        for one in runs:
+            if "load" in one:
+                raise ModelError(f"ONNX Runtime does not load the {one['name']} model: {one['load']}")
+        require("the result", runs[1]["refused"], runs[0]["refused"])
+        return runs
 
     def _some(self, cases: Sequence[Case]) -> list[Case]:
         """Samples first, then random inputs, both also far too large; as many as MOST allows, but one."""
@@ -226,20 +242,6 @@ class _Run:
         tally.cases.append(case.words)
 
 
-def _same_outputs(plain: Mapping[str, NDArray[Any]], shown: Mapping[str, NDArray[Any]], case: Case) -> None:
-    """The file must compute the same when its integers are outputs, too, up to ties that fall the other way."""
-    for name, array in plain.items():
-        other = shown[name]
-        known = array.dtype.kind == "f" and array.size > 0 and np.isfinite(array).all()
-        away = (
-            float(np.sqrt(np.mean((array - other) ** 2, dtype=np.float64)))
-            if known and array.shape == other.shape
-            else 0.0
-        )
-        if array.shape != other.shape or (known and away > FAR * float(np.sqrt(np.mean(array**2, dtype=np.float64)))):
-            raise VerificationError(f"output {name!r} depends on which values are looked at, on {case.words}")
-
-
 def _extreme(case: Case) -> Case:
     """Values far outside of what grids cover: everything is clipped, and sums are as large as they can be."""
     feed = {
@@ -260,14 +262,11 @@ def _copy(model: Model) -> onnx.ModelProto:
     return proto
 
 
-def _showing(model: Model, keys: Any) -> Model:
-    """With these integers as outputs as well."""
+def _showing(model: Model, found: Stored) -> Model:
+    """With all integers as outputs as well."""
     proto = _copy(model)
-    types = {node.outputs[0]: node for node in build(model).nodes if node.op_type == "QuantizeLinear"}
-    graph = build(model)
-    for key in keys:
-        zero = graph.constants[types[key].inputs[2]].dtype if len(types[key].inputs) > 2 else TensorProto.UINT8
-        proto.graph.output.append(helper.make_tensor_value_info(key, zero, None))
+    for value, key in found.integers.items():
+        proto.graph.output.append(helper.make_tensor_value_info(key, found.values[value].dtype, None))
     return model.replace(proto, model.tensors)
 
 

@@ -17,6 +17,8 @@ from onnxprune.results.plan import QuantizationPlan
 
 RECTIFIERS = frozenset({"Relu", "Clip"})
 QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+PADDED = 2
+"""The input of Pad that says with what."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,12 @@ def same_network(original: Graph, result: Graph, found: Stored, plan: Quantizati
             raise VerificationError(f"node {node.label!r} of the original is missing")
         count += 1
         _same_node(node, other)
-        if len(node.inputs) != len(other.inputs):
-            raise VerificationError(f"node {node.label!r} has {len(other.inputs)} inputs, {len(node.inputs)} before")
-        for wanted, there in zip(node.inputs, other.inputs, strict=True):
+        before, after = node.inputs, other.inputs
+        if len(before) != len(after):
+            before, after = _without_zero(original, node), _without_zero(result, other)
+        if len(before) != len(after):
+            raise VerificationError(f"node {node.label!r} has {len(after)} inputs, {len(before)} before")
+        for wanted, there in zip(before, after, strict=True):
             _same_input(original, node, wanted, names.get(there, there), weights)
     if count != len(made):
         raise VerificationError(f"the file has {len(made)} nodes besides its quantisers, {count} were expected")
@@ -96,6 +101,13 @@ def _given(original: Graph, node: Node, made: Mapping[str, Node], hidden: Mappin
             return None
         key = behind.outputs[0]
     return None
+
+
+def _without_zero(graph: Graph, node: Node) -> tuple[str, ...]:
+    """The inputs without a zero to pad with: where nothing is said, that is it."""
+    said = node.inputs[PADDED] if node.op_type == "Pad" and not node.domain and len(node.inputs) == PADDED + 1 else ""
+    zero = said in graph.constants and not graph.constants[said].array().any()
+    return node.inputs[:PADDED] if zero else node.inputs
 
 
 def _same_node(node: Node, other: Node) -> None:

@@ -7,7 +7,15 @@ from onnxprune.report.fidelity import fidelity_lines
 from onnxprune.report.html import bench as timing
 from onnxprune.report.html.page import Section, folded, listed, paragraph, table
 from onnxprune.report.html.parts import before_after, fidelity_remarks, run, sizes_of
-from onnxprune.report.quantization import equality_text, executed_text, layers_table, left_text, proof_text, remarks
+from onnxprune.report.quantization import (
+    equality_text,
+    executed_text,
+    form_texts,
+    layers_table,
+    left_text,
+    proof_text,
+    remarks,
+)
 from onnxprune.report.quantize import stages_table
 from onnxprune.report.shared import tolerance_text
 from onnxprune.results import QuantizeResult
@@ -36,7 +44,7 @@ def layers_section(found: QuantizationSummary) -> Section:
     body += listed([*([] if left is None else [left]), *remarks(found)])
     body += folded(f"{plural(len(found.layers), 'node')} one by one", table(layers_table(found)))
     if found.proof is not None:
-        body += paragraph(f"Proof: {proof_text(found.proof)}.")
+        body += paragraph(". ".join((f"Proof: {proof_text(found.proof)}", *form_texts(found.proof))) + ".")
     if found.equality is not None:
         body += paragraph(f"Proof: {equality_text(found.equality)}.")
         body += paragraph(tolerance_text(found.equality), "note")

@@ -1,0 +1,1 @@
+"""The second form of a quantised file: operators on integers in the place of operators between quantisers."""
