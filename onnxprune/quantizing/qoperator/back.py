@@ -65,11 +65,11 @@ class _Back:
         return [copy]
 
     def _computed(self, node: Node, copy: NodeProto, name: str, operator: Operator) -> list[NodeProto]:
-        given = dict(zip(operator.slots(operator.count(len(node.inputs))), node.inputs, strict=False))
-        wanted = [slot for slot in operator.slots(operator.count(len(node.inputs))) if slot[0] != "b"]
-        if len(node.inputs) > len(operator.slots(operator.count(len(node.inputs)))) or not all(
-            given.get(slot) for slot in wanted
-        ):
+        count = operator.count(len(node.inputs))
+        slots = operator.slots(count)
+        given = dict(zip(slots, node.inputs, strict=False))
+        wanted = [slot for slot in slots if slot[0] != "b"]
+        if len(node.inputs) > len(slots) or not all(given.get(slot) for slot in wanted):
             raise VerificationError(f"node {node.label!r} has not the inputs of {operator.name}")
         made = NodeProto()
         made.CopyFrom(copy)
@@ -81,15 +81,14 @@ class _Back:
             made.attribute.extend(kept)
         nodes: list[NodeProto] = []
         inputs: list[str] = []
-        for slot in range(operator.count(len(node.inputs))):
+        for slot in range(count):
             if f"x{slot}" in given:
                 parts = [given[f"{kind}{slot}"] for kind in "xsz"]
                 inputs.append(self._undone(parts, self._axis(made, slot, parts), nodes))
             elif given.get(f"b{slot}"):
                 inputs.append(self._bias(node, given, f"b{slot}", nodes))
         made.input[:] = inputs
-        pair = given["sy"], given["zy"]
-        return [*nodes, made, *self._rounded(made, pair)]
+        return [*nodes, made, *self._rounded(made, (given["sy"], given["zy"]))]
 
     def _moved(self, node: Node, copy: NodeProto) -> list[NodeProto]:
         pair = self.grids[node.inputs[0]]
