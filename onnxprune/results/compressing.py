@@ -42,9 +42,33 @@ class CompressPoint(OneLine):
 
 @dataclass(frozen=True, repr=False)
 class CompressResult(ShrinkResult):
-    """Outcome of `compress`: what left, as `shrink` says it, and besides:
+    """Outcome of `compress`.
 
     Attributes:
+        before: The original.
+        after: The file that was written; None in a dry run, or if nothing was changed. `left` is there in any case.
+        plan: What leaves, and what is in integers.
+        groups: All groups and what they lose; empty where blocks leave, or nothing.
+        asked_ratio: None.
+        reached_ratio: 0.
+        proof: Of the cut; None where nothing leaves, or nothing was written.
+        repair: What was refitted of a cut; None without one.
+        written: The files, the .onnx first; empty in a dry run, or if nothing was changed.
+        seconds: Stage -> how long it took.
+        notes: Remarks.
+        target: What was asked of a cost; None where bounds said how far.
+        calibration: The samples.
+        fidelity: How far the result does what the original does; None where nothing was written.
+        metric: The user's metric; None without one.
+        blocks: Where blocks leave: all residual blocks and which of them do.
+        curves: What each group costs, if channels leave.
+        sparsity: None.
+        bounds: None.
+        problem: What failed once the files in `written` were there: the report. None if nothing did.
+        planned: What a dry run would leave, its bytes an estimate; None if it was written.
+        timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
+        model: The result as a Model, if it was asked for in memory (`out=None`): the original if nothing changed. None
+            in a dry run, and with a file.
         quantization: What became of every layer; None if none computes with integers.
         points: What was built and measured, the result among them.
         without: Lever -> why it gave nothing.

@@ -15,6 +15,7 @@ import onnxprune
 
 DIGITS = Path(__file__).resolve().parents[2] / "models" / "digits.onnx"
 CALLS = {
+    "compress": "compress('m.onnx', None, target='size=90%', data='random', samples=20, progress=True)",
     "shrink": "shrink('m.onnx', None, ratio=0.2, progress=True)",
     "quantize": "quantize('m.onnx', None, progress=True)",
     "sparsify": "sparsify('m.onnx', None, sparsity=0.5, progress=True)",
