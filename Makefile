@@ -54,7 +54,7 @@ demo: $(VENV)/installed
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/installed-test
-	@echo 'The whole test suite: about 8 minutes on two cores'
+	@echo 'The whole test suite: about 9 minutes on two cores'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/installed-dev

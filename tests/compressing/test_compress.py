@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,22 @@ import pytest
 from onnx import numpy_helper
 
 import onnxprune
+from onnxprune.compressing import build
 from onnxprune.errors import GateError, UsageError, VerificationError
 from onnxprune.results import CompressResult
 from tests.small import small_network
 
 Array = np.ndarray
 CALIBRATION = Path(__file__).parents[2] / "models" / "digits_calib.npz"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    """Repairs of a few steps: what is taken, proven and refused does not hang on how good they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "THOROUGH", 0.1)
+        patch.setattr(build, "BRIEF", 0.1)
+        yield
 
 
 @pytest.fixture(scope="module")
