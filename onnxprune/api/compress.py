@@ -45,7 +45,8 @@ def compress(
 
     Every lever is priced by the time that it saves here, or by bytes, and by the error that it leaves; what comes down
     to the target is built, repaired on `data` with everything in place, measured, and the best that was *measured*
-    within the target is written. Without `target` it goes as far as `min_agreement`, `max_error` or `max_drop` allow.
+    within the target is written; if every try misses a latency, the nearest, at most a tenth above it. Without `target`
+    it goes as far as `min_agreement`, `max_error` or `max_drop` allow.
 
     Args:
         model: A path, or a Model of `load`, which may have been changed.

@@ -15,7 +15,7 @@ from onnxprune.cut.plan import of_masks
 from onnxprune.errors import VerificationError
 from onnxprune.shrinking.planning import Choice, mended_cut, plan_and_cut
 from onnxprune.shrinking.repairs import Stage
-from onnxprune.shrinking.steps import origins
+from onnxprune.shrinking.steps import composed
 from onnxprune.trace import Trace, trace_again
 
 MIDDLE = 0.5
@@ -47,14 +47,11 @@ def planned_in_turn(task: Task, start: float, share: float, how: Precision) -> C
 
 
 def together(both: Trace, first: Choice, second: Choice, channels: Trace) -> NDArray[np.bool_]:
-    """What stays of all units: blocks of the first choice, channels of the second, found again by what values hold."""
+    """What stays of all units: blocks of the first choice, channels of the second."""
     keep = np.ones(both.unit_count, bool)
+    whole = np.ones(channels.unit_count, bool)
+    keep[: channels.unit_count] = composed(channels, whole, second.traced, second.keep)
     by_name = {branch.name: unit for unit, branch in both.removable_branches}
     for name in first.plan.blocks:
         keep[by_name[name]] = False
-    original = origins(channels, np.ones(channels.unit_count, bool), second.traced)
-    gone = np.flatnonzero(~second.keep)
-    if (original[gone] == 0).any():
-        raise VerificationError("what the second step removes was not found in the original")
-    keep[original[gone]] = False
     return keep

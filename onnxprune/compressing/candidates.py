@@ -53,14 +53,9 @@ class Candidate:
     repair: RepairSummary | None = None
 
 
-def within(found: Sequence[Candidate], limit: float) -> list[Candidate]:
-    """Those whose share of the original's cost is within `limit`."""
-    return [one for one in found if one.point.cost <= limit]
-
-
 def best(found: Sequence[Candidate], limit: float) -> Candidate:
     """The one of the least error within the limit; the one of the least cost where there is none."""
-    fitting = within(found, limit)
+    fitting = [one for one in found if one.point.cost <= limit]
     if fitting:
         return min(fitting, key=lambda one: one.point.error)
     return min(found, key=lambda one: one.point.cost)

@@ -25,6 +25,8 @@ from onnxprune.results.compressing import CompressPoint
 from onnxprune.results.units import format_percent, format_seconds, plural
 
 NOTHING = format_seconds(0.0)
+MISSED = 1.011
+"""Above that a measured time is not what was asked: it is uncertain by a hundredth."""
 _POINTS = (
     Column("levers"),
     Column("left", right=True),
@@ -110,6 +112,10 @@ def levers_text(result: CompressResult) -> tuple[str, ...]:
     """What each lever gave, and why others gave nothing."""
     taken = result.taken
     texts = [f"{lever} gave nothing: {why}" for lever, why in result.without]
+    target = result.target
+    if target is not None and target.measured is not None and target.measured > target.limit * MISSED:
+        left = format_percent(target.measured / target.before)
+        texts.insert(0, f"the target was missed: {left} is the nearest that was measured")
     alone = next((point for point in result.points if point.levers == ("int8",)), None)
     if taken is None or alone is None:
         return tuple(texts)
