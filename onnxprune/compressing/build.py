@@ -16,7 +16,7 @@ from onnxprune.cut.plan import Plan
 from onnxprune.cut.provenance import record
 from onnxprune.model.load import Model
 from onnxprune.quantizing.request import NONE, RANGED, QuantizeRequest
-from onnxprune.quantizing.stage import quantized
+from onnxprune.quantizing.stage import adjusted, quantized
 from onnxprune.results import Fidelity
 from onnxprune.results.compressing import CompressPoint
 from onnxprune.shrinking.planning import Choice, mended_cut, plan_and_cut
@@ -68,10 +68,7 @@ def brief(task: Task, way: Way, choice: Choice) -> Candidate:
     cut: squares add up.
     """
     model, repair = mended_cut(task.repairing(way.lever), choice, choice.smaller, effort=BRIEF)
-    target = choice.target
-    assert target is not None
-    left = target.planned if target.measured is None else target.measured
-    point = _point(way.levers, left / target.before, task.fidelity(model), BRIEFLY)
+    point = _point(way.levers, planned_share(way, choice), task.fidelity(model), BRIEFLY)
     point = replace(point, error=math.hypot(point.error, way.rounding))
     return Candidate(way.levers, model, point, model, choice, None, way, repair)
 
@@ -93,20 +90,19 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     rounded = quantized(again, _request(task, how, False), task.samples, task.clock, threads=task.threads)
     if task.cost(rounded.model, task.plan(choice, rounded)) >= GAIN * floats.point.cost:
         return floats
-    made = quantized(
-        again,
-        _request(task, how, True),
-        task.samples,
-        task.clock,
-        whole=(choice.traced, choice.keep),
-        threads=task.threads,
-        workers=0,
-        effort=THOROUGH,
-    )
-    if made.plan is None:
+    if rounded.plan is None:
         return floats
+    whole = (choice.traced, choice.keep)
+    made = adjusted(rounded, whole, _request(task, how, True), task.samples, task.clock, effort=THOROUGH)
     point = _measured(task, way.levers, made.model, task.plan(choice, made))
     return Candidate(way.levers, made.model, point, model, choice, made, way, repair)
+
+
+def planned_share(way: Way, choice: Choice) -> float:
+    """What the file of a choice costs of the original, before its repair: measured where that can be."""
+    target = choice.target
+    assert target is not None
+    return (target.planned if target.measured is None else target.measured) / target.before + way.besides
 
 
 def _measured(task: Task, levers: tuple[str, ...], model: Model, plan: Plan) -> CompressPoint:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from onnxprune.choose.budget import OutOfReach
-from onnxprune.compressing.build import GAIN, brief, full, integers_alone, original, planned
+from onnxprune.compressing.build import GAIN, brief, full, integers_alone, original, planned, planned_share
 from onnxprune.compressing.candidates import Candidate, Way, best
 from onnxprune.compressing.precision import Precision, precision
 from onnxprune.compressing.request import ALL, BLOCKS, CHANNELS, CUTS, INT8, PARTS
@@ -29,6 +29,8 @@ NEAR = 0.1
 """What is so much above the target, as a share of it, is near: more is no result."""
 TRIALS = 2
 """Cuts that are built in full, if the first one misses the target."""
+CLOSER = 0.998
+"""Of what a cut was planned for: the least change of another plan."""
 AGAIN = 2
 """How often a cut is planned anew if its file, with everything in place, costs more than was asked."""
 
@@ -165,7 +167,7 @@ def finished(task: Task, chosen: Candidate, limit: float, found: Found) -> Candi
         cost = built[-1].point.cost
         if cost <= task.allowed(limit):
             break
-        share *= limit / cost
+        share = min(limit * planned_share(way, choice) / cost, CLOSER * share)
         try:
             choice = planned(task, way, share)
         except OnnxPruneError:

@@ -141,15 +141,34 @@ def _static(
                 )
             return _weights(trace, replace(request, scheme=DYNAMIC), samples, clock, threads)
     clock.start("rewrite")
-    model, rebuilt = written(net, grids, nodes), None
-    if request.repair == RECONSTRUCT:
-        clock.start("rebuild")
-        model, rebuilt = _rebuilt(whole, model, samples, request, clock, fixing)
+    model = written(net, grids, nodes)
     layers = tuple(index for index in net.layers if index in nodes)
     plan = _plan(net.graph, layers, model, grids)
-    spelled = with_operators(model) if request.form == QOPERATOR else Spelled(model)
-    summary = replace(_summary(net, request, nodes, errors, rebuilt), notes=spelled.notes)
-    return Quantized(spelled.model, net.graph, plan, summary, layers)
+    made = Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, None), layers)
+    if request.repair == RECONSTRUCT:
+        made = adjusted(made, whole, request, samples, clock, workers=fixing.workers, effort=fixing.effort)
+    spelled = with_operators(made.model) if request.form == QOPERATOR else Spelled(made.model)
+    return replace(made, model=spelled.model, summary=replace(made.summary, notes=spelled.notes))
+
+
+def adjusted(
+    made: Quantized,
+    whole: Whole,
+    request: QuantizeRequest,
+    samples: Samples,
+    clock: Clock,
+    *,
+    workers: int = 0,
+    effort: float = 1.0,
+) -> Quantized:
+    """What was quantised with quantisers, all its weights adjusted together on their grids, towards `whole`. Networks
+    of other schemes stay what they are. `workers`, `effort`: see `quantized`.
+    """
+    if made.summary.scheme != STATIC or made.plan is None or request.repair != RECONSTRUCT:
+        return made
+    clock.start("rebuild")
+    model, rebuilt = _rebuilt(whole, made.model, samples, request, clock, _Fixing(workers, effort))
+    return replace(made, model=model, summary=replace(made.summary, reconstruction=rebuilt))
 
 
 def picked(
