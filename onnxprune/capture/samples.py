@@ -64,6 +64,8 @@ class Samples:
     memory_bytes: int
     notes: tuple[str, ...] = ()
     independent: bool = True
+    more: Calibration | None = None
+    """others to fit, of the same shapes, which are not held in memory"""
 
     def few(self, model: Model, count: int = COMPARED) -> dict[str, Array]:
         """A feed of the `model` with a few samples, of those that are held out; all of them if they belong together."""
@@ -145,11 +147,14 @@ def open_samples(
         size = found.samples
         notes.append(DEPENDENT)
     fit, judge = found.split(HELD_OUT, seed if independent else None)
-    total = found.samples
+    total, more = found.samples, None
     if total > allowed:
         held = max(round(allowed * HELD_OUT), 1)
+        if independent and found.uniform and not found.fixed_batch:
+            more = fit.after(allowed - held)
         fit, judge = fit.take(allowed - held), judge.take(held)
-        notes.append(f"{allowed} of {plural(total, 'sample')} used, so as to stay below {format_bytes(limit)}")
+        besides = "" if more is None else ", except by reconstruction"
+        notes.append(f"{allowed} of {plural(total, 'sample')} used{besides}, so as to stay below {format_bytes(limit)}")
     held_batches = list(judge.batches(size))
     single = total == 1
     if single:
@@ -163,6 +168,7 @@ def open_samples(
         fixed + min(total, allowed) * per_sample,
         tuple(notes),
         independent,
+        more,
     )
 
 

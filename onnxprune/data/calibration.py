@@ -160,6 +160,11 @@ class Calibration:
             raise ValueError(f"cannot take {n} samples")
         return self._with(self._order[: n * max(self._group, 1)], self.source)
 
+    def after(self, n: int) -> Calibration | None:
+        """What `take(n)` leaves, None if that is nothing."""
+        rest = self._order[n * max(self._group, 1) :]
+        return self._with(rest, self.source) if len(rest) >= max(self._group, 1) else None
+
     def grouped(self, rows: int) -> Calibration | None:
         """Samples of `rows` rows each, for a model that takes no others; what is left over at the end is dropped.
 

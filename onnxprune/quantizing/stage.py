@@ -31,6 +31,7 @@ from onnxprune.quantizing.request import AUTO, DYNAMIC, QOPERATOR, RECONSTRUCT, 
 from onnxprune.quantizing.sensitivity import Grids, output_error
 from onnxprune.quantizing.weights import WeightLayer, weights_only
 from onnxprune.quantizing.zeros import masks_of
+from onnxprune.repair.lessons import USUAL, Effort
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.results.clock import Clock
@@ -73,7 +74,7 @@ class _Fixing:
     """How weights are adjusted: on so many cores, with `effort` times the usual steps."""
 
     workers: int
-    effort: float
+    effort: Effort
 
 
 def quantized(
@@ -87,7 +88,7 @@ def quantized(
     share: float | None = None,
     threads: int = 0,
     workers: int | None = None,
-    effort: float = 1.0,
+    effort: Effort = USUAL,
 ) -> Quantized:
     """The network of `trace`, quantised. Raises UsageError for patterns of names that match nothing, ModelError for
     what cannot be prepared, NotFinite where it overflows on the samples, GateError where no choice keeps the bounds.
@@ -159,7 +160,7 @@ def adjusted(
     clock: Clock,
     *,
     workers: int = 0,
-    effort: float = 1.0,
+    effort: Effort = USUAL,
 ) -> Quantized:
     """What was quantised with quantisers, all its weights adjusted together on their grids, towards `whole`. Networks
     of other schemes stay what they are. `workers`, `effort`: see `quantized`.
@@ -252,6 +253,7 @@ def _rebuilt(
         masks=masks_of(working, stored_grids(model)) or None,
         grids=stored_grids(model),
         independent=samples.independent,
+        more=samples.more,
         seed=request.seed,
         effort=fixing.effort,
         threads=fixing.workers,

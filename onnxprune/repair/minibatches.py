@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.data import Calibration
 from onnxprune.data.batch import Batch
+from onnxprune.repair.ahead import ahead
 from onnxprune.repair.augment import varied
 
 Array = NDArray[Any]
@@ -34,9 +37,13 @@ class Minibatches:
     shared: Feeds = field(default_factory=dict)
     axes: Mapping[str, int] = field(default_factory=dict)
     fixed: bool = False
+    more: Calibration | None = None
+    """samples that are fitted besides, read when they are needed"""
 
     @staticmethod
-    def of(batches: Sequence[Feeds], held_out: int, *, whole: Collection[str] = ()) -> Minibatches | str:
+    def of(
+        batches: Sequence[Feeds], held_out: int, *, whole: Collection[str] = (), more: Calibration | None = None
+    ) -> Minibatches | str:
         """From batches of which the last `held_out` judge. `whole`: inputs whose first axis the model fixes, or that
         have none. If there are some, it takes batches of this size only; those that are the same in all are no samples,
         but a threshold or a first state.
@@ -67,12 +74,14 @@ class Minibatches:
             sum(len(_first(b)) for b in batches[len(batches) - held_out :]) // group,
         )
         fit = total - judge
-        step = min(max(fit // STEPS_PER_EPOCH, LEAST), LARGEST)
+        others = more if more is not None and not fixed and _alike(more, arrays) else None
+        seen = fit + (0 if others is None else others.samples)
+        step = min(max(seen // STEPS_PER_EPOCH, LEAST), LARGEST)
         size = 1 if fixed else step // SHARDS
         if fit < 2 * step or judge < size:
             return f"the samples are too few: {fit} to fit and {judge} to judge, and it takes {2 * step} and {size}"
         grouped = {name: array.reshape(total, group, *array.shape[1:]) for name, array in arrays.items()}
-        return Minibatches(grouped, fit, size, step // size, shared, axes, fixed)
+        return Minibatches(grouped, fit, size, step // size, shared, axes, fixed, others)
 
     @property
     def batch(self) -> int:
@@ -80,8 +89,13 @@ class Minibatches:
         return self.size * self.count
 
     @property
+    def seen(self) -> int:
+        """Samples that are fitted, those that are not held in memory among them."""
+        return self.fit + (0 if self.more is None else self.more.samples)
+
+    @property
     def steps_per_epoch(self) -> int:
-        return self.fit // self.batch
+        return self.seen // self.batch
 
     def steps(self, seed: int, count: int) -> Iterator[list[Feeds]]:
         """`count` steps; within an epoch every sample comes at most once.
@@ -90,21 +104,21 @@ class Minibatches:
         """
         rng = np.random.default_rng(seed)
         strength = min(1.0, count / (self.steps_per_epoch * VARIED_FROM))
-        return itertools.islice(self._endless(rng, strength), count)
+        return ahead(itertools.islice(self._endless(rng, strength), count))
 
     def _endless(self, rng: np.random.Generator, strength: float) -> Iterator[list[Feeds]]:
         while True:
-            order = rng.permutation(self.fit)
+            order = rng.permutation(self.seen)
             for number in range(self.steps_per_epoch * self.count):
                 if number % self.count == 0:
                     shards: list[Feeds] = []
                 rows = order[number * self.size : (number + 1) * self.size]
-                shards.append(self._feed(varied(self._own(rows), rng, strength), len(rows)))
+                shards.append(self._feed(varied(self._read(rows), rng, strength), len(rows)))
                 if len(shards) == self.count:
                     yield shards
 
     def fitted(self) -> list[Feeds]:
-        """The samples that are fitted, as they are, as many as fill shards."""
+        """The samples that are fitted and held in memory, as they are, as many as fill shards."""
         return self._shards(np.arange(self.fit))
 
     def judged(self) -> list[Feeds]:
@@ -126,11 +140,26 @@ class Minibatches:
         axes = {**dict.fromkeys(self.shared), **{name: self.axes.get(name, 0) for name in own}}
         return Batch(self.shared | own | moved, axes, samples=samples, fixed=self.fixed)
 
+    def _read(self, samples: NDArray[np.int64]) -> Feeds:
+        """Fitted samples, wherever they are."""
+        held = self._own(samples[samples < self.fit])
+        others = samples[samples >= self.fit] - self.fit
+        if self.more is None or not len(others):
+            return held
+        read = [self.more.batch(k, k + 1) for k in others.tolist()]
+        moved = {k: [np.moveaxis(one[k], self.axes.get(k, 0), 0) for one in read] for k in held}
+        return {name: np.concatenate([array, *moved[name]]) for name, array in held.items()}
+
     def _own(self, samples: NDArray[np.int64]) -> Feeds:
         return {
             name: array[samples].reshape(len(samples) * array.shape[1], *array.shape[2:])  # -1 takes no empty past
             for name, array in self.arrays.items()
         }
+
+
+def _alike(more: Calibration, arrays: Feeds) -> bool:
+    """Whether samples that are not held have the shapes of those that are, batches of one."""
+    return all(math.prod(more.shapes(0)[name]) == math.prod(array.shape[1:]) for name, array in arrays.items())
 
 
 def _equal(arrays: Sequence[Array]) -> bool:

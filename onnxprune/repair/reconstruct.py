@@ -30,21 +30,17 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxprune.capture.batches import known
 from onnxprune.capture.features import residual_partner
 from onnxprune.capture.sensitivity import is_steady
-from onnxprune.capture.shapes import concrete_shapes
 from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
-from onnxprune.model.cost import total
+from onnxprune.data import Calibration
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.grids import Grid
-from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
-from onnxprune.model.random import is_random
 from onnxprune.model.rounded import rounded
-from onnxprune.repair.crops import parts
 from onnxprune.repair.descent import Descent
-from onnxprune.repair.importance import CHANNELS, LARGEST_MODEL, Importance
+from onnxprune.repair.importance import CHANNELS, Importance
+from onnxprune.repair.lessons import LEAST_STEPS, USUAL, Effort, lessons
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
 from onnxprune.repair.places import Places, aligned, judged_places, target_places
 from onnxprune.repair.stored import NOT_ON_GRIDS, Stored
@@ -55,9 +51,6 @@ Array = NDArray[Any]
 Bools = NDArray[np.bool_]
 LAYERS = frozenset(CHANNELS)
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
-BUDGET, MOST = 1e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
-ENOUGH = 3200  # samples that are seen, each as often as it comes
-MOST_EPOCHS, MOST_STEPS, LEAST_STEPS, ENOUGH_STEPS = 100, 720, 40, 160
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
 FIRST = 10  # minibatches whose loss is that of the start
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
@@ -88,7 +81,8 @@ def reconstruct(
     grids: Mapping[str, Grid] | None = None,
     independent: bool = True,
     budget: float | None = None,
-    effort: float = 1.0,
+    effort: Effort = USUAL,
+    more: Calibration | None = None,
     seed: int = 0,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -99,13 +93,14 @@ def reconstruct(
     `grids`: by initializer, the grid on which it will be stored: it is trained and judged as it is there, and returned
     so unless there is nothing to train.
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
-    `budget`: multiply-accumulates that it may take, see BUDGET. `effort`: times the usual steps, as far as MOST allows.
+    `budget`: multiply-accumulates that it may take, see `lessons.BUDGET`. `more`: samples to fit of the same shapes,
+    which are too many to be held and are read when they are needed.
     `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
     """
-    lessons = _lessons(trace, cut, batches, held_out, independent, budget, effort)
-    if isinstance(lessons, str):
-        return Reconstruction(cut, 0.0, 0.0, 0, {}, lessons)
-    samples, example, steps = lessons
+    found = lessons(trace, cut, batches, held_out, independent, budget, effort, more)
+    if isinstance(found, str):
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, found)
+    samples, example, steps = found
     graph = build(cut)
     names = _weights(graph)
     places, judges = (aligned(trace, graph, p) for p in (_places(trace, keep, graph), judged_places(trace, keep)))
@@ -156,70 +151,11 @@ def _shortened(judge: _Judge, start: Weights, end: Weights) -> _Judged:
     return best
 
 
-def _lessons(
-    trace: Trace,
-    cut: Model,
-    batches: Sequence[Feeds],
-    held_out: int,
-    independent: bool,
-    budget: float | None,
-    effort: float,
-) -> tuple[Minibatches, Feeds, int] | str:
-    """What it learns from, an example of it, and in how many steps; or why it cannot. Samples that are too large for
-    LEAST_STEPS are taken in parts.
-    """
-    found: tuple[Minibatches, Feeds, int] | str = ""
-    for some in itertools.chain([list(batches)], parts(trace.graph.model, batches)):
-        samples = _samples(trace, cut, some, held_out, independent)
-        if isinstance(samples, str):
-            return found or samples
-        example = samples.take(np.arange(samples.size))
-        steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget, effort)
-        too_few = steps < LEAST_STEPS
-        found = f"it would take more than {allowed:.1e} multiply-accumulates" if too_few else (samples, example, steps)
-        if steps >= (LEAST_STEPS if some[0] is batches[0] else ENOUGH_STEPS):
-            break
-    return found
-
-
-def _samples(trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, independent: bool) -> Minibatches | str:
-    """What it learns from, or why it cannot."""
-    if not independent:
-        return "rows of its inputs are no samples of their own"
-    if max(cut.size_bytes, trace.graph.model.size_bytes) > LARGEST_MODEL:
-        return "the model is too large to be trained in one piece"
-    if is_random(trace.graph.model.proto):
-        return "the network draws random numbers, which differ from run to run"
-    first = known(trace.graph.model, batches[0])
-    whole = {name for name, axis in first.axes.items() if axis is None}
-    return Minibatches.of(batches, held_out, whole=whole)
-
-
 def _untrainable(graph: Graph) -> str:
     """Why no layer is trained."""
     weights = [graph.model.tensors.get(n.inputs[1]) for n in graph.nodes if n.op_type in LAYERS and not n.domain]
     types = sorted({TensorProto.DataType.Name(t.dtype).lower() for t in weights if t is not None} - {"float"})
     return f"weights are {' and '.join(types)}, and only float is trained" if types else "nothing to train"
-
-
-def _cost(samples: Minibatches, original: Model, cut: Model, example: Feeds) -> int:
-    """Multiply-accumulates of a step: one pass of the original, and a forward and a backward pass of the cut one.
-
-    What weights of positions take comes on top: steps are not worth less for it.
-    """
-    passes = []
-    for model in (original, cut):
-        shapes, types = concrete_shapes(model.complete_proto(), example)
-        passes.append(total(build(model), Facts({**shapes}, types))[0])
-    return samples.count * (passes[0] + 3 * passes[1])
-
-
-def _steps(samples: Minibatches, one: int, budget: float | None, effort: float) -> tuple[int, float]:
-    """How many, if each takes `one` multiply-accumulates, and how many of these are allowed."""
-    allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
-    usual = min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS)
-    wanted = effort * usual if effort <= 1 else min(effort * usual, max(usual, MOST / max(one, 1)))
-    return int(max(wanted, min(usual, LEAST_STEPS))), allowed
 
 
 def _places(trace: Trace, keep: Bools, graph: Graph) -> Places:

@@ -29,6 +29,7 @@ from onnxprune.measure.latency.table import Table
 from onnxprune.measure.summaries import block_changes, calibration_summary, changes, summary
 from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
+from onnxprune.repair.lessons import USUAL, Effort
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.results.clock import Clock
 from onnxprune.shrinking.measured import Timed, bytes_written, far_below, open_budget, open_meter, target_summary
@@ -141,7 +142,9 @@ def repaired(run: Run, choice: Choice) -> Model:
     return model if run.sparse is None else sparsified_cut(run, choice, model, run.sparse).model
 
 
-def mended_cut(run: Run, choice: Choice, recorded: Model, *, effort: float = 1.0) -> tuple[Model, RepairSummary | None]:
+def mended_cut(
+    run: Run, choice: Choice, recorded: Model, *, effort: Effort = USUAL
+) -> tuple[Model, RepairSummary | None]:
     """The cut with its provenance, `recorded`, repaired; itself if nothing left. `effort`: see `reconstruct`."""
     if choice.keep.all():
         return recorded, None

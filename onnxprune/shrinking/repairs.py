@@ -22,6 +22,7 @@ from onnxprune.model.recorded import tidied
 from onnxprune.repair import correct_biases
 from onnxprune.repair.bias import Corrections, losers
 from onnxprune.repair.least_squares import least_squares, unfittable
+from onnxprune.repair.lessons import USUAL, Effort
 from onnxprune.repair.merge import Merged, merge
 from onnxprune.repair.moments import Moments, measured, moments
 from onnxprune.repair.reconstruct import reconstruct
@@ -71,7 +72,7 @@ def mend(
     *,
     whole: tuple[Trace, Bools] | None = None,
     seed: int = 0,
-    effort: float = 1.0,
+    effort: Effort = USUAL,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
@@ -178,7 +179,7 @@ def _together(
     grids: Mapping[str, Grid],
     samples: Samples,
     seed: int,
-    effort: float,
+    effort: Effort,
     threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Model, ReconstructionSummary]:
@@ -190,6 +191,7 @@ def _together(
         samples.held_out,
         grids=grids,
         independent=samples.independent,
+        more=samples.more,
         effort=effort,
         seed=seed,
         threads=threads,
@@ -208,7 +210,7 @@ def mended(
     stage: Stage | None,
     *,
     seed: int = 0,
-    effort: float = 1.0,
+    effort: Effort = USUAL,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:

@@ -7,7 +7,7 @@ import pytest
 
 from onnxprune.cut import cut
 from onnxprune.model.load import load
-from onnxprune.repair import reconstruct as module
+from onnxprune.repair import lessons as module
 from onnxprune.repair.crops import parts
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.trace import trace_model

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx.parser
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from onnxprune.data import open_data
+from onnxprune.model.load import load
+from onnxprune.repair.ahead import ahead
 from onnxprune.repair.augment import ZOOM
 from onnxprune.repair.minibatches import VARIED_FROM, Feeds, Minibatches
 
@@ -55,6 +60,34 @@ def test_every_sample_at_most_once_an_epoch_and_none_that_judges(fit: list[int],
     assert {len(step) for step in first} == {samples.count}
     judged = ids([samples.judged()])
     assert judged == list(range(sum(fit), sum(fit) + len(judged))) and len(judged) > sum(judge) - samples.size
+
+
+def test_samples_that_are_not_held_are_read_when_they_are_needed() -> None:
+    """They are fitted like the others, and none of them judges."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[n, 2] x, int64[n] y) => (float[n, 2] z, int64[n] w) '
+        "{ z = Identity(x) w = Identity(y) }"
+    )
+    held, rest = numbered([24, 6]), np.arange(30, 70)
+    more = open_data({"x": np.stack([rest, -rest], 1).astype(np.float32), "y": rest}, load(model))
+    samples = Minibatches.of(held, 1, more=more)
+    assert isinstance(samples, Minibatches) and samples.fit == 24 and samples.seen == 64
+    assert sorted(ids(epoch(samples, 0))) != list(range(60))
+    two = [*epoch(samples, 0), *epoch(samples, 1)]
+    assert set(ids(two)) == {*range(24), *rest.tolist()}
+    assert ids([samples.judged()]) == list(range(24, 24 + 6 // samples.size * samples.size))
+    assert isinstance(alone := Minibatches.of(held, 1), Minibatches) and alone.seen == 24
+
+
+def test_what_fails_while_it_is_made_ahead_is_raised() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    coming = ahead(failing())
+    assert next(coming) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(coming)
 
 
 @given(st.integers(1, 5), st.integers(1, 60), st.integers(1, 4), st.integers(0, 5))

@@ -140,14 +140,14 @@ def test_small_models_get_the_budget_and_large_ones_enough_samples(monkeypatch: 
 
     def steps(budget: int, most: int, enough: int, epochs: int = 100) -> int:
         for name, value in {"BUDGET": budget, "MOST": most, "ENOUGH": enough, "MOST_EPOCHS": epochs}.items():
-            monkeypatch.setattr(f"onnxprune.repair.reconstruct.{name}", value)
+            monkeypatch.setattr(f"onnxprune.repair.lessons.{name}", value)
         return reconstruct(trace, everything(trace), broken, feeds, 1).steps
 
     assert steps(4 * row * 50, 4 * row * 90, enough=160) == 50, "40 steps are enough, the budget pays for more"
     assert steps(4 * row * 50, 4 * row * 90, enough=320) == 80, "80 steps are enough"
     assert steps(4 * row * 50, 4 * row * 90, enough=400) == 90, "100 steps would be too dear"
     assert steps(4 * row * 50, 4 * row * 90, enough=400, epochs=6) == 60
-    monkeypatch.setattr("onnxprune.repair.reconstruct.MOST_STEPS", 45)
+    monkeypatch.setattr("onnxprune.repair.lessons.MOST_STEPS", 45)
     assert steps(4 * row * 50, 4 * row * 90, enough=400) == 45
 
 

@@ -195,10 +195,10 @@ def test_models_that_are_too_large_are_left_alone(monkeypatch: pytest.MonkeyPatc
     keep[trace.prunable[0].units[:3]] = False
     smaller, size = cut(trace, keep), trace.graph.model.size_bytes
     assert smaller.size_bytes < size
-    monkeypatch.setattr("onnxprune.repair.reconstruct.LARGEST_MODEL", size - 1)
+    monkeypatch.setattr("onnxprune.repair.lessons.LARGEST_MODEL", size - 1)
     found = reconstruct(trace, keep, smaller, feeds, 1)
     assert found.model is smaller and found.steps == 0 and found.reason is not None and "too large" in found.reason
-    monkeypatch.setattr("onnxprune.repair.reconstruct.LARGEST_MODEL", size)
+    monkeypatch.setattr("onnxprune.repair.lessons.LARGEST_MODEL", size)
     assert reconstruct(trace, keep, smaller, feeds, 1).steps > 0
 
 

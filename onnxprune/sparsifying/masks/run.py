@@ -21,7 +21,8 @@ from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, stored_grids
 from onnxprune.model.rounded import rounded
-from onnxprune.repair.reconstruct import BUDGET, Reconstruction, reconstruct
+from onnxprune.repair.lessons import BUDGET
+from onnxprune.repair.reconstruct import Reconstruction, reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparsifying.masks.errors import output_errors
@@ -134,6 +135,7 @@ class _Run:
             masks={task.layer.weight: task.allowed for task in tasks},
             grids=grids,
             independent=self.samples.independent,
+            more=self.samples.more,
             budget=BUDGET / self.request.steps,
             seed=self.request.seed,
             threads=self.threads,
