@@ -358,6 +358,7 @@ def compress(
     max_drop: float | None = None,
     min_agreement: float | None = None,
     max_error: float | None = None,
+    effort: str | float = "normal",
     metric: str | Callable[[str], float] | None = None,
     dry_run: bool = False,
     report: str | Path | None = None,
@@ -393,6 +394,8 @@ def compress(
         max_drop: How far the metric may fall, in its unit. Without `target`: as fast as that allows.
         min_agreement: The share of held-out samples that must keep their top class, 0.99 or 99%.
         max_error: How far outputs may be off on held-out samples, relative to their size.
+        effort: How long weights are adjusted: quick (0.35), normal, thorough (8), or N times as many steps as normal.
+            What held-out samples say is best is written.
         metric: Your own score: a function from the path of a model to a number, higher is better.
         dry_run: Choose and report; write no model.
         report: Write a page with plots (HTML).
@@ -526,6 +529,7 @@ def quantize(
     preprocess: str | None = None,
     samples: int | None = None,
     max_memory: str | int = "4GB",
+    effort: str | float = "normal",
     repair: Literal["auto", "none", "reconstruct"] = "auto",
     max_drop: float | None = None,
     min_agreement: float | None = None,
@@ -566,6 +570,8 @@ def quantize(
         preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
         samples: Use at most N samples, drawn by `seed`.
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
+        effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
+            many steps as normal. What held-out samples say is best is written.
         repair: Adjust all weights on their grids, by gradients, until layers give what they gave (reconstruct): with
             `data`. Default: reconstruct with `data`, otherwise none.
         max_drop: How far the metric may fall, in its unit; the fastest such choice is taken.
@@ -618,6 +624,7 @@ def shrink(
     samples: int | None = None,
     max_memory: str | int = "4GB",
     max_error: float | None = None,
+    effort: str | float = "normal",
     repair: Literal["auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"] = "auto",
     metric: str | Callable[[str], float] | None = None,
     max_drop: float | None = None,
@@ -680,6 +687,8 @@ def shrink(
         max_error: How far outputs may be off on held-out samples, relative to their size. Without `ratio`, `target`,
             `plan`: all that allows goes. With `sparsity` or `pattern` instead: layers whose output would be further off
             stay dense (mean squared error, as a share of its variance).
+        effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
+            many steps as normal. What held-out samples say is best is written.
         repair: Make up for what left: its mean goes into biases (bias), after similar filters took its place (merge).
             With `data`: every channel is scaled and shifted (scale-shift); each layer that read what left is refitted
             (least-squares); and then all weights together, by gradients (reconstruct). Default: reconstruct with
@@ -743,6 +752,7 @@ def sparsify(
     preprocess: str | None = None,
     samples: int | None = None,
     max_memory: str | int = "4GB",
+    effort: str | float = "normal",
     repair: Literal["auto", "none", "least-squares", "reconstruct"] = "auto",
     dry_run: bool = False,
     report: str | Path | None = None,
@@ -783,6 +793,8 @@ def sparsify(
         preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
         samples: Use at most N samples, drawn by `seed`.
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
+        effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
+            many steps as normal. What held-out samples say is best is written.
         repair: Make up for what left, with `data`: each layer's other weights are refitted (least-squares), and then
             all weights of the network together, by gradients (reconstruct). Default: reconstruct with `data`, otherwise
             none.
@@ -840,6 +852,7 @@ def sweep(
     preprocess: str | None = None,
     samples: int | None = None,
     max_memory: str | int = "4GB",
+    effort: str | float = "normal",
     repair: Literal["auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"] = "auto",
     metric: str | Callable[[str], float] | None = None,
     external_data: Literal["auto", "always", "never"] = "auto",
@@ -901,6 +914,8 @@ def sweep(
         preprocess: How images become inputs: imagenet, or "scale=1/255,mean=0.5,std=0.5,layout=nchw".
         samples: Use at most N samples, drawn by `seed`.
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
+        effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
+            many steps as normal. What held-out samples say is best is written.
         repair: Make up for what left: its mean goes into biases (bias), after similar filters took its place (merge).
             With `data`: every channel is scaled and shifted (scale-shift); each layer that read what left is refitted
             (least-squares); and then all weights together, by gradients (reconstruct). Default: reconstruct with

@@ -13,13 +13,14 @@ from onnxprune.choose.target import Target, parse_target
 from onnxprune.errors import UsageError
 from onnxprune.options.choosing import Steps
 from onnxprune.options.declare import choices, names, plain, recorded, values
-from onnxprune.options.repairing import Mending, Zeros
+from onnxprune.options.repairing import Lasting, Mending, Zeros
 from onnxprune.options.running import Feed, Samples
 from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.results.units import listed
 
 REPAIRS = choices(Mending, "repair")
-WITH_SAMPLES = ("scale-shift", "least-squares", "reconstruct")
+RECONSTRUCT = "reconstruct"
+WITH_SAMPLES = ("scale-shift", "least-squares", RECONSTRUCT)
 DEFAULT_RATIO = 0.5
 WITH_DATA, WITHOUT_DATA = "obs", "l1"
 BLOCK_ERROR, BLOCK_ENERGY = "block-error", "block-energy"  # how blocks are ranked, with and without data
@@ -40,6 +41,8 @@ class Request:
     steps: int = 1
     with_data: bool = False
     measured_multiple: bool = False  # `options.multiple_of` was measured
+    effort: float = 1.0
+    """times the usual steps of reconstruction"""
     asked: ShrinkOptions = field(default_factory=ShrinkOptions)  # as given
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
@@ -49,6 +52,7 @@ class Request:
         found |= {"ratio": options.ratio if self.target is None else None, "repair": self.repair, "samples": samples}
         found |= {"schedule": self.schedule, "steps": self.steps}
         left_out = {*names(Zeros), *(names(Steps) if self.steps == 1 else ()), "min_agreement"}
+        left_out |= {"effort"} if self.effort == 1 else set()
         said = {name: plain(found[name]) for name in recorded(ShrinkOptions) if name not in left_out}
         return said | {name: value for name, value in self.bounds.items() if value is not None}
 
@@ -99,8 +103,28 @@ def resolve(asked: ShrinkOptions) -> Request:
     schedule, steps = _schedule(asked.schedule, asked.steps, blocks, wanted)
     fix = _repair(asked.repair, with_data, blocks)
     return Request(
-        options, fix, wanted, asked.target, asked.multiple_of == AUTO, schedule, steps, with_data, asked=asked
+        options,
+        fix,
+        wanted,
+        asked.target,
+        asked.multiple_of == AUTO,
+        schedule,
+        steps,
+        with_data,
+        effort=effort_of(asked, fix),
+        asked=asked,
     )
+
+
+def effort_of(asked: Lasting, repair: str) -> float:
+    """Times the usual steps. Raises UsageError where there are none."""
+    found = asked.times
+    if found != 1 and repair != RECONSTRUCT:
+        raise UsageError(
+            f"--effort {asked.effort} has no effect with --repair {repair}: nothing is adjusted by gradients.",
+            hint=f"{GIVE_DATA} for --repair {RECONSTRUCT}, or leave out --effort.",
+        )
+    return found
 
 
 def _check_normalise(normalise: Any, scope: str, with_data: bool) -> None:
@@ -168,7 +192,7 @@ def _only_for_channels(asked: ShrinkOptions) -> None:
 
 
 def _repair(asked: str, with_data: bool, blocks: bool) -> str:
-    if blocks and asked not in ("auto", "none", "reconstruct"):
+    if blocks and asked not in ("auto", "none", RECONSTRUCT):
         raise UsageError(
             f"--repair {asked} has no effect with --units blocks: no layer loses inputs.",
             hint=f"{GIVE_DATA} for --repair reconstruct, or take --repair none.",
@@ -179,5 +203,5 @@ def _repair(asked: str, with_data: bool, blocks: bool) -> str:
             hint=f"{GIVE_DATA}, or take --repair {'none' if blocks else 'merge'}.",
         )
     if asked == "auto":
-        return "reconstruct" if with_data else "none" if blocks else "merge"
+        return RECONSTRUCT if with_data else "none" if blocks else "merge"
     return asked

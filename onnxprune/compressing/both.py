@@ -13,7 +13,6 @@ from onnxprune.compressing.task import Task
 from onnxprune.cut import CutError, cut
 from onnxprune.cut.plan import of_masks
 from onnxprune.errors import VerificationError
-from onnxprune.repair.lessons import Effort
 from onnxprune.shrinking.planning import Choice, mended_cut, plan_and_cut
 from onnxprune.shrinking.repairs import Stage
 from onnxprune.shrinking.steps import composed
@@ -30,7 +29,7 @@ def planned_in_turn(task: Task, start: float, share: float, how: Precision) -> C
     middle = start ** (1 - MIDDLE) * share**MIDDLE
     first_run = task.run(BLOCKS, middle, how.form)
     first = plan_and_cut(first_run)
-    model, _ = mended_cut(task.repairing(BLOCKS), first, first.smaller, effort=Effort(BRIEF))
+    model, _ = mended_cut(task.repairing(BLOCKS), first, first.smaller, effort=task.request.effort(BRIEF))
     later = trace_again(model, task.traced)
     left = task.cost(model, first.plan)  # targets are shares of the network before, which is not the original here
     second = plan_and_cut(task.run(CHANNELS, share / left, how.form, traced=later))

@@ -17,7 +17,7 @@ from onnxprune.cut.provenance import record
 from onnxprune.model.load import Model
 from onnxprune.quantizing.request import NONE, RANGED, QuantizeRequest
 from onnxprune.quantizing.stage import adjusted, quantized
-from onnxprune.repair.lessons import MOST, Effort
+from onnxprune.repair.lessons import MOST
 from onnxprune.results import Fidelity
 from onnxprune.results.compressing import CompressPoint
 from onnxprune.shrinking.planning import Choice, mended_cut, plan_and_cut
@@ -68,7 +68,7 @@ def brief(task: Task, way: Way, choice: Choice) -> Candidate:
     """A cut repaired for a short time, its layers in floats. The error that integers make is independent of that of the
     cut: squares add up.
     """
-    model, repair = mended_cut(task.repairing(way.lever), choice, choice.smaller, effort=Effort(BRIEF))
+    model, repair = mended_cut(task.repairing(way.lever), choice, choice.smaller, effort=task.request.effort(BRIEF))
     point = _point(way.levers, planned_share(way, choice), task.fidelity(model), BRIEFLY)
     point = replace(point, error=math.hypot(point.error, way.rounding))
     return Candidate(way.levers, model, point, model, choice, None, way, repair)
@@ -80,7 +80,7 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     """
     how, bare = way.how, Way(way.lever, replace(way.how, form=None)).levers
     recorded = record(choice.smaller, task.original, choice.plan)
-    model, repair = mended_cut(task.repairing(way.lever), choice, recorded, effort=Effort(THOROUGH, MOST))
+    model, repair = mended_cut(task.repairing(way.lever), choice, recorded, effort=task.request.effort(THOROUGH, MOST))
     floats = Candidate(
         bare, model, _measured(task, bare, model, task.plan(choice, None)), model, choice, None, way, repair
     )
@@ -94,7 +94,9 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     if rounded.plan is None:
         return floats
     whole = (choice.traced, choice.keep)
-    made = adjusted(rounded, whole, _request(task, how, True), task.samples, task.clock, effort=Effort(THOROUGH, MOST))
+    made = adjusted(
+        rounded, whole, _request(task, how, True), task.samples, task.clock, effort=task.request.effort(THOROUGH, MOST)
+    )
     point = _measured(task, way.levers, made.model, task.plan(choice, made))
     return Candidate(way.levers, made.model, point, model, choice, made, way, repair)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from onnxprune.options.quantizing import Quantizing
 from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.quantizing.limits import Limits
 from onnxprune.quantizing.request import QuantizeRequest, resolve_quantization
+from onnxprune.repair.lessons import Effort
 
 Lever = Literal["channels", "blocks", "all"]
 """What leaves; all: blocks, and then channels."""
@@ -42,6 +44,10 @@ class CompressRequest:
     integers: QuantizeRequest
     asked: Compressing
 
+    def effort(self, times: float, most: float = math.inf) -> Effort:
+        """`times` the usual steps and `most` multiply-accumulates at normal effort, as the user wants it."""
+        return Effort(times * self.asked.times, most * self.asked.times)
+
     @property
     def kind(self) -> str:
         """Of the cost that is to become small."""
@@ -59,7 +65,8 @@ class CompressRequest:
     def recorded(self, samples: int) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
         found = values(self.asked) | {"samples": samples, "device": self.integers.device}
-        return {name: plain(found[name]) for name in recorded(Compressing)}
+        left_out = {"effort"} if self.asked.times == 1 else set()
+        return {name: plain(found[name]) for name in recorded(Compressing) if name not in left_out}
 
 
 def resolve_compression(asked: Compressing) -> CompressRequest:
@@ -68,6 +75,7 @@ def resolve_compression(asked: Compressing) -> CompressRequest:
         raise UsageError(
             "compress chooses and repairs by samples, and there are none.", hint=f"{GIVE_DATA}; labels are not needed."
         )
+    _ = asked.times  # checked
     target = None if asked.target is None else parse_target(asked.target)
     if target is not None and target.kind not in KINDS:
         raise UsageError(
@@ -83,6 +91,7 @@ def resolve_compression(asked: Compressing) -> CompressRequest:
             max_error=asked.max_error,
             exclude=asked.exclude,
             device=asked.device,
+            effort=asked.effort,
             seed=asked.seed,
         ),
         with_data=True,

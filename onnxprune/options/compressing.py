@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from onnxprune.options.declare import REMOVE, Options, option
 from onnxprune.options.quantizing import Bounds, Processor
-from onnxprune.options.repairing import Score
+from onnxprune.options.repairing import Lasting, Score
 from onnxprune.options.running import Calibration, Form, Result, Running, Told
 
 
@@ -40,7 +40,7 @@ class Levers(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compressing(Levers, Processor, Bounds, Calibration, Running):
+class Compressing(Levers, Processor, Bounds, Lasting, Calibration, Running):
     """What `compress` is asked for besides files."""
 
 
@@ -59,6 +59,10 @@ class CompressOptions(Compressing, Score, Result, Form, Told):
     DIFFERS: ClassVar[Any] = {
         "output": {"shown": "MODEL's stem + .compressed.onnx, beside MODEL"},
         "dry_run": {"help": "Choose and report; write no model."},
+        "effort": {
+            "help": "How long weights are adjusted: quick (0.35), normal, thorough (8), or N times as many steps as "
+            "normal. What held-out samples say is best is written."
+        },
         "threads": {"help": "Of measured runs. What is not measured uses all cores."},
         "max_drop": {"help": "How far the metric may fall, in its unit. Without --target: as fast as that allows."},
         "min_agreement": {"help": "The share of held-out samples that must keep their top class, 0.99 or 99%."},

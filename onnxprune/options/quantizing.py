@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from onnxprune.options.declare import INTEGERS, REPAIR, SHARE, Options, option
-from onnxprune.options.repairing import Drop, Score
+from onnxprune.options.repairing import Drop, Lasting, Score
 from onnxprune.options.running import Calibration, Form, Result, Running, Told
 
 
@@ -86,7 +86,7 @@ class Precision(Processor):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refitting(Options):
+class Refitting(Lasting):
     """How weights make up for what rounding changes."""
 
     repair: Literal["auto", "none", "reconstruct"] = option(

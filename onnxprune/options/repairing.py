@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from onnxprune.errors import UsageError
 from onnxprune.options.declare import REPAIR, SHARE, ZEROS, Options, option
 from onnxprune.options.lists import METHODS
 
@@ -76,8 +78,45 @@ class Zeros(ZeroAmount, ZeroForm, ZeroLimits):
     """Sparse weights in what stays."""
 
 
+EFFORTS = {"quick": 0.35, "normal": 1.0, "thorough": 8.0}
+"""By name, times the usual steps."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Mending(Options):
+class Lasting(Options):
+    """How long weights are adjusted together."""
+
+    effort: str | float = option(
+        "normal",
+        "How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as many "
+        "steps as normal. What held-out samples say is best is written.",
+        group=REPAIR,
+        metavar="N",
+        shown=True,
+        recorded=True,
+    )
+
+    @property
+    def times(self) -> float:
+        """The effort as a number of times the usual. Raises UsageError."""
+        return times_of(self.effort)
+
+
+def times_of(effort: str | float) -> float:
+    """Raises UsageError for what is neither a name nor a number above zero that is finite."""
+    try:
+        found = EFFORTS[effort] if isinstance(effort, str) and effort in EFFORTS else float(effort)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise UsageError(
+            f"--effort {effort} is no amount of work.", hint=f"Take {', '.join(EFFORTS)}, or a number above 0."
+        )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mending(Lasting):
     """How the rest makes up for what left."""
 
     repair: Literal["auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"] = option(

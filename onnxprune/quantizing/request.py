@@ -8,7 +8,7 @@ from typing import Any
 from onnx import TensorProto
 
 from onnxprune.choose.request import AUTO as AUTO
-from onnxprune.choose.request import GIVE_DATA
+from onnxprune.choose.request import GIVE_DATA, effort_of
 from onnxprune.errors import UsageError
 from onnxprune.options.declare import plain, recorded, values
 from onnxprune.options.quantizing import Quantizing
@@ -46,6 +46,7 @@ class QuantizeRequest:
     exclude: tuple[str, ...] = ()
     form: str = QDQ
     seed: int = 0
+    effort: float = 1.0
     asked: Quantizing = field(default_factory=Quantizing)  # as given
 
     @property
@@ -64,7 +65,8 @@ class QuantizeRequest:
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
         found = values(self.asked) | vars(self) | {"samples": samples}
-        return {name: plain(found[name]) for name in recorded(Quantizing)}
+        left_out = {"effort"} if self.effort == 1 else set()
+        return {name: plain(found[name]) for name in recorded(Quantizing) if name not in left_out}
 
 
 def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeRequest:
@@ -86,18 +88,20 @@ def resolve_quantization(options: Quantizing, *, with_data: bool) -> QuantizeReq
             f"--form {options.form} has operators on integers of fixed ranges; --scheme {scheme} has none.",
             hint="Leave out --form, or take --scheme static with --data.",
         )
+    repair = _repair(options.repair, scheme, with_data)
     return QuantizeRequest(
         scheme,
         weights,
         options.block,
         options.ranges,
         options.device or this_processor(),
-        _repair(options.repair, scheme, with_data),
+        repair,
         Limits.checked(options.max_drop, options.min_agreement, options.max_error, with_data=with_data),
         listed(options.include),
         listed(options.exclude),
         options.form,
         options.seed,
+        effort_of(options, repair),
         options,
     )
 

@@ -31,7 +31,7 @@ from onnxprune.quantizing.request import AUTO, DYNAMIC, QOPERATOR, RECONSTRUCT, 
 from onnxprune.quantizing.sensitivity import Grids, output_error
 from onnxprune.quantizing.weights import WeightLayer, weights_only
 from onnxprune.quantizing.zeros import masks_of
-from onnxprune.repair.lessons import USUAL, Effort
+from onnxprune.repair.lessons import Effort
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.results.clock import Clock
@@ -74,7 +74,7 @@ class _Fixing:
     """How weights are adjusted: on so many cores, with `effort` times the usual steps."""
 
     workers: int
-    effort: Effort
+    effort: Effort | None
 
 
 def quantized(
@@ -88,7 +88,7 @@ def quantized(
     share: float | None = None,
     threads: int = 0,
     workers: int | None = None,
-    effort: Effort = USUAL,
+    effort: Effort | None = None,
 ) -> Quantized:
     """The network of `trace`, quantised. Raises UsageError for patterns of names that match nothing, ModelError for
     what cannot be prepared, NotFinite where it overflows on the samples, GateError where no choice keeps the bounds.
@@ -96,7 +96,7 @@ def quantized(
     `whole`: the trace of the original and what is kept of it, if `trace` is that of a network cut from it; repair aims
     at the original, and bounds are on the way to it. `share`: of the time of `trace`'s network that the result may
     take; it is then as exact as that allows. `workers`: threads of the repair, if others than of what is measured;
-    `effort`: how many times its usual steps.
+    `effort`: of the repair, if not as requested.
     """
     if request.scheme in (DYNAMIC, WEIGHTS):
         return _weights(trace, request, samples, clock, threads)
@@ -160,7 +160,7 @@ def adjusted(
     clock: Clock,
     *,
     workers: int = 0,
-    effort: Effort = USUAL,
+    effort: Effort | None = None,
 ) -> Quantized:
     """What was quantised with quantisers, all its weights adjusted together on their grids, towards `whole`. Networks
     of other schemes stay what they are. `workers`, `effort`: see `quantized`.
@@ -255,7 +255,7 @@ def _rebuilt(
         independent=samples.independent,
         more=samples.more,
         seed=request.seed,
-        effort=fixing.effort,
+        effort=fixing.effort or Effort(request.effort),
         threads=fixing.workers,
         progress=clock.steps(),
     )

@@ -29,7 +29,7 @@ from onnxprune.measure.latency.table import Table
 from onnxprune.measure.summaries import block_changes, calibration_summary, changes, summary
 from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
-from onnxprune.repair.lessons import USUAL, Effort
+from onnxprune.repair.lessons import Effort
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.results.clock import Clock
 from onnxprune.shrinking.measured import Timed, bytes_written, far_below, open_budget, open_meter, target_summary
@@ -143,9 +143,11 @@ def repaired(run: Run, choice: Choice) -> Model:
 
 
 def mended_cut(
-    run: Run, choice: Choice, recorded: Model, *, effort: Effort = USUAL
+    run: Run, choice: Choice, recorded: Model, *, effort: Effort | None = None
 ) -> tuple[Model, RepairSummary | None]:
-    """The cut with its provenance, `recorded`, repaired; itself if nothing left. `effort`: see `reconstruct`."""
+    """The cut with its provenance, `recorded`, repaired; itself if nothing left. `effort`: of `reconstruct`, if not as
+    asked for.
+    """
     if choice.keep.all():
         return recorded, None
     run.clock.start("repair")
@@ -157,7 +159,7 @@ def mended_cut(
         run.samples,
         choice.stage,
         seed=run.request.options.seed,
-        effort=effort,
+        effort=Effort(run.request.effort) if effort is None else effort,
         threads=run.threads,
         progress=run.clock.steps("rebuild"),
     )

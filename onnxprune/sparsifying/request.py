@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxprune.choose.request import AUTO, GIVE_DATA, Request
+from onnxprune.choose.request import AUTO, GIVE_DATA, Request, effort_of
 from onnxprune.choose.schedule import ONE_SHOT, resolved
 from onnxprune.errors import UsageError
 from onnxprune.options.choosing import Steps
@@ -42,6 +42,7 @@ class SparseRequest:
     schedule: str = ONE_SHOT
     steps: int = 1
     seed: int = 0
+    effort: float = 1.0
     asked: Masking = field(default_factory=Masking)  # as given
 
     @property
@@ -65,12 +66,13 @@ class SparseRequest:
             self.schedule,
             self.steps,
             self.seed,
+            self.effort,
         )
 
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
         found = values(self.asked) | vars(self) | {"pattern": self.pattern_text, "samples": samples}
-        left_out = names(Steps) if self.steps == 1 else ()
+        left_out = {*(names(Steps) if self.steps == 1 else ()), *({"effort"} if self.effort == 1 else ())}
         return {name: plain(found[name]) for name in recorded(Masking) if name not in left_out}
 
 
@@ -93,12 +95,13 @@ def resolve_sparsity(options: Masking, *, with_data: bool) -> SparseRequest:
             hint="Leave out --scope, or name blocks: --pattern 4x1.",
         )
     schedule, steps = resolved(options.schedule, options.steps)
+    repair = _repair(options.repair, with_data)
     return SparseRequest(
         _share(options.sparsity, pattern),
         pattern,
         name,
         scope,
-        _repair(options.repair, with_data),
+        repair,
         options.emit,
         listed(options.include),
         listed(options.exclude),
@@ -107,6 +110,7 @@ def resolve_sparsity(options: Masking, *, with_data: bool) -> SparseRequest:
         schedule,
         steps,
         options.seed,
+        effort_of(options, repair),
         options,
     )
 
@@ -136,6 +140,7 @@ def resolve_stage(request: Request, zeros: Zeros, *, bounded: bool = False) -> S
         include=options.include,
         exclude=options.exclude,
         seed=options.seed,
+        effort=request.asked.effort,
     )
     return resolve_sparsity(asked, with_data=request.with_data)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from cli_support import Call, Document
 
@@ -46,6 +47,7 @@ CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 ELSEWHERE = {
     "--output": "test_output",
     "--repair": "test_repair",
+    "--effort": "test_effort",
     "--data": "test_data_keeps_the_accuracy",
     "--preprocess": "test_preprocess",
     "--samples": "test_samples",
@@ -105,6 +107,19 @@ def test_repair(call: Call, document: Document, folder: Path) -> None:
     for method in ("none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"):
         assert method in said, method
     assert "all weights together" in said
+
+
+def test_effort(call: Call, document: Document, folder: Path) -> None:
+    np.savez("few.npz", image=np.random.default_rng(0).uniform(size=(40, 1, 8, 8)).astype(np.float32))
+    given = ("shrink", "digits.onnx", "--data", "few.npz", "--force", "--target", "macs=70%")
+    steps = [
+        document(*given, *more)["repair"]["reconstruction"]["steps_count"]
+        for more in (("--effort", "0.1"), ("--effort", "quick"), ())
+    ]
+    assert steps[1] == int(0.35 * steps[2]) and steps[0] == max(int(0.1 * steps[2]), 40)
+    for wrong in ("0", "-1", "much", "nan", "inf"):
+        assert "--effort" in call(*given, "--effort", wrong, code=2).stderr
+    assert "no effect" in call("shrink", "digits.onnx", "--effort", "2", code=2).stderr
 
 
 def test_external_data(document: Document, folder: Path) -> None:

@@ -21,7 +21,7 @@ from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
 from onnxprune.model.plain import declared, hoisted, lowered, stored_grids
 from onnxprune.model.rounded import rounded
-from onnxprune.repair.lessons import BUDGET
+from onnxprune.repair.lessons import BUDGET, Effort
 from onnxprune.repair.reconstruct import Reconstruction, reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.sparse.masks import Mask
@@ -138,6 +138,7 @@ class _Run:
             more=self.samples.more,
             budget=BUDGET / self.request.steps,
             seed=self.request.seed,
+            effort=Effort(self.request.effort),
             threads=self.threads,
             progress=self.progress,
         )

@@ -23,7 +23,7 @@ class MaskRequest:
     patterns: by weight, where a layer has another pattern; dense: weight -> why it stays dense. Weights are named as in
     `candidates`. integers: which of them DequantizeLinear makes of integers, with the initializer of these; other
     layers of integers stay as they are. locked: zeros that the model has stay zero. schedule, steps: as in
-    `onnxprune.choose.schedule`.
+    `onnxprune.choose.schedule`. effort: times the usual steps of reconstruction.
     """
 
     sparsity: float
@@ -38,6 +38,7 @@ class MaskRequest:
     schedule: str = ONE_SHOT
     steps: int = 1
     seed: int = 0
+    effort: float = 1.0
 
 
 @dataclass(frozen=True)
