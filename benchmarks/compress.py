@@ -1,9 +1,10 @@
 """What `compress` leaves of the accuracy at a latency: the targets of TARGETS for every model.
 
 usage: python benchmarks/compress.py --eval FOLDER [--models A,B] [--threads N] [--results FOLDER] [--report FILE]
+       [--no-line]
 
 For every model `onnxprune compress MODEL --target latency=... --data SAMPLES`, scored, and timed in turn with the
-original in ONNX Runtime. Results are kept in --results.
+original in ONNX Runtime. Beside it what a cut and plain int8 leave (`compress_line`). Results are kept in --results.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compress_line import CUTS, WHOLE, at, point
 from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, show
 from speed import faster
 
@@ -43,7 +46,7 @@ CALIBRATED = {"imagenet_mobilenet_v2": "imagenet_mobilenet_v2+1k"}
 LARGER = {"imagenet_mobilenet_v2": "imagenet_mobilenet_v2+1k", "det_yolox_nano": "det_yolox_nano+250"}
 """The same models with more samples, to be calibrated on, and with others that are scored as well."""
 ORIGINAL = "original"
-HEAD = ["model", "target", "levers", "time left (quartiles)", "file left", "score", "minutes"]
+HEAD = ["model", "target", "levers", "time left (quartiles)", "file left", "score", "the line there", "minutes"]
 TEXT = """# What `compress` leaves
 
 Made by `make bench-compress`; do not edit. `compress MODEL --target latency=TARGET --data SAMPLES --threads {threads}`,
@@ -52,6 +55,10 @@ ratios of runs next to each other. Scores are those of labelled data that onnxpr
 [accuracy.md](accuracy.md); where there are two, the second is of more and harder samples. Samples without labels:
 {samples}.
 
+"cut to 75 %, plain int8": `shrink --target macs=75%` on the same samples, and then ONNX Runtime's own quantiser, all
+operators, per channel, MinMax (of texts its dynamic one). "The line there" is what a straight line between these points
+says of the score at the time that `compress` left; empty where it left more or less time than any of them.
+
 {machine}
 
 {table}
@@ -59,10 +66,7 @@ ratios of runs next to each other. Scores are those of labelled data that onnxpr
 
 
 def cell(evaluation: Evaluation, name: str, target: str, threads: int, folder: Path) -> Row:
-    model, data, out = (folder / f"{name}{end}" for end in (".onnx", ".npz", ".out.onnx"))
-    if not data.exists():
-        evaluation.original(name, model)
-        evaluation.calib(CALIBRATED.get(name, name), SAMPLES.get(name, USUAL), data)
+    (model, data), out = inputs(evaluation, name, folder), folder / f"{name}.out.onnx"
     if target == ORIGINAL:
         return {"scores": scores(evaluation, name, model)}
     script = Path(sys.executable).parent / "onnxprune"
@@ -86,6 +90,23 @@ def cell(evaluation: Evaluation, name: str, target: str, threads: int, folder: P
     }
 
 
+def plain(evaluation: Evaluation, name: str, cut: str, threads: int, folder: Path) -> Row:
+    """What `cut` and plain int8 leave."""
+    model, data = inputs(evaluation, name, folder)
+    out = folder / f"{name}.plain.onnx"
+    found = point(name, model, data, cut, threads, first_of(data), out)
+    return found if "error" in found else {**found, "scores": scores(evaluation, name, out)}
+
+
+def inputs(evaluation: Evaluation, name: str, folder: Path) -> tuple[Path, Path]:
+    """The model and its samples, written if they are not there."""
+    model, data = (folder / f"{name}{end}" for end in (".onnx", ".npz"))
+    if not data.exists():
+        evaluation.original(name, model)
+        evaluation.calib(CALIBRATED.get(name, name), SAMPLES.get(name, USUAL), data)
+    return model, data
+
+
 def first_of(data: Path) -> dict[str, Any]:
     """The first sample: of texts, sizes matter."""
     with np.load(data) as found:
@@ -97,24 +118,51 @@ def scores(evaluation: Evaluation, name: str, model: Path) -> list[Row]:
     return [evaluation.score(one, model) for one in dict.fromkeys((name, LARGER.get(name, name)))]
 
 
-def line(name: str, target: str, row: Row) -> list[str]:
+def line(name: str, target: str, row: Row, beside: Sequence[Row] = ()) -> list[str]:
+    """`beside`: points of the line."""
+    if "error" in row:
+        return [name, target, "", "", "", row["error"], "", ""]
     unit = UNITS.get(row["scores"][0]["metric"], row["scores"][0]["metric"])
-    score = " and ".join(f"{one['value']:.2f}" for one in row["scores"]) + f" {unit}"
+    score = f"{said([one['value'] for one in row['scores']])} {unit}"
     if target == ORIGINAL:
-        return [name, target, "", "", "", score, ""]
+        return [name, target, "", "", "", score, "", ""]
     speed, low, high = row["faster"]
     left = f"{1 / speed:.1%} ({1 / high:.1%}-{1 / low:.1%})"
-    return [name, target, row["levers"], left, f"{row['size']:.0%}", score, f"{row['minutes']:.1f}"]
+    minutes = f"{row['minutes']:.1f}" if "minutes" in row else ""
+    there = said([on_line(beside, number, 1 / speed) for number in range(len(row["scores"]))])
+    return [name, target, row.get("levers", ""), left, f"{row['size']:.0%}", score, there, minutes]
 
 
-def measured(evaluation: Evaluation, name: str, threads: int, results: Path) -> list[list[str]]:
-    lines = []
-    with tempfile.TemporaryDirectory(prefix="onnxprune-eval-") as folder:
-        for target in (ORIGINAL, *TARGETS[name]):
-            file = results / f"{name}-{target.removesuffix('%')}.json"
-            found = kept(file, functools.partial(cell, evaluation, name, target, threads, Path(folder)))
-            lines.append(line(name, target, found))
-            print(*lines[-1], sep="  ", flush=True)
+def said(values: Sequence[float | None]) -> str:
+    return " and ".join(f"{value:.2f}" for value in values if value is not None)
+
+
+def on_line(beside: Sequence[Row], number: int, left: float) -> float | None:
+    """What the line says of the score of this number where `left` of the time is left."""
+    return at([(1 / row["faster"][0], row["scores"][number]["value"]) for row in beside if "error" not in row], left)
+
+
+def measured(evaluation: Evaluation, name: str, threads: int, results: Path, with_line: bool) -> list[list[str]]:
+    lines, beside = [], []
+    with tempfile.TemporaryDirectory(prefix="onnxprune-eval-") as text:
+        folder = Path(text)
+
+        def found(key: str, work: Callable[[], Row]) -> Row:
+            return kept(results / f"{name}-{key.removesuffix('%')}.json", work)
+
+        def shown(*row: str) -> None:
+            lines.append(list(row))
+            print(*row, sep="  ", flush=True)
+
+        shown(*line(name, ORIGINAL, found(ORIGINAL, lambda: cell(evaluation, name, ORIGINAL, threads, folder))))
+        for cut in CUTS if with_line else ():
+            how = functools.partial(plain, evaluation, name, cut, threads, folder)
+            beside.append(found(f"plain-{cut}", how))
+            label = "plain int8" if cut == WHOLE else f"cut to {cut.replace('%', ' %')}, plain int8"
+            shown(*line(name, label, beside[-1]))
+        for target in TARGETS[name]:
+            how = functools.partial(cell, evaluation, name, target, threads, folder)
+            shown(*line(name, target, found(target, how), beside))
     return lines
 
 
@@ -125,13 +173,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("out/compress-results"))
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--no-line", action="store_true", help="only what compress leaves")
     options = parser.parse_args()
     evaluation = Evaluation(Path(options.eval))
     if not options.eval or not evaluation.present():
         print(absent(options.eval))
         return
     names = options.models.split(",")
-    lines = [one for name in names for one in measured(evaluation, name, options.threads, options.results)]
+    lines = [
+        one
+        for name in names
+        for one in measured(evaluation, name, options.threads, options.results, not options.no_line)
+    ]
     show("What compress leaves", HEAD, lines)
     if options.report:
         given = ", ".join(f"{SAMPLES.get(name, USUAL)} for {name}" for name in names)
