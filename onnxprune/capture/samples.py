@@ -192,6 +192,12 @@ def bytes_per_sample(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int
     )
 
 
+def bytes_of_values(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """What all values of a sample of these input shapes take together, as far as shapes are known."""
+    facts = facts_for(trace, shapes)
+    return sum(_bytes(facts, key) for key in facts.shapes if key not in trace.graph.constants)
+
+
 def _features(layer: Linear, shape: tuple[int, ...]) -> int:
     """Of one group, by the shape of the weight."""
     if layer.implied:

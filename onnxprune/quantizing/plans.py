@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +30,8 @@ from onnxprune.quantizing.times import measured_times
 from onnxprune.results.clock import Clock
 from onnxprune.trace.groups import Trace
 
+RANGED, ROWS = 1000, 4
+"""Samples besides those in memory that ranges are taken from, and how many of them are run at once."""
 FEW = 4
 """Samples on which the error of every layer is measured."""
 
@@ -77,7 +80,8 @@ def network(trace: Trace, request: QuantizeRequest) -> Network:
 def all_grids(net: Network, request: QuantizeRequest, samples: Samples, threads: int) -> Grids:
     """Of all values on which nodes work that could be in integers."""
     fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
-    seen = histograms(net.graph.model, values_of(net.graph, net.whole), fitted, threads)
+    others = () if samples.more is None else samples.more.take(RANGED).batches(ROWS)
+    seen = histograms(net.graph.model, values_of(net.graph, net.whole), itertools.chain(fitted, others), threads)
     values = activation_grids(seen, request.ranges, request.types.activations)
     values |= {key: values[source] for key, source in moved(net.graph, net.found, net.whole).items()}
     weights = weight_grids(net.graph, net.whole, request.types)

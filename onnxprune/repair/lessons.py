@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.capture.batches import known
+from onnxprune.capture.samples import bytes_of_values
 from onnxprune.capture.shapes import concrete_shapes
 from onnxprune.data import Calibration
 from onnxprune.model.cost import total
@@ -26,6 +27,7 @@ from onnxprune.repair.minibatches import Feeds, Minibatches
 from onnxprune.trace.groups import Trace
 
 BUDGET, MOST = 1e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
+SHARD_BYTES = 128 << 20  # of the values of one pass; with gradients and targets it is several times as much
 ENOUGH = 3200  # samples that are seen, each as often as it comes
 MOST_EPOCHS, MOST_STEPS, LEAST_STEPS, ENOUGH_STEPS = 100, 720, 40, 160
 
@@ -86,7 +88,12 @@ def _samples(
         return "the network draws random numbers, which differ from run to run"
     first = known(trace.graph.model, batches[0])
     whole = {name for name, axis in first.axes.items() if axis is None}
-    return Minibatches.of(batches, held_out, whole=whole, more=more)
+    samples = Minibatches.of(batches, held_out, whole=whole, more=more)
+    if isinstance(samples, str):
+        return samples
+    one = samples.take(np.arange(1))
+    each = bytes_of_values(trace, {name: array.shape for name, array in one.items()})
+    return samples.in_shards(max(SHARD_BYTES // max(each, 1), 1))
 
 
 def _cost(samples: Minibatches, original: Model, cut: Model, example: Feeds) -> int:

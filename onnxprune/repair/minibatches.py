@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,13 @@ class Minibatches:
             return f"the samples are too few: {fit} to fit and {judge} to judge, and it takes {2 * step} and {size}"
         grouped = {name: array.reshape(total, group, *array.shape[1:]) for name, array in arrays.items()}
         return Minibatches(grouped, fit, size, step // size, shared, axes, fixed, others)
+
+    def in_shards(self, most: int) -> Minibatches:
+        """The same steps in shards of at most `most` samples, halved until they are that small."""
+        size = self.size
+        while size > most and size % 2 == 0:
+            size //= 2
+        return replace(self, size=size, count=self.batch // size)
 
     @property
     def batch(self) -> int:

@@ -178,3 +178,12 @@ def test_what_differs_is_not_the_same(value: float, reason: str) -> None:
 def test_nothing_without_held_out_samples() -> None:
     found = Minibatches.of(numbered([40, 40]), 0)
     assert found == "the samples are too few: 80 to fit and 0 to judge, and it takes 16 and 4"
+
+
+def test_large_samples_come_in_smaller_shards_of_the_same_steps() -> None:
+    samples = Minibatches.of(numbered([300, 20]), 1)
+    assert isinstance(samples, Minibatches) and samples.size == 8
+    smaller = samples.in_shards(3)
+    assert smaller.size == 2 and smaller.batch == samples.batch
+    assert ids(epoch(smaller, 3)) == ids(epoch(samples, 3))
+    assert samples.in_shards(100) == samples
