@@ -57,6 +57,11 @@ class Task:
         return {}
 
     @functools.cached_property
+    def recovered(self) -> dict[str, float | None]:
+        """What short repairs left of the errors without single blocks: once."""
+        return {}
+
+    @functools.cached_property
     def meter(self) -> Meter:
         """Of networks as they are."""
         return open_meter(self.traced, self.samples, self.threads)
@@ -96,11 +101,12 @@ class Task:
     def run(self, lever: Lever, share: float, form: Form | None, traced: Trace | None = None) -> Run:
         """How `lever` alone comes down to a share of the cost; `traced`: in a network that lost something before."""
         request = self.request.cut(lever, f"{self.request.kind}={min(share, 1.0) * 100:.4f}%")
-        known = self.known if traced is None else None
+        whole = traced is None
         if traced is None:
             traced = self.traced if lever == self.traced.units_mode else self._in_units(lever)
         run = Run(traced, request, None, self.samples, None, self.threads, self.clock, self.place)
-        return replace(run, form=form, table=self.table, known=known)
+        known, recovered = (self.known, self.recovered) if whole else (None, None)
+        return replace(run, form=form, table=self.table, known=known, recovered=recovered)
 
     def repairing(self, lever: Lever) -> Run:
         """For repair, which takes all cores: `threads` are those of measured runs."""

@@ -34,13 +34,23 @@ MOST_EPOCHS, MOST_STEPS, LEAST_STEPS, ENOUGH_STEPS = 100, 720, 40, 160
 
 @dataclass(frozen=True)
 class Effort:
-    """`times` the usual steps; `most`: multiply-accumulates that more than the usual steps may take in all."""
+    """`times` the usual steps; `most`: multiply-accumulates that more than the usual steps may take in all. `exactly`:
+    so many steps, whatever is usual.
+    """
+
+    @property
+    def least(self) -> int:
+        """Fewer steps are none."""
+        return LEAST_STEPS if self.exactly is None else self.exactly
 
     times: float = 1.0
     most: float = math.inf
+    exactly: int | None = None
 
     def steps(self, usual: float, one: int) -> float:
         """How many instead of the `usual` ones, each of which takes `one` multiply-accumulates."""
+        if self.exactly is not None:
+            return self.exactly
         wanted = self.times * usual
         return wanted if self.times <= 1 else min(wanted, max(usual, self.most / max(one, 1)))
 
@@ -69,9 +79,9 @@ def lessons(
             return found or samples
         example = samples.take(np.arange(samples.size))
         steps, allowed = _steps(samples, _cost(samples, trace.graph.model, cut, example), budget, effort)
-        too_few = steps < LEAST_STEPS
+        too_few = steps < effort.least
         found = f"it would take more than {allowed:.1e} multiply-accumulates" if too_few else (samples, example, steps)
-        if steps >= (LEAST_STEPS if whole else ENOUGH_STEPS):
+        if steps >= (effort.least if whole else ENOUGH_STEPS):
             break
     return found
 
@@ -112,4 +122,4 @@ def _steps(samples: Minibatches, one: int, budget: float | None, effort: Effort)
     """How many, if each takes `one` multiply-accumulates, and how many of these are allowed."""
     allowed = max(BUDGET, min(MOST, one * ENOUGH / samples.batch)) if budget is None else budget
     usual = min(allowed / max(one, 1), MOST_EPOCHS * samples.steps_per_epoch, MOST_STEPS)
-    return int(max(effort.steps(usual, one), min(usual, LEAST_STEPS))), allowed
+    return int(max(effort.steps(usual, one), min(usual, effort.least))), allowed

@@ -33,7 +33,8 @@ from onnxprune.repair.lessons import Effort
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.results.clock import Clock
 from onnxprune.shrinking.measured import Timed, bytes_written, far_below, open_budget, open_meter, target_summary
-from onnxprune.shrinking.repairs import Stage, mended
+from onnxprune.shrinking.recovery import recovery
+from onnxprune.shrinking.repairs import RECONSTRUCT, Stage, mended
 from onnxprune.sparsifying.request import SparseRequest
 from onnxprune.sparsifying.stage import Sparsified, sparsified
 from onnxprune.trace import Trace, trace_again
@@ -60,6 +61,8 @@ class Run:
     """layers that were timed before"""
     known: Known | None = None
     """errors of groups that were measured before, on this trace and these samples"""
+    recovered: dict[str, float | None] | None = None
+    """by name, what a short repair left of the error without a block, likewise"""
 
 
 @dataclass(frozen=True)
@@ -208,13 +211,24 @@ def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
     batches = None if samples is None else samples.batches
     steps = run.clock.steps("plan")
     held_out = 0 if samples is None else samples.held_out
-    chooser = select_blocks if traced.units_mode == "blocks" else functools.partial(select, known=run.known)
+    if traced.units_mode == "blocks":
+        chooser = functools.partial(select_blocks, recovered=_recovery(traced, run))
+    else:
+        chooser = functools.partial(select, known=run.known)
     try:
         return chooser(traced, request.options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
     except OutOfReach as problem:
         if budget is None:
             raise
         return settled(problem, traced, request.options, budget)
+
+
+def _recovery(traced: Trace, run: Run) -> Callable[[int], float | None] | None:
+    """Of blocks whose loss will be made up for."""
+    if run.samples is None or run.request.repair != RECONSTRUCT:
+        return None
+    known = {} if run.recovered is None else run.recovered
+    return recovery(traced, run.samples, known, seed=run.request.options.seed, threads=run.threads)
 
 
 def _removable(traced: Trace, planned: Plan) -> int:

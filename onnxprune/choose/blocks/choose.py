@@ -1,16 +1,18 @@
 """Greedy choice of residual blocks: the least error per cost leaves next, until the target or the share is met.
 
-With samples the error is that of the network's outputs without the block and all those that left before it, measured
-again after every removal if that is affordable, otherwise once for every block alone and added up (first order). It
-decides what can be taken out of a trained network with a small set of samples (Wang & Wu, Practical Network
-Acceleration with Tiny Sets, CVPR 2023, who rank blocks by how well the network recovers without them). Without samples
-it is what the block adds, by its weights (`weights.py`).
+If the network will be repaired, the error of a block is what a short repair leaves of it, of the outputs without this
+block alone, and errors are added up: how well a network recovers decides what can be taken out of it (Wang & Wu,
+Practical Network Acceleration with Tiny Sets, CVPR 2023), and what is off at first says little of it. Where it is not
+repaired the error is that of the outputs without the block and all those that left before it, measured again after
+every removal if that is affordable, otherwise once for every block alone and added up (first order). Without samples it
+is what the block adds, by its weights (`weights.py`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,7 @@ from onnxprune.trace.groups import Trace
 JUDGED, FEWEST = 128, 32  # samples that errors are measured on: most and least
 BUDGET = 2e12  # multiply-accumulates that measuring may take
 Errors = Callable[[Sequence[int]], float]
+Recovered = Callable[[int], float | None]
 Bools = NDArray[np.bool_]
 
 
@@ -53,11 +56,12 @@ def select_blocks(
     held_out: int = 0,
     threads: int = 0,
     progress: Steps | None = None,
+    recovered: Recovered | None = None,
 ) -> Selection:
     """The blocks that leave: until `budget` is met, or else the share `options.ratio` of those that may leave.
 
-    Of `options`, `include` and `exclude` count, too. Errors are measured on the last `held_out` of the batches. Raises
-    UsageError.
+    `recovered`: unit -> the error that a short repair leaves without it, None if that cannot be told. Of `options`,
+    `include` and `exclude` count, too. Errors are measured on the last `held_out` of the batches. Raises UsageError.
     """
     check_ratio(options.ratio)
     reasons = _excluded(trace, options)
@@ -67,9 +71,11 @@ def select_blocks(
         for node, found in damage(trace.graph, nodes):
             hint = f"Export the model again, or leave this block as it is: --exclude {node.label!r}."
             raise ModelError(str(found), hint=hint)
-    if batches is None:
+    alone = None if recovered is None or batches is None else _recovered(recovered, list(free), progress)
+    if alone is not None:
+        errors = _summed(alone)
+    elif batches is None:
         errors, free = _by_weights(trace, free, reasons)
-        again = True
     else:
         steps = len(free) * (len(free) + 1) // 2
         count, again = _affordable(trace, steps, len(free))
@@ -81,10 +87,13 @@ def select_blocks(
         gone = _greedy(trace, list(free), errors, _by_share(trace, options, len(free)))
     else:
         known = _remembered(errors)
-        gone = budget.settle(
-            lambda limit: _greedy(trace, list(free), known, _Asked(budget.cost, limit, False)),
-            lambda units: _without(trace, units),
-        )
+
+        def within(limit: float) -> list[int]:
+            asked = _Asked(budget.cost, limit, False)
+            first = _greedy(trace, list(free), known, asked)
+            return first if alone is None else _exchanged(trace, first, alone, asked)
+
+        gone = budget.settle(within, lambda units: _without(trace, units))
     keep = _without(trace, gone)
     left = trace.vanishing(keep)
     blocks = tuple(b.name for u, b in trace.removable_branches if not keep[u] or b.add in left)
@@ -123,6 +132,40 @@ def _affordable(trace: Trace, steps: int, blocks: int) -> tuple[int, bool]:
     return min(max(int(BUDGET / (one * max(blocks, 1))), FEWEST), JUDGED), False
 
 
+def _recovered(recovered: Recovered, units: Sequence[int], progress: Steps | None) -> dict[int, float] | None:
+    """The errors of all blocks, None unless all can be told: others would be of another kind."""
+    found: dict[int, float] = {}
+    for number, unit in enumerate(units, 1):
+        error = recovered(unit)
+        if error is None:
+            return None
+        found[unit] = error
+        if progress is not None:
+            progress(number, len(units))
+    return found
+
+
+def _summed(alone: Mapping[int, float]) -> Errors:
+    return lambda units: sum(alone[unit] for unit in units)
+
+
+def _exchanged(trace: Trace, gone: Sequence[int], alone: Mapping[int, float], asked: _Asked) -> list[int]:
+    """The choice with blocks exchanged, one for one or one for two, as long as that lowers the sum of the errors."""
+    best = list(gone)
+    while True:
+        others = [unit for unit in alone if unit not in best]
+        tried = [
+            (sum(alone[unit] for unit in come) - alone[leave], [*(unit for unit in best if unit != leave), *come])
+            for leave in best
+            for come in (*itertools.combinations(others, 1), *itertools.combinations(others, 2))
+        ]
+        better = sorted((pair for pair in tried if pair[0] < 0), key=lambda pair: pair[0])
+        found = next((units for _, units in better if asked.cost(_without(trace, units)) <= asked.limit), None)
+        if found is None:
+            return best
+        best = found
+
+
 class _Counted:
     """Tells how many of `total` errors are known."""
 
@@ -138,8 +181,7 @@ class _Counted:
 
 
 def _added(errors: Errors, units: Sequence[int]) -> Errors:
-    alone = {unit: errors([unit]) for unit in units}
-    return lambda found: sum(alone[unit] for unit in found)
+    return _summed({unit: errors([unit]) for unit in units})
 
 
 def _remembered(errors: Errors) -> Errors:
