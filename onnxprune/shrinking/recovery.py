@@ -15,7 +15,7 @@ from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.trace.groups import Trace
 
 BUDGET = 2e12  # multiply-accumulates of all repairs together
-STEPS, LEAST = 20, 8
+STEPS, LEAST = 24, 8
 """Of each: more say little more, fewer say too little."""
 SEEN = 16  # samples of a step
 PASSES = 4  # of the network in a step: the original, forward, and twice as much backward
