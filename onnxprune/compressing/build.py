@@ -29,7 +29,7 @@ BRIEFLY, FULLY, NOT = "briefly", "fully", "not"
 BRIEF, THOROUGH = 0.35, 3.0
 """Of the usual steps of reconstruction: enough to tell cuts apart, and what small networks can afford."""
 FLOATS = 2
-"""How much more work a cut may take with floats than on its grids, where it starts close to its end."""
+"""How many times as long a cut is repaired with floats as on its grids, where it starts close to its end."""
 
 
 def original(task: Task) -> CompressPoint:
@@ -83,7 +83,7 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     how, bare = way.how, Way(way.lever, replace(way.how, form=None)).levers
     recorded = record(choice.smaller, task.original, choice.plan)
     model, repair = mended_cut(
-        task.repairing(way.lever), choice, recorded, effort=task.request.effort(THOROUGH, FLOATS * MOST)
+        task.repairing(way.lever), choice, recorded, effort=task.request.effort(FLOATS * THOROUGH, FLOATS * MOST)
     )
     floats = Candidate(
         bare, model, _measured(task, bare, model, task.plan(choice, None)), model, choice, None, way, repair
