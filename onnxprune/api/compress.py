@@ -22,7 +22,15 @@ from onnxprune.cut.plan import Plan
 from onnxprune.cut.provenance import record
 from onnxprune.data import anchored
 from onnxprune.measure.gate import open_gate
-from onnxprune.measure.summaries import block_changes, calibration_summary, changes, outgrown, summary, summary_of
+from onnxprune.measure.summaries import (
+    all_executed,
+    block_changes,
+    calibration_summary,
+    changes,
+    outgrown,
+    summary,
+    summary_of,
+)
 from onnxprune.model.finite import blaming
 from onnxprune.model.load import Model
 from onnxprune.model.sources import BESIDE, Beside, destination, opened
@@ -41,7 +49,8 @@ SUFFIX = ".compressed.onnx"
 def compress(
     options: CompressOptions, model: str | Path | Model, out: str | Path | Beside | None = BESIDE
 ) -> CompressResult:
-    """Make a model cost what `target` says, by the levers that lose least: integers, narrower layers, fewer blocks.
+    """Make a model cost what `target` says, by the levers that lose least: integers, narrower layers, fewer blocks, and
+    with `sparse` zeros (operators of onnxprune skip them; a runtime without them runs the dense functions in the file).
 
     Every lever is priced by the time that it saves here, or by bytes, and by the error that it leaves; what comes down
     to the target is built, repaired on `data` with everything in place, measured, and the best that was *measured*
@@ -117,7 +126,9 @@ def _made(options: CompressOptions, task: Task) -> CompressResult:
         return result
     if options.dry_run:
         recorded = record(taken.model, task.original, result.plan)
-        return replace(result, planned=summary_of(recorded, None, task.traced.facts))
+        left = summary_of(recorded, None, task.traced.facts)
+        missing = result.sparsity is not None and result.sparsity.library is not None
+        return replace(result, planned=all_executed(left, result.before) if missing else left)
     shown = publish_compressed(task, taken, allow_unproven=options.allow_unproven, seed=options.seed)
     notes = (*result.notes, *shown.notes, *outgrown(result.before, shown.after, result.plan))
     return replace(
@@ -126,6 +137,7 @@ def _made(options: CompressOptions, task: Task) -> CompressResult:
         after=shown.after,
         proof=shown.proof,
         quantization=shown.quantization,
+        sparsity=shown.sparsity,
         fidelity=shown.fidelity,
         written=shown.written,
         metric=None if task.gate is None else task.gate.summary(),
@@ -137,7 +149,8 @@ def _outcome(options: CompressOptions, task: Task, done: Compressed) -> Compress
     """What is known before anything is written."""
     taken, source, traced = done.taken, task.original, task.traced
     nothing = Plan(source.sha256, (), options=task.request.recorded(task.samples.count))
-    plan = nothing if taken is None else task.plan(taken.choice, taken.integers)
+    made = None if taken is None or taken.zeros is None else taken.zeros.made
+    plan = nothing if taken is None else task.plan(taken.choice, taken.integers, made)
     choice = None if taken is None else taken.choice
     return CompressResult(
         summary(source, traced.graph, traced.facts),
@@ -155,6 +168,7 @@ def _outcome(options: CompressOptions, task: Task, done: Compressed) -> Compress
         calibration=calibration_summary(task.samples),
         blocks=() if choice is None else block_changes(choice.traced, choice.selection, choice.plan),
         curves=() if choice is None or choice.selection is None else choice.selection.curves,
+        sparsity=None if made is None else made.summary,
         quantization=None if taken is None or taken.integers is None else taken.integers.summary,
         points=done.points,
         without=done.without,

@@ -86,7 +86,7 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
         task.repairing(way.lever), choice, recorded, effort=task.request.effort(FLOATS * THOROUGH, FLOATS * MOST)
     )
     floats = Candidate(
-        bare, model, _measured(task, bare, model, task.plan(choice, None)), model, choice, None, way, repair
+        bare, model, measured(task, bare, model, task.plan(choice, None)), model, choice, None, way, repair
     )
     if how.form is None or floats.point.cost <= task.allowed(limit):
         return floats
@@ -101,7 +101,7 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     made = adjusted(
         rounded, whole, _request(task, how, True), task.samples, task.clock, effort=task.request.effort(THOROUGH, MOST)
     )
-    point = _measured(task, way.levers, made.model, task.plan(choice, made))
+    point = measured(task, way.levers, made.model, task.plan(choice, made))
     return Candidate(way.levers, made.model, point, model, choice, made, way, repair)
 
 
@@ -112,9 +112,10 @@ def planned_share(way: Way, choice: Choice) -> float:
     return (target.planned if target.measured is None else target.measured) / target.before + way.besides
 
 
-def _measured(task: Task, levers: tuple[str, ...], model: Model, plan: Plan) -> CompressPoint:
+def measured(task: Task, levers: tuple[str, ...], model: Model, plan: Plan, repaired: str = FULLY) -> CompressPoint:
+    """`model`, as its file has it, which says the `plan`."""
     task.clock.start("measure")
-    return _point(levers, task.cost(model, plan), task.fidelity(model), FULLY)
+    return _point(levers, task.cost(model, plan), task.fidelity(model), repaired)
 
 
 def _point(levers: tuple[str, ...], cost: float, found: Fidelity, repaired: str) -> CompressPoint:

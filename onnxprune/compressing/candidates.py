@@ -12,6 +12,7 @@ from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import RepairSummary
 from onnxprune.results.compressing import CompressPoint
 from onnxprune.shrinking.planning import Choice
+from onnxprune.sparsifying.stage import Sparsified
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Way:
 @dataclass(frozen=True)
 class Candidate:
     """A network made of the original. `model`: as its file has it, `floats`: before it was quantised. `choice`: what
-    leaves, on which `way`, None if nothing does; `integers`: what was quantised, None if nothing was. `point`: what
-    was measured.
+    leaves, on which `way`, None if nothing does; `integers`: what was quantised, None if nothing was; `zeros`: what
+    became of the weights, None if none were to become zero. `point`: what was measured.
     """
 
     levers: tuple[str, ...]
@@ -51,6 +52,16 @@ class Candidate:
     integers: Quantized | None = None
     way: Way | None = None
     repair: RepairSummary | None = None
+    zeros: Zeros | None = None
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Of the weights of `base`, which is dense, `share` leaves: `made`."""
+
+    base: Candidate
+    share: float
+    made: Sparsified
 
 
 def best(found: Sequence[Candidate], limit: float) -> Candidate:

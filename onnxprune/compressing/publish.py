@@ -18,7 +18,10 @@ from onnxprune.proof.unproven import require_told
 from onnxprune.quantizing.publish import publish_quantized
 from onnxprune.results import Fidelity, ModelSummary, ProofSummary
 from onnxprune.results.quantization import QuantizationSummary
+from onnxprune.results.sparse import SparsitySummary
 from onnxprune.shrinking.planning import Choice
+from onnxprune.sparsifying.publish import SparsePublished, publish_sparse
+from onnxprune.sparsifying.stage import Sparsified
 from onnxprune.trace import trace_again
 
 
@@ -32,25 +35,32 @@ class CompressedPublished:
     model: Model
     proof: ProofSummary | None = None
     quantization: QuantizationSummary | None = None
+    sparsity: SparsitySummary | None = None
     fidelity: Fidelity | None = None
     notes: tuple[str, ...] = ()
 
 
 def publish_compressed(task: Task, taken: Candidate, *, allow_unproven: bool, seed: int) -> CompressedPublished:
     """Raises an OnnxPruneError; then nothing is written."""
-    plan = task.plan(taken.choice, taken.integers)
+    made = None if taken.zeros is None else taken.zeros.made
+    plan = task.plan(taken.choice, taken.integers, made)
     recorded = record(taken.model, task.original, plan)
     proof: ProofSummary | None = None
     feed: Feed = {}
     if taken.choice is not None:
         proof, feed = _cut_proven(task, taken.choice, allow_unproven, seed)
+    if made is not None:
+        done = _zeros(task, taken, recorded, made, allow_unproven, seed)
+        return CompressedPublished(
+            plan, done.after, done.written, recorded, proof, None, done.sparsity, done.fidelity, done.notes
+        )
     if taken.integers is None:
         assert proof is not None
         return replace(_floats(task, recorded, plan, proof, feed), proof=proof)
     traced = task.traced
     if taken.choice is not None:
         traced = trace_again(taken.floats, taken.choice.traced)
-    done = publish_quantized(
+    shown = publish_quantized(
         traced,
         recorded,
         taken.integers,
@@ -65,7 +75,7 @@ def publish_compressed(task: Task, taken: Candidate, *, allow_unproven: bool, se
         threads=task.threads,
     )
     return CompressedPublished(
-        plan, done.after, done.written, recorded, proof, done.quantization, done.fidelity, done.notes
+        plan, shown.after, shown.written, recorded, proof, shown.quantization, None, shown.fidelity, shown.notes
     )
 
 
@@ -79,6 +89,28 @@ def _cut_proven(task: Task, choice: Choice, allow_unproven: bool, seed: int) -> 
         shown = prove(choice.traced, choice.keep, staged.path, samples=few, seed=seed, threads=task.threads)
     require_told(shown.untold, choice.traced, allowed=allow_unproven, with_samples=True)
     return proof_summary(shown), shown.feed
+
+
+def _zeros(
+    task: Task, taken: Candidate, recorded: Model, made: Sparsified, allow_unproven: bool, seed: int
+) -> SparsePublished:
+    """A result with zeros, of the original or of a cut, whose layers are of floats."""
+    choice = taken.choice
+    bare = task.original if choice is None else record(choice.smaller, task.original, choice.plan)
+    return publish_sparse(
+        task.traced if choice is None else choice.traced,
+        bare,
+        recorded,
+        made,
+        task.place,
+        task.samples,
+        task.clock,
+        gate=task.gate,
+        require=task.request.limits.require,
+        allow_unproven=allow_unproven,
+        seed=seed,
+        threads=task.threads,
+    )
 
 
 def _floats(task: Task, recorded: Model, plan: Plan, proof: ProofSummary, feed: Feed) -> CompressedPublished:

@@ -13,17 +13,18 @@ from onnxprune.errors import UsageError
 from onnxprune.options.compressing import Compressing
 from onnxprune.options.declare import plain, recorded, values
 from onnxprune.options.quantizing import Quantizing
-from onnxprune.options.shrinking import ShrinkOptions
+from onnxprune.options.shrinking import Masking, ShrinkOptions
 from onnxprune.quantizing.limits import Limits
 from onnxprune.quantizing.request import QuantizeRequest, resolve_quantization
 from onnxprune.repair.lessons import Effort
+from onnxprune.sparsifying.request import SparseRequest, resolve_sparsity
 
 Lever = Literal["channels", "blocks", "all"]
 """What leaves; all: blocks, and then channels."""
 CHANNELS: Lever = "channels"
 BLOCKS: Lever = "blocks"
 ALL: Lever = "all"
-INT8 = "int8"
+INT8, ZEROS = "int8", "zeros"
 CUTS: tuple[Lever, ...] = (CHANNELS, BLOCKS, ALL)
 PARTS: Mapping[Lever, frozenset[str]] = {
     CHANNELS: frozenset({CHANNELS}),
@@ -41,6 +42,7 @@ class CompressRequest:
     target: Target | None
     limits: Limits
     without: frozenset[str]
+    """levers that are not to be used; zeros are one of them unless `--sparse` is given"""
     integers: QuantizeRequest
     asked: Compressing
 
@@ -62,10 +64,23 @@ class CompressRequest:
             )
         )
 
+    def zeros(self, share: float, repair: Literal["least-squares", "reconstruct"]) -> SparseRequest:
+        """What is asked of weights of which `share` leaves. Bytes hang on how many stay, time on the blocks."""
+        pattern = "unstructured" if self.kind == "size" else "auto"
+        asked = Masking(
+            data=self.asked.data,
+            sparsity=share,
+            pattern=pattern,
+            repair=repair,
+            exclude=self.asked.exclude,
+            seed=self.asked.seed,
+        )
+        return resolve_sparsity(asked, with_data=True)
+
     def recorded(self, samples: int) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
         found = values(self.asked) | {"samples": samples, "device": self.integers.device}
-        left_out = {"effort"} if self.asked.times == 1 else set()
+        left_out = {*([] if self.asked.sparse else ["sparse"]), *(["effort"] if self.asked.times == 1 else [])}
         return {name: plain(found[name]) for name in recorded(Compressing) if name not in left_out}
 
 
@@ -102,7 +117,9 @@ def resolve_compression(asked: Compressing) -> CompressRequest:
             hint="Give --target latency=33%, or a bound: --min-agreement 98%, --max-error 0.05, or --metric with "
             "--max-drop.",
         )
-    without = frozenset(asked.without)
-    if without >= {CHANNELS, BLOCKS, INT8}:
+    if ZEROS in asked.without and not asked.sparse:
+        raise UsageError(f"--without {ZEROS} has no effect without --sparse.", hint="Leave it out.")
+    without = frozenset(asked.without) | (frozenset() if asked.sparse else {ZEROS})
+    if without >= {CHANNELS, BLOCKS, INT8, ZEROS}:
         raise UsageError("--without leaves no lever.", hint="Leave one of them in.")
     return CompressRequest(target, integers.limits, without, integers, asked)

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from onnxprune.choose.budget import OutOfReach
+from onnxprune.compressing import zeros
 from onnxprune.compressing.build import GAIN, brief, full, integers_alone, original, planned, planned_share
 from onnxprune.compressing.candidates import Candidate, Way, best
 from onnxprune.compressing.precision import Precision, precision
-from onnxprune.compressing.request import ALL, BLOCKS, CHANNELS, CUTS, INT8, PARTS
+from onnxprune.compressing.request import ALL, BLOCKS, CHANNELS, CUTS, INT8, PARTS, ZEROS
 from onnxprune.compressing.task import Task
 from onnxprune.errors import ModelError, OnnxPruneError, UsageError, VerificationError
 from onnxprune.quantizing.request import AUTO, RANGED
@@ -136,7 +137,38 @@ def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, foun
             continue
         tried.append(brief(task, way, choice))
         found.points.append(tried[-1].point)
-    return tried
+    return [*tried, *with_zeros(task, limit, alone, tried, found)]
+
+
+def with_zeros(
+    task: Task, limit: float, alone: Candidate | None, tried: Sequence[Candidate], found: Found
+) -> list[Candidate]:
+    """Zeros alone, and behind a cut, to the limit; `tried`: cuts alone. With integers operators that skip zeros are
+    hardly faster than dense ones, so there are zeros only where files may be of floats.
+    """
+    if ZEROS in task.request.without:
+        if ZEROS in task.request.asked.without:
+            found.without[ZEROS] = f"--without {ZEROS}"
+        return []
+    if alone is not None and alone.point.cost < LITTLE:
+        found.without[ZEROS] = "integers gain more, and with them operators that skip zeros are hardly faster"
+        return []
+    made: list[Candidate] = []
+    floats = [one for one in tried if one.way is not None and one.way.how.form is None]
+    _add(made, ZEROS, zeros.problems(lambda: zeros.thinned(task, zeros.dense(task), limit)), found)
+    if floats and (not made or close([*floats, *made]) or min(one.point.cost for one in floats) > limit * (1 + NEAR)):
+        like = best(floats, limit * (1 + NEAR))
+        name = " + ".join((*like.levers, ZEROS))
+        _add(made, name, zeros.problems(lambda: zeros.thinned(task, zeros.milder(task, like, limit), limit)), found)
+    return made
+
+
+def _add(made: list[Candidate], name: str, outcome: Candidate | str, found: Found) -> None:
+    if isinstance(outcome, str):
+        found.without[name] = outcome
+    else:
+        made.append(outcome)
+        found.points.append(outcome.point)
 
 
 def close(tried: Sequence[Candidate]) -> bool:
@@ -158,6 +190,10 @@ def ways(task: Task, how: Precision, alone: Candidate | None) -> list[Way]:
 
 def finished(task: Task, chosen: Candidate, limit: float, found: Found) -> Candidate:
     """The chosen cut in full; planned anew for less if the file costs more than it was to."""
+    if chosen.zeros is not None:
+        thin = list(zeros.thoroughly(task, chosen, limit))
+        found.points += [one.point for one in thin]
+        return best(thin, task.allowed(limit))
     way, choice, share = chosen.way, chosen.choice, limit
     built: list[Candidate] = []
     for _ in range(AGAIN + 1):

@@ -23,6 +23,7 @@ from onnxprune.results import Fidelity
 from onnxprune.results.clock import Clock
 from onnxprune.shrinking.measured import open_meter
 from onnxprune.shrinking.planning import Choice, Run
+from onnxprune.sparsifying.stage import Sparsified
 from onnxprune.trace import trace_model
 from onnxprune.trace.groups import Trace
 
@@ -75,11 +76,13 @@ class Task:
         before = self.meter.before if target.kind == "latency" else float(self.original.size_bytes)
         return target.limit(before) / before
 
-    def plan(self, choice: Choice | None, integers: Quantized | None) -> Plan:
-        """What leaves, and what is in integers, as one plan of the original."""
+    def plan(self, choice: Choice | None, integers: Quantized | None, zeros: Sparsified | None = None) -> Plan:
+        """What leaves, what is in integers, and which weights are zero, as one plan of the original."""
         cut = Plan(self.original.sha256, ()) if choice is None else choice.plan
         grids = None if integers is None else integers.plan
-        return replace(cut, options=self.request.recorded(self.samples.count), quantization=grids)
+        sparsity = None if zeros is None else zeros.plan
+        options = self.request.recorded(self.samples.count)
+        return replace(cut, options=options, quantization=grids, sparsity=sparsity)
 
     def cost(self, model: Model, plan: Plan) -> float:
         """What `model`, as its file has it, costs: as a share of the original, measured; the file says the `plan`."""

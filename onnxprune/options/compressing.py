@@ -24,9 +24,17 @@ class Levers(Options):
         metavar="COST",
         recorded=True,
     )
-    without: Sequence[Literal["channels", "blocks", "int8"]] = option(
+    sparse: bool = option(
+        False,
+        "Zeros are a lever, too: weights leave in blocks that onnxprune's operators skip (any runtime runs the file; "
+        "with the library, fast).",
+        group=REMOVE,
+        recorded=True,
+    )
+    without: Sequence[Literal["channels", "blocks", "int8", "zeros"]] = option(
         (),
-        "A lever that is not to be used: narrower layers, whole residual blocks, or integers. Repeatable.",
+        "A lever that is not to be used: narrower layers, whole residual blocks, integers, or the zeros of --sparse. "
+        "Repeatable.",
         group=REMOVE,
         recorded=True,
     )

@@ -20,6 +20,8 @@ from onnxprune.report.shared import (
     tolerance_text,
 )
 from onnxprune.report.shrink import group_table, repaired_rows, target_text
+from onnxprune.report.sparsity import layers_table as layers_table_of_zeros
+from onnxprune.report.sparsity import sparse_rows
 from onnxprune.results import CompressResult
 from onnxprune.results.compressing import CompressPoint
 from onnxprune.results.units import format_percent, format_seconds, plural
@@ -45,6 +47,8 @@ def report(result: CompressResult, *, dry_run: bool = False, layers: bool = Fals
         blocks.append(layers_table(found))
     if layers and result.plan.removed_count and result.plan.units == "channels":
         blocks.append(group_table(result.groups))
+    if layers and result.sparsity is not None:
+        blocks.append(layers_table_of_zeros(result.sparsity))
     said = () if found is None else remarks(found)
     blocks += [*changes(result), *made_notes(result, result.proof), *notes(*said, *levers_text(result))]
     return (*blocks, *outcome(result, dry_run=dry_run))
@@ -73,6 +77,8 @@ def stages_table(result: CompressResult) -> Table:
     rows.append(("planned", _planned(result), stage_time(seconds, "plan", "cut", "measure", "profile", "sensitivity")))
     if result.repair is not None:
         rows += repaired_rows(result.repair, seconds)
+    if result.sparsity is not None:
+        rows += _told_above(sparse_rows(result.sparsity, seconds))
     if result.proof is not None:
         rows.append(("verified", proof_text(result.proof), ""))
         rows.append(("", tolerance_text(result.proof), ""))

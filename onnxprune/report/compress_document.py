@@ -8,7 +8,7 @@ from onnxprune.report.quantize_document import quantization_document
 from onnxprune.results import CompressResult
 from onnxprune.results.compressing import CompressPoint
 
-NOT_ASKED = frozenset({"asked_ratio", "reached_ratio", "sparsity", "bounds"})
+NOT_ASKED = frozenset({"asked_ratio", "reached_ratio", "bounds"})
 """What only a document of `shrink` has."""
 
 

@@ -16,7 +16,7 @@ class CompressPoint(OneLine):
     """A network that was built and measured.
 
     Attributes:
-        levers: What made it: "int8", "channels", "blocks"; none of the original.
+        levers: What made it: "int8", "channels", "blocks", "zeros"; none of the original.
         cost: What is left of the original's cost (time, or bytes of the file), as a share.
         error: Of the outputs on held-out samples, the norm of the difference relative to that of the original's.
         agreement: The share of held-out samples that keep their top class; None if there are no classes.
@@ -47,7 +47,7 @@ class CompressResult(ShrinkResult):
     Attributes:
         before: The original.
         after: The file that was written; None in a dry run, or if nothing was changed. `left` is there in any case.
-        plan: What leaves, and what is in integers.
+        plan: What leaves, what is in integers, and which weights are zero.
         groups: All groups and what they lose; empty where blocks leave, or nothing.
         asked_ratio: None.
         reached_ratio: 0.
@@ -62,7 +62,7 @@ class CompressResult(ShrinkResult):
         metric: The user's metric; None without one.
         blocks: Where blocks leave: all residual blocks and which of them do.
         curves: What each group costs, if channels leave.
-        sparsity: None.
+        sparsity: What became of the weights; None if none became zero.
         bounds: None.
         problem: What failed once the files in `written` were there: the report. None if nothing did.
         planned: What a dry run would leave, its bytes an estimate; None if it was written.
@@ -87,8 +87,9 @@ class CompressResult(ShrinkResult):
     def gain(self) -> str:
         """What it saves, in a few words."""
         counted = [] if self.quantization is None else [self.quantization.counted]
-        left = [work(self.before, self.left, None)] if self.plan.removed_count else [smaller(self.before, self.left)]
-        return ", ".join([*counted, *left])
+        less = self.plan.removed_count or self.sparsity is not None
+        left = work(self.before, self.left, self.sparsity) if less else smaller(self.before, self.left)
+        return ", ".join([*counted, left])
 
     def _words(self) -> str:
         if self.after is None and self.planned is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def publish_sparse(
     clock: Clock,
     *,
     gate: Gate | None = None,
+    require: Callable[[Fidelity | None], None] | None = None,
     verify: bool = True,
     allow_unproven: bool = False,
     seed: int = 0,
@@ -51,7 +53,8 @@ def publish_sparse(
     """Prove the file of `recorded`, which is `made` with its provenance, and rename it. Raises an OnnxPruneError; then
     nothing is written.
 
-    `allow_unproven`: also where the proof could not have failed.
+    `require` raises GateError for a result that is too far from the original. `allow_unproven`: also where the proof
+    could not have failed.
     traced: of the original; bare: what is left of it after a cut, before any repair.
     """
     assert made.plan is not None
@@ -68,6 +71,8 @@ def publish_sparse(
             require_told(untold, traced, allowed=allow_unproven, with_samples=few is not None)
             outcome = replace(outcome, proof=proof_summary(shown.proof), runs=shown.runs)
         measured = judged(traced.graph.model, staged.path, samples, gate, clock, threads)
+        if require is not None:
+            require(measured)
         clock.start("write")
         written = staged.commit()
     after = summary_of(recorded, place.target, traced.facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from onnxprune.sparsifying.request import CANDIDATES, OPERATORS, SPARSE_INITIALI
 from onnxprune.sparsifying.zeros import blocks_kept
 from onnxprune.trace import trace_model
 from onnxprune.trace.groups import Trace
+
+if TYPE_CHECKING:
+    from onnxprune.sparsifying import tuning
 
 Bools = NDArray[np.bool_]
 NOTHING = "it keeps all of its weights"
@@ -164,8 +168,8 @@ def _with_errors(
     return replace(done, layers=layers)
 
 
-def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock: Clock, threads: int) -> _Layers:
-    """Layers that were excluded, and with `--pattern auto` what the measurement says."""
+def _left_out(trace: Trace, found: Sequence[Layer], request: SparseRequest) -> dict[str, str]:
+    """By weight, why `--include` and `--exclude` leave a layer dense. Raises UsageError."""
     dense: dict[str, str] = {}
     for names, option, reason in (
         (request.include, "--include", "not included"),
@@ -175,9 +179,34 @@ def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock:
         wanted = option == "--include"
         if names:
             dense.update({layer.weight: reason for layer in found if (layer.node in labels) != wanted})
+    return dense
+
+
+def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock: Clock, threads: int) -> _Layers:
+    """Layers that were excluded, and with `--pattern auto` what the measurement says."""
+    dense = _left_out(trace, found, request)
     check_finite(trace.graph.model, [one for one in found if one.reason is None and one.weight not in dense])
     if request.pattern is not None:
         return _Layers({}, dense)
+    weights = [layer.weight for layer in found if layer.reason is None and layer.weight not in dense]
+    choice = _measured(trace, request, weights, clock, threads).choice
+    rest = dict.fromkeys((w for w in weights if w not in choice.patterns), "it was not measured")
+    return _Layers(choice.patterns, {**rest, **choice.dense, **dense}, choice.depthwise)
+
+
+def fastest(trace: Trace, request: SparseRequest, clock: Clock, threads: int) -> tuning.Selection:
+    """Which layers have zeros, and in which blocks, so that the network is fastest here: measured, or known from
+    before. Raises UsageError if there are no operators, or patterns of names match nothing.
+    """
+    found = layers_of(trace.graph.model)
+    dense = _left_out(trace, tuple(found.values()), request)
+    weights = [name for name, layer in found.items() if layer.reason is None and name not in dense]
+    return _measured(trace, request, weights, clock, threads)
+
+
+def _measured(
+    trace: Trace, request: SparseRequest, weights: Sequence[str], clock: Clock, threads: int
+) -> tuning.Selection:
     from onnxprune.sparsifying.tuning import select
     from onnxprune.sparsifying.tuning.cache import cache_folder
 
@@ -192,8 +221,7 @@ def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock:
     clock.start("choose")
     model = hoisted(trace.graph.model, integers=False)
     traced = trace if model is trace.graph.model else trace_model(model)
-    weights = [layer.weight for layer in found if layer.reason is None and layer.weight not in dense]
-    selection = select(
+    return select(
         traced,
         request.sparsity,
         CANDIDATES,
@@ -202,9 +230,6 @@ def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock:
         progress=clock.steps(),
         weights=weights,
     )
-    choice = selection.choice
-    rest = dict.fromkeys((w for w in weights if w not in choice.patterns), "it was not measured")
-    return _Layers(choice.patterns, {**rest, **choice.dense, **dense}, choice.depthwise)
 
 
 def _too_far(done: Masked, request: SparseRequest) -> dict[str, str]:

@@ -9,6 +9,7 @@ from onnxprune.report.html import shrink
 from onnxprune.report.html.page import Section, listed, table
 from onnxprune.report.html.parts import run
 from onnxprune.report.html.quantize import layers_section
+from onnxprune.report.html.sparsify import layers_section as sparse_section
 from onnxprune.results import CompressResult
 
 
@@ -18,6 +19,7 @@ def sections(result: CompressResult, bench: BenchResult | None) -> list[Section 
     return [
         Section("levers", "Levers", table(points_table(result)) + listed(levers_text(result))),
         *removed,
+        *([] if removed or result.sparsity is None else [sparse_section(result.sparsity)]),
         *([] if result.quantization is None else [layers_section(result.quantization)]),
         *([] if bench is None else timing.sections(bench)),
         run(stages_table(result), result.notes),
