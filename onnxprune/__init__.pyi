@@ -348,7 +348,8 @@ def compress(
     out: str | Path | Beside | None = BESIDE,
     *,
     target: str | None = None,
-    without: Sequence[Literal["channels", "blocks", "int8"]] = (),
+    sparse: bool = False,
+    without: Sequence[Literal["channels", "blocks", "int8", "zeros"]] = (),
     exclude: Sequence[str] = (),
     device: Literal["vnni", "x86", "arm"] | None = None,
     data: Any = None,
@@ -370,7 +371,8 @@ def compress(
     threads: int = 0,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> CompressResult:
-    """Make a model cost what `target` says, by the levers that lose least: integers, narrower layers, fewer blocks.
+    """Make a model cost what `target` says, by the levers that lose least: integers, narrower layers, fewer blocks, and
+    with `sparse` zeros (operators of onnxprune skip them; a runtime without them runs the dense functions in the file).
 
     Every lever is priced by the time that it saves here, or by bytes, and by the error that it leaves; what comes down
     to the target is built, repaired on `data` with everything in place, measured, and the best that was *measured*
@@ -383,7 +385,10 @@ def compress(
             result has it as `model`.
         target: What may be left: latency=33% or latency=4ms, measured here, with `threads`; or size=25% or size=2MB, of
             the file. Without it: as fast as the bounds allow.
-        without: A lever that is not to be used: narrower layers, whole residual blocks, or integers. One, or several.
+        sparse: Zeros are a lever, too: weights leave in blocks that onnxprune's operators skip (any runtime runs the
+            file; with the library, fast).
+        without: A lever that is not to be used: narrower layers, whole residual blocks, integers, or the zeros of
+            `sparse`. One, or several.
         exclude: Leave these layers as they are: a name, a glob, or type:Conv. One, or several.
         device: For which processors: x86 with VNNI (or AMX); x86 without, where sums of bytes saturate and weights get
             7 bits; ARM, which wants signed activations. Default: this one.

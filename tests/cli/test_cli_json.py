@@ -20,9 +20,21 @@ UNITS = re.compile(
 
 DATA = ("--data", "random", "--samples", "20")
 REFITTED = (*DATA, "--repair", "least-squares")
+ZEROS_ALONE = ("--without", "int8", "--without", "channels", "--without", "blocks")
 CALLS = {
     "compress": ("compress", "digits.onnx", "--target", "size=90%", "--data", "random", "--samples", "20"),
     "compress a cut": ("compress", "small_net.onnx", "--target", "size=35%", *DATA, "-o", "c.onnx"),
+    "compress --sparse": (
+        "compress",
+        "small_net.onnx",
+        "--target",
+        "size=60%",
+        "--sparse",
+        *DATA,
+        "-o",
+        "z.onnx",
+        *ZEROS_ALONE,
+    ),
     "compress nothing": ("compress", "digits.onnx", "--target", "size=100%", "--data", "random", "--samples", "20"),
     "shrink": ("shrink", "digits.onnx"),
     "shrink --bench": ("shrink", "digits.onnx", "--ratio", "0.1", "--multiple-of", "1", "--bench", *REFITTED),
