@@ -64,14 +64,17 @@ class CompressRequest:
             )
         )
 
-    def zeros(self, share: float, repair: Literal["least-squares", "reconstruct"]) -> SparseRequest:
-        """What is asked of weights of which `share` leaves. Bytes hang on how many stay, time on the blocks."""
+    def zeros(self, share: float, times: float) -> SparseRequest:
+        """What is asked of weights of which `share` leaves, repaired in `times` the usual steps at normal effort. Bytes
+        hang on how many stay, time on the blocks.
+        """
         pattern = "unstructured" if self.kind == "size" else "auto"
         asked = Masking(
             data=self.asked.data,
             sparsity=share,
             pattern=pattern,
-            repair=repair,
+            repair="reconstruct",
+            effort=times * self.asked.times,
             exclude=self.asked.exclude,
             seed=self.asked.seed,
         )

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
+from onnxprune.compressing import build
 from onnxprune.compressing.build import BRIEFLY, FULLY, brief, full, measured, original, planned
 from onnxprune.compressing.candidates import Candidate, Zeros
 from onnxprune.compressing.request import ZEROS
@@ -41,8 +41,8 @@ def milder(task: Task, like: Candidate, limit: float) -> Candidate:
 
 
 def thinned(task: Task, base: Candidate, limit: float) -> Candidate:
-    """`base` with so many zeros that it comes down to the limit, refitted layer by layer. Raises UsageError where no
-    share of zeros does that, and what `sparsified` raises.
+    """`base` with so many zeros that it comes down to the limit, repaired for a short time. Raises UsageError where
+    no share of zeros does that, and what `sparsified` raises.
     """
     trace = _traced(task, base)
     cost = functools.cache(lambda share: _predicted(task, base, trace, share))
@@ -50,7 +50,7 @@ def thinned(task: Task, base: Candidate, limit: float) -> Candidate:
     if share is None:
         left = format_percent(cost(SHARES[-1]))
         raise UsageError(f"with {format_percent(SHARES[-1])} zeros {left} of the cost would be left")
-    return _made(task, base, trace, share, "least-squares")
+    return _made(task, base, trace, share, BRIEFLY)
 
 
 def thoroughly(task: Task, chosen: Candidate, limit: float) -> Iterator[Candidate]:
@@ -62,7 +62,7 @@ def thoroughly(task: Task, chosen: Candidate, limit: float) -> Iterator[Candidat
     trace = _traced(task, base)
     more = [one for one in SHARES if one >= share]
     for one in more[: AGAIN + 1]:
-        made = _made(task, base, trace, one, "reconstruct")
+        made = _made(task, base, trace, one, FULLY)
         yield made
         if made.point.cost <= task.allowed(limit):
             return
@@ -93,9 +93,9 @@ def _traced(task: Task, base: Candidate) -> Trace:
 
 def _predicted(task: Task, base: Candidate, trace: Trace, share: float) -> float:
     """What is left of the cost with random zeros, or with the smallest weights gone where bytes count."""
-    request = task.request.zeros(share, "least-squares")
+    request = task.request.zeros(share, 1.0)
     if task.request.kind == "size":
-        plain = replace(request, method="magnitude", repair="none")
+        plain = replace(request, method="magnitude", repair="none", effort=1.0)
         made = sparsified(trace, plain, None, task.clock, threads=task.threads)
         return task.cost(made.model, task.plan(base.choice, base.integers, made))
     found = fastest(trace, request, task.clock, task.threads)
@@ -104,15 +104,12 @@ def _predicted(task: Task, base: Candidate, trace: Trace, share: float) -> float
     return base.point.cost / found.best.speedup
 
 
-def _made(
-    task: Task, base: Candidate, trace: Trace, share: float, repair: Literal["least-squares", "reconstruct"]
-) -> Candidate:
+def _made(task: Task, base: Candidate, trace: Trace, share: float, repaired: str) -> Candidate:
     whole = None if base.choice is None else (base.choice.traced, base.choice.keep)
-    request = task.request.zeros(share, repair)
+    request = task.request.zeros(share, build.BRIEF if repaired == BRIEFLY else build.THOROUGH)
     made = sparsified(trace, request, task.samples, task.clock, whole=whole, threads=task.threads)
     if made.plan is None:
         raise UsageError(_dense(made))
-    repaired = BRIEFLY if repair == "least-squares" else FULLY
     plan = task.plan(base.choice, base.integers, made)
     point = measured(task, (*base.levers, ZEROS), made.model, plan, repaired)
     return replace(base, levers=point.levers, model=made.model, point=point, zeros=Zeros(base, share, made))

@@ -23,7 +23,6 @@ from onnxprune.report.compress_document import compress as document
 from onnxprune.report.html.made import made_page
 from onnxprune.report.render import plain
 from onnxprune.results import CompressResult
-from onnxprune.sparsifying.masks import run
 from tests.small import small_network
 
 Array = np.ndarray
@@ -37,7 +36,6 @@ def short() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "THOROUGH", 0.1)
         patch.setattr(build, "BRIEF", 0.1)
-        patch.setattr(run, "BUDGET", run.BUDGET / 20)
         yield
 
 
