@@ -144,7 +144,8 @@ def with_zeros(
     task: Task, limit: float, alone: Candidate | None, tried: Sequence[Candidate], found: Found
 ) -> list[Candidate]:
     """Zeros alone, and behind a cut, to the limit; `tried`: cuts alone. With integers operators that skip zeros are
-    hardly faster than dense ones, so there are zeros only where files may be of floats.
+    hardly faster than dense ones, so there are zeros only where files may be of floats. Both together are tried where
+    each is about as good, or neither gets there alone.
     """
     if ZEROS in task.request.without:
         if ZEROS in task.request.asked.without:
@@ -156,8 +157,8 @@ def with_zeros(
     made: list[Candidate] = []
     floats = [one for one in tried if one.way is not None and one.way.how.form is None]
     _add(made, ZEROS, zeros.problems(lambda: zeros.thinned(task, zeros.dense(task), limit)), found)
-    if floats and (not made or close([*floats, *made]) or min(one.point.cost for one in floats) > limit * (1 + NEAR)):
-        like = best(floats, limit * (1 + NEAR))
+    like = best(floats, limit * (1 + NEAR)) if floats else None
+    if like is not None and (not made or close([like, *made]) or like.point.cost > limit * (1 + NEAR)):
         name = " + ".join((*like.levers, ZEROS))
         _add(made, name, zeros.problems(lambda: zeros.thinned(task, zeros.milder(task, like, limit), limit)), found)
     return made

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from onnxprune import native
 from onnxprune.compressing import build
 from onnxprune.compressing.build import BRIEFLY, FULLY, brief, full, measured, original, planned
 from onnxprune.compressing.candidates import Candidate, Zeros
@@ -98,6 +99,9 @@ def _predicted(task: Task, base: Candidate, trace: Trace, share: float) -> float
         plain = replace(request, method="magnitude", repair="none", effort=1.0)
         made = sparsified(trace, plain, None, task.clock, threads=task.threads)
         return task.cost(made.model, task.plan(base.choice, base.integers, made))
+    missing = native.problem()
+    if missing is not None:
+        raise UsageError(f"the operators that skip zeros are missing here: {missing}")
     found = fastest(trace, request, task.clock, task.threads)
     if found.best is None or not found.choice.patterns:
         return base.point.cost

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from onnxprune.capture.batches import first_samples
 from onnxprune.capture.samples import Samples
 from onnxprune.capture.sensitivity import judged
+from onnxprune.capture.training import observer
 from onnxprune.choose.ranking import matching
 from onnxprune.model.cost import macs_of
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.infer import Facts, infer_like
 from onnxprune.model.load import Model
 from onnxprune.quantizing.choose import Choice, frontier
+from onnxprune.quantizing.crosslayer import evened as between_layers
 from onnxprune.quantizing.layers import Candidate, between, candidates, moved, values_of
 from onnxprune.quantizing.prepare import prepared
 from onnxprune.quantizing.ranges import histograms
 from onnxprune.quantizing.request import QuantizeRequest
 from onnxprune.quantizing.rewrite import with_quantisers
-from onnxprune.quantizing.sensitivity import Grids, sensitivities
+from onnxprune.quantizing.sensitivity import Grids, output_error, sensitivities
 from onnxprune.quantizing.static import activation_grids, fitting_biases, weight_grids
 from onnxprune.quantizing.times import measured_times
 from onnxprune.results.clock import Clock
@@ -34,12 +38,16 @@ RANGED, ROWS = 1000, 4
 """Samples besides those in memory that ranges are taken from, and how many of them are run at once."""
 FEW = 4
 """Samples on which the error of every layer is measured."""
+EVENED = 16
+"""Samples that say how large the channels of values are."""
+WORTH = 0.9
+"""Of the error, what equalised channels have to leave at most: less is noise of the samples."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """The prepared original. `found`: its candidates, `layers` those that can be in integers, `whole` with everything
-    between them."""
+    """The prepared original, also with channels equalised. `found`: its candidates, `layers` those that can be in
+    integers, `whole` with everything between them."""
 
     trace: Trace
     graph: Graph
@@ -47,6 +55,8 @@ class Network:
     found: Mapping[int, Candidate]
     layers: tuple[int, ...]
     whole: frozenset[int]
+    divided: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """values whose channels are smaller than the original's, and by what"""
 
     @cached_property
     def judged(self) -> list[str]:
@@ -77,11 +87,36 @@ def network(trace: Trace, request: QuantizeRequest) -> Network:
     )
 
 
+def evened(net: Network, request: QuantizeRequest, samples: Samples, threads: int) -> Network:
+    """With channels of values between layers equalised, if that makes a network all in integers more exact: measured,
+    on ranges of few samples.
+    """
+    fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
+    feed = first_samples(net.graph.model, fitted, EVENED)[0] if samples.independent else fitted[0]
+    weights = {net.graph.nodes[index].inputs[1] for index in net.layers}
+    model, divided = between_layers(net.graph.model, net.facts.dtypes, feed, weights, fixed=net.judged, threads=threads)
+    if not divided:
+        return net
+    other = replace(net, graph=build(model), divided=divided)
+    few = [samples.few(net.trace.graph.model, FEW)]
+    wanted = [observer(net.graph.model, net.judged).run(None, dict(one)) for one in few]
+    plain, even = (
+        output_error(written(one, grids_on(one, request, [feed], threads), one.whole), net.judged, few, wanted)
+        for one in (net, other)
+    )
+    return other if even < WORTH * plain else net
+
+
 def all_grids(net: Network, request: QuantizeRequest, samples: Samples, threads: int) -> Grids:
     """Of all values on which nodes work that could be in integers."""
     fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
     others = () if samples.more is None else samples.more.take(RANGED).batches(ROWS)
-    seen = histograms(net.graph.model, values_of(net.graph, net.whole), itertools.chain(fitted, others), threads)
+    return grids_on(net, request, itertools.chain(fitted, others), threads)
+
+
+def grids_on(net: Network, request: QuantizeRequest, feeds: Iterable[dict[str, Any]], threads: int) -> Grids:
+    """The same from these inputs."""
+    seen = histograms(net.graph.model, values_of(net.graph, net.whole), feeds, threads)
     values = activation_grids(seen, request.ranges, request.types.activations)
     values |= {key: values[source] for key, source in moved(net.graph, net.found, net.whole).items()}
     weights = weight_grids(net.graph, net.whole, request.types)

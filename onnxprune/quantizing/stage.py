@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from onnxprune.quantizing.choose import Choice
 from onnxprune.quantizing.dynamic import dynamic
 from onnxprune.quantizing.layers import Candidate, named
 from onnxprune.quantizing.limits import first_within
-from onnxprune.quantizing.plans import FEW, Network, all_grids, choices, network, written
+from onnxprune.quantizing.plans import FEW, Network, all_grids, choices, evened, network, written
 from onnxprune.quantizing.qoperator.forward import Spelled, with_operators
 from onnxprune.quantizing.race import seconds_of
 from onnxprune.quantizing.request import AUTO, DYNAMIC, QOPERATOR, RECONSTRUCT, STATIC, WEIGHTS, QuantizeRequest
@@ -67,6 +67,8 @@ class Quantized:
     summary: QuantizationSummary
     layers: tuple[int, ...] = ()
     twin: Model | None = None
+    divided: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """values of `graph` whose channels are smaller than the original's, and by what"""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def _static(
     if not net.whole:
         return Quantized(trace.graph.model, net.graph, None, _summary(net, request, frozenset(), {}, None))
     clock.start("ranges")
+    net = evened(net, request, samples, threads)
     grids = all_grids(net, request, samples, threads)
     nodes, errors = net.whole, dict[int, float]()
     if request.scheme == AUTO:
@@ -145,7 +148,7 @@ def _static(
     model = written(net, grids, nodes)
     layers = tuple(index for index in net.layers if index in nodes)
     plan = _plan(net.graph, layers, model, grids)
-    made = Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, None), layers)
+    made = Quantized(model, net.graph, plan, _summary(net, request, nodes, errors, None), layers, divided=net.divided)
     if request.repair == RECONSTRUCT:
         made = adjusted(made, whole, request, samples, clock, workers=fixing.workers, effort=fixing.effort)
     spelled = with_operators(made.model) if request.form == QOPERATOR else Spelled(made.model)
@@ -168,7 +171,7 @@ def adjusted(
     if made.summary.scheme != STATIC or made.plan is None or request.repair != RECONSTRUCT:
         return made
     clock.start("rebuild")
-    model, rebuilt = _rebuilt(whole, made.model, samples, request, clock, _Fixing(workers, effort))
+    model, rebuilt = _rebuilt(whole, made, samples, request, clock, _Fixing(workers, effort))
     return replace(made, model=model, summary=replace(made.summary, reconstruction=rebuilt))
 
 
@@ -241,10 +244,10 @@ def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples
 
 
 def _rebuilt(
-    whole: Whole, model: Model, samples: Samples, request: QuantizeRequest, clock: Clock, fixing: _Fixing
+    whole: Whole, made: Quantized, samples: Samples, request: QuantizeRequest, clock: Clock, fixing: _Fixing
 ) -> tuple[Model, ReconstructionSummary]:
     """All weights adjusted together, on their grids."""
-    working = hoisted(model)
+    model, working = made.model, hoisted(made.model)
     done = reconstruct(
         *whole,
         working,
@@ -252,6 +255,7 @@ def _rebuilt(
         samples.held_out,
         masks=masks_of(working, stored_grids(model)) or None,
         grids=stored_grids(model),
+        divided=made.divided,
         independent=samples.independent,
         more=samples.more,
         seed=request.seed,

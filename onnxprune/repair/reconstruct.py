@@ -49,6 +49,8 @@ from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
+Divided = Mapping[str, NDArray[np.float64]]
+"""By value, numbers of its channels (axis 1)."""
 LAYERS = frozenset(CHANNELS)
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
@@ -79,6 +81,7 @@ def reconstruct(
     *,
     masks: Mapping[str, Bools] | None = None,
     grids: Mapping[str, Grid] | None = None,
+    divided: Divided | None = None,
     independent: bool = True,
     budget: float | None = None,
     effort: Effort = USUAL,
@@ -91,7 +94,8 @@ def reconstruct(
 
     `masks`: by initializer, which of its weights stay, in its shape; the others are zero after every step.
     `grids`: by initializer, the grid on which it will be stored: it is trained and judged as it is there, and returned
-    so unless there is nothing to train.
+    so unless there is nothing to train. `divided`: values of `cut` whose channels are smaller than the original's, and
+    by what.
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
     `budget`: multiply-accumulates that it may take, see `lessons.BUDGET`. `more`: samples to fit of the same shapes,
     which are too many to be held and are read when they are needed.
@@ -109,7 +113,7 @@ def reconstruct(
     if not judges:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, UNSTEADY)
     importance = Importance.measured(trace, samples.fitted(), threads=1)
-    targets, teacher = _taught(trace, keep, graph, places, importance, example)
+    targets, teacher = _taught(trace, keep, graph, places, importance, example, divided or {})
     if not targets:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
     goals, outputs = teacher(example), _Outputs(trace, keep, judges, samples)
@@ -180,17 +184,24 @@ def _targets(trace: Trace, graph: Graph) -> list[str]:
 
 
 def _taught(
-    trace: Trace, keep: Bools, graph: Graph, places: Mapping[str, str], importance: Importance | None, example: Feeds
+    trace: Trace,
+    keep: Bools,
+    graph: Graph,
+    places: Mapping[str, str],
+    importance: Importance | None,
+    example: Feeds,
+    divided: Divided,
 ) -> tuple[list[str], _Teacher]:
     """The targets that both networks have in one shape, and their teacher: a rank may depend on how many samples there
     are.
     """
-    teacher = _Teacher(trace, keep, list(places.values()), importance)
+    factors = {key: divided[given] for given, key in places.items() if given in divided}
+    teacher = _Teacher(trace, keep, list(places.values()), importance, factors)
     values = observer(graph.model, list(places), threads=1).run(None, example)
     pairs = zip(places, values, teacher(example).targets, strict=True)
     targets = [key for key, value, goal in pairs if value.shape == goal.shape]
     if 0 < len(targets) < len(places):
-        teacher = _Teacher(trace, keep, [places[key] for key in targets], importance)
+        teacher = _Teacher(trace, keep, [places[key] for key in targets], importance, factors)
     return targets, teacher
 
 
@@ -208,15 +219,30 @@ def _weights(graph: Graph) -> list[str]:
 
 
 class _Teacher:
-    """What the original gives at some values, as far as the cut network has them, and what its positions count."""
+    """What the original gives at some values, as far as the cut network has them, and what its positions count.
+    `divided`: by value, by what its channels are to be divided.
+    """
 
-    def __init__(self, trace: Trace, keep: Bools, keys: Sequence[str], importance: Importance | None = None) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        keep: Bools,
+        keys: Sequence[str],
+        importance: Importance | None = None,
+        divided: Divided | None = None,
+    ) -> None:
         self._trace, self._keep, self._keys, self._importance = trace, keep, keys, importance
+        self._divided = divided or {}
         self._session = observer(trace.graph.model, keys, threads=1)
 
     def __call__(self, feeds: Feeds) -> Goals:
         values = self._session.run(None, feeds)
         targets = [self._trace.kept_part(key, self._keep, v) for key, v in zip(self._keys, values, strict=True)]
+        for k, key in enumerate(self._keys):
+            if key in self._divided:
+                targets[k] = targets[k] / self._divided[key].reshape(-1, *[1] * (targets[k].ndim - 2)).astype(
+                    np.float32
+                )
         weights = self._importance.of(feeds) if self._importance else {}
         return Goals(targets, {k: weights[key] for k, key in enumerate(self._keys) if key in weights})
 

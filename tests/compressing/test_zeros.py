@@ -11,7 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 import onnxprune
-from onnxprune.compressing import build, stage
+from onnxprune import native
+from onnxprune.compressing import build, stage, zeros
 from onnxprune.compressing.candidates import Candidate
 from onnxprune.compressing.stage import Found, finished
 from onnxprune.compressing.task import Task
@@ -23,6 +24,7 @@ from onnxprune.report.compress_document import compress as document
 from onnxprune.report.html.made import made_page
 from onnxprune.report.render import plain
 from onnxprune.results import CompressResult
+from tests.builders import Net
 from tests.small import small_network
 
 Array = np.ndarray
@@ -153,6 +155,37 @@ def test_without_the_option_there_are_none(network: Path, samples: dict[str, Arr
 def test_a_share_out_of_reach_is_said(network: Path, samples: dict[str, Array]) -> None:
     with pytest.raises(UsageError, match=r"with 90 % zeros .* of the cost would be left"):
         onnxprune.compress(network, None, data=samples, target="size=5%", without=WITHOUT, sparse=True)
+
+
+def test_time_is_that_of_layers_and_blocks_which_are_fastest_here(
+    samples: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether zeros make this network faster hangs on the machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(zeros, "SHARES", (0.9,))
+    net = Net(seed=0)
+    h = net.input(1, 8, 8, name="image")
+    for number in range(2):
+        h = net.relu(net.conv(h, 96, name=f"c{number}", kernel=3, pads=[1] * 4))
+    net.output(net.gemm(net.op("Flatten", net.op("GlobalAveragePool", h)), 10, name="z"))
+    onnx.save(net.model(), tmp_path / "wide.onnx")
+    out = tmp_path / "thin.onnx"
+    options = {"data": samples, "target": "latency=95%", "without": WITHOUT, "sparse": True, "threads": 1}
+    try:
+        result = onnxprune.compress(tmp_path / "wide.onnx", out, **options)  # type: ignore[arg-type]
+    except UsageError as problem:
+        assert "of the cost" in problem.message and not out.exists()
+    else:
+        assert result.sparsity is not None and result.sparsity.pattern == "auto" and result.sparsity.asked == 0.9
+        assert onnxprune.verify(tmp_path / "wide.onnx", out).failure() is None
+
+
+def test_without_the_library_time_has_no_zeros(
+    network: Path, samples: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "problem", lambda: "no compiler")
+    with pytest.raises(UsageError, match="missing here: no compiler"):
+        onnxprune.compress(network, None, data=samples, target="latency=50%", without=WITHOUT, sparse=True)
 
 
 def test_the_least_share_is_found_by_halving() -> None:
