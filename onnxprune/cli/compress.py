@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @declared(CompressOptions)
 @click.pass_context
 def command(ctx: click.Context, /, model: Path, output: Path | None, dry_run: bool, **given: Any) -> None:
-    """Make MODEL cost what --target says: by integers, narrower layers, fewer blocks or (--sparse) zeros, whichever loses
-    least.
+    """Make MODEL cost what --target says: by integers, narrower layers, fewer blocks or (--sparse) zeros,
+    whichever loses least.
     """
     import onnxprune
     from onnxprune.cli.progress import progress
