@@ -110,7 +110,7 @@ def _predicted(task: Task, base: Candidate, trace: Trace, share: float) -> float
 
 def _made(task: Task, base: Candidate, trace: Trace, share: float, repaired: str) -> Candidate:
     whole = None if base.choice is None else (base.choice.traced, base.choice.keep)
-    request = task.request.zeros(share, build.BRIEF if repaired == BRIEFLY else build.THOROUGH)
+    request = task.request.zeros(share, build.BRIEF if repaired == BRIEFLY else build.FLOATS * build.THOROUGH)
     made = sparsified(trace, request, task.samples, task.clock, whole=whole, threads=task.threads)
     if made.plan is None:
         raise UsageError(_dense(made))
