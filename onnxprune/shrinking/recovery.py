@@ -23,20 +23,19 @@ PASSES = 4  # of the network in a step: the original, forward, and twice as much
 
 def recovery(
     trace: Trace, samples: Samples, known: dict[str, float | None], *, seed: int = 0, threads: int = 0
-) -> Callable[[int], float | None] | None:
+) -> Callable[[int], float | None]:
     """Unit -> relative squared error of the outputs on held-out samples, without this block and after a few steps of
-    reconstruction; None if it cannot be repaired. `known`: what was found before, by names of blocks. None altogether
-    if that would take too long.
+    reconstruction; None if it cannot be repaired, or if that would take too long. `known`: what was found before, by
+    names of blocks.
     """
     blocks = max(len(trace.removable_branches), 1)
     one = SEEN * PASSES * max(PlannedCost(trace).macs(np.ones(trace.unit_count, bool)), 1)
     steps = int(min(BUDGET / (blocks * one), STEPS))
-    if steps < LEAST:
-        return None
-
     names = {unit: branch.name for unit, branch in trace.removable_branches}
 
     def error(unit: int) -> float | None:
+        if steps < LEAST:
+            return None
         if names[unit] not in known:
             known[names[unit]] = _repaired(trace, unit, samples, steps, seed, threads)
         return known[names[unit]]

@@ -2,10 +2,11 @@
 
 If the network will be repaired, the error of a block is what a short repair leaves of it, of the outputs without this
 block alone, and errors are added up: how well a network recovers decides what can be taken out of it (Wang & Wu,
-Practical Network Acceleration with Tiny Sets, CVPR 2023), and what is off at first says little of it. Where it is not
-repaired the error is that of the outputs without the block and all those that left before it, measured again after
-every removal if that is affordable, otherwise once for every block alone and added up (first order). Without samples it
-is what the block adds, by its weights (`weights.py`).
+Practical Network Acceleration with Tiny Sets, CVPR 2023), and what is off at first says little of it, least of all
+without several blocks. Where such repairs would take too long, the errors at first of single blocks are added up. Where
+it is not repaired the error is that of the outputs without the block and all those that left before it, measured again
+after every removal if that is affordable, otherwise once for every block alone and added up (first order). Without
+samples it is what the block adds, by its weights (`weights.py`).
 """
 
 from __future__ import annotations
@@ -80,9 +81,11 @@ def select_blocks(
         steps = len(free) * (len(free) + 1) // 2
         count, again = _affordable(trace, steps, len(free))
         few = first_samples(trace.graph.model, batches[len(batches) - held_out :] or batches, count)
+        again = again and recovered is None
         errors = _Counted(OutputErrors(trace, few, threads).without, steps if again else len(free), progress)
         if not again:
-            errors = _added(errors, list(free))
+            alone = {unit: errors([unit]) for unit in free}
+            errors = _summed(alone)
     if budget is None:
         gone = _greedy(trace, list(free), errors, _by_share(trace, options, len(free)))
     else:
@@ -178,10 +181,6 @@ class _Counted:
         if self._progress is not None and self._done <= self._total:
             self._progress(self._done, self._total)
         return found
-
-
-def _added(errors: Errors, units: Sequence[int]) -> Errors:
-    return _summed({unit: errors([unit]) for unit in units})
 
 
 def _remembered(errors: Errors) -> Errors:
