@@ -95,7 +95,7 @@ def evened(net: Network, request: QuantizeRequest, samples: Samples, threads: in
     feed = first_samples(net.graph.model, fitted, EVENED)[0] if samples.independent else fitted[0]
     weights = {net.graph.nodes[index].inputs[1] for index in net.layers}
     model, divided = between_layers(net.graph.model, net.facts.dtypes, feed, weights, fixed=net.judged, threads=threads)
-    if not divided:
+    if not divided or not net.judged:
         return net
     other = replace(net, graph=build(model), divided=divided)
     few = [samples.few(net.trace.graph.model, FEW)]
