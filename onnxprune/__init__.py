@@ -36,6 +36,7 @@ __all__ = [
     "Comparison",
     "CompressPoint",
     "CompressResult",
+    "CutShort",
     "DataError",
     "Difference",
     "Environment",
@@ -158,7 +159,7 @@ _PUBLIC = {
     ),
     "onnxprune.results": (
         "Agreement BlockChange BlockSummary BoundTrial BoundsSummary CalibrationSummary Cause CompressPoint "
-        "CompressResult Difference ErrorCurve "
+        "CompressResult CutShort Difference ErrorCurve "
         "Executed Fidelity "
         "GridSummary GroupChange GroupPlan GroupSummary Inspection LayerCost LayerRepair MetricSummary MetricTrial "
         "ModelSummary NodeDifference OutputFidelity OutputSummary Plan Progress ProgressCallback ProofSummary "

@@ -54,6 +54,7 @@ from onnxprune.results import CalibrationSummary as CalibrationSummary
 from onnxprune.results import Cause as Cause
 from onnxprune.results import CompressPoint as CompressPoint
 from onnxprune.results import CompressResult as CompressResult
+from onnxprune.results import CutShort as CutShort
 from onnxprune.results import Difference as Difference
 from onnxprune.results import ErrorCurve as ErrorCurve
 from onnxprune.results import Executed as Executed
@@ -124,6 +125,7 @@ __all__ = [
     "Comparison",
     "CompressPoint",
     "CompressResult",
+    "CutShort",
     "DataError",
     "Difference",
     "Environment",
@@ -369,6 +371,8 @@ def compress(
     allow_unproven: bool = False,
     seed: int = 0,
     threads: int = 0,
+    on_interrupt: Literal["write", "discard"] = "discard",
+    fresh: bool = False,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> CompressResult:
     """Make a model cost what `target` says, by the levers that lose least: integers, narrower layers, fewer blocks, and
@@ -410,6 +414,10 @@ def compress(
         allow_unproven: Write the result although no input tells whether it is right; otherwise VerificationError.
         seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
         threads: Of measured runs. What is not measured uses all cores. Default: all cores.
+        on_interrupt: What the first Ctrl-C does during repair: the best so far is proven and written (write), or
+            nothing is (discard). The second one always ends it.
+        fresh: Begin anew, also where an earlier run of this output was killed and its folder OUT.onnxprune-run is
+            there.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
 
     Returns:
@@ -548,6 +556,8 @@ def quantize(
     allow_unproven: bool = False,
     seed: int = 0,
     threads: int = 0,
+    on_interrupt: Literal["write", "discard"] = "discard",
+    fresh: bool = False,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> QuantizeResult:
     """Let layers compute with 8-bit integers, or store weights in fewer bits; prove the result, and write it to `out`.
@@ -594,6 +604,10 @@ def quantize(
         seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
         threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
             Default: all cores.
+        on_interrupt: What the first Ctrl-C does during repair: the best so far is proven and written (write), or
+            nothing is (discard). The second one always ends it.
+        fresh: Begin anew, also where an earlier run of this output was killed and its folder OUT.onnxprune-run is
+            there.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
 
     Returns:
@@ -650,6 +664,8 @@ def shrink(
     threads: int = 0,
     schedule: Literal["one-shot", "linear", "exp", "cos", "cube"] | None = None,
     steps: int | None = None,
+    on_interrupt: Literal["write", "discard"] = "discard",
+    fresh: bool = False,
     progress: Callable[[Progress], None] | bool | None = None,
     verify: bool = True,
 ) -> ShrinkResult:
@@ -724,6 +740,10 @@ def shrink(
             left (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as long.
             Default: one-shot; linear with `steps`.
         steps: The number of steps. Default: 3 with `schedule`.
+        on_interrupt: What the first Ctrl-C does during repair: the best so far is proven and written (write), or
+            nothing is (discard). The second one always ends it.
+        fresh: Begin anew, also where an earlier run of this output was killed and its folder OUT.onnxprune-run is
+            there.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
         verify: False skips the proof: for experiments. The commands never do.
 
@@ -769,6 +789,8 @@ def sparsify(
     threads: int = 0,
     schedule: Literal["one-shot", "linear", "exp", "cos", "cube"] | None = None,
     steps: int | None = None,
+    on_interrupt: Literal["write", "discard"] = "discard",
+    fresh: bool = False,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> SparsifyResult:
     """Set weights to zero, in blocks that operators skip, refit what stays, prove the result, and write it to `out`.
@@ -816,6 +838,10 @@ def sparsify(
             (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as long. Default:
             one-shot; linear with `steps`.
         steps: The number of steps. Default: 3 with `schedule`.
+        on_interrupt: What the first Ctrl-C does during repair: the best so far is proven and written (write), or
+            nothing is (discard). The second one always ends it.
+        fresh: Begin anew, also where an earlier run of this output was killed and its folder OUT.onnxprune-run is
+            there.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
 
     Returns:

@@ -42,6 +42,10 @@ def _in_python(text: str) -> str:
     return _wording[0](text) if _wording else text
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM, a closed terminal): unlike Ctrl-C it says nothing of what is wanted."""
+
+
 class UsageError(OnnxPruneError):
     """Wrong options, configuration, or a path that does not exist."""
 

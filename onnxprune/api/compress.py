@@ -8,7 +8,9 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
+from onnxprune.api.interrupts import interruptible
 from onnxprune.api.public import public
+from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import files_of, open_samples, traced_for
 from onnxprune.choose.request import check_data_options
@@ -95,6 +97,8 @@ def compress(
             threadpool_limits(1, "blas"),
             open_gate(metric, options.max_drop, source) as gate,
             blaming(source),
+            remembering(clock),
+            interruptible(options, clock.ending),
         ):  # see shrink
             require_known(source)
             clock.start("trace")
@@ -102,13 +106,14 @@ def compress(
             assert given_samples is not None
             clock.start("capture")
             found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
+            remember(options, source, found, place, clock)
             task = Task(traced, request, found, gate, options.threads, clock, place)
             result = _made(options, task)
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
         left = source if result.model is None else place.labelled(result.model)
         result = replace(result, written=(), model=None if options.dry_run else left)
-    result = replace(result, seconds=clock.finish())
+    result = replace(result, seconds=clock.finish(), interrupted=clock.ending.cut)
     if page is None:
         return result
     commands = compress_commands(options, model, out, made=result.after is not None)

@@ -9,7 +9,9 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
+from onnxprune.api.interrupts import interruptible
 from onnxprune.api.public import public
+from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import files_of, open_samples, traced_for
 from onnxprune.choose.request import GIVE_DATA, Request, resolve
@@ -95,14 +97,20 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
         if metric is not None:
             clock.start("measure")
         # threads of BLAS spin against those of ONNX Runtime: several times slower, and the products here are small
-        with threadpool_limits(1, "blas"), open_gate(metric, options.max_drop, source) as gate, blaming(source):
+        with (
+            threadpool_limits(1, "blas"),
+            open_gate(metric, options.max_drop, source) as gate,
+            blaming(source),
+            remembering(clock),
+            interruptible(options, clock.ending),
+        ):
             run = _opened_run(options, asked, source, data, gate, clock, place)
             result, made = _made(options, asked, source, run, gate)
         result, times = with_timing(result, source, run.samples, clock, options)
     if place.in_memory:
         left = source if made is None else place.labelled(made)
         result = replace(result, written=(), model=None if options.dry_run else left)
-    result = replace(result, seconds=clock.finish())
+    result = replace(result, seconds=clock.finish(), interrupted=clock.ending.cut)
     if page is None:
         return result
     commands = shrink_commands(options, model, out, made=result.after is not None)
@@ -131,6 +139,7 @@ def _opened_run(
     if given_samples is not None:
         clock.start("capture")
         found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
+    remember(options, source, found, place, clock)
     if asked.limits.given and found is not None:
         gate = Bounded(gate, asked.limits, source, found, clock, options.threads)
     return Run(traced, asked.request, asked.plan, found, gate, options.threads, clock, place, asked.sparse)

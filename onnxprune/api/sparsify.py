@@ -8,7 +8,9 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
+from onnxprune.api.interrupts import interruptible
 from onnxprune.api.public import public
+from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import Samples, files_of, open_samples, traced_for
 from onnxprune.choose.request import check_data_options
@@ -78,19 +80,25 @@ def sparsify(
         dry_run=options.dry_run,
     ) as place:
         page = result_file(options, place)
-        with threadpool_limits(1, user_api="blas"), blaming(source):  # see shrink
+        with (
+            threadpool_limits(1, user_api="blas"),
+            blaming(source),
+            remembering(clock),
+            interruptible(options, clock.ending),
+        ):  # see shrink
             clock.start("trace")
             traced, given_samples = traced_for(source, data, options.preprocess, options.samples, options.seed)
             found = None
             if given_samples is not None:
                 clock.start("capture")
                 found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
+            remember(options, source, found, place, clock)
             result = _made(options, request, source, traced, found, clock, place)
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
         left = source if result.model is None else place.labelled(result.model)
         result = replace(result, written=(), model=None if options.dry_run else left)
-    result = replace(result, seconds=clock.finish())
+    result = replace(result, seconds=clock.finish(), interrupted=clock.ending.cut)
     if page is None:
         return result
     commands = sparsify_commands(options, model, out, made=result.after is not None)

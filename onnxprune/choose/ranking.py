@@ -6,10 +6,12 @@ import fnmatch
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.capture.kept import key_of
 from onnxprune.choose.allocate import GroupScores, finer, global_, parse_min_keep, scope
 from onnxprune.choose.allocate.device import Device, find_device
 from onnxprune.choose.allocate.groups import check_ratio
@@ -17,6 +19,7 @@ from onnxprune.choose.score.aggregate import Combine, Normalise
 from onnxprune.errors import UsageError, did_you_mean
 from onnxprune.model.graph import Graph, Node
 from onnxprune.results.error_curves import ErrorCurve
+from onnxprune.results.kept.memory import Memory
 from onnxprune.trace.groups import Group, Trace
 from onnxprune.trace.whole import may_leave_whole
 
@@ -56,6 +59,23 @@ class Selection:
     blocks: tuple[str, ...] = ()
     curves: tuple[ErrorCurve, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def remembered(memory: Memory, trace: Trace, asked: Any, choose: Callable[[], Selection]) -> Selection:
+    """What `choose` gives, or gave in an earlier run for the same trace and what was `asked`."""
+    by_name = {group.name: group for group in trace.prunable}
+    names = list(by_name)
+    if len(names) < len(trace.prunable):
+        return choose()
+    slot = memory.slot("selection", [key_of(memory, trace.graph.model, trace.units_mode, names), asked])
+    found = slot.load((Selection, ErrorCurve))
+    if found is not None:
+        named, kept = found[0]
+        selection: Selection = replace(kept, groups=tuple(by_name[name] for name in named))
+        return selection
+    made = choose()
+    slot.put_made(lambda: ([group.name for group in made.groups], replace(made, groups=())))
+    return made
 
 
 def on_groups_of(trace: Trace, later: Trace, selection: Selection) -> Selection:

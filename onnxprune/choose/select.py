@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.batches import affordable, first_samples, sample_count
-from onnxprune.capture.sensitivity import output_errors, rescaled
+from onnxprune.capture.kept import key_of
+from onnxprune.capture.sensitivity import Trial, output_errors, rescaled
 from onnxprune.choose.allocate.groups import check_ratio
 from onnxprune.choose.allocate.widths import removal_order
 from onnxprune.choose.budget import Budget, OutOfReach
@@ -41,11 +42,14 @@ from onnxprune.choose.ranking import (
     selected,
 )
 from onnxprune.choose.reselect import reselect
+from onnxprune.choose.score.consumers.moments import Removal
 from onnxprune.choose.score.finite import require_finite
 from onnxprune.choose.score.registry import FloatArray
 from onnxprune.model.cost import total
 from onnxprune.results.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
-from onnxprune.results.units import plural
+from onnxprune.results.kept.memory import Memory
+from onnxprune.results.progress import watched
+from onnxprune.results.units import format_percent, plural
 from onnxprune.trace.groups import Trace
 
 Known = dict[Options, tuple[Extended, list[ErrorCurve]]]
@@ -187,16 +191,21 @@ def _by_error(
     ranking, entries, removals, masks = everything.ranking, everything.ranking.entries, everything.removals, found.keep
     if family(options.criterion) == CONSUMERS:
         counts = [int((~mask).sum()) for mask in masks]
-        gone = reselect(
-            trace,
-            ranking.groups,
-            removals,
-            counts,
-            batches,
-            criterion=options.criterion,
-            threads=threads,
-            progress=progress,
-        )
+        memory = watched(progress).memory
+
+        def again() -> list[NDArray[np.int64]]:
+            return reselect(
+                trace,
+                ranking.groups,
+                removals,
+                counts,
+                batches,
+                criterion=options.criterion,
+                threads=threads,
+                progress=progress,
+            )
+
+        gone = memory.call("reselected", [_key(memory, trace, options), counts], again)
         masks = tuple(_without(e.size, units) for e, units in zip(entries, gone, strict=True))
     reasons = dict(ranking.reasons)
     keep = even_blocks(trace, ranking.groups, list(masks), reasons)
@@ -205,6 +214,11 @@ def _by_error(
             reasons.setdefault(group.name, "its removal would cost more than it saves")
     notes = (*found.notes, *everything.notes)
     return Selection(tuple(ranking.groups), tuple(keep), reasons, curves=tuple(shown), notes=notes)
+
+
+def _key(memory: Memory, trace: Trace, options: Options) -> str:
+    """Of what groups of a network cost."""
+    return key_of(memory, trace.graph.model, [group.name for group in trace.prunable], repr(options))
 
 
 def _errors(
@@ -219,7 +233,7 @@ def _errors(
     removals = [c.removal for c in curves]
     felt = [removal.errors for removal in removals]
     if options.scope == "global":
-        felt, shown = _felt(trace, ranking, curves, batches, held_out, threads, progress)
+        felt, shown = _felt(trace, options, ranking, curves, batches, held_out, threads, progress)
     return Extended(ranking, removals, felt), shown
 
 
@@ -258,7 +272,12 @@ def _judged(
         judge = by_order([removal_order(e) for e in ranking.entries])
     fit = batches[: len(batches) - held_out] or batches
     shares = TRIALS if options.scope == "global" else ()
-    curves = judged_curves(trace, groups, judge, fit, shares=shares, threads=threads, progress=progress)
+    memory = watched(progress).memory
+
+    def measured() -> list[Curve | None]:
+        return judged_curves(trace, groups, judge, fit, shares=shares, threads=threads, progress=progress)
+
+    curves = memory.call("curves", _key(memory, trace, options), measured, (Curve, Removal, Trial))
     known = [bool(found) for found in readers_of(trace, groups)]
     unknown = [(g, rows) for g, c, rows in zip(groups, curves, known, strict=True) if c is None]
     reasons.update((g.name, unread(trace, g, has_rows=not rows)) for g, rows in unknown)
@@ -269,6 +288,7 @@ def _judged(
 
 def _felt(
     trace: Trace,
+    options: Options,
     ranking: Ranking,
     curves: Sequence[Curve],
     batches: Batches,
@@ -279,8 +299,16 @@ def _felt(
     """Per group the errors (n + 1,) as the outputs of the network feel them, and the same to be shown."""
     judged = batches[len(batches) - held_out :] or batches
     few = first_samples(trace.graph.model, judged, JUDGED)
-    measured = output_errors(trace, [c.trials for c in curves], few, threads=threads, progress=progress)
+    memory, trials = watched(progress).memory, [c.trials for c in curves]
+
+    def felt_by_outputs() -> list[list[float]]:
+        return output_errors(trace, trials, few, threads=threads, progress=progress)
+
+    measured = memory.call("felt", _key(memory, trace, options), felt_by_outputs)
     counts = [[trial.count for trial in curve.trials] for curve in curves]
+    for group, tried, errors in zip(ranking.groups, counts, measured, strict=True):
+        said = (f"{format_percent(e**0.5)} without {k}" for k, e in zip(tried, errors, strict=True))
+        watched(progress).say(f"{group.name}, {group.size} channels, error of the outputs: {', '.join(said)}")
     felt = [
         rescaled(curve.removal.errors, tried, errors)
         for curve, tried, errors in zip(curves, counts, measured, strict=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxprune.cli.failure import leave
 from onnxprune.cli.options import Command, arguments, check_limit, declared, model_argument, wants_timing
 from onnxprune.cli.run import Run
 from onnxprune.options.compressing import CompressOptions
@@ -24,14 +25,14 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, dry_run: bo
     whichever loses least.
     """
     import onnxprune
-    from onnxprune.cli.progress import progress
+    from onnxprune.cli.progress import watched
     from onnxprune.report import compress as text
     from onnxprune.report import compress_document
 
     run = ctx.ensure_object(Run)
     options = arguments(CompressOptions, ctx.params) | {"bench": wants_timing(ctx, dry_run)}
     check_limit(ctx, options["data"])
-    with progress(run) as callback:
+    with watched(run, ctx.params) as callback:
         target = onnxprune.BESIDE if output is None else output
         result = onnxprune.compress(model, target, progress=callback, **options)
 
@@ -44,3 +45,4 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, dry_run: bo
     failure = result.failure()
     if failure is not None:
         raise failure
+    leave(result)

@@ -9,13 +9,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from onnxprune.cli.run import Run, discard
-from onnxprune.errors import OnnxPruneError
+from onnxprune.errors import OnnxPruneError, Terminated
 from onnxprune.results.units import printable
 from onnxprune.results.wording import readable
+
+if TYPE_CHECKING:
+    from onnxprune.results.made import Made
 
 USAGE = 2
 MEMORY = 3
@@ -52,6 +56,12 @@ def guarded(run: Run, action: Callable[[], None]) -> int:
         code = failure.exit_code
     _flush()
     return code
+
+
+def leave(result: Made) -> None:
+    """End with the exit code of an interrupt, if the result that was printed was cut short by one."""
+    if result.interrupted is not None:
+        raise click.exceptions.Exit(INTERRUPTED)
 
 
 def _failure(run: Run, error: BaseException) -> Failure:
@@ -124,7 +134,7 @@ def _signals_interrupt() -> Iterator[None]:
     """Being asked to end (SIGTERM, a closed terminal) is the same as Ctrl-C: cleaning up, exit code 130."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxprune.cli.failure import leave
 from onnxprune.cli.options import Command, arguments, check_limit, declared, model_argument, wants_timing
 from onnxprune.cli.run import Run
 from onnxprune.options.quantizing import QuantizeOptions
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, /, model: Path, output: Path | None, dry_run: bool, **given: Any) -> None:
     """Let the layers of MODEL compute with 8-bit integers, and write the result, proven."""
     import onnxprune
-    from onnxprune.cli.progress import progress
+    from onnxprune.cli.progress import watched
     from onnxprune.report import quantize as text
     from onnxprune.report import quantize_document
 
     run = ctx.ensure_object(Run)
     options = arguments(QuantizeOptions, ctx.params) | {"bench": wants_timing(ctx, dry_run)}
     check_limit(ctx, options["data"])
-    with progress(run) as callback:
+    with watched(run, ctx.params) as callback:
         target = onnxprune.BESIDE if output is None else output
         result = onnxprune.quantize(model, target, progress=callback, **options)
 
@@ -42,3 +43,4 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, dry_run: bo
     failure = result.failure()
     if failure is not None:
         raise failure
+    leave(result)

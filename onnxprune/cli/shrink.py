@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from onnxprune.cli.failure import leave
 from onnxprune.cli.options import Command, arguments, check_limit, declared, model_argument, wants_timing
 from onnxprune.cli.run import Run
 from onnxprune.errors import OutputError, UsageError
@@ -55,7 +56,7 @@ def command(
 ) -> None:
     """Write a smaller model, proven to be MODEL minus the removed channels."""
     import onnxprune
-    from onnxprune.cli.progress import progress
+    from onnxprune.cli.progress import watched
     from onnxprune.report import documents
     from onnxprune.report import shrink as text
 
@@ -70,7 +71,7 @@ def command(
 
         plans = [[] if path is None else [path] for path in (plan, save_plan)]
         open_report(options["report"], force=force, inputs=plans[0], outputs=plans[1])
-    with progress(run) as callback:
+    with watched(run, ctx.params) as callback:
         target = onnxprune.BESIDE if output is None else output
         result = onnxprune.shrink(model, target, progress=callback, **options)
     result = _with_plan(result, save_plan, protected, force)
@@ -84,6 +85,7 @@ def command(
     failure = result.failure()
     if failure is not None:
         raise failure
+    leave(result)
 
 
 def _with_plan(result: ShrinkResult, path: Path | None, protected: tuple[Path, ...], force: bool) -> ShrinkResult:

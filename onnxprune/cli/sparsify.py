@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxprune.cli.failure import leave
 from onnxprune.cli.options import Command, arguments, check_limit, declared, model_argument, wants_timing
 from onnxprune.cli.run import Run
 from onnxprune.options.lists import METHODS
@@ -32,14 +33,14 @@ class SparsifyCommand(Command):
 def command(ctx: click.Context, /, model: Path, output: Path | None, dry_run: bool, **given: Any) -> None:
     """Set most weights of MODEL to zero, in blocks that operators can skip, and write the result, proven."""
     import onnxprune
-    from onnxprune.cli.progress import progress
+    from onnxprune.cli.progress import watched
     from onnxprune.report import sparse_document
     from onnxprune.report import sparsify as text
 
     run = ctx.ensure_object(Run)
     options = arguments(SparsifyOptions, ctx.params) | {"bench": wants_timing(ctx, dry_run)}
     check_limit(ctx, options["data"])
-    with progress(run) as callback:
+    with watched(run, ctx.params) as callback:
         target = onnxprune.BESIDE if output is None else output
         result = onnxprune.sparsify(model, target, progress=callback, **options)
 
@@ -52,3 +53,4 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, dry_run: bo
     failure = result.failure()
     if failure is not None:
         raise failure
+    leave(result)

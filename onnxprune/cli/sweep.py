@@ -23,12 +23,12 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, **given: An
     finished stays in FOLDER: started again, only what is missing is computed. Exit code 1 if no point gave a model.
     """
     import onnxprune
-    from onnxprune.cli.progress import progress
+    from onnxprune.cli.progress import watched
     from onnxprune.report import sweep as text
     from onnxprune.report.sweep_document import sweep as document
 
     run = ctx.ensure_object(Run)
-    with progress(run) as callback:
+    with watched(run, ctx.params) as callback:
         result = onnxprune.sweep(model, output, progress=callback, **arguments(SweepOptions, ctx.params))
     run.show(lambda: text.verdicts(result) if run.quiet else text.sweep_report(result), lambda: document(result))
     failure = result.failure()

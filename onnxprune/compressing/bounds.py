@@ -26,13 +26,18 @@ def to_bounds(task: Task) -> Compressed:
         return found.done(_mixed(task, found))
     tried: dict[float, Candidate] = {}
 
+    within: list[float] = []
+
     def loss(strength: float) -> float:
         limit = start * FURTHEST**strength
-        candidates = cuts(task, limit, how, alone, found)
+        candidates = [] if task.clock.ending.asked else cuts(task, limit, how, alone, found, there=bool(within))
         if not candidates:
             return math.inf
         tried[strength] = best(candidates, limit * (1 + NEAR))
-        return 0.0 if broken(task, tried[strength].model) is None else math.inf
+        if broken(task, tried[strength].model) is not None:
+            return math.inf
+        within.append(strength)
+        return 0.0
 
     chosen = strongest(loss, 0.0, STEPS, first=0.25).best
     while chosen is not None:
@@ -42,13 +47,15 @@ def to_bounds(task: Task) -> Compressed:
             return found.done(taken)
         milder = [s for s in tried if s < chosen.strength]
         chosen = type(chosen)(max(milder), 0.0) if milder else None
+    if task.clock.ending.asked:  # there is nothing yet that could be taken
+        raise KeyboardInterrupt
     return found.done(None if alone is None else _mixed(task, found))
 
 
 def _mixed(task: Task, found: Found) -> Candidate:
     """Integers for as many layers as the bounds allow. Raises GateError."""
     taken = bounded_integers(task)
-    found.points.append(taken.point)
+    found.add(task, taken.point)
     return taken
 
 

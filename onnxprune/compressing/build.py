@@ -76,18 +76,21 @@ def brief(task: Task, way: Way, choice: Choice) -> Candidate:
     return Candidate(way.levers, model, point, model, choice, None, way, repair)
 
 
-def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
+def full(task: Task, way: Way, choice: Choice, limit: float, trial: Candidate) -> Candidate:
     """The cut repaired, then quantised, then all weights adjusted on their grids to what the original gives. Narrow
     layers may be as fast in floats: where these come down to `limit`, or cost no more, they are exact and stay.
+
+    `trial`: what the cut, or one like it, was when it was repaired briefly. If the run is to end, it stays that.
     """
     how, bare = way.how, Way(way.lever, replace(way.how, form=None)).levers
     recorded = record(choice.smaller, task.original, choice.plan)
-    model, repair = mended_cut(
-        task.repairing(way.lever), choice, recorded, effort=task.request.effort(FLOATS * THOROUGH, FLOATS * MOST)
-    )
-    floats = Candidate(
-        bare, model, measured(task, bare, model, task.plan(choice, None)), model, choice, None, way, repair
-    )
+    model, repair, repaired = trial.floats, trial.repair, BRIEFLY
+    if not task.clock.ending.asked or trial.choice is not choice:
+        effort = task.request.effort(FLOATS * THOROUGH, FLOATS * MOST)
+        model, repair = mended_cut(task.repairing(way.lever), choice, recorded, effort=effort)
+        repaired = FULLY
+    point = measured(task, bare, model, task.plan(choice, None), repaired)
+    floats = Candidate(bare, model, point, model, choice, None, way, repair)
     if how.form is None or floats.point.cost <= task.allowed(limit):
         return floats
     task.clock.start("trace")
@@ -101,7 +104,7 @@ def full(task: Task, way: Way, choice: Choice, limit: float) -> Candidate:
     made = adjusted(
         rounded, whole, _request(task, how, True), task.samples, task.clock, effort=task.request.effort(THOROUGH, MOST)
     )
-    point = measured(task, way.levers, made.model, task.plan(choice, made))
+    point = measured(task, way.levers, made.model, task.plan(choice, made), repaired)
     return Candidate(way.levers, made.model, point, model, choice, made, way, repair)
 
 

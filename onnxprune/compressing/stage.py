@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from onnxprune.choose.budget import OutOfReach
 from onnxprune.compressing import zeros
-from onnxprune.compressing.build import GAIN, brief, full, integers_alone, original, planned, planned_share
+from onnxprune.compressing.build import GAIN, NOT, brief, full, integers_alone, original, planned, planned_share
 from onnxprune.compressing.candidates import Candidate, Way, best
 from onnxprune.compressing.precision import Precision, precision
 from onnxprune.compressing.request import ALL, BLOCKS, CHANNELS, CUTS, INT8, PARTS, ZEROS
@@ -21,6 +21,7 @@ from onnxprune.compressing.task import Task
 from onnxprune.errors import ModelError, OnnxPruneError, UsageError, VerificationError
 from onnxprune.quantizing.request import AUTO, RANGED
 from onnxprune.results.compressing import CompressPoint
+from onnxprune.results.ending import Ended
 from onnxprune.results.units import format_percent
 
 LITTLE = 0.6
@@ -52,6 +53,13 @@ class Found:
     points: list[CompressPoint]
     without: dict[str, str] = field(default_factory=dict)
 
+    def add(self, task: Task, point: CompressPoint) -> None:
+        """One more, which is told."""
+        self.points.append(point)
+        left, error = format_percent(point.cost), format_percent(point.error)
+        repaired = "" if point.repaired == NOT else f", repaired {point.repaired}"
+        task.clock.say(f"{point.name}{repaired}: {left} left, output error {error}")
+
     def done(self, taken: Candidate | None) -> Compressed:
         chosen = None if taken is None else replace(taken.point, taken=True)
         points = [one for one in self.points if taken is None or one is not taken.point]
@@ -72,7 +80,7 @@ def base(task: Task, found: Found) -> tuple[Precision, Candidate | None]:
         found.without[INT8] = "no layer can compute with integers"
         return floats, None
     alone = integers_alone(task, how)
-    found.points.append(alone.point)
+    found.add(task, alone.point)
     if alone.integers is None or alone.integers.plan is None or alone.point.cost > GAIN:
         found.without[INT8] = f"{format_percent(alone.point.cost)} of the cost would be left"
         return floats, None
@@ -89,7 +97,7 @@ def to_target(task: Task, limit: float) -> Compressed:
         taken = alone
         if how.scheme in RANGED:  # others have neither choices nor a repair
             taken = integers_alone(task, how, share=limit, repaired=True)
-            found.points.append(taken.point)
+            found.add(task, taken.point)
         return found.done(taken)
     tried = cuts(task, limit, how, alone, found)
     if not tried:
@@ -107,8 +115,12 @@ def first_within(task: Task, tried: Sequence[Candidate], limit: float, found: Fo
         built.append(finished(task, chosen, limit, found))
         if built[-1].point.cost <= task.allowed(limit):
             return built[-1]
+        if task.clock.ending.asked:
+            break
     nearest = best(built, task.allowed(limit))
     if nearest.point.cost > limit * (1 + NEAR) or task.request.kind != "latency":
+        if task.clock.ending.asked:  # there is nothing yet that could be taken
+            raise KeyboardInterrupt
         left = format_percent(nearest.point.cost)
         raise UsageError(
             f"no lever comes down to {format_percent(limit)} of the cost: measured {left}",
@@ -117,27 +129,29 @@ def first_within(task: Task, tried: Sequence[Candidate], limit: float, found: Fo
     return nearest
 
 
-def cuts(task: Task, limit: float, how: Precision, alone: Candidate | None, found: Found) -> list[Candidate]:
-    """Each way to the limit, repaired briefly; `alone`: what integers give, where cuts begin."""
+def cuts(
+    task: Task, limit: float, how: Precision, alone: Candidate | None, found: Found, *, there: bool = False
+) -> list[Candidate]:
+    """Each way to the limit, repaired briefly; `alone`: what integers give, where cuts begin.
+
+    If the run is to end, no more of them are tried, once one is near the limit, or one that will do is `there` already.
+    """
     tried: list[Candidate] = []
-    for way in ways(task, how, alone):
-        barred = task.request.without & PARTS[way.lever]
-        if barred:
-            found.without[way.name] = "--without " + " ".join(sorted(barred))
-            continue
-        if way.lever == ALL and tried and not close(tried):
-            continue
-        try:
-            choice = planned(task, way, limit)
-        except (OutOfReach, UsageError, ModelError, VerificationError) as problem:
-            found.without[way.name] = problem.message
-            continue
-        if not choice.plan.removed_count:
-            found.without[way.name] = "nothing can leave"
-            continue
-        tried.append(brief(task, way, choice))
-        found.points.append(tried[-1].point)
-    return [*tried, *with_zeros(task, limit, alone, tried, found)]
+    ending, all_ways = task.clock.ending, ways(task, how, alone)
+    try:
+        for way in all_ways:
+            with ending.trying(there or _near(tried, limit)):
+                _try(task, way, limit, tried, found)
+        with ending.trying(there or _near(tried, limit)):
+            return [*tried, *with_zeros(task, limit, alone, tried, found)]
+    except Ended:
+        ending.shorten("trials", len(tried), len(all_ways))
+    return tried
+
+
+def _near(tried: Sequence[Candidate], limit: float) -> bool:
+    """Whether one of them may do."""
+    return any(one.point.cost <= limit * (1 + NEAR) for one in tried)
 
 
 def with_zeros(
@@ -156,20 +170,41 @@ def with_zeros(
         return []
     made: list[Candidate] = []
     floats = [one for one in tried if one.way is not None and one.way.how.form is None]
-    _add(made, ZEROS, zeros.problems(lambda: zeros.thinned(task, zeros.dense(task), limit)), found)
+    _add(task, made, ZEROS, zeros.problems(lambda: zeros.thinned(task, zeros.dense(task), limit)), found)
     like = best(floats, limit * (1 + NEAR)) if floats else None
     if like is not None and (not made or close([like, *made]) or like.point.cost > limit * (1 + NEAR)):
         name = " + ".join((*like.levers, ZEROS))
-        _add(made, name, zeros.problems(lambda: zeros.thinned(task, zeros.milder(task, like, limit), limit)), found)
+        both = zeros.problems(lambda: zeros.thinned(task, zeros.milder(task, like, limit), limit))
+        _add(task, made, name, both, found)
     return made
 
 
-def _add(made: list[Candidate], name: str, outcome: Candidate | str, found: Found) -> None:
+def _add(task: Task, made: list[Candidate], name: str, outcome: Candidate | str, found: Found) -> None:
     if isinstance(outcome, str):
         found.without[name] = outcome
     else:
         made.append(outcome)
-        found.points.append(outcome.point)
+        found.add(task, outcome.point)
+
+
+def _try(task: Task, way: Way, limit: float, tried: list[Candidate], found: Found) -> None:
+    """One way to the limit, or why there is none."""
+    barred = task.request.without & PARTS[way.lever]
+    if barred:
+        found.without[way.name] = "--without " + " ".join(sorted(barred))
+        return
+    if way.lever == ALL and tried and not close(tried):
+        return
+    try:
+        choice = planned(task, way, limit)
+    except (OutOfReach, UsageError, ModelError, VerificationError) as problem:
+        found.without[way.name] = problem.message
+        return
+    if not choice.plan.removed_count:
+        found.without[way.name] = "nothing can leave"
+        return
+    tried.append(brief(task, way, choice))
+    found.add(task, tried[-1].point)
 
 
 def close(tried: Sequence[Candidate]) -> bool:
@@ -191,22 +226,30 @@ def ways(task: Task, how: Precision, alone: Candidate | None) -> list[Way]:
 
 def finished(task: Task, chosen: Candidate, limit: float, found: Found) -> Candidate:
     """The chosen cut in full; planned anew for less if the file costs more than it was to."""
+    ending = task.clock.ending
     if chosen.zeros is not None:
+        if ending.asked:  # as it was tried
+            return chosen
         thin = list(zeros.thoroughly(task, chosen, limit))
-        found.points += [one.point for one in thin]
+        for one in thin:
+            found.add(task, one.point)
         return best(thin, task.allowed(limit))
     way, choice, share = chosen.way, chosen.choice, limit
     built: list[Candidate] = []
     for _ in range(AGAIN + 1):
         assert choice is not None and way is not None
-        built.append(full(task, way, choice, limit))
-        found.points.append(built[-1].point)
+        built.append(full(task, way, choice, limit, chosen))
+        found.add(task, built[-1].point)
         cost = built[-1].point.cost
-        if cost <= task.allowed(limit):
+        if cost <= task.allowed(limit) or ending.asked:
             break
         share = min(limit * planned_share(way, choice) / cost, CLOSER * share)
         try:
-            choice = planned(task, way, share)
+            with ending.trying(cost <= limit * (1 + NEAR)):
+                choice = planned(task, way, share)
+        except Ended:
+            ending.shorten("trials", len(built), AGAIN + 1)
+            break
         except OnnxPruneError:
             break
     return best(built, task.allowed(limit))

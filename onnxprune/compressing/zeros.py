@@ -59,13 +59,13 @@ def thoroughly(task: Task, chosen: Candidate, limit: float) -> Iterator[Candidat
     assert chosen.zeros is not None
     base, share = chosen.zeros.base, chosen.zeros.share
     if base.way is not None and base.choice is not None:
-        base = full(task, base.way, base.choice, _middle(base, limit))
+        base = full(task, base.way, base.choice, _middle(base, limit), base)
     trace = _traced(task, base)
     more = [one for one in SHARES if one >= share]
     for one in more[: AGAIN + 1]:
         made = _made(task, base, trace, one, FULLY)
         yield made
-        if made.point.cost <= task.allowed(limit):
+        if made.point.cost <= task.allowed(limit) or task.clock.ending.asked:
             return
 
 

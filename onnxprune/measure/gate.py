@@ -48,6 +48,10 @@ class Gate:
         assert self.after is not None
         self.trials.append(MetricTrial(ratio, removed, self.after, macs, asked))
 
+    def said(self, drop: float) -> str:
+        """Why a candidate that lost so much does not pass."""
+        return f"{self.metric.label} falls by {drop:.4g}"
+
     def settle(self, ratio: float) -> None:
         """The trial of this ratio is the result; nothing is, if it removed nothing."""
         self.after = next((trial.value for trial in self.trials if trial.ratio == ratio), None)

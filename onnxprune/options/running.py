@@ -194,7 +194,54 @@ class Dry(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(Target, Dry, Page, Timing, Force, Weights, Unproven):
+class Logged(Options):
+    """Where it is written how far it is."""
+
+    log_file: str | Path | None = option(
+        None,
+        "Write a line with the time to the end of this file at every stage and every minute; with -v, numbers as well.",
+        group=OUTPUT,
+        metavar="FILE",
+        kind=PATH,
+        python=False,
+        file=False,
+        silent=True,
+        point=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupts(Options):
+    """What Ctrl-C does."""
+
+    on_interrupt: Literal["write", "discard"] = option(
+        "discard",
+        "What the first Ctrl-C does during repair: the best so far is proven and written (write), or nothing is "
+        "(discard). The second one always ends it.",
+        group=ADVANCED,
+        line_default="write",
+        shown=True,
+        silent=True,
+        point=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resuming(Options):
+    """What an earlier run left."""
+
+    fresh: bool = option(
+        False,
+        "Begin anew, also where an earlier run of this output was killed and its folder OUT.onnxprune-run is there.",
+        group=ADVANCED,
+        file=False,
+        silent=True,
+        point=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Target, Dry, Page, Timing, Force, Weights, Unproven, Logged, Interrupts, Resuming):
     """How the result of `shrink` and `sparsify` is written."""
 
 

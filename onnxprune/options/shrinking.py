@@ -27,6 +27,7 @@ from onnxprune.options.running import (
     Calibration,
     Force,
     Form,
+    Logged,
     Page,
     Random,
     Result,
@@ -155,7 +156,7 @@ class Shared(Scope, Scores, Layers, Widths, Units, Zeros, Mending, Calibration, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(Lists, Shared, Score, TimedRuns, Target, Page, Force, Form, Told):
+class SweepOptions(Lists, Shared, Score, TimedRuns, Target, Page, Force, Logged, Form, Told):
     """Of `sweep`."""
 
     NAME: ClassVar[str] = "sweep"

@@ -8,6 +8,7 @@ add up (they are nearly independent), so the sum of s_i predicts what all of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from onnxprune.model.grids import Grid
 from onnxprune.model.infer import Facts
 from onnxprune.quantizing.layers import Candidate, between
 from onnxprune.quantizing.rewrite import with_quantisers
+from onnxprune.results.progress import watched
+from onnxprune.results.units import format_percent
 
 Feed = Mapping[str, NDArray[Any]]
 MOST = 150
@@ -69,6 +72,8 @@ def sensitivities(
         model = with_quantisers(graph, facts, alone, grids.values, grids.weights)
         error = output_error(model, keys, feeds, wanted)
         result |= {int(index): error / len(part) for index in part}
+        names = ", ".join(graph.nodes[index].label for index in part.tolist())
+        watched(progress).say(f"{names}: error of the outputs {format_percent(math.sqrt(error))}")
         if progress is not None:
             progress(number, len(parts))
     return result

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.capture.kept import key_of
 from onnxprune.capture.samples import Samples
 from onnxprune.capture.training import observer
 from onnxprune.choose.ranking import matching
@@ -17,6 +18,7 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.measure.files import as_file
 from onnxprune.measure.gate import Gate
 from onnxprune.model.graph import Graph, build
+from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted, lowered, stored_grids
 from onnxprune.proof.grids.stored import TYPES, digest, stored
@@ -128,15 +130,20 @@ def _static(
         return Quantized(trace.graph.model, net.graph, None, _summary(net, request, frozenset(), {}, None))
     clock.start("ranges")
     net = evened(net, request, samples, threads)
-    grids = all_grids(net, request, samples, threads)
+    asked = [request.scheme, request.ranges, request.device, request.include, request.exclude]
+    key = key_of(clock.memory, net.graph.model, asked)
+    grids = clock.memory.call("ranges", key, lambda: all_grids(net, request, samples, threads), (Grids, Grid))
     nodes, errors = net.whole, dict[int, float]()
     if request.scheme == AUTO:
-        found, errors = choices(net, grids, samples, clock, threads)
         if request.limits.given:
+            found, errors = choices(net, grids, samples, clock, threads)
             clock.start("limits")
             nodes = bounded(whole[0].graph.model, net, grids, found, request, samples, gate, threads)
-        else:
-            nodes = picked(net, grids, found, errors, samples, threads, share=share)
+        else:  # by times, which another run would not measure again
+            taken, errors = clock.memory.call(
+                "integers", [key, share], lambda: _taken(net, grids, samples, clock, threads, share)
+            )
+            nodes = frozenset(taken)
         if not request.limits.given and dynamic_is_better(net, grids, nodes, samples, threads):
             if request.form == QOPERATOR:
                 raise UsageError(
@@ -153,6 +160,14 @@ def _static(
         made = adjusted(made, whole, request, samples, clock, workers=fixing.workers, effort=fixing.effort)
     spelled = with_operators(made.model) if request.form == QOPERATOR else Spelled(made.model)
     return replace(made, model=spelled.model, summary=replace(made.summary, notes=spelled.notes))
+
+
+def _taken(
+    net: Network, grids: Grids, samples: Samples, clock: Clock, threads: int, share: float | None
+) -> tuple[list[int], dict[int, float]]:
+    """The nodes that are in integers where no bound is asked for, and the errors of layers alone."""
+    found, errors = choices(net, grids, samples, clock, threads)
+    return sorted(picked(net, grids, found, errors, samples, threads, share=share)), errors
 
 
 def adjusted(
@@ -248,21 +263,22 @@ def _rebuilt(
 ) -> tuple[Model, ReconstructionSummary]:
     """All weights adjusted together, on their grids."""
     model, working = made.model, hoisted(made.model)
-    done = reconstruct(
-        *whole,
-        working,
-        samples.batches,
-        samples.held_out,
-        masks=masks_of(working, stored_grids(model)) or None,
-        grids=stored_grids(model),
-        divided=made.divided,
-        independent=samples.independent,
-        more=samples.more,
-        seed=request.seed,
-        effort=fixing.effort or Effort(request.effort),
-        threads=fixing.workers,
-        progress=clock.steps(),
-    )
+    with clock.ending.offered():
+        done = reconstruct(
+            *whole,
+            working,
+            samples.batches,
+            samples.held_out,
+            masks=masks_of(working, stored_grids(model)) or None,
+            grids=stored_grids(model),
+            divided=made.divided,
+            independent=samples.independent,
+            more=samples.more,
+            seed=request.seed,
+            effort=fixing.effort or Effort(request.effort),
+            threads=fixing.workers,
+            progress=clock.steps(),
+        )
     before, after = math.sqrt(done.before), math.sqrt(done.after)
     if done.steps and after > (WORTH if whole[1].all() else 1.0) * before:
         little = f"it would take no more than {1 - after / before:.0%} of the error: noise of the samples"

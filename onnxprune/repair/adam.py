@@ -23,6 +23,17 @@ class Adam:
         self._square = [np.zeros_like(t) for t in tensors]
         self._rate, self._steps, self._done = rate, steps, 0
 
+    @property
+    def state(self) -> list[Tensor]:
+        """Means and squares of the gradients."""
+        return [*self._mean, *self._square]
+
+    def resume(self, state: Sequence[Tensor], done: int) -> None:
+        """Go on after `done` steps from the state that it had then."""
+        for mine, there in zip(self.state, state, strict=True):
+            mine[...] = there
+        self._done = done
+
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step down the gradients, in the order of the tensors."""
         self._done += 1

@@ -34,6 +34,8 @@ from onnxprune.model.names import fresh, taken
 from onnxprune.model.plain import copyable, hoisted, lowered, outputs_of
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.rectified import Clipping, clipping_behind, error_behind, rectified
+from onnxprune.results.progress import watched
+from onnxprune.results.units import format_percent
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
@@ -119,6 +121,7 @@ def least_squares(
         try:
             split = matched(trace.graph, layer, original, current, held_out, index, kept, keep_rows=phi is not None)
             fits.append(fit_layer(node.label, layer, split, current, phi))
+            watched(progress).say(f"{node.label}, held-out error {_fell(fits[-1])}")
         except Unmatched as problem:
             skipped.append(node.label)
             unmatched[node.label] = problem.reason
@@ -127,6 +130,12 @@ def least_squares(
     tensors = {name: current.tensors[name] for name in cut.tensors}
     model = lowered(bare, cut.replace(cut.proto, tensors))
     return Refit(model, tuple(fits), tuple(skipped), unmatched)
+
+
+def _fell(fit: LayerFit) -> str:
+    """Of the norm, as the errors of outputs are said."""
+    before, after = (format_percent(error**0.5) for error in (fit.before, fit.after))
+    return f"{before} -> {after}" if fit.ridge else f"{before}: no fit is better, and it keeps its weights"
 
 
 def _prepared(trace: Trace, losers: list[int], cut: Model) -> Model:

@@ -24,6 +24,25 @@ VARIED_FROM = 20  # times that a sample comes: from then on it is varied as much
 
 
 @dataclass(frozen=True)
+class Position:
+    """After `done` steps: `number` of this epoch, whose samples come in this `order`; `random` is the generator's
+    state."""
+
+    done: int
+    number: int
+    order: NDArray[np.int64]
+    random: Mapping[str, Any]
+
+
+class Shards(list[Feeds]):
+    """The feeds of a step, and where it leaves the draw."""
+
+    def __init__(self, feeds: Sequence[Feeds], position: Position) -> None:
+        super().__init__(feeds)
+        self.position = position
+
+
+@dataclass(frozen=True)
 class Minibatches:
     """A step has `count` shards of `size` samples. `arrays` are (samples, rows, *item): the first `fit` samples are
     fitted, the others judge. Only a model of fixed batch size has more than one row a sample. `axes`: where the samples
@@ -104,25 +123,32 @@ class Minibatches:
     def steps_per_epoch(self) -> int:
         return self.seen // self.batch
 
-    def steps(self, seed: int, count: int) -> Iterator[list[Feeds]]:
-        """`count` steps; within an epoch every sample comes at most once.
+    def steps(self, seed: int, count: int, after: Position | None = None) -> Iterator[Shards]:
+        """`count` steps; within an epoch every sample comes at most once. `after`: those that follow a position.
 
         The more often it comes in all, the more it is varied.
         """
         rng = np.random.default_rng(seed)
         strength = min(1.0, count / (self.steps_per_epoch * VARIED_FROM))
-        return ahead(itertools.islice(self._endless(rng, strength), count))
+        done = 0 if after is None else after.done
+        return ahead(itertools.islice(self._endless(rng, strength, after), count - done))
 
-    def _endless(self, rng: np.random.Generator, strength: float) -> Iterator[list[Feeds]]:
+    def _endless(self, rng: np.random.Generator, strength: float, after: Position | None) -> Iterator[Shards]:
+        done, first, order = 0, 0, None
+        if after is not None:
+            rng.bit_generator.state = dict(after.random)
+            done, first, order = after.done, after.number, after.order
         while True:
-            order = rng.permutation(self.seen)
-            for number in range(self.steps_per_epoch * self.count):
-                if number % self.count == 0:
-                    shards: list[Feeds] = []
-                rows = order[number * self.size : (number + 1) * self.size]
-                shards.append(self._feed(varied(self._read(rows), rng, strength), len(rows)))
-                if len(shards) == self.count:
-                    yield shards
+            order = rng.permutation(self.seen) if order is None else order
+            for number in range(first, self.steps_per_epoch):
+                parts = [order[k * self.size : (k + 1) * self.size] for k in self._of_step(number)]
+                feeds = [self._feed(varied(self._read(rows), rng, strength), len(rows)) for rows in parts]
+                done += 1
+                yield Shards(feeds, Position(done, number + 1, order, dict(rng.bit_generator.state)))
+            first, order = 0, None
+
+    def _of_step(self, number: int) -> range:
+        return range(number * self.count, (number + 1) * self.count)
 
     def fitted(self) -> list[Feeds]:
         """The samples that are fitted and held in memory, as they are, as many as fill shards."""

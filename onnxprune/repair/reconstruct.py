@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxprune.capture.features import residual_partner
+from onnxprune.capture.kept import frozen, key_of, thawed
 from onnxprune.capture.sensitivity import is_steady
 from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
 from onnxprune.data import Calibration
@@ -38,23 +39,26 @@ from onnxprune.model.graph import Graph, build
 from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
 from onnxprune.model.rounded import rounded
-from onnxprune.repair.descent import Descent
+from onnxprune.repair.course import Course, conclude
+from onnxprune.repair.descent import Descent, State
 from onnxprune.repair.importance import CHANNELS, Importance
 from onnxprune.repair.lessons import LEAST_STEPS, USUAL, Effort, lessons
-from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
+from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches, Position
 from onnxprune.repair.places import Places, aligned, judged_places, target_places
 from onnxprune.repair.stored import NOT_ON_GRIDS, Stored
+from onnxprune.repair.teacher import Divided, Outputs, Teacher
 from onnxprune.repair.whiten import coordinates
+from onnxprune.results.kept.memory import NOTHING, Memory, Slot
+from onnxprune.results.progress import Watch, watched
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
-Divided = Mapping[str, NDArray[np.float64]]
-"""By value, numbers of its channels (axis 1)."""
 LAYERS = frozenset(CHANNELS)
 AFFINE = frozenset({"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"})
 RATE = 0.007  # for the largest batch; in proportion less for smaller ones, whose gradients are noisier
 FIRST = 10  # minibatches whose loss is that of the start
+ENDED = "the run was ended before its first step"
 SHARES_OF_WAY = (0.75, 0.5, 0.25)  # of what training changed
 UNSTEADY = "how many rows the outputs have depends on what the inputs hold: there is nothing to compare"
 
@@ -104,6 +108,37 @@ def reconstruct(
     found = lessons(trace, cut, batches, held_out, independent, budget, effort, more)
     if isinstance(found, str):
         return Reconstruction(cut, 0.0, 0.0, 0, {}, found)
+    watch, steps = watched(progress), found[2]
+    key = key_of(watch.memory, cut, keep, masks, grids, divided, steps, seed, found[0].batch)
+    kept = watch.memory.slot("reconstruction", key)
+    known = kept.load()
+    if known is not None:
+        model, *figures = known[0]
+        return Reconstruction(thawed(model, cut), *figures)
+    if watch.ended:
+        watch.shorten(0, steps)
+        return Reconstruction(cut, 0.0, 0.0, 0, {}, ENDED)
+    made = _reconstructed(trace, keep, cut, found, masks or {}, grids or {}, divided or {}, seed, threads, watch, key)
+    if not watch.ended:
+        figures = [made.before, made.after, made.steps, dict(made.frozen), made.reason]
+        kept.put((frozen(made.model, cut), *figures), instead_of=watch.memory.slot("steps", key))
+    return made
+
+
+def _reconstructed(
+    trace: Trace,
+    keep: Bools,
+    cut: Model,
+    found: tuple[Minibatches, Feeds, int],
+    masks: Mapping[str, Bools],
+    grids: Mapping[str, Grid],
+    divided: Divided,
+    seed: int,
+    threads: int,
+    watch: Watch,
+    key: str,
+) -> Reconstruction:
+    """See `reconstruct`; what is `found` to learn from. `key`: of all that the result depends on."""
     samples, example, steps = found
     graph = build(cut)
     names = _weights(graph)
@@ -113,21 +148,23 @@ def reconstruct(
     if not judges:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, UNSTEADY)
     importance = Importance.measured(trace, samples.fitted(), threads=1)
-    targets, teacher = _taught(trace, keep, graph, places, importance, example, divided or {})
+    targets, teacher = _taught(trace, keep, graph, places, importance, example, divided)
     if not targets:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
-    goals, outputs = teacher(example), _Outputs(trace, keep, judges, samples)
+    goals, outputs = teacher(example), Outputs(trace, keep, judges, samples)
     if not outputs.finite or not all(np.isfinite(value).all() for value in goals.targets):
         return Reconstruction(cut, 0.0, 0.0, 0, {}, "the original gives NaN or infinity on the samples")
     step = _training_step(graph, example, names, targets, goals)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
-    stored = Stored(grids or {})
-    cut, run = stored.rest(cut, weights), _Run(samples, teacher, step, graph, masks or {}, stored)
+    stored = Stored(grids)
+    cut, run = stored.rest(cut, weights), _Run(samples, teacher, step, graph, masks, stored)
     judge = _Judge(cut, run, outputs)
-    before = judge.of(weights)
+    before = judge.of(weights, watch.memory, key)
     start = {name: array.copy() for name, array in weights.items()}
-    run.train(weights, steps, seed, threads or os.cpu_count() or 1, progress)
+    course = Course(watch, judge.briefly, weights, steps, samples.batch)
+    steps = run.train(weights, steps, seed, threads or os.cpu_count() or 1, course, watch.memory, key)
     best = _shortened(judge, start, weights)
+    conclude(watch, steps, before.outputs, best.outputs if best.better_than(before) else before.outputs)
     if not best.better_than(before):
         error, model = before.outputs, before.model if grids else cut
         return Reconstruction(model, error, error, 0, step.frozen, "it did not make held-out samples better")
@@ -191,17 +228,17 @@ def _taught(
     importance: Importance | None,
     example: Feeds,
     divided: Divided,
-) -> tuple[list[str], _Teacher]:
+) -> tuple[list[str], Teacher]:
     """The targets that both networks have in one shape, and their teacher: a rank may depend on how many samples there
     are.
     """
     factors = {key: divided[given] for given, key in places.items() if given in divided}
-    teacher = _Teacher(trace, keep, list(places.values()), importance, factors)
+    teacher = Teacher(trace, keep, list(places.values()), importance, factors)
     values = observer(graph.model, list(places), threads=1).run(None, example)
     pairs = zip(places, values, teacher(example).targets, strict=True)
     targets = [key for key, value, goal in pairs if value.shape == goal.shape]
     if 0 < len(targets) < len(places):
-        teacher = _Teacher(trace, keep, [places[key] for key in targets], importance, factors)
+        teacher = Teacher(trace, keep, [places[key] for key in targets], importance, factors)
     return targets, teacher
 
 
@@ -216,56 +253,6 @@ def _weights(graph: Graph) -> list[str]:
             if tensor is not None and tensor.dtype == TensorProto.FLOAT and math.prod(tensor.shape) > 1:
                 found[key] = None
     return list(found)
-
-
-class _Teacher:
-    """What the original gives at some values, as far as the cut network has them, and what its positions count.
-    `divided`: by value, by what its channels are to be divided.
-    """
-
-    def __init__(
-        self,
-        trace: Trace,
-        keep: Bools,
-        keys: Sequence[str],
-        importance: Importance | None = None,
-        divided: Divided | None = None,
-    ) -> None:
-        self._trace, self._keep, self._keys, self._importance = trace, keep, keys, importance
-        self._divided = divided or {}
-        self._session = observer(trace.graph.model, keys, threads=1)
-
-    def __call__(self, feeds: Feeds) -> Goals:
-        values = self._session.run(None, feeds)
-        targets = [self._trace.kept_part(key, self._keep, v) for key, v in zip(self._keys, values, strict=True)]
-        for k, key in enumerate(self._keys):
-            if key in self._divided:
-                targets[k] = targets[k] / self._divided[key].reshape(-1, *[1] * (targets[k].ndim - 2)).astype(
-                    np.float32
-                )
-        weights = self._importance.of(feeds) if self._importance else {}
-        return Goals(targets, {k: weights[key] for k, key in enumerate(self._keys) if key in weights})
-
-
-class _Outputs:
-    """Relative error of the outputs (see `sensitivity.judged`) on the held-out samples, all positions alike."""
-
-    def __init__(self, trace: Trace, keep: Bools, places: Mapping[str, str], samples: Minibatches) -> None:
-        self._keys = list(places)
-        teacher = _Teacher(trace, keep, list(places.values()))
-        self._feeds = samples.judged()
-        self._wanted = [teacher(feeds).targets for feeds in self._feeds]
-        self.finite = all(np.isfinite(value).all() for values in self._wanted for value in values)
-
-    def error(self, model: Model) -> float:
-        session = observer(model, self._keys)
-        found = [session.run(None, feeds) for feeds in self._feeds]
-        worst = 0.0
-        for k in range(len(self._keys)):
-            wanted = np.concatenate([w[k].ravel() for w in self._wanted]).astype(np.float64)
-            got = np.concatenate([f[k].ravel() for f in found]).astype(np.float64)
-            worst += float(np.mean((got - wanted) ** 2) / max(np.var(wanted), 1e-12)) / len(self._keys)
-        return worst
 
 
 @dataclass(frozen=True)
@@ -284,19 +271,28 @@ class _Judged:
 class _Judge:
     cut: Model
     run: _Run
-    outputs: _Outputs
+    outputs: Outputs
 
-    def of(self, weights: Weights) -> _Judged:
-        stored, tensors = self.run.stored.of(weights), dict(self.cut.tensors)
+    def of(self, weights: Weights, memory: Memory = NOTHING, key: str = "") -> _Judged:
+        stored = self.run.stored.of(weights)
+        model = self._model(stored)
+        errors = memory.call("judged", key, lambda: (self.run.judge(stored), self.outputs.error(model)))
+        return _Judged(model, *errors)
+
+    def briefly(self, weights: Weights, samples: int) -> float:
+        """The error of the outputs on so many samples, or a few more."""
+        return self.outputs.error(self._model(self.run.stored.of(weights)), -(-samples // self.run.samples.size))
+
+    def _model(self, stored: Weights) -> Model:
+        tensors = dict(self.cut.tensors)
         tensors |= {name: tensors[name].with_array(array) for name, array in stored.items()}
-        model = self.cut.replace(self.cut.proto, tensors)
-        return _Judged(model, self.run.judge(stored), self.outputs.error(model))
+        return self.cut.replace(self.cut.proto, tensors)
 
 
 @dataclass(frozen=True)
 class _Run:
     samples: Minibatches
-    teacher: _Teacher
+    teacher: Teacher
     step: Step
     graph: Graph
     masks: Mapping[str, Bools]
@@ -310,28 +306,57 @@ class _Run:
         return self.step.loss(feeds, self.teacher(feeds), weights)
 
     def train(
-        self, weights: Weights, steps: int, seed: int, threads: int, progress: Callable[[int, int], None] | None
-    ) -> None:
-        """`steps` steps, in place."""
+        self,
+        weights: Weights,
+        steps: int,
+        seed: int,
+        threads: int,
+        course: Course | None,
+        memory: Memory = NOTHING,
+        key: str = "",
+    ) -> int:
+        """`steps` steps, in place, unless it is ended; how many there were. It goes on from where an earlier run was
+        that had the `key`.
+        """
         names, seen = self.step.weights, dict(weights)
         rate = RATE * self.samples.batch / LARGEST
-        descent = Descent(names, coordinates(self.graph, names, self.samples.fitted()), rate, self.masks)
-        first = itertools.islice(self.samples.steps(seed + 1, steps), FIRST)
-        start = self.stored.of(weights)
-        at_start = np.mean([self._loss(feeds, start) for shards in first for feeds in shards])
+        found = coordinates(self.graph, names, self.samples.fitted(), memory, key)
+        descent, slot = Descent(names, found, rate, self.masks), memory.slot("steps", key)
+        after = _state(slot)
+        if after is None:
+            first = itertools.islice(self.samples.steps(seed + 1, steps), FIRST)
+            start = self.stored.of(weights)
+            at_start = float(np.mean([self._loss(feeds, start) for shards in first for feeds in shards]))
+        else:
+            at_start = after.at_start
+            if course is not None:
+                course.goes_on(after.number)
 
         def gradients(feeds: Feeds) -> tuple[float, Sequence[NDArray[np.float32]]]:
             loss, slopes = self.step.run(feeds, self.teacher(feeds), seen)
             return loss, self.stored.slopes(names, slopes, weights, seen)
 
-        descent.run(
+        def keep(state: Callable[[], State]) -> None:
+            if slot.due:
+                slot.put(state())
+
+        return descent.run(
             weights,
-            self.samples.steps(seed, steps),
+            self.samples.steps(seed, steps, None if after is None else after.position),
             gradients,
             steps,
-            float(at_start),
+            at_start,
             least=LEAST_STEPS,
             threads=threads,
-            progress=progress,
+            progress=course,
+            ended=lambda: course is not None and course.ended,
             changed=lambda: seen.update(self.stored.of(weights)),
+            after=after,
+            kept=keep,
         )
+
+
+def _state(slot: Slot) -> State | None:
+    """Where an earlier run was."""
+    found = slot.load((State, Position))
+    return None if found is None else found[0]

@@ -14,7 +14,7 @@ what looks weak may only be unseen. Only the RANK strongest directions are told 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from onnxprune.capture.features import Linear, input_rows, positions_of
 from onnxprune.capture.training import observer
 from onnxprune.model.graph import Graph
 from onnxprune.repair.least_squares import fittable
+from onnxprune.results.kept.memory import NOTHING, Memory
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -142,23 +143,47 @@ class Whitened:
         return np.concatenate([matrix, row], axis=-2)
 
 
-def coordinates(graph: Graph, names: Sequence[str], feeds: Sequence[Mapping[str, Array]]) -> list[Coordinates]:
-    """Of the float32 initializers `names` of `graph`, each in one of them; A is measured on `feeds`."""
+@dataclass(frozen=True)
+class Measured:
+    """What the samples say of a layer: the mean size of its inputs, P, and positions for each feature."""
+
+    constant: np.float32
+    metric: Metric
+    evidence: float
+
+
+def coordinates(
+    graph: Graph, names: Sequence[str], feeds: Sequence[Mapping[str, Array]], memory: Memory = NOTHING, key: Any = None
+) -> list[Coordinates]:
+    """Of the float32 initializers `names` of `graph`, each in one of them; A is measured on `feeds`, or in the `memory`
+    of an earlier run with the same `key`.
+    """
     layers = _layers(graph, set(names))
-    some = feeds[:: max(1, len(feeds) // SHARDS)][:SHARDS]
     shapes = {name: tuple(graph.model.tensors[name].shape) for name in names}
+    known = memory.call("whitening", key, lambda: _measured(graph, layers, shapes, feeds), (Measured, Metric))
     found: list[Coordinates] = []
     covered: set[str] = set()
-    for layer, (rows, count) in zip(layers, _inputs(graph, layers, some), strict=True):
+    for layer, one in zip(layers, known, strict=True):
         bias = layer.bias if layer.bias in shapes else None
+        found.append(Whitened(layer, bias, one.constant, one.metric, shapes, one.evidence))
+        covered.update(found[-1].names)
+    return [*found, *(Own(name) for name in names if name not in covered)]
+
+
+def _measured(
+    graph: Graph, layers: Sequence[Linear], shapes: Collection[str], feeds: Sequence[Mapping[str, Array]]
+) -> list[Measured]:
+    """Of each layer."""
+    some = feeds[:: max(1, len(feeds) // SHARDS)][:SHARDS]
+    found = []
+    for layer, (rows, count) in zip(layers, _inputs(graph, layers, some), strict=True):
         square = float(np.mean(np.square(rows), dtype=np.float64))
         constant = np.float32(np.sqrt(square)) if square > LEAST else np.float32(1)
         evidence = count * len(feeds) / (rows.shape[-1] * len(some))
         ridge = RIDGE + 1 / evidence
-        metric = whitening(rows if bias is None else _with_constant(rows, constant), ridge)
-        found.append(Whitened(layer, bias, constant, metric, shapes, evidence))
-        covered.update(found[-1].names)
-    return [*found, *(Own(name) for name in names if name not in covered)]
+        metric = whitening(_with_constant(rows, constant) if layer.bias in shapes else rows, ridge)
+        found.append(Measured(constant, metric, evidence))
+    return found
 
 
 def _layers(graph: Graph, names: set[str]) -> list[Linear]:

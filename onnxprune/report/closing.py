@@ -8,13 +8,27 @@ from onnxprune.report.document_parts import Document
 from onnxprune.report.shared import unproven
 from onnxprune.report.speed import speed_text, why_not
 from onnxprune.results import Cause, CompressResult, ProofSummary, QuantizeResult, ShrinkResult, TimingSummary
+from onnxprune.results.ending import CutShort
 from onnxprune.results.gains import gone, saved, work
+from onnxprune.results.made import Made
 
 
 def closing_lines(result: Result) -> list[Line]:
-    """The last line, if a model was written, or would be; and one more if it is unproven."""
+    """The last line, if a model was written, or would be; and more if it is unproven, or was cut short."""
     text = closing(result)
-    return [*([] if text is None else [Line(text)]), *unproven(*_proofs(result))]
+    found = [*([] if text is None else [Line(text)]), *unproven(*_proofs(result))]
+    return found if result.interrupted is None else [*found, Line(interrupted(result.interrupted))]
+
+
+def interrupted(cut: CutShort) -> str:
+    """What Ctrl-C cut short, and that what is there is whole."""
+    return f"interrupted: {cut.words}; the result is the best that was there, proven like any other"
+
+
+def interrupted_document(result: Made) -> Document | None:
+    """See `CutShort`."""
+    cut = result.interrupted
+    return None if cut is None else {"what": cut.what, "done_count": cut.done, "of_count": cut.total}
 
 
 def closing(result: Result) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnxprune.report.closing import summary_document, timing_document
+from onnxprune.report.closing import interrupted_document, summary_document, timing_document
 from onnxprune.report.document_parts import Document as Document
 from onnxprune.report.document_parts import (
     calibration_document,
@@ -71,6 +71,7 @@ def shrink(result: ShrinkResult) -> Document:
         "timing": None if result.timing is None else timing_document(result.timing),
         "summary": summary_document(result),
         "written": [_path(path) for path in result.written],
+        "interrupted": interrupted_document(result),
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
         "notes": list(result.notes),
     }

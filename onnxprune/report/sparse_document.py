@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxprune.report.closing import summary_document, timing_document
+from onnxprune.report.closing import interrupted_document, summary_document, timing_document
 from onnxprune.report.document_parts import (
     Document,
     calibration_document,
@@ -29,6 +29,7 @@ def sparsify(result: SparsifyResult) -> Document:
         "timing": None if result.timing is None else timing_document(result.timing),
         "summary": summary_document(result),
         "written": [str(path) for path in result.written],
+        "interrupted": interrupted_document(result),
         "stages": [{"name": name, "duration_s": seconds} for name, seconds in result.seconds.items()],
         "notes": list(result.notes),
     }

@@ -6,6 +6,7 @@ from onnxprune.results.bounds import BoundsSummary, BoundTrial
 from onnxprune.results.calibration import CalibrationSummary
 from onnxprune.results.compressing import CompressPoint, CompressResult
 from onnxprune.results.differences import Difference, NodeDifference, TensorDifference
+from onnxprune.results.ending import CutShort
 from onnxprune.results.error_curves import ErrorCurve
 from onnxprune.results.fidelity import Agreement, Fidelity, OutputFidelity
 from onnxprune.results.inspection import BlockSummary, GroupSummary, Inspection, LayerCost
@@ -50,6 +51,7 @@ __all__ = [
     "Cause",
     "CompressPoint",
     "CompressResult",
+    "CutShort",
     "Difference",
     "ErrorCurve",
     "Executed",

@@ -69,6 +69,7 @@ class CompressResult(ShrinkResult):
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
         model: The result as a Model, if it was asked for in memory (`out=None`): the original if nothing changed. None
             in a dry run, and with a file.
+        interrupted: What Ctrl-C cut short; None if nothing was.
         quantization: What became of every layer; None if none computes with integers.
         points: What was built and measured, the result among them.
         without: Lever -> why it gave nothing.

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxprune.errors import OnnxPruneError
 from onnxprune.results.calibration import CalibrationSummary
+from onnxprune.results.ending import CutShort
 from onnxprune.results.fidelity import Fidelity
 from onnxprune.results.gains import work
 from onnxprune.results.metric import MetricSummary
@@ -35,6 +36,7 @@ class Made(Shown):
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
         model: The result as a Model, if it was asked for in memory (`out=None`): the original if nothing left. None in
             a dry run, and with a file.
+        interrupted: What Ctrl-C cut short; None if nothing was.
     """
 
     before: ModelSummary
@@ -47,6 +49,7 @@ class Made(Shown):
     planned: ModelSummary | None = field(default=None, kw_only=True)
     timing: TimingSummary | None = field(default=None, kw_only=True)
     model: Any = field(default=None, kw_only=True, repr=False)
+    interrupted: CutShort | None = field(default=None, kw_only=True)
 
     @property
     def left(self) -> ModelSummary:

@@ -32,6 +32,7 @@ class QuantizeResult(Made):
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
         model: The result as a Model, if it was asked for in memory (`out=None`): the original if nothing changed. None
             in a dry run, and with a file.
+        interrupted: What Ctrl-C cut short; None if nothing was.
     """
 
     quantization: QuantizationSummary

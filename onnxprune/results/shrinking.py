@@ -84,6 +84,7 @@ class ShrinkResult(Made):
         timing: With `bench`: how much faster the result is; None without, or if it could not be timed.
         model: The result as a Model, if it was asked for in memory (`out=None`): the original if nothing left. None in
             a dry run, and with a file.
+        interrupted: What Ctrl-C cut short; None if nothing was.
     """
 
     groups: tuple[GroupChange, ...]

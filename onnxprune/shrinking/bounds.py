@@ -59,6 +59,9 @@ class Bounded(Gate):
         if self.inner is not None:
             self.inner.tried(ratio, removed, macs, asked)
 
+    def said(self, drop: float) -> str:
+        return self.reason or "passes"
+
     def settle(self, ratio: float) -> None:
         if self.inner is not None:
             self.inner.settle(ratio)

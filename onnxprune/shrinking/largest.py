@@ -51,7 +51,8 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut, *, 
     def loss(strength: float) -> float:
         asked = ask(strength)
         try:
-            choice = choose(replace(run, request=asked.request))
+            with run.clock.ending.barred():
+                choice = choose(replace(run, request=asked.request))
         except OnnxPruneError as problem:
             if not any(isinstance(one, OutOfReach) for one in (problem, problem.__cause__)):
                 raise
@@ -60,11 +61,13 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut, *, 
         choices[strength] = choice
         if not choice.plan.removed_count and run.sparse is None:
             return 0.0
-        model = repaired(run, choice)
+        with run.clock.ending.barred():  # a trial that was cut short says nothing of what is allowed
+            model = repaired(run, choice)
         run.clock.start("measure")
         drop = gate.drop(model)
         macs = summary_of(choice.smaller, None, choice.traced.facts).macs
         gate.tried(asked.share, choice.plan.removed_count, macs, asked.words)
+        run.clock.say(f"{asked.words}: {'passes' if drop <= (gate.max_drop or 0.0) else gate.said(drop)}")
         return drop
 
     best = strongest(loss, gate.max_drop, first=first).best

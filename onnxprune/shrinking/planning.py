@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.capture.kept import key_of
 from onnxprune.capture.samples import Samples
 from onnxprune.choose.blocks import select_blocks
 from onnxprune.choose.budget import Budget, OutOfReach
-from onnxprune.choose.ranking import Selection, on_groups_of
+from onnxprune.choose.ranking import Selection, on_groups_of, remembered
 from onnxprune.choose.reach import settled
 from onnxprune.choose.request import Request
 from onnxprune.choose.select import Known, select
@@ -154,18 +156,24 @@ def mended_cut(
     if choice.keep.all():
         return recorded, None
     run.clock.start("repair")
-    return mended(
-        choice.traced,
-        choice.keep,
-        recorded,
-        run.request.repair,
-        run.samples,
-        choice.stage,
-        seed=run.request.options.seed,
-        effort=Effort(run.request.effort) if effort is None else effort,
-        threads=run.threads,
-        progress=run.clock.steps("rebuild"),
-    )
+    with ending(run):
+        return mended(
+            choice.traced,
+            choice.keep,
+            recorded,
+            run.request.repair,
+            run.samples,
+            choice.stage,
+            seed=run.request.options.seed,
+            effort=Effort(run.request.effort) if effort is None else effort,
+            threads=run.threads,
+            progress=run.clock.steps("rebuild"),
+        )
+
+
+def ending(run: Run) -> AbstractContextManager[None]:
+    """Repair may be ended at its best so far: the one that comes nearer to the original step by step."""
+    return run.clock.ending.offered() if run.request.repair == RECONSTRUCT else nullcontext()
 
 
 def sparsified_cut(run: Run, choice: Choice, model: Model, request: SparseRequest) -> Sparsified:
@@ -183,7 +191,9 @@ def with_multiple(run: Run, meter: Callable[[], Meter]) -> Run:
         return run
     run.clock.start("measure")
     seconds, macs = meter().network(run.traced).cost, PlannedCost(run.traced).macs
-    options = replace(run.request.options, multiple_of=best_multiple(run.traced, seconds, macs))
+    key = key_of(run.clock.memory, run.traced.graph.model, repr(run.request.options))
+    best = run.clock.memory.call("multiple", key, lambda: best_multiple(run.traced, seconds, macs))
+    options = replace(run.request.options, multiple_of=best)
     return replace(run, request=replace(run.request, options=options, auto_multiple=False, measured_multiple=True))
 
 
@@ -215,12 +225,19 @@ def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
         chooser = functools.partial(select_blocks, recovered=_recovery(traced, run))
     else:
         chooser = functools.partial(select, known=run.known)
-    try:
-        return chooser(traced, request.options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
-    except OutOfReach as problem:
-        if budget is None:
-            raise
-        return settled(problem, traced, request.options, budget)
+
+    def chosen() -> Selection:
+        options = request.options
+        try:
+            return chooser(traced, options, batches, budget, held_out=held_out, threads=run.threads, progress=steps)
+        except OutOfReach as problem:
+            if budget is None:
+                raise
+            return settled(problem, traced, options, budget)
+
+    if run.form is not None:  # what a file has of a network is no value that could be compared
+        return chosen()
+    return remembered(run.clock.memory, traced, [repr(request.options), request.target_text, request.repair], chosen)
 
 
 def _recovery(traced: Trace, run: Run) -> Callable[[int], float | None] | None:
@@ -228,7 +245,8 @@ def _recovery(traced: Trace, run: Run) -> Callable[[int], float | None] | None:
     if run.samples is None or run.request.repair != RECONSTRUCT:
         return None
     known = {} if run.recovered is None else run.recovered
-    return recovery(traced, run.samples, known, seed=run.request.options.seed, threads=run.threads)
+    seed, memory = run.request.options.seed, run.clock.memory
+    return recovery(traced, run.samples, known, seed=seed, threads=run.threads, memory=memory)
 
 
 def _removable(traced: Trace, planned: Plan) -> int:

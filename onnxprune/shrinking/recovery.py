@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from onnxprune.capture.kept import key_of
 from onnxprune.capture.samples import Samples
 from onnxprune.cut import CutError, cut
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.model.plain import hoisted
 from onnxprune.repair.lessons import Effort
 from onnxprune.repair.reconstruct import reconstruct
+from onnxprune.results.kept.memory import NOTHING, Memory
 from onnxprune.trace.groups import Trace
 
 BUDGET = 2e12  # multiply-accumulates of all repairs together
@@ -22,22 +24,32 @@ PASSES = 4  # of the network in a step: the original, forward, and twice as much
 
 
 def recovery(
-    trace: Trace, samples: Samples, known: dict[str, float | None], *, seed: int = 0, threads: int = 0
+    trace: Trace,
+    samples: Samples,
+    known: dict[str, float | None],
+    *,
+    seed: int = 0,
+    threads: int = 0,
+    memory: Memory = NOTHING,
 ) -> Callable[[int], float | None]:
     """Unit -> relative squared error of the outputs on held-out samples, without this block and after a few steps of
     reconstruction; None if it cannot be repaired, or if that would take too long. `known`: what was found before, by
-    names of blocks.
+    names of blocks; `memory`: what an earlier run found.
     """
     blocks = max(len(trace.removable_branches), 1)
     one = SEEN * PASSES * max(PlannedCost(trace).macs(np.ones(trace.unit_count, bool)), 1)
     steps = int(min(BUDGET / (blocks * one), STEPS))
+    key = key_of(memory, trace.graph.model)
     names = {unit: branch.name for unit, branch in trace.removable_branches}
 
     def error(unit: int) -> float | None:
         if steps < LEAST:
             return None
         if names[unit] not in known:
-            known[names[unit]] = _repaired(trace, unit, samples, steps, seed, threads)
+            inputs = [key, names[unit], steps, seed]
+            known[names[unit]] = memory.call(
+                "recovered", inputs, lambda: _repaired(trace, unit, samples, steps, seed, threads)
+            )
         return known[names[unit]]
 
     return error

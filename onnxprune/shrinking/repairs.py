@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.batches import affordable
 from onnxprune.capture.features import linear_layer
+from onnxprune.capture.kept import key_of, repeated
 from onnxprune.capture.samples import Samples
 from onnxprune.measure.fidelity import fidelity
 from onnxprune.model.cost import total
@@ -28,6 +29,7 @@ from onnxprune.repair.moments import Moments, measured, moments
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.repair.scale_shift import scale_shift
 from onnxprune.results import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
+from onnxprune.results.progress import watched
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -91,7 +93,13 @@ def mend(
         return (bare if model is cut else tidied(declared(lowered(bare, model)), bare)), summary
     if samples is None:
         raise ValueError(f"repair {method!r} takes samples")
-    model, summary = _layer_by_layer(trace, keep, cut, method, samples, threads, progress)
+    memory = watched(progress).memory
+    model, summary = repeated(
+        memory.slot("layer by layer", key_of(memory, cut, keep, method, trace.units_mode)),
+        cut,
+        lambda: _layer_by_layer(trace, keep, cut, method, samples, threads, progress),
+        (RepairSummary, LayerRepair, SkippedLayer),
+    )
     stored = bare
     if method == RECONSTRUCT:
         if stored_grids(bare):  # their scales are chosen, what rounds to them is trained

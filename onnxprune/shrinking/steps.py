@@ -24,7 +24,7 @@ from onnxprune.cut.plan import of_masks
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import VerificationError
 from onnxprune.shrinking.measured import open_meter, target_summary
-from onnxprune.shrinking.planning import Choice, Run, plan_and_cut, with_multiple
+from onnxprune.shrinking.planning import Choice, Run, ending, plan_and_cut, with_multiple
 from onnxprune.shrinking.repairs import Stage, mend
 from onnxprune.trace import Trace, trace_again
 
@@ -46,17 +46,18 @@ def plan_in_steps(run: Run) -> Choice:
         before, keep = keep, composed(run.traced, keep, here.traced, here.keep)
         if not last and here.plan.removed_count:
             run.clock.start("repair")
-            model, _ = mend(
-                here.traced,
-                here.keep,
-                here.smaller,
-                request.repair,
-                run.samples,
-                whole=(run.traced, keep),
-                seed=request.options.seed,
-                threads=run.threads,
-                progress=run.clock.steps("rebuild"),
-            )
+            with ending(run):
+                model, _ = mend(
+                    here.traced,
+                    here.keep,
+                    here.smaller,
+                    request.repair,
+                    run.samples,
+                    whole=(run.traced, keep),
+                    seed=request.options.seed,
+                    threads=run.threads,
+                    progress=run.clock.steps("rebuild"),
+                )
             run.clock.start("trace")
             traced = _in_units_of(run.traced, keep, trace_again(model, run.traced))
     reasons = _reasons(run.traced, keep, origins(run.traced, before, here.traced), here)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,8 @@ def sparsified(
         clock.start("mask")
         trained = layers.trained(request, integers, given, samples)
         asked = layers.asked(request, integers, trained)
-        done = masked(trace, asked, samples, whole=whole, threads=threads, progress=clock.steps(*later))
+        with clock.ending.offered() if later else nullcontext():
+            done = masked(trace, asked, samples, whole=whole, threads=threads, progress=clock.steps(*later))
         rest = [one for one in integers if one.key not in asked.integers]
         done = _with_integers(done, rest, request, layers)
         if samples is not None:

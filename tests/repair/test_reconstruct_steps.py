@@ -16,7 +16,8 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import Model, load
 from onnxprune.repair.descent import pace
 from onnxprune.repair.minibatches import LARGEST, Feeds, Minibatches
-from onnxprune.repair.reconstruct import RATE, _Judged, _Run, _targets, _Teacher, _weights, reconstruct
+from onnxprune.repair.reconstruct import RATE, _Judged, _Run, _targets, _weights, reconstruct
+from onnxprune.repair.teacher import Teacher
 from onnxprune.repair.whiten import coordinates
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
@@ -111,7 +112,7 @@ def test_a_step_goes_down_the_mean_gradient_of_its_shards(sparse: bool) -> None:
     samples = Minibatches.of(feeds, 1)
     assert isinstance(samples, Minibatches) and samples.batch == LARGEST / 4 and samples.count == 2
     targets = _targets(trace, graph)
-    teacher = _Teacher(trace, keep, targets, None)
+    teacher = Teacher(trace, keep, targets, None)
     example = samples.take(np.arange(samples.size))
     step = training_step(graph, example, _weights(graph), targets, [1.0] * len(targets), threads=1)
     start: Weights = {name: model.tensors[name].array() for name in step.weights}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnxprune.benching.results import BenchResult
 from onnxprune.report import compress, quantize, shrink, sparsify
 from onnxprune.report.answers import Result
-from onnxprune.report.closing import closing
+from onnxprune.report.closing import closing, interrupted
 from onnxprune.report.html.page import blocks, paragraph
 from onnxprune.report.inspect import summary_lines
 from onnxprune.report.shared import model_line
@@ -41,6 +41,7 @@ def made_head(result: Result, *, dry_run: bool) -> Head:
     names = ", ".join(path.name for path in result.written)
     said = closing(result)
     lead += paragraph(f"wrote {names}     plan {result.plan.digest}") + ("" if said is None else paragraph(said))
+    lead += "" if result.interrupted is None else paragraph(interrupted(result.interrupted))
     return Head(title, lead)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.capture.kept import key_of, repeated
 from onnxprune.capture.samples import Samples
 from onnxprune.choose.schedule import shares
 from onnxprune.model.graph import Graph, build
@@ -24,6 +25,8 @@ from onnxprune.model.rounded import rounded
 from onnxprune.repair.lessons import BUDGET, Effort
 from onnxprune.repair.reconstruct import Reconstruction, reconstruct
 from onnxprune.results import ReconstructionSummary
+from onnxprune.results.progress import watched
+from onnxprune.results.units import format_percent
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparsifying.masks.errors import output_errors
 from onnxprune.sparsifying.masks.layers import Candidate, candidates
@@ -112,17 +115,29 @@ class _Run:
             if self.progress is not None:
                 self.progress(number * len(tasks) + done, self.request.steps * len(tasks))
 
-        return in_order(
-            self.teacher,
-            self.trace,
+        samples, memory = self.samples, watched(self.progress).memory
+        masks = [(task.layer.weight, task.allowed, task.share, repr(task.view.layout.pattern)) for task in tasks]
+        asked = self.request.method, self.request.repair
+        model, found = repeated(
+            memory.slot("masks", key_of(memory, model, number, asked, masks)),
             model,
-            tasks,
-            self.method,
-            self.samples,
-            refit=self.request.repair != "none",
-            threads=self.threads,
-            progress=progress,
+            lambda: in_order(
+                self.teacher,
+                self.trace,
+                model,
+                tasks,
+                self.method,
+                samples,
+                refit=self.request.repair != "none",
+                threads=self.threads,
+                progress=progress,
+            ),
+            (Found,),
         )
+        for task, one in zip(tasks, found, strict=True):
+            zero, lost = format_percent(1 - float(np.mean(one.keep))), format_percent(math.sqrt(one.error or 0.0))
+            watched(self.progress).say(f"{task.layer.node}: {zero} zero, held-out error {lost} before it is refitted")
+        return model, found
 
     def rebuild(self, model: Model, tasks: Sequence[Task], grids: Mapping[str, Grid]) -> Reconstruction:
         assert self.samples is not None
