@@ -16,6 +16,7 @@ from onnxprune import native
 from onnxprune.api.environment import environment
 from onnxprune.capture.samples import Samples
 from onnxprune.errors import OutputError, Terminated, UsageError
+from onnxprune.model.abandoned import remove_abandoned
 from onnxprune.model.container import shown_path
 from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
@@ -69,6 +70,7 @@ def remember(options: Result, source: Model, samples: Samples | None, place: Pla
         )
     if there is not None and options.fresh:
         shutil.rmtree(path, ignore_errors=True)
+        remove_abandoned(place.target)
         there = None
     if there is not None:
         differing = differences(there, identity())
@@ -78,6 +80,7 @@ def remember(options: Result, source: Model, samples: Samples | None, place: Pla
                 hint="To go on with that run, give what it was given. To begin anew, give --fresh, or delete the "
                 "folder.",
             )
+        remove_abandoned(place.target)  # of the run that was killed
         clock.say(f"goes on with what an earlier run found: {path.name}")
     clock.memory = Memory(path, identity, every_s=every_s)
 

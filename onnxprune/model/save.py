@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from onnxprune.errors import OnnxPruneError, OutputError, UsageError
+from onnxprune.model.abandoned import OLD, held, staging_name
 from onnxprune.model.container import shown_path
 from onnxprune.model.encode import INLINE_LIMIT, Encoding, Place
 from onnxprune.model.load import Model, load
@@ -101,13 +102,15 @@ class StagedFiles:
         self._force, self._protected = force, tuple(protected)
         with _output_errors(target):
             self._check_targets()
-        self.folder = target.parent / f".{target.name[:40]}.{secrets.token_hex(8)}.tmp"
+        self.folder = target.parent / staging_name(target, secrets.token_hex(8))
         self.path = self.folder / target.name
         # Before the folder exists, so that no interrupt falls in between; runs at the latest when the interpreter ends.
-        self._remove = weakref.finalize(self, _remove_folder, self.folder)
+        self._lock: list[int] = []
+        self._remove = weakref.finalize(self, _remove_folder, self.folder, self._lock)
         try:
             with _output_errors(target):
                 os.mkdir(self.folder, 0o700)
+                self._lock += [one for one in [held(self.folder)] if one is not None]
         except BaseException:
             self._remove()
             raise
@@ -154,7 +157,7 @@ class StagedFiles:
         """A second name for what is there now, to put it back from."""
         if not os.path.lexists(target):
             return None
-        kept = self.folder / f"{target.name}.old"
+        kept = self.folder / f"{target.name}{OLD}"
         try:
             os.link(target, kept, follow_symlinks=False)
         except (OSError, NotImplementedError):  # a file system without hard links
@@ -299,8 +302,11 @@ def _data_chunks(tensors: Mapping[str, LazyTensor], places: Mapping[str, Place])
         position = place.offset + place.length
 
 
-def _remove_folder(folder: Path) -> None:
+def _remove_folder(folder: Path, lock: list[int]) -> None:
+    """And close the lock on it."""
     try:
+        while lock:
+            os.close(lock.pop())
         shutil.rmtree(folder, ignore_errors=True)
     except BaseException:  # an interrupt in the middle of cleaning up: finish first
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from cli_support import DIGITS
 
@@ -117,7 +118,9 @@ def test_another_run_is_refused_with_the_reason(folder: Path) -> None:
     assert "found: data was another one." in ended(started(*arguments), code=2)[1]
     shutil.move("mine.npz", "d.npz")
     shutil.copy("small.onnx", "mine.onnx")
-    (folder / "small.onnx").write_bytes((folder / "small.onnx").read_bytes().replace(b"image", b"imaga"))
+    another = onnx.load("small.onnx")
+    another.doc_string = "another"
+    onnx.save(another, "small.onnx")
     assert "model was another one" in ended(started(*arguments), code=2)[1]
     shutil.move("mine.onnx", "small.onnx")
     assert {path.name: path.read_bytes() for path in (folder / FOLDER).iterdir()} == kept
