@@ -10,12 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Array = NDArray[Any]
+    Array = NDArray[Any]
 Types = Sequence[type]
 
 
@@ -40,6 +40,8 @@ def decoded(text: str, arrays: Sequence[Array], types: Types = ()) -> Any:
 
 def digest(value: Any) -> str:
     """Of a value that can be encoded."""
+    import numpy as np  # here, so that --help need not wait for it
+
     text, arrays = encoded(value)
     found = hashlib.sha256(text.encode())
     for array in arrays:
@@ -49,6 +51,8 @@ def digest(value: Any) -> str:
 
 
 def _plain(value: Any, arrays: list[Array]) -> Any:
+    import numpy as np
+
     if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, (np.ndarray, np.generic)):
@@ -71,6 +75,8 @@ def _plain(value: Any, arrays: list[Array]) -> Any:
 
 
 def _value(plain: Any, arrays: Sequence[Array], known: Mapping[str, type]) -> Any:
+    import numpy as np
+
     if not isinstance(plain, dict):
         return plain
     if "class" in plain:

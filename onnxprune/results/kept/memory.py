@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from onnxprune.results.kept.codec import Types, Unreadable, decoded, digest, encoded
 
 T = TypeVar("T")
@@ -86,6 +84,8 @@ class Memory:
 
     def load(self, key: str, types: Types) -> list[Any]:
         """The value that is kept, in a list; an empty one if there is none."""
+        import numpy as np  # here, so that --help need not wait for it
+
         try:
             with open(self._file(key), "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = [file[str(number)] for number in range(len(file.files) - 1)]
@@ -120,6 +120,8 @@ class Memory:
 
     def _write_one(self, key: str, text: str, arrays: list[Any]) -> None:
         assert self.path is not None
+        import numpy as np
+
         target = self._file(key)
         others = sum(one.stat().st_size for one in self.path.glob(f"*{SUFFIX}") if one != target)
         size = sum(array.nbytes for array in arrays) + len(text)

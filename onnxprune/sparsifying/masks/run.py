@@ -135,7 +135,10 @@ class _Run:
             (Found,),
         )
         for task, one in zip(tasks, found, strict=True):
-            zero, lost = format_percent(1 - float(np.mean(one.keep))), format_percent(math.sqrt(one.error or 0.0))
+            zero, lost = (
+                format_percent(1 - float(np.mean(one.keep))),
+                format_percent(math.sqrt(max(one.error or 0.0, 0.0))),
+            )
             watched(self.progress).say(f"{task.layer.node}: {zero} zero, held-out error {lost} before it is refitted")
         return model, found
 
