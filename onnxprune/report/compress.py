@@ -77,11 +77,14 @@ def stages_table(result: CompressResult) -> Table:
     rows.append(("planned", _planned(result), stage_time(seconds, "plan", "cut", "measure", "profile", "sensitivity")))
     if result.repair is not None:
         rows += repaired_rows(result.repair, seconds)
-    if result.sparsity is not None:
-        rows += _told_above(sparse_rows(result.sparsity, seconds))
     if result.proof is not None:
-        rows.append(("verified", proof_text(result.proof), ""))
+        whole = stage_time(seconds, "verify") if result.sparsity is not None else ""
+        rows.append(("verified", proof_text(result.proof), whole))
         rows.append(("", tolerance_text(result.proof), ""))
+    if result.sparsity is not None:
+        told = {"verify": result.proof, "rebuild": result.repair}
+        own = {**seconds, **{stage: 0.0 for stage, above in told.items() if above is not None}}
+        rows += _told_above(sparse_rows(result.sparsity, own))
     if found is not None:
         own = {stage: seconds.get(stage, 0.0) for stage in ("rewrite", "verify")}
         rows.extend(_told_above(quantized_rows(found, own)))

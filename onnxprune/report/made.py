@@ -7,7 +7,7 @@ from onnxprune.report.blocks import Line, Table
 from onnxprune.report.fidelity import advice
 from onnxprune.report.shared import counted_for, notes, shown_path
 from onnxprune.report.sparsity import changes_table, remarks
-from onnxprune.results import ProofSummary
+from onnxprune.results import CompressResult, ProofSummary
 
 
 def changes(result: Result) -> tuple[Table, ...]:
@@ -26,7 +26,7 @@ def made_notes(result: Result, proof: ProofSummary | None) -> tuple[Line, ...]:
         *counted_for(result.before, result.calibration),
         *result.notes,
         *(() if proof is None else proof.notes),
-        *(() if sparsity is None else remarks(sparsity)),
+        *(() if sparsity is None else remarks(sparsity, asked=not isinstance(result, CompressResult))),
         *(() if result.fidelity is None else advice(result.fidelity)),
     )
 

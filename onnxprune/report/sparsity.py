@@ -96,8 +96,10 @@ def dense_text(found: SparsitySummary) -> str | None:
     return f"{plural(len(reasons), 'layer')} {verb} dense: {why}" if reasons else None
 
 
-def remarks(found: SparsitySummary) -> tuple[str, ...]:
-    """What a reader should know of layers without an operator, and of a missing library."""
+def remarks(found: SparsitySummary, *, asked: bool = True) -> tuple[str, ...]:
+    """What a reader should know of layers without an operator, and of a missing library. `asked`: whether the blocks
+    are what the user asked for.
+    """
     texts = list(found.notes)
     declined = [layer for layer in found.sparse_layers if layer.reason]
     by_reason: dict[str, list[str]] = {}
@@ -108,7 +110,7 @@ def remarks(found: SparsitySummary) -> tuple[str, ...]:
         texts.append(f"{some}: there are zeros, but no operator that skips them: {of_several(reason, len(nodes))}")
     if found.integers and (found.method != "magnitude" or found.repair != "none"):
         texts.append(f"{plural(found.integers, 'layer')} of int8: the smallest weights left, others are as they were")
-    few = [layer for layer in found.sparse_layers if _few_zeros(layer)]
+    few = [layer for layer in found.sparse_layers if asked and _few_zeros(layer)]
     if few:
         some = f"{plural(len(few), 'layer')} ({names(tuple(layer.node for layer in few))})"
         texts.append(f"{some}: with so few zeros they are hardly faster than dense; --pattern auto measures it")

@@ -106,6 +106,7 @@ def test_report_document_and_page_have_the_zeros(thin: tuple[CompressResult, Pat
     result, _ = thin
     text = plain(report.report(result, layers=True))
     assert "masked" in text and "zeros" in text and "equal to the dense model with these zeros" in text
+    assert "--pattern" not in text  # which compress does not have
     found = document(result)
     assert found["sparsity"]["proof"] is not None and found["points"][-1]["levers"] == ["zeros"]
     page = made_page(result, onnxprune.environment(), [], bench=None)

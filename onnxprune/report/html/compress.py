@@ -19,7 +19,7 @@ def sections(result: CompressResult, bench: BenchResult | None) -> list[Section 
     return [
         Section("levers", "Levers", table(points_table(result)) + listed(levers_text(result))),
         *removed,
-        *([] if removed or result.sparsity is None else [sparse_section(result.sparsity)]),
+        *([] if removed or result.sparsity is None else [sparse_section(result.sparsity, asked=False)]),
         *([] if result.quantization is None else [layers_section(result.quantization)]),
         *([] if bench is None else timing.sections(bench)),
         run(stages_table(result), result.notes),

@@ -12,7 +12,7 @@ from onnxprune.report.html.parts import before_after, fidelity_remarks, run, siz
 from onnxprune.report.html.sparsify import layers_section
 from onnxprune.report.shared import proof_text, tolerance_text
 from onnxprune.report.shrink import repaired_table, stages_table
-from onnxprune.results import BoundsSummary, RepairSummary, ShrinkResult
+from onnxprune.results import BoundsSummary, CompressResult, RepairSummary, ShrinkResult
 from onnxprune.results.units import format_percent, plural
 
 EXACT = "Parameters, bytes, MACs and channels are counted, so exact."
@@ -41,7 +41,9 @@ def sections(result: ShrinkResult, bench: BenchResult | None) -> list[Section | 
         _groups(result),
         _sensitivity(result),
         _repair(result),
-        None if result.sparsity is None else layers_section(result.sparsity),
+        None
+        if result.sparsity is None
+        else layers_section(result.sparsity, asked=not isinstance(result, CompressResult)),
         *([] if bench is None else timing.sections(bench)),
         run(stages_table(result), result.notes, _proof(result)),
     ]

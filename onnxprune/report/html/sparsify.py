@@ -33,7 +33,7 @@ def sections(result: SparsifyResult, bench: BenchResult | None) -> list[Section 
     ]
 
 
-def layers_section(found: SparsitySummary) -> Section:
+def layers_section(found: SparsitySummary, *, asked: bool = True) -> Section:
     """What every layer kept, and how far its output is from the original's."""
     text = (
         f"{plural(len(found.sparse_layers), 'layer')} of {len(found.layers)} became sparse: "
@@ -43,7 +43,7 @@ def layers_section(found: SparsitySummary) -> Section:
     )
     body = paragraph(text)
     dense = dense_text(found)
-    body += listed([*([] if dense is None else [dense]), *remarks(found)])
+    body += listed([*([] if dense is None else [dense]), *remarks(found, asked=asked)])
     measured = [layer for layer in found.sparse_layers if layer.error is not None]
     if measured:
         names = [layer.node for layer in measured]
