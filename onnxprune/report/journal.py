@@ -12,7 +12,7 @@ from onnxprune.results import Progress
 
 STAMP = "%Y-%m-%d %H:%M:%S"
 MINUTE_S = 60.0
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """A run that takes longer than this is one that somebody waits for; what is over before says nothing in a pipe."""
 
 

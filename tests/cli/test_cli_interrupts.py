@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -42,6 +43,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "ONNXPRUNE_KEEP_SECONDS": "100000"},  # however slow the machine is
         )
         self.said: list[str] = []
 
