@@ -59,6 +59,9 @@ ELSEWHERE = {
     "--dry-run": "test_dry_run_writes_nothing",
     "--save-plan": "test_a_saved_plan_gives_the_same_file",
     "--plan": "test_a_saved_plan_gives_the_same_file",
+    "--log-file": "test_a_log_file_has_the_lines_in_any_case",
+    "--on-interrupt": "test_nothing_is_written_otherwise",
+    "--fresh": "test_another_run_is_refused_with_the_reason",
     "--report": "test_the_page_of_shrink",
     "--bench": "test_the_last_line_says_what_came_of_it",
     "--schedule": "test_steps_end_where_they_should",
@@ -148,10 +151,10 @@ def test_threads(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_defaults_are_those_of_the_api(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two lists of defaults would drift apart."""
+    """Two lists of defaults would drift apart. What Ctrl-C and the end of a run do is another thing in a script."""
     defaults = {name: p.default for name, p in inspect.signature(onnxprune.shrink).parameters.items()}
     given = _spied(monkeypatch)
-    call("shrink", "digits.onnx", "--no-bench")
+    call("shrink", "digits.onnx", "--no-bench", "--on-interrupt", "discard")
     assert {name: str(given[name]) for name in given if name != "progress"} == {
         name: str(defaults[name]) for name in given if name != "progress"
     }

@@ -47,11 +47,11 @@ def test_the_lists_of_the_help_are_the_registry() -> None:
 
 
 def test_every_option_is_one_of_the_api() -> None:
-    """By the same names: jobs are threads there, output is out."""
+    """By the same names: jobs are threads there, output is out. Lines of a log are of the command alone."""
     renamed = {"jobs": "threads", "output": "out"}
     options = {p.name.rstrip("_") for p in command.params if isinstance(p, click.Option) and p.name}
     known = set(onnxprune.sparsify.__kwdefaults__ or {}) | {"out"}
-    assert {renamed.get(name, name) for name in options} - {"format"} == known - {"progress"}
+    assert {renamed.get(name, name) for name in options} - {"format", "log_file"} == known - {"progress"}
 
 
 def test_a_file_a_page_and_a_report(folder: Path) -> None:
