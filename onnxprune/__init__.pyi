@@ -362,6 +362,7 @@ def compress(
     min_agreement: float | None = None,
     max_error: float | None = None,
     effort: str | float = "normal",
+    time: str | None = None,
     metric: str | Callable[[str], float] | None = None,
     dry_run: bool = False,
     report: str | Path | None = None,
@@ -405,6 +406,8 @@ def compress(
         max_error: How far outputs may be off on held-out samples, relative to their size.
         effort: How long weights are adjusted: quick (0.35), normal, thorough (8), or N times as many steps as normal.
             What held-out samples say is best is written.
+        time: Instead of `effort`: how long the run may take, about (1h, 20m, 90s). How much effort that is follows from
+            the speed of the first steps, and is said: with it the same file comes again.
         metric: Your own score: a function from the path of a model to a number, higher is better.
         dry_run: Choose and report; write no model.
         report: Write a page with plots (HTML).
@@ -543,6 +546,7 @@ def quantize(
     samples: int | None = None,
     max_memory: str | int = "4GB",
     effort: str | float = "normal",
+    time: str | None = None,
     repair: Literal["auto", "none", "reconstruct"] = "auto",
     max_drop: float | None = None,
     min_agreement: float | None = None,
@@ -587,6 +591,8 @@ def quantize(
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
         effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
             many steps as normal. What held-out samples say is best is written.
+        time: Instead of `effort`: how long the run may take, about (1h, 20m, 90s). How much effort that is follows from
+            the speed of the first steps, and is said: with it the same file comes again.
         repair: Adjust all weights on their grids, by gradients, until layers give what they gave (reconstruct): with
             `data`. Default: reconstruct with `data`, otherwise none.
         max_drop: How far the metric may fall, in its unit; the fastest such choice is taken.
@@ -644,6 +650,7 @@ def shrink(
     max_memory: str | int = "4GB",
     max_error: float | None = None,
     effort: str | float = "normal",
+    time: str | None = None,
     repair: Literal["auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"] = "auto",
     metric: str | Callable[[str], float] | None = None,
     max_drop: float | None = None,
@@ -710,6 +717,8 @@ def shrink(
             stay dense (mean squared error, as a share of its variance).
         effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
             many steps as normal. What held-out samples say is best is written.
+        time: Instead of `effort`: how long the run may take, about (1h, 20m, 90s). How much effort that is follows from
+            the speed of the first steps, and is said: with it the same file comes again.
         repair: Make up for what left: its mean goes into biases (bias), after similar filters took its place (merge).
             With `data`: every channel is scaled and shifted (scale-shift); each layer that read what left is refitted
             (least-squares); and then all weights together, by gradients (reconstruct). Default: reconstruct with
@@ -778,6 +787,7 @@ def sparsify(
     samples: int | None = None,
     max_memory: str | int = "4GB",
     effort: str | float = "normal",
+    time: str | None = None,
     repair: Literal["auto", "none", "least-squares", "reconstruct"] = "auto",
     dry_run: bool = False,
     report: str | Path | None = None,
@@ -822,6 +832,8 @@ def sparsify(
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
         effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
             many steps as normal. What held-out samples say is best is written.
+        time: Instead of `effort`: how long the run may take, about (1h, 20m, 90s). How much effort that is follows from
+            the speed of the first steps, and is said: with it the same file comes again.
         repair: Make up for what left, with `data`: each layer's other weights are refitted (least-squares), and then
             all weights of the network together, by gradients (reconstruct). Default: reconstruct with `data`, otherwise
             none.
@@ -884,6 +896,7 @@ def sweep(
     samples: int | None = None,
     max_memory: str | int = "4GB",
     effort: str | float = "normal",
+    time: str | None = None,
     repair: Literal["auto", "none", "bias", "merge", "scale-shift", "least-squares", "reconstruct"] = "auto",
     metric: str | Callable[[str], float] | None = None,
     external_data: Literal["auto", "always", "never"] = "auto",
@@ -947,6 +960,8 @@ def sweep(
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
         effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
             many steps as normal. What held-out samples say is best is written.
+        time: Instead of `effort`: how long the run may take, about (1h, 20m, 90s). How much effort that is follows from
+            the speed of the first steps, and is said: with it the same file comes again.
         repair: Make up for what left: its mean goes into biases (bias), after similar filters took its place (merge).
             With `data`: every channel is scaled and shifted (scale-shift); each layer that read what left is refitted
             (least-squares); and then all weights together, by gradients (reconstruct). Default: reconstruct with

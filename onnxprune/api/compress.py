@@ -9,12 +9,14 @@ from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
 from onnxprune.api.interrupts import interruptible
+from onnxprune.api.paced import paced
 from onnxprune.api.public import public
 from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
 from onnxprune.capture.samples import files_of, open_samples, traced_for
 from onnxprune.choose.request import check_data_options
 from onnxprune.compressing.bounds import to_bounds
+from onnxprune.compressing.build import UNITS
 from onnxprune.compressing.candidates import Candidate
 from onnxprune.compressing.publish import publish_compressed
 from onnxprune.compressing.request import resolve_compression
@@ -107,8 +109,11 @@ def compress(
             clock.start("capture")
             found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
             remember(options, source, found, place, clock)
+            options, notes = paced(options, traced, found, clock, units=UNITS)
+            request = resolve_compression(options)
             task = Task(traced, request, found, gate, options.threads, clock, place)
             result = _made(options, task)
+            result = replace(result, notes=(*result.notes, *notes))
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
         left = source if result.model is None else place.labelled(result.model)

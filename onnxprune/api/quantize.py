@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
 from onnxprune.api.interrupts import interruptible
+from onnxprune.api.paced import paced
 from onnxprune.api.public import public
 from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
@@ -91,7 +92,10 @@ def quantize(
                 clock.start("capture")
                 found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
             remember(options, source, found, place, clock)
+            options, notes = paced(options, traced, found, clock)
+            request = resolve_quantization(options, with_data=found is not None)
             result = _made(_Run(options, request, source, traced, found, gate, clock, place))
+            result = replace(result, notes=(*result.notes, *notes))
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
         left = source if result.model is None else place.labelled(result.model)

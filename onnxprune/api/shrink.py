@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
 from onnxprune.api.interrupts import interruptible
+from onnxprune.api.paced import paced
 from onnxprune.api.public import public
 from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
@@ -104,7 +105,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
             remembering(clock),
             interruptible(options, clock.ending),
         ):
-            run = _opened_run(options, asked, source, data, gate, clock, place)
+            run, asked = _opened_run(options, asked, source, data, gate, clock, place)
             result, made = _made(options, asked, source, run, gate)
         result, times = with_timing(result, source, run.samples, clock, options)
     if place.in_memory:
@@ -119,8 +120,8 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
 
 def _opened_run(
     options: ShrinkOptions, asked: _Asked, source: Model, data: Any, gate: Gate | None, clock: Clock, place: Place
-) -> Run:
-    """The network traced, and samples run through it."""
+) -> tuple[Run, _Asked]:
+    """The network traced, and samples run through it; and what is asked, with an effort in place of a time."""
     clock.start("trace")
     traced, given_samples = traced_for(
         source, data, options.preprocess, options.samples, options.seed, units=asked.units
@@ -140,9 +141,12 @@ def _opened_run(
         clock.start("capture")
         found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
     remember(options, source, found, place, clock)
+    options, notes = paced(options, traced, found, clock)
+    if notes:
+        asked = replace(_asked(options), notes=(*asked.notes, *notes))
     if asked.limits.given and found is not None:
         gate = Bounded(gate, asked.limits, source, found, clock, options.threads)
-    return Run(traced, asked.request, asked.plan, found, gate, options.threads, clock, place, asked.sparse)
+    return Run(traced, asked.request, asked.plan, found, gate, options.threads, clock, place, asked.sparse), asked
 
 
 def _made(

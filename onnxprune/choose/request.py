@@ -50,7 +50,7 @@ class Request:
         options = self.options
         found = values(self.asked) | vars(options) | {"target": self.target_text, "device": options.device.name}
         found |= {"ratio": options.ratio if self.target is None else None, "repair": self.repair, "samples": samples}
-        found |= {"schedule": self.schedule, "steps": self.steps}
+        found |= {"schedule": self.schedule, "steps": self.steps, "effort": self.effort}
         left_out = {*names(Zeros), *(names(Steps) if self.steps == 1 else ()), "min_agreement"}
         left_out |= {"effort"} if self.effort == 1 else set()
         said = {name: plain(found[name]) for name in recorded(ShrinkOptions) if name not in left_out}
@@ -119,10 +119,11 @@ def resolve(asked: ShrinkOptions) -> Request:
 def effort_of(asked: Lasting, repair: str) -> float:
     """Times the usual steps. Raises UsageError where there are none."""
     found = asked.times
-    if found != 1 and repair != RECONSTRUCT:
+    option = f"--effort {asked.effort}" if asked.allowed is None else f"--time {asked.time}"
+    if (found != 1 or asked.allowed is not None) and repair != RECONSTRUCT:
         raise UsageError(
-            f"--effort {asked.effort} has no effect with --repair {repair}: nothing is adjusted by gradients.",
-            hint=f"{GIVE_DATA} for --repair {RECONSTRUCT}, or leave out --effort.",
+            f"{option} has no effect with --repair {repair}: nothing is adjusted by gradients.",
+            hint=f"{GIVE_DATA} for --repair {RECONSTRUCT}, or leave out {option.split()[0]}.",
         )
     return found
 

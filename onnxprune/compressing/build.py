@@ -30,6 +30,8 @@ BRIEF, THOROUGH = 0.35, 3.0
 """Of the usual steps of reconstruction: enough to tell cuts apart, and what small networks can afford."""
 FLOATS = 2
 """How many times as long a cut is repaired with floats as on its grids, where it starts close to its end."""
+UNITS = 1.5 * (FLOATS + 1) * THOROUGH + 4 * BRIEF
+"""Times the usual steps that a whole call takes, about: every other cut is planned once more."""
 
 
 def original(task: Task) -> CompressPoint:

@@ -82,7 +82,7 @@ class CompressRequest:
 
     def recorded(self, samples: int) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
-        found = values(self.asked) | {"samples": samples, "device": self.integers.device}
+        found = values(self.asked) | {"effort": self.asked.times, "samples": samples, "device": self.integers.device}
         left_out = {*([] if self.asked.sparse else ["sparse"]), *(["effort"] if self.asked.times == 1 else [])}
         return {name: plain(found[name]) for name in recorded(Compressing) if name not in left_out}
 
@@ -93,7 +93,7 @@ def resolve_compression(asked: Compressing) -> CompressRequest:
         raise UsageError(
             "compress chooses and repairs by samples, and there are none.", hint=f"{GIVE_DATA}; labels are not needed."
         )
-    _ = asked.times  # checked
+    _ = asked.times, asked.allowed  # checked
     target = None if asked.target is None else parse_target(asked.target)
     if target is not None and target.kind not in KINDS:
         raise UsageError(

@@ -10,6 +10,7 @@ from typing import Literal
 from onnxprune.errors import UsageError
 from onnxprune.options.declare import REPAIR, SHARE, ZEROS, Options, option
 from onnxprune.options.lists import METHODS
+from onnxprune.results.units import parse_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +97,25 @@ class Lasting(Options):
         recorded=True,
     )
 
+    time: str | None = option(
+        None,
+        "Instead of --effort: how long the run may take, about (1h, 20m, 90s). How much effort that is follows from "
+        "the speed of the first steps, and is said: with it the same file comes again.",
+        group=REPAIR,
+        metavar="TIME",
+    )
+
     @property
     def times(self) -> float:
         """The effort as a number of times the usual. Raises UsageError."""
+        if self.time is not None and self.effort != "normal":
+            raise UsageError("--time and --effort exclude each other.", hint="Leave out one of them.")
         return times_of(self.effort)
+
+    @property
+    def allowed(self) -> float | None:
+        """Seconds, None if nothing is said of them. Raises UsageError."""
+        return None if self.time is None else parse_time(self.time)
 
 
 def times_of(effort: str | float) -> float:

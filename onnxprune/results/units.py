@@ -14,6 +14,7 @@ from onnxprune.errors import UsageError
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?\s*([A-Za-z]*)\s*", re.ASCII)
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(s|ms|us|µs)\s*", re.ASCII)
+_TIME = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?", re.ASCII)
 _DECIMAL = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MAX = (1 << 63) - 1
 
@@ -138,6 +139,16 @@ def parse_duration(text: str) -> float:
     if value <= 0:
         raise UsageError(f"not a time: {text!r}", hint="Give it with its unit: 4ms, 250us or 0.1s.")
     return value
+
+
+def parse_time(text: str) -> float:
+    """A time that a person waits, in seconds: "1h", "1h30m", "20m", "90s"; above zero. Raises UsageError."""
+    match = _TIME.fullmatch(text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    found = 3600 * hours + 60 * minutes + seconds
+    if found <= 0:
+        raise UsageError(f"not a time: {text!r}", hint="Give it with its unit: 1h, 20m, 90s or 1h30m.")
+    return found
 
 
 def _parse(text: str | int, unit: str) -> int | None:

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "--output": "test_output",
     "--repair": "test_repair",
     "--effort": "test_effort",
+    "--time": "test_time",
     "--data": "test_data_keeps_the_accuracy",
     "--preprocess": "test_preprocess",
     "--samples": "test_samples",
@@ -123,6 +124,23 @@ def test_effort(call: Call, document: Document, folder: Path) -> None:
     for wrong in ("0", "-1", "much", "nan", "inf"):
         assert "--effort" in call(*given, "--effort", wrong, code=2).stderr
     assert "no effect" in call("shrink", "digits.onnx", "--effort", "2", code=2).stderr
+
+
+def test_time(call: Call, document: Document, folder: Path) -> None:
+    """It becomes an effort, which gives the same file again."""
+    np.savez("few.npz", image=np.random.default_rng(0).uniform(size=(40, 1, 8, 8)).astype(np.float32))
+    given = ("shrink", "digits.onnx", "--data", "few.npz", "--force", "--target", "macs=70%")
+    timed = document(*given, "--time", "1s")
+    note = next(note for note in timed["notes"] if note.startswith("--time 1s is --effort "))
+    effort = note.split()[4]
+    first = (folder / "digits.pruned.onnx").read_bytes()
+    again = document(*given, "--effort", effort)
+    assert (folder / "digits.pruned.onnx").read_bytes() == first
+    assert again["repair"]["reconstruction"]["steps_count"] == timed["repair"]["reconstruction"]["steps_count"]
+    for wrong in ("0s", "soon", "5", "-1h"):
+        assert "not a time" in call(*given, "--time", wrong, code=2).stderr
+    assert "exclude each other" in call(*given, "--time", "1m", "--effort", "2", code=2).stderr
+    assert "no effect" in call("shrink", "digits.onnx", "--time", "1m", code=2).stderr
 
 
 def test_external_data(document: Document, folder: Path) -> None:
