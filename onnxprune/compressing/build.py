@@ -110,6 +110,17 @@ def full(task: Task, way: Way, choice: Choice, limit: float, trial: Candidate) -
     return Candidate(way.levers, made.model, point, model, choice, made, way, repair)
 
 
+def unrepaired(task: Task, way: Way, choice: Choice) -> float:
+    """What the file of a cut costs with everything in place but its repair, which changes no time."""
+    bare = task.cost(choice.smaller, task.plan(choice, None))
+    if way.how.form is None:
+        return bare
+    task.clock.start("trace")
+    again = trace_again(choice.smaller, choice.traced)
+    made = quantized(again, _request(task, way.how, False), task.samples, task.clock, threads=task.threads)
+    return min(bare, task.cost(made.model, task.plan(choice, made)))
+
+
 def planned_share(way: Way, choice: Choice) -> float:
     """What the file of a choice costs of the original, before its repair: measured where that can be."""
     target = choice.target

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from onnxprune.choose.budget import OutOfReach
 from onnxprune.compressing import zeros
+from onnxprune.compressing.aim import CLOSER, aimed
 from onnxprune.compressing.build import GAIN, NOT, brief, full, integers_alone, original, planned, planned_share
 from onnxprune.compressing.candidates import Candidate, Way, best
 from onnxprune.compressing.precision import Precision, precision
@@ -31,8 +32,6 @@ NEAR = 0.1
 """What is so much above the target, as a share of it, is near: more is no result."""
 TRIALS = 2
 """Cuts that are built in full, if the first one misses the target."""
-CLOSER = 0.998
-"""Of what a cut was planned for: the least change of another plan."""
 AGAIN = 2
 """How often a cut is planned anew if its file, with everything in place, costs more than was asked."""
 
@@ -234,10 +233,17 @@ def finished(task: Task, chosen: Candidate, limit: float, found: Found) -> Candi
         for one in thin:
             found.add(task, one.point)
         return best(thin, task.allowed(limit))
-    way, choice, share = chosen.way, chosen.choice, limit
+    way, choice = chosen.way, chosen.choice
+    assert choice is not None and way is not None
+    share = limit
+    if not ending.asked:
+        try:
+            with ending.trying(chosen.point.cost <= limit * (1 + NEAR)):
+                choice, share = aimed(task, way, choice, limit)
+        except Ended:
+            ending.shorten("trials", 0, AGAIN + 1)
     built: list[Candidate] = []
     for _ in range(AGAIN + 1):
-        assert choice is not None and way is not None
         built.append(full(task, way, choice, limit, chosen))
         found.add(task, built[-1].point)
         cost = built[-1].point.cost
