@@ -65,15 +65,22 @@ def leave(result: Made) -> None:
 
 
 def _failure(run: Run, error: BaseException) -> Failure:
+    if isinstance(error, click.Abort) or any(isinstance(one, KeyboardInterrupt) for one in _causes(error)):
+        return Failure("Interrupted", "interrupted", None, INTERRUPTED)
     if isinstance(error, OnnxPruneError):
         return Failure(type(error).__name__, error.message, error.hint, error.exit_code)
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return Failure("Interrupted", "interrupted", None, INTERRUPTED)
     if isinstance(error, click.ClickException):
         return Failure("UsageError", error.format_message(), _usage_hint(error), USAGE)
     if isinstance(error, MemoryError):
         return Failure("MemoryError", "there is not enough memory for this model", None, MEMORY)
     return _bug(run, error)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came of: Ctrl-C while a library is imported is an ImportError."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _usage_hint(error: click.ClickException) -> str | None:

@@ -11,7 +11,13 @@ from cli_schema import check
 from cli_support import Call
 
 import onnxprune
-from onnxprune.errors import GateError, VerificationError
+from onnxprune.errors import GateError, UsageError, VerificationError
+
+
+def _caused(error: BaseException, by: BaseException) -> BaseException:
+    """Ctrl-C while a library is imported comes out as something else."""
+    error.__cause__ = by
+    return error
 
 
 def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -28,6 +34,8 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (VerificationError("not the same", hint="Report it."), 4, "Error: not the same\n  Report it.\n"),
         (MemoryError(), 3, "Error: there is not enough memory for this model\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (_caused(ImportError("initialization failed"), KeyboardInterrupt()), 130, "Interrupted.\n"),
+        (_caused(UsageError("it cannot be run"), _caused(ImportError(), KeyboardInterrupt())), 130, "Interrupted.\n"),
         (VerificationError("a\x1b[2Jb"), 4, "Error: a\\x1b[2Jb\n"),
     ],
 )
