@@ -69,6 +69,19 @@ def test_verbose_says_numbers(call: Call, small: str) -> None:
     assert plain == "", "it is soon over"
 
 
+def test_a_pipe_hears_of_stages_once_it_takes_long(call: Call, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here from the beginning. Commands that are soon over by nature say nothing at all."""
+    monkeypatch.setattr("onnxprune.report.journal.PATIENCE_S", 0.0)
+    result = call("shrink", small, *REPAIRED)
+    lines = result.stderr.splitlines()
+    assert all(re.match(STAMP, line) for line in lines) and lines[-1].endswith("  done")
+    assert any("adjusting all weights together: " in line for line in lines) and "step 60 of" not in result.stderr
+    assert result.stdout.startswith("small.onnx")
+    assert call("inspect", small).stderr == ""
+    failed = call("shrink", small, "--ratio", "0.2", code=2).stderr.splitlines()
+    assert "  failed: " in failed[-3] and failed[-2].startswith("Error: ")
+
+
 def test_numbers_of_other_commands(call: Call, small: str) -> None:
     target = ("--target", "macs=60%", "--multiple-of", "1", "--data", CALIB, "--samples", "60")
     said = call("-v", "shrink", small, *target, "--repair", "least-squares", "--scope", "global").stderr
