@@ -11,6 +11,7 @@ SAYING = {
     "load": "reading the model",
     "trace": "tracing",
     "capture": "running the samples",
+    "pace": "measuring the speed of steps",
     "plan": "planning",
     "cut": "cutting",
     "choose": "timing layers",
