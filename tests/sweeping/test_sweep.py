@@ -101,6 +101,7 @@ def test_options_are_those_of_shrink() -> None:
     sweep, shrink = (inspect.signature(one).parameters for one in (onnxprune.sweep, onnxprune.shrink))
     assert {name: sweep[name].default for name in SHARED} == {name: shrink[name].default for name in SHARED}
     other = {"ratio", "target", "criterion", "max_drop", "min_agreement", "plan", "dry_run", "verify"}
+    other |= {"on_interrupt", "fresh"}  # a sweep keeps its finished points, and goes on with them
     assert set(shrink) - set(sweep) == other
     commands = [{name for p in one.command.params for name in p.opts} for one in (shrink_command, sweep_command)]
     spelled = {
@@ -112,6 +113,8 @@ def test_options_are_those_of_shrink() -> None:
         "--plan",
         "--dry-run",
         "--save-plan",
+        "--on-interrupt",
+        "--fresh",
     }
     assert commands[0] - commands[1] == spelled
 
