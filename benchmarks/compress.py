@@ -155,7 +155,8 @@ def measured(evaluation: Evaluation, name: str, threads: int, results: Path, wit
             print(*row, sep="  ", flush=True)
 
         shown(*line(name, ORIGINAL, found(ORIGINAL, lambda: cell(evaluation, name, ORIGINAL, threads, folder))))
-        for cut in CUTS if with_line else ():
+        there = [cut for cut in CUTS if with_line or (results / f"{name}-plain-{cut.removesuffix('%')}.json").exists()]
+        for cut in there:
             how = functools.partial(plain, evaluation, name, cut, threads, folder)
             beside.append(found(f"plain-{cut}", how))
             label = "plain int8" if cut == WHOLE else f"cut to {cut.replace('%', ' %')}, plain int8"
@@ -173,7 +174,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("out/compress-results"))
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--no-line", action="store_true", help="only what compress leaves")
+    parser.add_argument("--no-line", action="store_true", help="of the line only what was measured before")
     options = parser.parse_args()
     evaluation = Evaluation(Path(options.eval))
     if not options.eval or not evaluation.present():

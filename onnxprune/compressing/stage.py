@@ -233,15 +233,15 @@ def finished(task: Task, chosen: Candidate, limit: float, found: Found) -> Candi
         for one in thin:
             found.add(task, one.point)
         return best(thin, task.allowed(limit))
-    way, choice = chosen.way, chosen.choice
-    assert choice is not None and way is not None
     share = limit
     if not ending.asked:
         try:
             with ending.trying(chosen.point.cost <= limit * (1 + NEAR)):
-                choice, share = aimed(task, way, choice, limit)
+                chosen, share = aimed(task, chosen, limit)
         except Ended:
             ending.shorten("trials", 0, AGAIN + 1)
+    way, choice = chosen.way, chosen.choice
+    assert choice is not None and way is not None
     built: list[Candidate] = []
     for _ in range(AGAIN + 1):
         built.append(full(task, way, choice, limit, chosen))
