@@ -137,10 +137,11 @@ def aim(
 
     `choose` works by a prediction: its limit, `start` at first, is corrected by what came out, at most `rounds` times,
     up to `most`, the prediction for what needs no choice.
-    If none is within, then the largest one below, or the least.
+    If none is within, then of those below the one of the largest limit, of which least left: costs that are measured
+    are noisy, and where little is to be gained more may leave for nothing. Or the least, if none is below.
     """
     limit, low, high = start, 0.0, most * (1 + 1e-9)  # limits that gave too little, too much
-    found: list[tuple[float, Choice]] = []
+    found: list[tuple[float, float, Choice]] = []
     middle = asked * (1 + (above - below) / 2)
     for _ in range(rounds):
         try:
@@ -151,7 +152,7 @@ def aim(
             low, limit = limit, problem.least * (1 + 1e-9)  # the prediction may be wrong: the least that can be
             continue
         cost = actual(choice)
-        found.append((cost, choice))
+        found.append((cost, limit, choice))
         if asked * (1 - below) <= cost <= asked * (1 + above):
             break
         if cost > asked:
@@ -163,6 +164,6 @@ def aim(
             limit = (low + high) / 2
         if high - low < 1e-6 * high:
             break
-    fitting = [pair for pair in found if pair[0] <= asked * (1 + above)]
-    best = max(fitting, key=lambda pair: pair[0]) if fitting else min(found, key=lambda pair: pair[0])
-    return best[1], best[0]
+    fitting = [one for one in found if one[0] <= asked * (1 + above)]
+    best = max(fitting, key=lambda one: one[1]) if fitting else min(found, key=lambda one: one[0])
+    return best[2], best[0]

@@ -33,7 +33,7 @@ from onnxprune.results.units import format_percent
 from onnxprune.trace.groups import Trace
 
 SIZE_BELOW = 0.002
-LATENCY_BELOW, LATENCY_ABOVE, LATENCY_ROUNDS = 0.03, 0.01, 8
+LATENCY_BELOW, LATENCY_ABOVE, LATENCY_ROUNDS = 0.05, 0.01, 8
 LATENCY_FAR = 0.1  # what is so much above is no result
 FAR = 0.1  # of the original: what is so much below what was asked is not what was meant
 _NOUNS = {"macs": "MACs", "params": "parameters", "size": "bytes", "latency": "time"}
