@@ -960,8 +960,8 @@ def sweep(
         max_memory: What the samples may take while they are run; fewer are used if they would take more.
         effort: How long weights are adjusted together (reconstruct): quick (0.35), normal, thorough (8), or N times as
             many steps as normal. What held-out samples say is best is written.
-        time: Instead of `effort`: how long the run may take, about (1h, 20m, 90s). How much effort that is follows from
-            the speed of the first steps, and is said: with it the same file comes again.
+        time: Instead of `effort`: how long each point may take, about (1h, 20m, 90s). How much effort that is follows
+            from the speed of its first steps.
         repair: Make up for what left: its mean goes into biases (bias), after similar filters took its place (merge).
             With `data`: every channel is scaled and shifted (scale-shift); each layer that read what left is refitted
             (least-squares); and then all weights together, by gradients (reconstruct). Default: reconstruct with

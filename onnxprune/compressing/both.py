@@ -19,15 +19,14 @@ from onnxprune.shrinking.steps import composed
 from onnxprune.trace import Trace, trace_again
 
 MIDDLE = 0.5
-"""Of the way, as a factor, that blocks go; channels go the rest."""
+"""Of the way, as a factor, that the first of two levers goes; the other goes the rest."""
 BRIEF = 0.3
 """Of the usual steps: channels are chosen in a network whose blocks were made up for."""
 
 
 def planned_in_turn(task: Task, start: float, share: float, how: Precision) -> Choice:
     """Blocks from `start`, what costs before, part of the way to `share`, then channels. Raises what plans raise."""
-    middle = start ** (1 - MIDDLE) * share**MIDDLE
-    first_run = task.run(BLOCKS, middle, how.form)
+    first_run = task.run(BLOCKS, middle_of(start, share), how.form)
     first = plan_and_cut(first_run)
     model, _ = mended_cut(task.repairing(BLOCKS), first, first.smaller, effort=task.request.effort(BRIEF))
     later = trace_again(model, task.traced)
@@ -44,6 +43,11 @@ def planned_in_turn(task: Task, start: float, share: float, how: Precision) -> C
     stage = Stage(second.traced, second.keep, second.smaller)
     target = None if second.target is None else replace(second.target, before=second.target.before / left)
     return Choice(both, plan, None, smaller, keep, target, (*first.notes, *second.notes), stage)
+
+
+def middle_of(start: float, share: float) -> float:
+    """What is left of the cost where the second lever begins, of the way from `start` to `share`."""
+    return float(start ** (1 - MIDDLE) * share**MIDDLE)
 
 
 def together(both: Trace, first: Choice, second: Choice, channels: Trace) -> NDArray[np.bool_]:

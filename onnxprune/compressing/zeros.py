@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from onnxprune import native
 from onnxprune.compressing import build
+from onnxprune.compressing.both import middle_of
 from onnxprune.compressing.build import BRIEFLY, FULLY, brief, full, measured, original, planned
 from onnxprune.compressing.candidates import Candidate, Zeros
 from onnxprune.compressing.request import ZEROS
@@ -24,8 +25,6 @@ from onnxprune.trace import Trace, trace_again
 
 SHARES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 """Of the weights of a layer that leave: below operators gain little, above little is left of what a network does."""
-MIDDLE = 0.5
-"""Of the way, as a factor, that a cut goes before zeros go the rest."""
 AGAIN = 2
 """How often the next larger share is taken if a file costs more than was asked."""
 
@@ -85,7 +84,7 @@ def least(cost: Callable[[float], float], limit: float, shares: Sequence[float] 
 def _middle(like: Candidate, limit: float) -> float:
     """What a cut costs that goes a part of the way from where its way begins."""
     assert like.way is not None
-    return float(like.way.start ** (1 - MIDDLE) * limit**MIDDLE)
+    return middle_of(like.way.start, limit)
 
 
 def _traced(task: Task, base: Candidate) -> Trace:

@@ -169,6 +169,10 @@ class SweepOptions(Lists, Shared, Score, TimedRuns, Target, Page, Force, Logged,
             "help": "Your own score: a function from the path of a model to a number, higher is better. It runs here."
         },
         "threads": {"help": "Of measured runs."},
+        "time": {
+            "help": "Instead of --effort: how long each point may take, about (1h, 20m, 90s). How much effort that is "
+            "follows from the speed of its first steps."
+        },
         "seconds": {"help": "How long to time all models, a dozen together.", "shown": "2 for each model, 5 at least"},
         "seed": {"help": "Of everything random."},
         "external_data": {"help": "Weights in a file of their own (auto: above 2 GB)."},
