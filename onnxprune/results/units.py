@@ -14,7 +14,8 @@ from onnxprune.errors import UsageError
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?\s*([A-Za-z]*)\s*", re.ASCII)
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(s|ms|us|µs)\s*", re.ASCII)
-_TIME = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?", re.ASCII)
+_NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_TIME = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?", re.ASCII)
 _DECIMAL = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MAX = (1 << 63) - 1
 

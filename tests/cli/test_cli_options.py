@@ -137,7 +137,7 @@ def test_time(call: Call, document: Document, folder: Path) -> None:
     again = document(*given, "--effort", effort)
     assert (folder / "digits.pruned.onnx").read_bytes() == first
     assert again["repair"]["reconstruction"]["steps_count"] == timed["repair"]["reconstruction"]["steps_count"]
-    for wrong in ("0s", "soon", "5", "-1h"):
+    for wrong in ("0s", "soon", "5", "-1h", "1.2.3h", ".h", ""):
         assert "not a time" in call(*given, "--time", wrong, code=2).stderr
     assert "exclude each other" in call(*given, "--time", "1m", "--effort", "2", code=2).stderr
     assert "no effect" in call("shrink", "digits.onnx", "--time", "1m", code=2).stderr
