@@ -16,7 +16,7 @@ from onnxprune.choose.allocate.device import Device
 from onnxprune.choose.budget import Bools, Budget, Choice, Counted, OutOfReach, aim
 from onnxprune.choose.request import Request
 from onnxprune.choose.target import Target
-from onnxprune.cut import cut, planned_shapes
+from onnxprune.cut import CutError, cut, planned_shapes
 from onnxprune.cut.plan import of_masks
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.cut.provenance import record
@@ -35,6 +35,7 @@ from onnxprune.trace.groups import Trace
 SIZE_BELOW = 0.002
 LATENCY_BELOW, LATENCY_ABOVE, LATENCY_ROUNDS = 0.05, 0.01, 8
 LATENCY_FAR = 0.1  # what is so much above is no result
+LEAST_SAVED = 0.1  # of the original; less says nothing of what else is saved
 FAR = 0.1  # of the original: what is so much below what was asked is not what was meant
 _NOUNS = {"macs": "MACs", "params": "parameters", "size": "bytes", "latency": "time"}
 BUSY = 1.15  # spread of ratios from which on they are not to be trusted
@@ -78,13 +79,31 @@ class Timed:
 
     kind, stepped, ceiling = "latency", True, math.inf
 
-    def __init__(self, trace: Trace, target: Target, meter: Meter) -> None:
+    def __init__(self, trace: Trace, target: Target, meter: Meter, narrow: Bools | None = None) -> None:
+        """`narrow`: the narrowest network that steps of the device's give. It is measured, too, and predictions are
+        stretched so that they are right there. Kernels of a few microseconds, of which a profile has whole ones, seem
+        slower than they are, so that what is in reach would seem out of it.
+        """
         self._trace, self._target, self._meter = trace, target, meter
-        self.cost = meter.network(trace).cost
+        self._predicted = meter.network(trace).cost
         self.before, self._whole = meter.before, meter.profile.whole
         self.limit = target.limit(self.before)
         self.measured: dict[bytes, float] = {}
         """seconds by the bytes of a mask; for a share of the original: the paired ratio times `before`"""
+        self._stretched = 1.0 if narrow is None or narrow.all() else self._stretch(narrow)
+
+    def cost(self, keep: Bools) -> float:
+        """Predicted seconds."""
+        return self._whole - self._stretched * (self._whole - self._predicted(keep))
+
+    def _stretch(self, narrow: Bools) -> float:
+        """What is saved in truth, as a share of what is predicted."""
+        saved = self._whole - self._predicted(narrow)
+        try:
+            actual = self._whole - self.time(narrow)
+        except CutError:  # the choice finds out what cannot be cut
+            return 1.0
+        return actual / saved if min(saved, actual) > LEAST_SAVED * self._whole else 1.0
 
     def settle(self, choose: Callable[[float], Choice], keep_of: Callable[[Choice], Bools]) -> Choice:
         found, seconds = aim(
@@ -129,12 +148,15 @@ def open_budget(
     meter: Callable[[], Meter],
     written: Callable[[Bools], int],
     form: Form | None = None,
+    narrow: Bools | None = None,
 ) -> Budget:
-    """`meter` is asked for a target in time, `written` (mask -> bytes) for one in bytes."""
+    """`meter` is asked for a target in time, which is predicted the better with a `narrow` network to measure;
+    `written` (mask -> bytes) for one in bytes.
+    """
     if target.kind == "size":
         return Sized(trace, target, written, form)
     if target.kind == "latency":
-        return Timed(trace, target, meter())
+        return Timed(trace, target, meter(), narrow)
     return counted(trace, target, device)
 
 

@@ -15,7 +15,7 @@ from onnxprune.capture.samples import Samples
 from onnxprune.choose.blocks import select_blocks
 from onnxprune.choose.budget import Budget, OutOfReach
 from onnxprune.choose.ranking import Selection, on_groups_of, remembered
-from onnxprune.choose.reach import settled
+from onnxprune.choose.reach import narrowest, settled
 from onnxprune.choose.request import Request
 from onnxprune.choose.select import Known, select
 from onnxprune.cut import CutError, cut
@@ -212,7 +212,8 @@ def _budget(traced: Trace, run: Run, meter: Callable[[], Meter]) -> Budget | Non
     def written(keep: NDArray[np.bool_]) -> int:
         return bytes_written(traced, keep, options, request.repair, run.place, run.form)
 
-    return open_budget(traced, request.target, device, meter, written, run.form)
+    narrow = None if traced.units_mode == "blocks" else narrowest(traced, request.options)
+    return open_budget(traced, request.target, device, meter, written, run.form, narrow)
 
 
 def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:

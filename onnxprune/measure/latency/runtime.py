@@ -8,6 +8,7 @@ import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from onnxprune.measure.timing import Floats, timed_session, warm_up
 Feed = Mapping[str, NDArray[Any]]
 SECONDS, LEAST, MOST = 0.15, 8, 40  # how long a set of kernels is run, and how often
 CHUNK = 64 << 20  # bytes of inputs and weights that are timed together
+REPEATED = frozenset({"Conv", "ConvTranspose"})  # kernels that go through images one after the other
+SHORT, LONG, IMAGES = 20e-6, 40e-6, 16  # seconds of a kernel: of which there are to be more, how long, at most how many
 BODIES = frozenset({"If", "Loop", "Scan"})  # their time is that of the kernels in them
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 _KERNEL = "_kernel_time"
@@ -81,7 +84,20 @@ def _usual(times: list[float], count: int) -> float:
 
 
 def layer_times(signature: Signature, points: Sequence[Widths], threads: int) -> Floats:
-    """Seconds of the layer at each of the widths; those of conversions of the layout are not counted."""
+    """Seconds of the layer at each of the widths; those of conversions of the layout are not counted.
+
+    A profile has whole microseconds. Convolutions that take a few are run on several images at once, one after the
+    other in the same kernel: what is left out is what starting a kernel takes, which no width changes.
+    """
+    if signature.op not in REPEATED:
+        return _layer_times(signature, points, threads)
+    once = float(_layer_times(signature, [max(points)], threads)[0])
+    times = int(min(max(np.ceil(LONG / once), 1), IMAGES)) if once < SHORT else 1
+    batch, *positions = signature.rest
+    return _layer_times(replace(signature, rest=(times * batch, *positions)), points, threads) / times
+
+
+def _layer_times(signature: Signature, points: Sequence[Widths], threads: int) -> Floats:
     found = np.zeros(len(points))
     start = 0
     while start < len(points):
