@@ -370,6 +370,7 @@ def compress(
     force: bool = False,
     external_data: Literal["auto", "always", "never"] = "auto",
     allow_unproven: bool = False,
+    provider: str = "cpu",
     seed: int = 0,
     threads: int = 0,
     on_interrupt: Literal["write", "discard"] = "discard",
@@ -415,6 +416,8 @@ def compress(
         force: Replace output files that exist.
         external_data: Weights in a file OUT.data of their own (auto: above 2 GB).
         allow_unproven: Write the result although no input tells whether it is right; otherwise VerificationError.
+        provider: Execution provider that runs the samples for choice and repair, as env lists them: cpu, cuda, ...
+            Proof, agreement and times stay those of the CPU.
         seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
         threads: Of measured runs. What is not measured uses all cores. Default: all cores.
         on_interrupt: What the first Ctrl-C does during repair: the best so far is proven and written (write), or
@@ -558,6 +561,7 @@ def quantize(
     force: bool = False,
     external_data: Literal["auto", "always", "never"] = "auto",
     allow_unproven: bool = False,
+    provider: str = "cpu",
     seed: int = 0,
     threads: int = 0,
     on_interrupt: Literal["write", "discard"] = "discard",
@@ -607,6 +611,8 @@ def quantize(
         force: Replace output files that exist.
         external_data: Weights in a file OUT.data of their own (auto: above 2 GB).
         allow_unproven: Write the result although no input tells whether it is right; otherwise VerificationError.
+        provider: Execution provider that runs the samples for choice and repair, as env lists them: cpu, cuda, ...
+            Proof, agreement and times stay those of the CPU.
         seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
         threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
             Default: all cores.
@@ -667,6 +673,7 @@ def shrink(
     multiple_of: int | Literal["auto"] | None = None,
     device: Literal["auto", "avx512", "avx2", "neon", "any"] = "auto",
     min_keep: str | int | float = 1,
+    provider: str = "cpu",
     seed: int = 0,
     threads: int = 0,
     schedule: Literal["one-shot", "linear", "exp", "cos", "cube"] | None = None,
@@ -742,6 +749,8 @@ def shrink(
         device: The processor whose kernels the widths are for: a step of 16 channels, of 8 for avx2. Default: this
             machine.
         min_keep: The least to keep of every group: a number (8), or a share (0.25 or 25%).
+        provider: Execution provider that runs the samples for choice and repair, as env lists them: cpu, cuda, ...
+            Proof, agreement and times stay those of the CPU.
         seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
         threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
             Default: all cores.
@@ -795,6 +804,7 @@ def sparsify(
     force: bool = False,
     external_data: Literal["auto", "always", "never"] = "auto",
     allow_unproven: bool = False,
+    provider: str = "cpu",
     seed: int = 0,
     threads: int = 0,
     schedule: Literal["one-shot", "linear", "exp", "cos", "cube"] | None = None,
@@ -843,6 +853,8 @@ def sparsify(
         force: Replace output files that exist.
         external_data: Weights in a file OUT.data of their own (auto: above 2 GB).
         allow_unproven: Write the result although no input tells whether it is right; otherwise VerificationError.
+        provider: Execution provider that runs the samples for choice and repair, as env lists them: cpu, cuda, ...
+            Proof, agreement and times stay those of the CPU.
         seed: Seed of everything random: inputs of the proof, draws of samples, criterion 'random'.
         threads: Threads that ONNX Runtime may use. Results do not depend on it, except where something is timed.
             Default: all cores.
@@ -908,6 +920,7 @@ def sweep(
     multiple_of: int | Literal["auto"] | None = None,
     device: Literal["auto", "avx512", "avx2", "neon", "any"] = "auto",
     min_keep: str | int | float = 1,
+    provider: str = "cpu",
     schedule: Literal["one-shot", "linear", "exp", "cos", "cube"] | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -979,6 +992,8 @@ def sweep(
         device: The processor whose kernels the widths are for: a step of 16 channels, of 8 for avx2. Default: this
             machine.
         min_keep: The least to keep of every group: a number (8), or a share (0.25 or 25%).
+        provider: Execution provider that runs the samples for choice and repair, as env lists them: cpu, cuda, ...
+            Proof, agreement and times stay those of the CPU.
         schedule: Let channels leave in steps, each followed by repair: equal ones (linear), equal shares of what is
             left (exp), small ones first and last (cos), or large ones first (cube). Takes as many times as long.
             Default: one-shot; linear with `steps`.

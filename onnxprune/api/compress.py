@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from onnxprune.api.environment import environment
 from onnxprune.api.interrupts import interruptible
 from onnxprune.api.paced import paced
+from onnxprune.api.provided import blaming_provider, provided, threads_of
 from onnxprune.api.public import public
 from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
@@ -78,6 +79,7 @@ def compress(
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
     clock = Clock(options.told)
+    options = provided(options)
     check_data_options(options)
     request = resolve_compression(options)
     source = opened(model)
@@ -99,6 +101,7 @@ def compress(
             threadpool_limits(1, "blas"),
             open_gate(metric, options.max_drop, source) as gate,
             blaming(source),
+            blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
         ):  # see shrink
@@ -111,7 +114,8 @@ def compress(
             remember(options, source, found, place, clock)
             options, notes = paced(options, traced, found, clock, units=UNITS)
             request = resolve_compression(options)
-            task = Task(traced, request, found, gate, options.threads, clock, place)
+            threads = threads_of(options, options.threads)
+            task = Task(traced, request, found, gate, threads, clock, place)
             result = _made(options, task)
             result = replace(result, notes=(*result.notes, *notes))
         result, times = with_timing(result, source, found, clock, options)

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from onnxprune.api.environment import environment
 from onnxprune.api.interrupts import interruptible
 from onnxprune.api.paced import paced
+from onnxprune.api.provided import blaming_provider, provided, threads_of
 from onnxprune.api.public import public
 from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
@@ -61,6 +62,7 @@ def quantize(
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
     clock = Clock(options.told)
+    options = provided(options)
     check_data_options(options)
     request = resolve_quantization(options, with_data=options.data is not None)
     source = opened(model)
@@ -82,6 +84,7 @@ def quantize(
             threadpool_limits(1, "blas"),
             open_gate(metric, options.max_drop, source) as gate,
             blaming(source),
+            blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
         ):  # see shrink
@@ -122,7 +125,8 @@ class _Run:
 
 def _made(run: _Run) -> QuantizeResult:
     """The result, written to its place."""
-    made = quantized(run.traced, run.request, run.samples, run.clock, run.gate, threads=run.options.threads)
+    threads = threads_of(run.options, run.options.threads)
+    made = quantized(run.traced, run.request, run.samples, run.clock, run.gate, threads=threads)
     result = _outcome(run, made)
     if made.plan is None:
         return result

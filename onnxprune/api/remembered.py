@@ -8,7 +8,6 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from onnxprune.options.declare import declared
 from onnxprune.options.running import Result
 from onnxprune.results.clock import Clock
 from onnxprune.results.kept.memory import EVERY_S, Memory, manifest_of
+from onnxprune.results.system import version
 
 SCHEMA = "onnxprune.run/1"
 SUFFIX = ".onnxprune-run"

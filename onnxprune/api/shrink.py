@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from onnxprune.api.environment import environment
 from onnxprune.api.interrupts import interruptible
 from onnxprune.api.paced import paced
+from onnxprune.api.provided import blaming_provider, provided, threads_of
 from onnxprune.api.public import public
 from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
@@ -80,6 +81,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
     clock = Clock(options.told)
+    options = provided(options)
     asked = _asked(options)
     source = opened(model)
     data, metric = anchored(options.data), anchored(options.metric)
@@ -102,6 +104,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
             threadpool_limits(1, "blas"),
             open_gate(metric, options.max_drop, source) as gate,
             blaming(source),
+            blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
         ):
@@ -146,7 +149,8 @@ def _opened_run(
         asked = replace(_asked(options), notes=(*asked.notes, *notes))
     if asked.limits.given and found is not None:
         gate = Bounded(gate, asked.limits, source, found, clock, options.threads)
-    return Run(traced, asked.request, asked.plan, found, gate, options.threads, clock, place, asked.sparse), asked
+    threads = threads_of(options, options.threads)
+    return Run(traced, asked.request, asked.plan, found, gate, threads, clock, place, asked.sparse), asked
 
 
 def _made(

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from onnxprune.api.environment import environment
 from onnxprune.api.interrupts import interruptible
 from onnxprune.api.paced import paced
+from onnxprune.api.provided import blaming_provider, provided, threads_of
 from onnxprune.api.public import public
 from onnxprune.api.remembered import remember, remembering
 from onnxprune.api.timed import check_bench, with_timing
@@ -64,6 +65,7 @@ def sparsify(
         OnnxPruneError: For any other reason why there is no result. Then nothing was written.
     """
     clock = Clock(options.told)
+    options = provided(options)
     check_data_options(options)
     request = resolve_sparsity(options, with_data=options.data is not None)
     source = opened(model)
@@ -84,6 +86,7 @@ def sparsify(
         with (
             threadpool_limits(1, user_api="blas"),
             blaming(source),
+            blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
         ):  # see shrink
@@ -120,7 +123,7 @@ def _made(
     place: Place,
 ) -> SparsifyResult:
     """The result, written to its place."""
-    made = sparsified(traced, request, samples, clock, threads=options.threads)
+    made = sparsified(traced, request, samples, clock, threads=threads_of(options, options.threads))
     result = _outcome(traced, request, made, samples)
     if made.plan is None:
         return result

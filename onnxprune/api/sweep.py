@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxprune.api.environment import environment
+from onnxprune.api.provided import provided
 from onnxprune.api.public import public
 from onnxprune.capture.samples import files_of, opened_data
 from onnxprune.choose.ranking import matching
@@ -56,6 +57,7 @@ def sweep(options: SweepOptions, model: str | Path | Model, out: str | Path | No
     from onnxprune.sweeping.points import measures, points_of
     from onnxprune.sweeping.run import Request, run
 
+    options = provided(options, here=options.scheduler is None)
     points = points_of(options)
     alone = measures(points, options)
     _check(options, alone)

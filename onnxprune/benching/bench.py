@@ -13,7 +13,7 @@ from typing import Any
 from onnxprune.benching.baseline import Baseline, compare_with, differences, is_document, read_baseline
 from onnxprune.benching.candidates import PROBES, Candidate, Session, opened, prepare, probe
 from onnxprune.benching.inputs import Fed, check_shapes
-from onnxprune.benching.options import Sizes, limit, positive_list, providers, settings, shapes
+from onnxprune.benching.options import Sizes, limit, positive_list, settings, shapes
 from onnxprune.benching.results import SAME, SLOWER, BenchResult, Gate, Rejected, Setting, SettingResult
 from onnxprune.benching.rounds import MIN_ROUNDS
 from onnxprune.benching.running import profiled, timed
@@ -26,6 +26,7 @@ from onnxprune.model.load import Model
 from onnxprune.options.others import BenchOptions
 from onnxprune.options.running import MOST_THREADS
 from onnxprune.results import ProgressCallback
+from onnxprune.results.providers import providers
 from onnxprune.results.system import Environment
 from onnxprune.results.units import format_seconds, listed
 

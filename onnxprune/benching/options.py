@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from onnxprune.benching.results import Setting
-from onnxprune.errors import UsageError, did_you_mean
+from onnxprune.errors import UsageError
 
-REMOTE = "AzureExecutionProvider"
 MOST_BATCH = 1 << 20
-_PROVIDER = re.compile("ExecutionProvider$")
 _SIZE = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 
 Sizes = dict[str, tuple[int, ...]]
@@ -55,35 +53,6 @@ def _shape(item: str) -> tuple[str, tuple[int, ...]]:
             hint="onnxprune inspect MODEL names the symbolic sizes in its JSON.",
         )
     return name, tuple(int(part) for part in parts)
-
-
-def providers(asked: Sequence[str], installed: Sequence[str]) -> tuple[str, ...]:
-    """Full names of execution providers: `cpu` and `CPUExecutionProvider` are the same; `all` is what is installed.
-
-    The remote one is never used: it would send the inputs over the network.
-    """
-    usable = [name for name in installed if name != REMOTE]
-    known = {_PROVIDER.sub("", name).lower(): name for name in usable}
-    found: list[str] = []
-    for item in asked or ("cpu",):
-        key = _PROVIDER.sub("", item).lower()
-        if key == "all":
-            found += usable
-        elif key == _PROVIDER.sub("", REMOTE).lower():
-            raise UsageError(f"--provider {item}: it sends the inputs to a remote service, which bench never does")
-        elif key not in known:
-            raise UsageError(
-                f"--provider {item!r} is not installed.",
-                hint=f"{did_you_mean(key, known)}Installed: {', '.join(known)}; or all.",
-            )
-        else:
-            found.append(known[key])
-    return tuple(dict.fromkeys(found))
-
-
-def short_provider(name: str) -> str:
-    """`CPUExecutionProvider` is `cpu`."""
-    return _PROVIDER.sub("", name).lower()
 
 
 def limit(value: str | float | None) -> float | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.statistics import Statistic
 from onnxprune.capture.walker import Walker
 from onnxprune.errors import NotFinite
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Group, Trace
 from onnxprune.trace.ops.atoms import IntArray
 
@@ -65,7 +66,7 @@ def gathered(
     batches: list[dict[str, Array]],
     statistic: Callable[[int], S],
     *,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Activation, S]]:
     """The statistic of every activation that the samples reach, in one walk over the network. Raises NotFinite for NaN

@@ -30,6 +30,7 @@ from onnxprune.capture.session import open_session
 from onnxprune.capture.shapes import inferred_shapes
 from onnxprune.capture.training import LARGEST_CONSTANT, part_of
 from onnxprune.model.graph import Graph
+from onnxprune.results.providers import Threads
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -87,7 +88,7 @@ class Information:
         return found
 
 
-def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, threads: int = 0) -> Information | None:
+def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, threads: Threads = 0) -> Information | None:
     """For feeds of the shapes of `example`. `logits` and `values` are float32 values at the top level of `graph`, with
     their axes of channels. Logits that no output has a gradient of count the same everywhere.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.session import open_session
 from onnxprune.errors import DataError, ModelError
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 from onnxprune.trace.reference import build_reference
 
@@ -21,7 +22,7 @@ class MaskedNetwork:
     """The masked reference in one session, which serves all masks. Raises ModelError for a model of 2 GB and more."""
 
     def __init__(
-        self, trace: Trace, batches: list[dict[str, Array]], threads: int = 0, *, outputs: Sequence[str] = ()
+        self, trace: Trace, batches: list[dict[str, Array]], threads: Threads = 0, *, outputs: Sequence[str] = ()
     ) -> None:
         """`outputs` are values (top-level names) that it gives besides its own outputs."""
         if trace.graph.model.size_bytes >= MOST_BYTES:

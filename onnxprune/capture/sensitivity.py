@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.model.graph import Graph
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
@@ -37,7 +38,7 @@ def output_errors(
     trials: Sequence[Sequence[Trial]],
     batches: list[dict[str, Array]],
     *,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[float]]:
     """s(k) of every trial of every group, on `batches`."""
@@ -123,7 +124,7 @@ def _last_layers(graph: Graph, output: str, layers: set[int]) -> list[str]:
 
 
 def _outputs(
-    trace: Trace, weights: Mapping[str, Array], batches: list[dict[str, Array]], threads: int
+    trace: Trace, weights: Mapping[str, Array], batches: list[dict[str, Array]], threads: Threads
 ) -> list[list[FloatArray]]:
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
     for name, array in weights.items():

@@ -23,6 +23,7 @@ from onnxprune.capture.session import open_session
 from onnxprune.capture.shapes import concrete_shapes
 from onnxprune.model.graph import Graph
 from onnxprune.model.load import Model
+from onnxprune.results.providers import Threads
 
 Array = NDArray[Any]
 Weights = dict[str, NDArray[np.float32]]
@@ -75,7 +76,7 @@ def training_step(
     wanted: Sequence[str],
     targets: Sequence[str],
     variances: Sequence[float],
-    threads: int = 0,
+    threads: Threads = 0,
     *,
     weighted: Mapping[int, tuple[int, ...]] | None = None,
 ) -> Step:
@@ -128,7 +129,7 @@ def part_of(
     return proto
 
 
-def observer(model: Model, keys: Sequence[str], threads: int = 0) -> Any:
+def observer(model: Model, keys: Sequence[str], threads: Threads = 0) -> Any:
     """A session of the model whose outputs are the float32 values `keys`; nothing else is computed."""
     proto = model.complete_proto()
     needed = _needed(proto.graph.node, set(keys))

@@ -20,6 +20,7 @@ from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.results.providers import Threads
 
 Array = NDArray[Any]
 
@@ -36,7 +37,7 @@ class Walker:
         model: Model,
         batches: list[dict[str, Array]],
         dtypes: Mapping[str, int],
-        threads: int = 0,
+        threads: Threads = 0,
         *,
         as_it_is: bool = False,
     ) -> None:

@@ -18,6 +18,7 @@ from onnxprune.choose.ranking import Options
 from onnxprune.choose.score import Needs, activations, consumers, names, network
 from onnxprune.choose.score.collect import unit_scores
 from onnxprune.choose.score.registry import FloatArray
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Group, Trace
 
 WEIGHTS, ACTIVATIONS, NETWORK, CONSUMERS = "weights", "activations", "network", "consumers"
@@ -49,7 +50,7 @@ def scores_of(
     options: Options,
     batches: Batches | None,
     *,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Steps | None = None,
 ) -> Sequence[FloatArray | None]:
     """Per group (size,), higher for what should stay; None where there is nothing to look at. Not for consumers."""

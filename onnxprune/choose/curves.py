@@ -23,6 +23,7 @@ from onnxprune.capture.walker import Array, Walker
 from onnxprune.choose.score.consumers import Consumer, Removal, get, refit_errors
 from onnxprune.choose.score.consumers.moments import NO_UNIT
 from onnxprune.model.folding import folded
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Group, Trace
 
 MOST_SHRINKAGE = 10.0
@@ -56,7 +57,7 @@ def judged_curves(
     batches: list[dict[str, Array]],
     *,
     shares: Sequence[float] = (),
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Curve | None]:
     """One curve per group, with trials at `shares` of its units; None if no layer with a plain weight reads it, or if

@@ -23,6 +23,7 @@ from onnxprune.choose.criteria import Batches, scores_of
 from onnxprune.choose.ranking import NO_SCORE, Options, Ranking, entries_of
 from onnxprune.choose.score.consumers import Removal
 from onnxprune.choose.score.registry import FloatArray
+from onnxprune.results.providers import Threads
 from onnxprune.results.units import plural
 from onnxprune.trace.groups import Group, Trace
 
@@ -59,7 +60,7 @@ def extended(
     removals: Sequence[Removal],
     felt: Sequence[FloatArray],
     few: Batches,
-    threads: int = 0,
+    threads: Threads = 0,
 ) -> Iterator[Extended]:
     """With the groups that only weights can judge: with those that the outputs on samples show, then with all; nothing
     if there are none. `felt`: errors (n + 1,) of the outputs; `few` samples to see what the outputs lose.
@@ -96,7 +97,7 @@ def _removal(group: GroupScores) -> Removal:
 
 
 def _masked(
-    trace: Trace, groups: Sequence[Group], curves: Sequence[Removal], few: Batches, threads: int
+    trace: Trace, groups: Sequence[Group], curves: Sequence[Removal], few: Batches, threads: Threads
 ) -> list[FloatArray | None]:
     """Errors (n + 1,) of the outputs without the first units of each group, nothing else changed; None where the
     outputs show nothing of them.

@@ -14,7 +14,7 @@ from onnxprune.errors import UsageError
 from onnxprune.options.choosing import Steps
 from onnxprune.options.declare import choices, names, plain, recorded, values
 from onnxprune.options.repairing import Lasting, Mending, Zeros
-from onnxprune.options.running import Feed, Samples
+from onnxprune.options.running import Calibration, Feed, Samples
 from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.results.units import listed
 
@@ -52,7 +52,7 @@ class Request:
         found |= {"ratio": options.ratio if self.target is None else None, "repair": self.repair, "samples": samples}
         found |= {"schedule": self.schedule, "steps": self.steps, "effort": self.effort}
         left_out = {*names(Zeros), *(names(Steps) if self.steps == 1 else ()), "min_agreement"}
-        left_out |= {"effort"} if self.effort == 1 else set()
+        left_out |= {*(["effort"] if self.effort == 1 else []), *usual(self.asked)}
         said = {name: plain(found[name]) for name in recorded(ShrinkOptions) if name not in left_out}
         return said | {name: value for name, value in self.bounds.items() if value is not None}
 
@@ -114,6 +114,11 @@ def resolve(asked: ShrinkOptions) -> Request:
         effort=effort_of(asked, fix),
         asked=asked,
     )
+
+
+def usual(asked: Calibration) -> set[str]:
+    """What a plan says of how samples were run only where that was not the usual way."""
+    return {"provider"} if asked.provider == Calibration.provider else set()
 
 
 def effort_of(asked: Lasting, repair: str) -> float:

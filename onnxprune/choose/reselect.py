@@ -23,6 +23,7 @@ from onnxprune.capture.walker import Array, Walker
 from onnxprune.choose.curves import consumers_of, for_group, readers_of
 from onnxprune.choose.score.consumers import Removal, get
 from onnxprune.model.folding import folded
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Group, Trace
 
 Bools = NDArray[np.bool_]
@@ -38,7 +39,7 @@ def reselect(
     batches: list[dict[str, Array]],
     *,
     criterion: str = "obs",
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[NDArray[np.int64]]:
     """Per group the units (positions in the group) that leave, `counts` of them."""

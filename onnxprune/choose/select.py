@@ -49,6 +49,7 @@ from onnxprune.model.cost import total
 from onnxprune.results.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
 from onnxprune.results.kept.memory import Memory
 from onnxprune.results.progress import watched
+from onnxprune.results.providers import Threads
 from onnxprune.results.units import format_percent, plural
 from onnxprune.trace.groups import Trace
 
@@ -66,7 +67,7 @@ def select(
     budget: Budget | None,
     *,
     held_out: int = 0,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Steps | None = None,
     known: Known | None = None,
 ) -> Selection:
@@ -84,7 +85,9 @@ def select(
     return chosen(trace, options, ranking) if budget is None else _to_target(trace, options, ranking, budget)
 
 
-def _ranked(trace: Trace, options: Options, batches: Batches | None, threads: int, progress: Steps | None) -> Ranking:
+def _ranked(
+    trace: Trace, options: Options, batches: Batches | None, threads: Threads, progress: Steps | None
+) -> Ranking:
     return ranked(trace, options, lambda g: scores_of(trace, g, options, batches, threads=threads, progress=progress))
 
 
@@ -174,7 +177,7 @@ def _by_error(
     batches: Batches,
     held_out: int,
     budget: Budget | None,
-    threads: int,
+    threads: Threads,
     progress: Steps | None,
     known: Known,
 ) -> Selection:
@@ -222,7 +225,7 @@ def _key(memory: Memory, trace: Trace, options: Options) -> str:
 
 
 def _errors(
-    trace: Trace, options: Options, batches: Batches, held_out: int, threads: int, progress: Steps | None
+    trace: Trace, options: Options, batches: Batches, held_out: int, threads: Threads, progress: Steps | None
 ) -> tuple[Extended, list[ErrorCurve]]:
     """What removal costs every group, and the same to be shown."""
     ranking, curves = _judged(trace, options, batches, held_out, threads, progress)
@@ -259,7 +262,7 @@ def _least(trace: Trace, options: Options, everything: Extended, budget: Budget 
 
 
 def _judged(
-    trace: Trace, options: Options, batches: Batches, held_out: int, threads: int, progress: Steps | None
+    trace: Trace, options: Options, batches: Batches, held_out: int, threads: Threads, progress: Steps | None
 ) -> tuple[Ranking, list[Curve]]:
     """Removal curves of all groups that something reads, and these groups ranked in the order of the curves."""
     if family(options.criterion) == CONSUMERS:
@@ -293,7 +296,7 @@ def _felt(
     curves: Sequence[Curve],
     batches: Batches,
     held_out: int,
-    threads: int,
+    threads: Threads,
     progress: Steps | None,
 ) -> tuple[list[FloatArray], list[ErrorCurve]]:
     """Per group the errors (n + 1,) as the outputs of the network feel them, and the same to be shown."""

@@ -275,13 +275,22 @@ def _fits(option: click.Option, value: Any) -> bool:
     return isinstance(value, (int, float, str)) and not isinstance(value, bool)
 
 
-def check_limit(ctx: click.Context, data: Any) -> None:
-    """--max-memory without samples is a mistake on the command line; in a file it is for runs that have some."""
-    if not data and ctx.get_parameter_source("max_memory") == ParameterSource.COMMANDLINE:
-        raise UsageError(
-            "--max-memory has no effect without --data: it limits what samples take.",
-            hint="Give samples with --data, or leave out --max-memory.",
-        )
+_OF_SAMPLES = {"max_memory": "it limits what samples take", "provider": "it says what runs samples"}
+
+
+def check_limit(ctx: click.Context, data: Any, *names: str) -> None:
+    """Options of samples (or those `names`) without any are a mistake on the command line; in a file they are for runs
+    that have some.
+    """
+    for name, why in _OF_SAMPLES.items():
+        if names and name not in names:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if not data and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"{flag} has no effect without --data: {why}.",
+                hint=f"Give samples with --data, or leave out {flag}.",
+            )
 
 
 def wants_timing(ctx: click.Context, dry_run: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import Command, arguments, declared, model_argument
+from onnxprune.cli.options import Command, arguments, check_limit, declared, model_argument
 from onnxprune.cli.run import Run
 from onnxprune.options.shrinking import SweepOptions
 
@@ -28,8 +28,10 @@ def command(ctx: click.Context, /, model: Path, output: Path | None, **given: An
     from onnxprune.report.sweep_document import sweep as document
 
     run = ctx.ensure_object(Run)
+    options = arguments(SweepOptions, ctx.params)
+    check_limit(ctx, options["data"], "provider")
     with watched(run, ctx.params) as callback:
-        result = onnxprune.sweep(model, output, progress=callback, **arguments(SweepOptions, ctx.params))
+        result = onnxprune.sweep(model, output, progress=callback, **options)
     run.show(lambda: text.verdicts(result) if run.quiet else text.sweep_report(result), lambda: document(result))
     failure = result.failure()
     if failure is not None:

@@ -20,6 +20,7 @@ from onnxprune.quantizing.stage import adjusted, quantized
 from onnxprune.repair.lessons import MOST
 from onnxprune.results import Fidelity
 from onnxprune.results.compressing import CompressPoint
+from onnxprune.results.providers import counted
 from onnxprune.shrinking.planning import Choice, mended_cut, plan_and_cut
 from onnxprune.trace import trace_again
 
@@ -104,7 +105,13 @@ def full(task: Task, way: Way, choice: Choice, limit: float, trial: Candidate) -
         return floats
     whole = (choice.traced, choice.keep)
     made = adjusted(
-        rounded, whole, _request(task, how, True), task.samples, task.clock, effort=task.request.effort(THOROUGH, MOST)
+        rounded,
+        whole,
+        _request(task, how, True),
+        task.samples,
+        task.clock,
+        workers=counted(task.threads, 0),
+        effort=task.request.effort(THOROUGH, MOST),
     )
     point = measured(task, way.levers, made.model, task.plan(choice, made), repaired)
     return Candidate(way.levers, made.model, point, model, choice, made, way, repair)

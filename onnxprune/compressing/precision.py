@@ -11,6 +11,7 @@ from onnxprune.quantizing.plans import all_grids, choices, network
 from onnxprune.quantizing.request import AUTO, DYNAMIC, STATIC, QuantizeRequest
 from onnxprune.quantizing.stage import PRODUCTS, dynamic_is_better, picked
 from onnxprune.results.clock import Clock
+from onnxprune.results.providers import Threads, count
 from onnxprune.trace.groups import Trace
 
 
@@ -23,7 +24,7 @@ class Precision:
 
 
 def precision(
-    trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, threads: int, *, timed: bool
+    trace: Trace, request: QuantizeRequest, samples: Samples, clock: Clock, threads: Threads, *, timed: bool
 ) -> Precision:
     """By times and errors measured on the original; what is not `timed` is to be small: all that can is in
     integers. Raises what `quantized` raises.
@@ -32,7 +33,7 @@ def precision(
     net = network(trace, request)
     bits = 7 if request.types.reduced else 8
     if not net.whole and timed and net.share_of_products() >= PRODUCTS:  # of recurrent layers
-        return Precision(DYNAMIC, dynamic_form(trace, frozenset(), bits, threads))
+        return Precision(DYNAMIC, dynamic_form(trace, frozenset(), bits, count(threads)))
     if not net.whole:
         return Precision(AUTO, None)
     clock.start("ranges")
@@ -43,6 +44,6 @@ def precision(
     nodes = picked(net, grids, found, errors, samples, threads)
     if dynamic_is_better(net, grids, nodes, samples, threads):
         weights = frozenset(net.graph.nodes[index].inputs[1] for index in net.layers)
-        return Precision(DYNAMIC, dynamic_form(trace, weights, bits, threads))
-    timing = Timing(errors, samples.few(trace.graph.model, 1), threads)
+        return Precision(DYNAMIC, dynamic_form(trace, weights, bits, count(threads)))
+    timing = Timing(errors, samples.few(trace.graph.model, 1), count(threads))
     return Precision(AUTO, static_form(net, grids, request.types, timing))

@@ -72,7 +72,7 @@ def publish_compressed(task: Task, taken: Candidate, *, allow_unproven: bool, se
         limits=task.request.limits,
         allow_unproven=allow_unproven,
         seed=seed,
-        threads=task.threads,
+        threads=task.on_cpu,
     )
     return CompressedPublished(
         plan, shown.after, shown.written, recorded, proof, shown.quantization, None, shown.fidelity, shown.notes
@@ -86,7 +86,7 @@ def _cut_proven(task: Task, choice: Choice, allow_unproven: bool, seed: int) -> 
     task.clock.start("write")
     with task.place.staged(record(choice.smaller, task.original, choice.plan)) as staged:
         task.clock.start("verify")
-        shown = prove(choice.traced, choice.keep, staged.path, samples=few, seed=seed, threads=task.threads)
+        shown = prove(choice.traced, choice.keep, staged.path, samples=few, seed=seed, threads=task.on_cpu)
     require_told(shown.untold, choice.traced, allowed=allow_unproven, with_samples=True)
     return proof_summary(shown), shown.feed
 
@@ -109,7 +109,7 @@ def _zeros(
         require=task.request.limits.require,
         allow_unproven=allow_unproven,
         seed=seed,
-        threads=task.threads,
+        threads=task.on_cpu,
     )
 
 
@@ -118,8 +118,8 @@ def _floats(task: Task, recorded: Model, plan: Plan, proof: ProofSummary, feed: 
     task.clock.start("write")
     with task.place.staged(recorded) as staged:
         task.clock.start("verify")
-        check_runs(staged.path, refused=proof.refused, feed=feed, threads=task.threads)
-        measured = judged(task.original, staged.path, task.samples, task.gate, task.clock, task.threads)
+        check_runs(staged.path, refused=proof.refused, feed=feed, threads=task.on_cpu)
+        measured = judged(task.original, staged.path, task.samples, task.gate, task.clock, task.on_cpu)
         task.request.limits.require(measured)
         task.clock.start("write")
         written = staged.commit()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnxprune.choose.request import GIVE_DATA, Request, resolve
+from onnxprune.choose.request import GIVE_DATA, Request, resolve, usual
 from onnxprune.choose.target import Target, parse_target
 from onnxprune.errors import UsageError
 from onnxprune.options.compressing import Compressing
@@ -84,6 +84,7 @@ class CompressRequest:
         """What a plan says of its making: no paths, no names of files."""
         found = values(self.asked) | {"effort": self.asked.times, "samples": samples, "device": self.integers.device}
         left_out = {*([] if self.asked.sparse else ["sparse"]), *(["effort"] if self.asked.times == 1 else [])}
+        left_out |= usual(self.asked)
         return {name: plain(found[name]) for name in recorded(Compressing) if name not in left_out}
 
 

@@ -21,6 +21,7 @@ from onnxprune.model.sources import Place
 from onnxprune.quantizing.stage import Quantized
 from onnxprune.results import Fidelity
 from onnxprune.results.clock import Clock
+from onnxprune.results.providers import Threads, count, counted
 from onnxprune.shrinking.measured import open_meter
 from onnxprune.shrinking.planning import Choice, Run
 from onnxprune.sparsifying.stage import Sparsified
@@ -39,9 +40,14 @@ class Task:
     request: CompressRequest
     samples: Samples
     gate: Gate | None
-    threads: int
+    threads: Threads
     clock: Clock
     place: Place
+
+    @property
+    def on_cpu(self) -> int:
+        """`threads` of what is proven and measured, which is on the CPU in any case."""
+        return count(self.threads)
 
     @property
     def original(self) -> Model:
@@ -65,7 +71,7 @@ class Task:
     @functools.cached_property
     def meter(self) -> Meter:
         """Of networks as they are."""
-        return open_meter(self.traced, self.samples, self.threads)
+        return open_meter(self.traced, self.samples, self.on_cpu)
 
     @property
     def limit(self) -> float | None:
@@ -99,7 +105,7 @@ class Task:
     def fidelity(self, model: Model) -> Fidelity:
         """On the samples that are held out."""
         batches = self.samples.batches[-self.samples.held_out :]
-        return fidelity(self.original, model, batches, threads=self.threads)
+        return fidelity(self.original, model, batches, threads=self.on_cpu)
 
     def run(self, lever: Lever, share: float, form: Form | None, traced: Trace | None = None) -> Run:
         """How `lever` alone comes down to a share of the cost; `traced`: in a network that lost something before."""
@@ -113,7 +119,7 @@ class Task:
 
     def repairing(self, lever: Lever) -> Run:
         """For repair, which takes all cores: `threads` are those of measured runs."""
-        return replace(self.run(lever, 1.0, None), threads=0)
+        return replace(self.run(lever, 1.0, None), threads=counted(self.threads, 0))
 
     def _in_units(self, units: str) -> Trace:
         facts = self.traced.facts

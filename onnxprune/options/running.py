@@ -60,6 +60,16 @@ class Calibration(Samples):
         kind=SIZE,
         shown=True,
     )
+    provider: str = option(
+        "cpu",
+        "Execution provider that runs the samples for choice and repair, as env lists them: cpu, cuda, ... Proof, "
+        "agreement and times stay those of the CPU.",
+        group=ADVANCED,
+        metavar="NAME",
+        shown=True,
+        names=("cpu", "cuda"),
+        recorded=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.plain import owned
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.quantizing.equalise import MOST, POWERS, Channels
+from onnxprune.results.providers import Threads
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.float64]
@@ -94,7 +95,7 @@ def evened(
     weights: Collection[str],
     *,
     fixed: Collection[str] = (),
-    threads: int = 0,
+    threads: Threads = 0,
 ) -> tuple[Model, dict[str, FloatArray]]:
     """`model`, in its working form, with such channels equalised; and by value s, by which its channels were divided.
 

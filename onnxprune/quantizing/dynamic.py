@@ -18,6 +18,7 @@ from onnxprune.capture.samples import Samples
 from onnxprune.quantizing.weights import WeightLayer, WeightRequest, WeightsOnly, weights_only
 from onnxprune.quantizing.weights.request import DYNAMIC, FLOAT, INT8, INT8_BLOCKS, MOMENTS
 from onnxprune.quantizing.weights.sensitivity import sensitivities
+from onnxprune.results.providers import Threads
 from onnxprune.results.units import format_percent
 from onnxprune.trace.groups import Trace
 
@@ -38,7 +39,7 @@ def dynamic(
     others: str = INT8,
     most: float = MOST,
     rounding: str = MOMENTS,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> WeightsOnly:
     """The network of `trace` with products of matrices and LSTMs in int8.
@@ -79,7 +80,7 @@ def dynamic(
     return replace(done, layers=tuple(_noted(layer, harmed) for layer in done.layers))
 
 
-def _harmed(trace: Trace, samples: Samples, request: WeightRequest, most: float, threads: int) -> dict[str, float]:
+def _harmed(trace: Trace, samples: Samples, request: WeightRequest, most: float, threads: Threads) -> dict[str, float]:
     """Labels of products that cost more than `most`, and what they cost."""
     if not math.isfinite(most):
         return {}

@@ -32,6 +32,7 @@ from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.plain import owned
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.results.providers import Threads
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.float64]
@@ -90,7 +91,7 @@ def equalised(
     batches: list[dict[str, Array]],
     *,
     keys: set[str] | None = None,
-    threads: int = 0,
+    threads: Threads = 0,
 ) -> tuple[Model, tuple[str, ...]]:
     """`model`, in its working form, with such channels equalised; and the values whose channels were.
 

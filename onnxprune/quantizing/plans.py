@@ -32,6 +32,7 @@ from onnxprune.quantizing.sensitivity import Grids, output_error, sensitivities
 from onnxprune.quantizing.static import activation_grids, fitting_biases, weight_grids
 from onnxprune.quantizing.times import measured_times
 from onnxprune.results.clock import Clock
+from onnxprune.results.providers import Threads, count
 from onnxprune.trace.groups import Trace
 
 RANGED, ROWS = 1000, 4
@@ -87,7 +88,7 @@ def network(trace: Trace, request: QuantizeRequest) -> Network:
     )
 
 
-def evened(net: Network, request: QuantizeRequest, samples: Samples, threads: int) -> Network:
+def evened(net: Network, request: QuantizeRequest, samples: Samples, threads: Threads) -> Network:
     """With channels of values between layers equalised, if that makes a network all in integers more exact: measured,
     on ranges of few samples.
     """
@@ -107,14 +108,14 @@ def evened(net: Network, request: QuantizeRequest, samples: Samples, threads: in
     return other if even < WORTH * plain else net
 
 
-def all_grids(net: Network, request: QuantizeRequest, samples: Samples, threads: int) -> Grids:
+def all_grids(net: Network, request: QuantizeRequest, samples: Samples, threads: Threads) -> Grids:
     """Of all values on which nodes work that could be in integers."""
     fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
     others = () if samples.more is None else samples.more.take(RANGED).batches(ROWS)
     return grids_on(net, request, itertools.chain(fitted, others), threads)
 
 
-def grids_on(net: Network, request: QuantizeRequest, feeds: Iterable[dict[str, Any]], threads: int) -> Grids:
+def grids_on(net: Network, request: QuantizeRequest, feeds: Iterable[dict[str, Any]], threads: Threads) -> Grids:
     """The same from these inputs."""
     seen = histograms(net.graph.model, values_of(net.graph, net.whole), feeds, threads)
     values = activation_grids(seen, request.ranges, request.types.activations)
@@ -129,14 +130,14 @@ def written(net: Network, grids: Grids, nodes: Collection[int]) -> Model:
 
 
 def choices(
-    net: Network, grids: Grids, samples: Samples, clock: Clock, threads: int
+    net: Network, grids: Grids, samples: Samples, clock: Clock, threads: Threads
 ) -> tuple[list[Choice], dict[int, float]]:
     """Choices of nodes between time and error, the fastest first, and the errors of layers alone."""
     clock.start("profile")
     few = samples.few(net.trace.graph.model, FEW)
     feed: Mapping[str, NDArray[Any]] = samples.few(net.trace.graph.model, 1)
     model = with_quantisers(net.graph, net.facts, net.whole, grids.values, grids.weights, numbers=True)
-    times = measured_times(net.graph, net.facts, model, net.whole, feed, threads)
+    times = measured_times(net.graph, net.facts, model, net.whole, feed, count(threads))
     clock.start("sensitivity")
     errors = sensitivities(net.graph, net.facts, net.found, net.layers, grids, net.judged, [few], clock.steps())
     return frontier(net.graph, net.found, net.whole, times, errors), errors

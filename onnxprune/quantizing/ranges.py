@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.training import observer
 from onnxprune.errors import NotFinite
 from onnxprune.model.load import Model
+from onnxprune.results.providers import Threads
 
 Array = NDArray[np.float32]
 BINS = 4096
@@ -90,7 +91,7 @@ class Histogram:
 
 
 def histograms(
-    model: Model, keys: Sequence[str], batches: Iterable[Mapping[str, NDArray[np.generic]]], threads: int = 0
+    model: Model, keys: Sequence[str], batches: Iterable[Mapping[str, NDArray[np.generic]]], threads: Threads = 0
 ) -> dict[str, Histogram]:
     """Of the float32 values `keys` of the model, which may be inputs. Raises NotFinite for NaN and infinity."""
     inputs = {value.name for value in model.proto.graph.input}

@@ -8,7 +8,7 @@ from typing import Any
 from onnx import TensorProto
 
 from onnxprune.choose.request import AUTO as AUTO
-from onnxprune.choose.request import GIVE_DATA, effort_of
+from onnxprune.choose.request import GIVE_DATA, effort_of, usual
 from onnxprune.errors import UsageError
 from onnxprune.options.declare import plain, recorded, values
 from onnxprune.options.quantizing import Quantizing
@@ -65,7 +65,7 @@ class QuantizeRequest:
     def recorded(self, samples: int | None) -> dict[str, Any]:
         """What a plan says of its making: no paths, no names of files."""
         found = values(self.asked) | vars(self) | {"samples": samples}
-        left_out = {"effort"} if self.effort == 1 else set()
+        left_out = {*(["effort"] if self.effort == 1 else []), *usual(self.asked)}
         return {name: plain(found[name]) for name in recorded(Quantizing) if name not in left_out}
 
 

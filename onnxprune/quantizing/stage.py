@@ -38,6 +38,7 @@ from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.results.clock import Clock
 from onnxprune.results.plan import QuantizationPlan, ValueGrid, WeightGrid
+from onnxprune.results.providers import Threads, count, counted
 from onnxprune.results.quantization import FLOAT, QuantizationSummary, QuantizedLayer
 from onnxprune.trace.groups import Trace
 
@@ -77,7 +78,7 @@ class Quantized:
 class _Fixing:
     """How weights are adjusted: on so many cores, with `effort` times the usual steps."""
 
-    workers: int
+    workers: Threads
     effort: Effort | None
 
 
@@ -90,7 +91,7 @@ def quantized(
     *,
     whole: Whole | None = None,
     share: float | None = None,
-    threads: int = 0,
+    threads: Threads = 0,
     workers: int | None = None,
     effort: Effort | None = None,
 ) -> Quantized:
@@ -106,7 +107,7 @@ def quantized(
         return _weights(trace, request, samples, clock, threads)
     assert samples is not None
     aim = whole or (trace, np.ones(trace.unit_count, bool))
-    fixing = _Fixing(threads if workers is None else workers, effort)
+    fixing = _Fixing(threads if workers is None else counted(threads, workers), effort)
     return _static(trace, aim, request, samples, clock, gate, share, threads, fixing)
 
 
@@ -119,7 +120,7 @@ def _static(
     clock: Clock,
     gate: Gate | None,
     share: float | None,
-    threads: int,
+    threads: Threads,
     fixing: _Fixing,
 ) -> Quantized:
     clock.start("prepare")
@@ -163,7 +164,7 @@ def _static(
 
 
 def _taken(
-    net: Network, grids: Grids, samples: Samples, clock: Clock, threads: int, share: float | None
+    net: Network, grids: Grids, samples: Samples, clock: Clock, threads: Threads, share: float | None
 ) -> tuple[list[int], dict[int, float]]:
     """The nodes that are in integers where no bound is asked for, and the errors of layers alone."""
     found, errors = choices(net, grids, samples, clock, threads)
@@ -177,7 +178,7 @@ def adjusted(
     samples: Samples,
     clock: Clock,
     *,
-    workers: int = 0,
+    workers: Threads = 0,
     effort: Effort | None = None,
 ) -> Quantized:
     """What was quantised with quantisers, all its weights adjusted together on their grids, towards `whole`. Networks
@@ -196,7 +197,7 @@ def picked(
     found: Sequence[Choice],
     errors: Mapping[int, float],
     samples: Samples,
-    threads: int,
+    threads: Threads,
     *,
     share: float | None = None,
 ) -> frozenset[int]:
@@ -210,7 +211,7 @@ def picked(
     tried = list({one.nodes: one for one in (everything, *near[:1], *near[-1:], *more)}.values())
     models = [written(net, grids, one.nodes) for one in tried]
     original, asked = net.trace.graph.model, [] if share is None else [share]
-    times = seconds_of([*models, *([original] if asked else [])], samples.few(original, 1), threads)
+    times = seconds_of([*models, *([original] if asked else [])], samples.few(original, 1), count(threads))
     allowed = max((1 + SLACK) * min(times), *(one * times[-1] for one in asked), 0.0)
     best = min((k for k in range(len(tried)) if times[k] <= allowed), key=lambda k: tried[k].error)
     return tried[best].nodes
@@ -224,7 +225,7 @@ def bounded(
     request: QuantizeRequest,
     samples: Samples,
     gate: Gate | None,
-    threads: int,
+    threads: Threads,
 ) -> frozenset[int]:
     """The fastest choice that is so near to the original, before any repair. Raises GateError."""
     limits = request.limits
@@ -232,7 +233,7 @@ def bounded(
 
     def broken(choice: Choice) -> str | None:
         with as_file(written(net, grids, choice.nodes)) as path:
-            reason = limits.broken(fidelity(original, path, held_out, threads=threads))
+            reason = limits.broken(fidelity(original, path, held_out, threads=count(threads)))
             if reason is None and gate is not None and limits.max_drop is not None:
                 drop = gate.drop(path)
                 if not drop <= limits.max_drop:
@@ -243,7 +244,7 @@ def bounded(
     return first_within(some, broken).nodes
 
 
-def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples: Samples, threads: int) -> bool:
+def dynamic_is_better(net: Network, grids: Grids, nodes: frozenset[int], samples: Samples, threads: Threads) -> bool:
     """Whether ranges of every run suit the network better: of products alone, and where fixed ones do harm."""
     if net.share_of_products() < PRODUCTS:
         return False
@@ -326,7 +327,9 @@ def _layer(net: Network, one: Candidate, nodes: frozenset[int], error: float | N
 
 
 # ---- weights alone ---------------------------------------------------------------------------------------------
-def _weights(trace: Trace, request: QuantizeRequest, samples: Samples | None, clock: Clock, threads: int) -> Quantized:
+def _weights(
+    trace: Trace, request: QuantizeRequest, samples: Samples | None, clock: Clock, threads: Threads
+) -> Quantized:
     clock.start("rewrite")
     graph = trace.graph
     kept: dict[str, str] = {}

@@ -30,6 +30,7 @@ from onnxprune.capture.shapes import inferred_shapes
 from onnxprune.data.batch import Batch, joined
 from onnxprune.model.graph import Graph
 from onnxprune.model.load import Model
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -56,7 +57,7 @@ class Importance:
     _model: Model
 
     @staticmethod
-    def measured(trace: Trace, batches: Sequence[Feeds], threads: int = 0) -> Importance | None:
+    def measured(trace: Trace, batches: Sequence[Feeds], threads: Threads = 0) -> Importance | None:
         """From samples. None where all positions count the same, where samples differ in shape, or where it is unknown
         for a logit which of its axes are positions of one sample.
         """

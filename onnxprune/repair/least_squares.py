@@ -35,6 +35,7 @@ from onnxprune.model.plain import copyable, hoisted, lowered, outputs_of
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.repair.rectified import Clipping, clipping_behind, error_behind, rectified
 from onnxprune.results.progress import watched
+from onnxprune.results.providers import Threads
 from onnxprune.results.units import format_percent
 from onnxprune.trace.groups import Trace
 
@@ -97,7 +98,7 @@ def least_squares(
     batches: list[dict[str, Array]],
     held_out: int,
     *,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Refit:
     """Refit the layers of `cut` that lost inputs, on batches of samples of which the last `held_out` are held out."""

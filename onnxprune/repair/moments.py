@@ -19,6 +19,7 @@ from scipy.special import erf, expit
 from onnxprune.capture.walker import Walker
 from onnxprune.model.folding import folded, is_computed
 from onnxprune.model.graph import Graph, Node
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
@@ -64,7 +65,7 @@ def moments(trace: Trace) -> dict[str, Moments]:
 
 
 def measured(
-    trace: Trace, keys: Collection[str], batches: list[dict[str, NDArray[Any]]], threads: int = 0
+    trace: Trace, keys: Collection[str], batches: list[dict[str, NDArray[Any]]], threads: Threads = 0
 ) -> dict[str, Moments]:
     """Of the values `keys` of the original network over the samples, in the channels of axis 1."""
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)

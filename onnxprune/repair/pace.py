@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxprune.capture.samples import Samples
 from onnxprune.repair.reconstruct import reconstruct
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 WATCHED, FIRST = 3.0, 2
@@ -38,7 +39,7 @@ class Pace:
         return float(f"{math.floor(found / unit * (1 + 1e-9)) * unit:.{DIGITS}g}")
 
 
-def pace_of(trace: Trace, samples: Samples, *, threads: int = 0) -> Pace | None:
+def pace_of(trace: Trace, samples: Samples, *, threads: Threads = 0) -> Pace | None:
     """Watched on the network of `trace`, which takes no less than any cut of it; None if nothing of it can be
     adjusted.
     """

@@ -50,6 +50,7 @@ from onnxprune.repair.teacher import Divided, Outputs, Teacher
 from onnxprune.repair.whiten import coordinates
 from onnxprune.results.kept.memory import NOTHING, Memory, Slot
 from onnxprune.results.progress import Watch, watched
+from onnxprune.results.providers import Threads, count, counted
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -91,7 +92,7 @@ def reconstruct(
     effort: Effort = USUAL,
     more: Calibration | None = None,
     seed: int = 0,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
     """Adjust the weights of `cut`, which keeps the units `keep` (units,); the last `held_out` batches judge.
@@ -103,7 +104,8 @@ def reconstruct(
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
     `budget`: multiply-accumulates that it may take, see `lessons.BUDGET`. `more`: samples to fit of the same shapes,
     which are too many to be held and are read when they are needed.
-    `threads` shards run side by side (0: as many as there are cores); their number does not change the result.
+    `threads` shards run side by side (0: as many as there are cores), each on its provider; their number does not
+    change the result.
     """
     found = lessons(trace, cut, batches, held_out, independent, budget, effort, more)
     if isinstance(found, str):
@@ -134,7 +136,7 @@ def _reconstructed(
     grids: Mapping[str, Grid],
     divided: Divided,
     seed: int,
-    threads: int,
+    threads: Threads,
     watch: Watch,
     key: str,
 ) -> Reconstruction:
@@ -147,14 +149,15 @@ def _reconstructed(
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
     if not judges:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, UNSTEADY)
-    importance = Importance.measured(trace, samples.fitted(), threads=1)
-    targets, teacher = _taught(trace, keep, graph, places, importance, example, divided)
+    one = counted(threads, 1)
+    importance = Importance.measured(trace, samples.fitted(), one)
+    targets, teacher = _taught(trace, keep, graph, places, importance, example, divided, one)
     if not targets:
         return Reconstruction(cut, 0.0, 0.0, 0, {}, _untrainable(graph))
-    goals, outputs = teacher(example), Outputs(trace, keep, judges, samples)
+    goals, outputs = teacher(example), Outputs(trace, keep, judges, samples, threads)
     if not outputs.finite or not all(np.isfinite(value).all() for value in goals.targets):
         return Reconstruction(cut, 0.0, 0.0, 0, {}, "the original gives NaN or infinity on the samples")
-    step = _training_step(graph, example, names, targets, goals)
+    step = _training_step(graph, example, names, targets, goals, one)
     weights: Weights = {name: cut.tensors[name].array().astype(np.float32) for name in step.weights}
     stored = Stored(grids)
     cut, run = stored.rest(cut, weights), _Run(samples, teacher, step, graph, masks, stored)
@@ -162,7 +165,7 @@ def _reconstructed(
     before = judge.of(weights, watch.memory, key)
     start = {name: array.copy() for name, array in weights.items()}
     course = Course(watch, judge.briefly, weights, steps, samples.batch)
-    steps = run.train(weights, steps, seed, threads or os.cpu_count() or 1, course, watch.memory, key)
+    steps = run.train(weights, steps, seed, threads, course, watch.memory, key)
     best = _shortened(judge, start, weights)
     conclude(watch, steps, before.outputs, best.outputs if best.better_than(before) else before.outputs)
     if not best.better_than(before):
@@ -171,11 +174,13 @@ def _reconstructed(
     return Reconstruction(best.model, before.outputs, best.outputs, steps, step.frozen)
 
 
-def _training_step(graph: Graph, example: Feeds, names: list[str], targets: list[str], goals: Goals) -> Step:
+def _training_step(
+    graph: Graph, example: Feeds, names: list[str], targets: list[str], goals: Goals, threads: Threads
+) -> Step:
     """Errors of `targets` count relative to how much the `goals` of one feed vary."""
     variances = [max(float(np.var(value)), 1e-12) for value in goals.targets]
     weighted = {k: weight.shape for k, weight in goals.weights.items()}
-    return training_step(graph, example, names, targets, variances, threads=1, weighted=weighted)
+    return training_step(graph, example, names, targets, variances, threads, weighted=weighted)
 
 
 def _shortened(judge: _Judge, start: Weights, end: Weights) -> _Judged:
@@ -228,17 +233,18 @@ def _taught(
     importance: Importance | None,
     example: Feeds,
     divided: Divided,
+    threads: Threads,
 ) -> tuple[list[str], Teacher]:
     """The targets that both networks have in one shape, and their teacher: a rank may depend on how many samples there
     are.
     """
     factors = {key: divided[given] for given, key in places.items() if given in divided}
-    teacher = Teacher(trace, keep, list(places.values()), importance, factors)
-    values = observer(graph.model, list(places), threads=1).run(None, example)
+    teacher = Teacher(trace, keep, list(places.values()), importance, factors, threads)
+    values = observer(graph.model, list(places), threads).run(None, example)
     pairs = zip(places, values, teacher(example).targets, strict=True)
     targets = [key for key, value, goal in pairs if value.shape == goal.shape]
     if 0 < len(targets) < len(places):
-        teacher = Teacher(trace, keep, [places[key] for key in targets], importance, factors)
+        teacher = Teacher(trace, keep, [places[key] for key in targets], importance, factors, threads)
     return targets, teacher
 
 
@@ -310,7 +316,7 @@ class _Run:
         weights: Weights,
         steps: int,
         seed: int,
-        threads: int,
+        threads: Threads,
         course: Course | None,
         memory: Memory = NOTHING,
         key: str = "",
@@ -320,7 +326,7 @@ class _Run:
         """
         names, seen = self.step.weights, dict(weights)
         rate = RATE * self.samples.batch / LARGEST
-        found = coordinates(self.graph, names, self.samples.fitted(), memory, key)
+        found = coordinates(self.graph, names, self.samples.fitted(), memory, key, threads=counted(threads, 1))
         descent, slot = Descent(names, found, rate, self.masks), memory.slot("steps", key)
         after = _state(slot)
         if after is None:
@@ -347,7 +353,7 @@ class _Run:
             steps,
             at_start,
             least=LEAST_STEPS,
-            threads=threads,
+            threads=count(threads) or os.cpu_count() or 1,
             progress=course,
             ended=lambda: course is not None and course.ended,
             changed=lambda: seen.update(self.stored.of(weights)),

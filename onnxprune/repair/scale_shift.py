@@ -31,6 +31,7 @@ from onnxprune.model.graph import Graph, Node
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted, lowered, settable, shape_of
 from onnxprune.repair.least_squares import RIDGES, LayerFit, Refit, with_biases
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 FloatArray = NDArray[np.float64]
@@ -103,7 +104,7 @@ def scale_shift(
     batches: list[dict[str, Array]],
     held_out: int,
     *,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Refit:
     """Scale and shift the layers of `cut` whose inputs changed; the last `held_out` batches judge."""

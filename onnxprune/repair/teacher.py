@@ -11,6 +11,7 @@ from onnxprune.capture.training import Goals, observer
 from onnxprune.model.load import Model
 from onnxprune.repair.importance import Importance
 from onnxprune.repair.minibatches import Feeds, Minibatches
+from onnxprune.results.providers import Threads, counted
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -30,10 +31,11 @@ class Teacher:
         keys: Sequence[str],
         importance: Importance | None = None,
         divided: Divided | None = None,
+        threads: Threads = 1,
     ) -> None:
         self._trace, self._keep, self._keys, self._importance = trace, keep, keys, importance
         self._divided = divided or {}
-        self._session = observer(trace.graph.model, keys, threads=1)
+        self._session = observer(trace.graph.model, keys, threads)
 
     def __call__(self, feeds: Feeds) -> Goals:
         values = self._session.run(None, feeds)
@@ -50,16 +52,18 @@ class Teacher:
 class Outputs:
     """Relative error of the outputs (see `sensitivity.judged`) on the held-out samples, all positions alike."""
 
-    def __init__(self, trace: Trace, keep: Bools, places: Mapping[str, str], samples: Minibatches) -> None:
-        self._keys = list(places)
-        teacher = Teacher(trace, keep, list(places.values()))
+    def __init__(
+        self, trace: Trace, keep: Bools, places: Mapping[str, str], samples: Minibatches, threads: Threads = 0
+    ) -> None:
+        self._keys, self._threads = list(places), counted(threads, 0)
+        teacher = Teacher(trace, keep, list(places.values()), threads=counted(threads, 1))
         self._feeds = samples.judged()
         self._wanted = [teacher(feeds).targets for feeds in self._feeds]
         self.finite = all(np.isfinite(value).all() for values in self._wanted for value in values)
 
     def error(self, model: Model, most: int | None = None) -> float:
         """`most`: of the feeds."""
-        session = observer(model, self._keys)
+        session = observer(model, self._keys, self._threads)
         found = [session.run(None, feeds) for feeds in self._feeds[:most]]
         worst = 0.0
         for k in range(len(self._keys)):

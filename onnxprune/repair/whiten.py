@@ -27,6 +27,7 @@ from onnxprune.capture.training import observer
 from onnxprune.model.graph import Graph
 from onnxprune.repair.least_squares import fittable
 from onnxprune.results.kept.memory import NOTHING, Memory
+from onnxprune.results.providers import Threads
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -153,14 +154,20 @@ class Measured:
 
 
 def coordinates(
-    graph: Graph, names: Sequence[str], feeds: Sequence[Mapping[str, Array]], memory: Memory = NOTHING, key: Any = None
+    graph: Graph,
+    names: Sequence[str],
+    feeds: Sequence[Mapping[str, Array]],
+    memory: Memory = NOTHING,
+    key: Any = None,
+    *,
+    threads: Threads = 1,
 ) -> list[Coordinates]:
     """Of the float32 initializers `names` of `graph`, each in one of them; A is measured on `feeds`, or in the `memory`
     of an earlier run with the same `key`.
     """
     layers = _layers(graph, set(names))
     shapes = {name: tuple(graph.model.tensors[name].shape) for name in names}
-    known = memory.call("whitening", key, lambda: _measured(graph, layers, shapes, feeds), (Measured, Metric))
+    known = memory.call("whitening", key, lambda: _measured(graph, layers, shapes, feeds, threads), (Measured, Metric))
     found: list[Coordinates] = []
     covered: set[str] = set()
     for layer, one in zip(layers, known, strict=True):
@@ -171,12 +178,16 @@ def coordinates(
 
 
 def _measured(
-    graph: Graph, layers: Sequence[Linear], shapes: Collection[str], feeds: Sequence[Mapping[str, Array]]
+    graph: Graph,
+    layers: Sequence[Linear],
+    shapes: Collection[str],
+    feeds: Sequence[Mapping[str, Array]],
+    threads: Threads,
 ) -> list[Measured]:
     """Of each layer."""
     some = feeds[:: max(1, len(feeds) // SHARDS)][:SHARDS]
     found = []
-    for layer, (rows, count) in zip(layers, _inputs(graph, layers, some), strict=True):
+    for layer, (rows, count) in zip(layers, _inputs(graph, layers, some, threads), strict=True):
         square = float(np.mean(np.square(rows), dtype=np.float64))
         constant = np.float32(np.sqrt(square)) if square > LEAST else np.float32(1)
         evidence = count * len(feeds) / (rows.shape[-1] * len(some))
@@ -192,10 +203,12 @@ def _layers(graph: Graph, names: set[str]) -> list[Linear]:
     return [layer for layer in found if layer is not None and layer.weight in names]
 
 
-def _inputs(graph: Graph, layers: Sequence[Linear], feeds: Sequence[Mapping[str, Array]]) -> list[tuple[Floats, int]]:
+def _inputs(
+    graph: Graph, layers: Sequence[Linear], feeds: Sequence[Mapping[str, Array]], threads: Threads = 1
+) -> list[tuple[Floats, int]]:
     """Per layer sampled rows of its inputs, (positions, d) or (groups, positions, d), and how many there were."""
     keys = list(dict.fromkeys(key for layer in layers for key in (layer.x, layer.y) if key in graph.producer))
-    session = observer(graph.model, keys, threads=1)
+    session = observer(graph.model, keys, threads)
     rng = np.random.default_rng(0)
     parts: list[list[Floats]] = [[] for _ in layers]
     counts = [0] * len(layers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from onnxprune.benching.options import short_provider
 from onnxprune.benching.results import (
     SAME,
     SLOWER,
@@ -32,6 +31,7 @@ from onnxprune.report.figures import (
     unresolved_text,
 )
 from onnxprune.report.shared import notes, shortened
+from onnxprune.results.providers import short_provider
 from onnxprune.results.units import format_bytes, format_percent, plural
 
 SHOWN_LAYERS = 10

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from onnxprune import __version__, native
+from onnxprune.results.providers import DISTRIBUTIONS, installed
 from onnxprune.results.shown import Shown
 
 PACKAGES = (
@@ -68,11 +69,14 @@ class Environment(Shown):
 
 
 def version(package: str) -> str | None:
-    """The installed version of a distribution, None if it is not installed. Does not import it."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    """The installed version of a distribution, None if it is not installed. Does not import it.
+
+    ONNX Runtime is in one of several, by what it was built for.
+    """
+    for name in (package, *(sorted(set(DISTRIBUTIONS.values())) if package == "onnxruntime" else ())):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
 
 
 def environment() -> Environment:
@@ -85,7 +89,7 @@ def environment() -> Environment:
         cores=usable_cores(),
         memory_bytes=_memory_bytes(),
         packages={name: version(name) for name in PACKAGES},
-        providers=_providers(),
+        providers=installed(),
         sparse_operators=native.instruction_set(),
         sparse_problem=native.problem(),
         sparse_library=native.library_path(),
@@ -134,11 +138,3 @@ def peak_memory_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _providers() -> tuple[str, ...]:
-    try:
-        import onnxruntime
-    except Exception:  # a broken installation is exactly what a bug report is about
-        return ()
-    return tuple(onnxruntime.get_available_providers())

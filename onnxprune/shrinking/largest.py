@@ -43,7 +43,7 @@ def largest_within(run: Run, choose: Callable[[Run], Choice] = plan_and_cut, *, 
     """
     gate = run.gate
     assert gate is not None and gate.max_drop is not None
-    run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))
+    run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.on_cpu))
     ask, first = _of_macs(run) if by_macs else (_of_channels(run), 1.0)
     choices: dict[float, Choice] = {}
     refused: list[OnnxPruneError] = []

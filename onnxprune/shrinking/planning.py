@@ -34,6 +34,7 @@ from onnxprune.model.sources import Place
 from onnxprune.repair.lessons import Effort
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.results.clock import Clock
+from onnxprune.results.providers import Threads, count
 from onnxprune.shrinking.measured import Timed, bytes_written, far_below, open_budget, open_meter, target_summary
 from onnxprune.shrinking.recovery import recovery
 from onnxprune.shrinking.repairs import RECONSTRUCT, Stage, mended
@@ -53,7 +54,7 @@ class Run:
     plan: Plan | None
     samples: Samples | None
     gate: Gate | None
-    threads: int
+    threads: Threads
     clock: Clock
     place: Place
     sparse: SparseRequest | None = None
@@ -65,6 +66,11 @@ class Run:
     """errors of groups that were measured before, on this trace and these samples"""
     recovered: dict[str, float | None] | None = None
     """by name, what a short repair left of the error without a block, likewise"""
+
+    @property
+    def on_cpu(self) -> int:
+        """`threads` of what is proven and measured, which is on the CPU in any case."""
+        return count(self.threads)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def plan_and_cut(run: Run) -> Choice:
     """
     unpinned, traced = run.traced, replace(run.traced)
     refusals: list[str] = []
-    meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.threads, run.form, run.table))
+    meter = functools.cache(lambda: open_meter(unpinned, run.samples, run.on_cpu, run.form, run.table))
     run = with_multiple(run, meter)
     budget: Budget | None = None
     while True:

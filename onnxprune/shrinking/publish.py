@@ -58,7 +58,7 @@ def publish(run: Run, choice: Choice, *, verify: bool = True, allow_unproven: bo
         clock.start("write")
         with run.place.staged(recorded) as staged:
             clock.start("verify")
-            shown = prove(traced, keep, staged.path, samples=samples, seed=seed, threads=run.threads)
+            shown = prove(traced, keep, staged.path, samples=samples, seed=seed, threads=run.on_cpu)
             require_told(shown.untold, traced, allowed=allow_unproven, with_samples=samples is not None)
             proof, feed = proof_summary(shown), shown.feed
             repaired, fixed = mended_cut(run, choice, recorded)
@@ -75,7 +75,7 @@ def publish(run: Run, choice: Choice, *, verify: bool = True, allow_unproven: bo
     with run.place.staged(repaired) as staged:
         if proof is not None:
             clock.start("verify")
-            check_runs(staged.path, refused=proof.refused, feed=feed, threads=run.threads)
+            check_runs(staged.path, refused=proof.refused, feed=feed, threads=run.on_cpu)
         done = _committed(run, choice, repaired, staged, facts)
     return replace(done, proof=proof, repair=fixed, sparsity=zeros)
 
@@ -83,7 +83,7 @@ def publish(run: Run, choice: Choice, *, verify: bool = True, allow_unproven: bo
 def _committed(run: Run, choice: Choice, model: Model, staged: Staged, facts: Facts) -> Published:
     """`model`, which is staged, measured and renamed to its target."""
     original = choice.traced.graph.model
-    measured = judged(original, staged.path, run.samples, run.gate, run.clock, run.threads)
+    measured = judged(original, staged.path, run.samples, run.gate, run.clock, run.on_cpu)
     run.clock.start("write")
     written = staged.commit()
     after = summary(model, build(model), facts, run.place.target.name)
@@ -117,7 +117,7 @@ def _with_zeros(
         verify=verify,
         allow_unproven=allow_unproven,
         seed=run.request.options.seed,
-        threads=run.threads,
+        threads=run.on_cpu,
     )
     return Published(None, None, done.fidelity, done.written, done.after, plan, done.sparsity, done.notes, done.model)
 

@@ -14,6 +14,7 @@ from onnxprune.model.plain import hoisted
 from onnxprune.repair.lessons import Effort
 from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.results.kept.memory import NOTHING, Memory
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 BUDGET = 2e12  # multiply-accumulates of all repairs together
@@ -29,7 +30,7 @@ def recovery(
     known: dict[str, float | None],
     *,
     seed: int = 0,
-    threads: int = 0,
+    threads: Threads = 0,
     memory: Memory = NOTHING,
 ) -> Callable[[int], float | None]:
     """Unit -> relative squared error of the outputs on held-out samples, without this block and after a few steps of
@@ -55,7 +56,7 @@ def recovery(
     return error
 
 
-def _repaired(trace: Trace, unit: int, samples: Samples, steps: int, seed: int, threads: int) -> float | None:
+def _repaired(trace: Trace, unit: int, samples: Samples, steps: int, seed: int, threads: Threads) -> float | None:
     keep = np.ones(trace.unit_count, bool)
     keep[unit] = False
     try:

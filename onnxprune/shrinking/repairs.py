@@ -30,6 +30,7 @@ from onnxprune.repair.reconstruct import reconstruct
 from onnxprune.repair.scale_shift import scale_shift
 from onnxprune.results import LayerRepair, ReconstructionSummary, RepairSummary, SkippedLayer
 from onnxprune.results.progress import watched
+from onnxprune.results.providers import Threads, count
 from onnxprune.trace.groups import Trace
 
 Bools = NDArray[np.bool_]
@@ -75,7 +76,7 @@ def mend(
     whole: tuple[Trace, Bools] | None = None,
     seed: int = 0,
     effort: Effort = USUAL,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
     """The repaired model (`cut` itself if nothing changed). `method`: none, one of FROM_MEANS, or, with samples, one
@@ -114,7 +115,7 @@ def mend(
 
 
 def _from_means(
-    trace: Trace, keep: Bools, cut: Model, method: str, samples: Samples | None, threads: int
+    trace: Trace, keep: Bools, cut: Model, method: str, samples: Samples | None, threads: Threads
 ) -> tuple[Model, RepairSummary]:
     """With samples the held-out ones judge: `cut` itself if they got worse, or if no layer could be corrected."""
     repair, name = FROM_MEANS[method]
@@ -126,18 +127,18 @@ def _from_means(
     return found.model if found.layers else cut, RepairSummary(name, found.corrected, tuple(skipped))
 
 
-def _worse(original: Model, before: Model, after: Model, samples: Samples, threads: int) -> bool:
+def _worse(original: Model, before: Model, after: Model, samples: Samples, threads: Threads) -> bool:
     """Whether the outputs are further off on held-out samples, each relative to itself."""
     batches = samples.batches[-samples.held_out :]
     errors = [
-        sum(one.relative_error or 0.0 for one in fidelity(original, model, batches, threads=threads).outputs)
+        sum(one.relative_error or 0.0 for one in fidelity(original, model, batches, threads=count(threads)).outputs)
         for model in (before, after)
     ]
     return errors[1] > errors[0]
 
 
 def _means(
-    trace: Trace, keep: Bools, samples: Samples | None, threads: int, only: Collection[str] | None = None
+    trace: Trace, keep: Bools, samples: Samples | None, threads: Threads, only: Collection[str] | None = None
 ) -> dict[str, Moments]:
     """What channels are on average: from the weights, and measured where layers (`only` these) lose channels."""
     known = moments(trace)
@@ -154,7 +155,7 @@ def _layer_by_layer(
     cut: Model,
     method: str,
     samples: Samples,
-    threads: int,
+    threads: Threads,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Model, RepairSummary]:
     """The layers that read what left are refitted, one after the other. Those that cannot be have their biases
@@ -188,7 +189,7 @@ def _together(
     samples: Samples,
     seed: int,
     effort: Effort,
-    threads: int,
+    threads: Threads,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Model, ReconstructionSummary]:
     """Reconstruction of all weights, those on `grids` as they are stored."""
@@ -219,7 +220,7 @@ def mended(
     *,
     seed: int = 0,
     effort: Effort = USUAL,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, RepairSummary | None]:
     """`mend` of `cut`, or of the `stage` that ends where it does."""

@@ -35,7 +35,7 @@ def plan_in_steps(run: Run) -> Choice:
     """As `plan_and_cut`, in the steps of the request. Raises the same."""
     if run.request.steps == 1 or run.plan is not None:
         return plan_and_cut(run)
-    run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.threads))  # one number for all steps
+    run = with_multiple(run, lambda: open_meter(run.traced, run.samples, run.on_cpu))  # one number for all steps
     traced, keep = run.traced, np.ones(run.traced.unit_count, bool)
     budget = None if run.request.target is None else Counted(traced, run.request.target)
     asked = _shares(run.request, budget)

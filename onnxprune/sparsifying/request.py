@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxprune.choose.request import AUTO, GIVE_DATA, Request, effort_of
+from onnxprune.choose.request import AUTO, GIVE_DATA, Request, effort_of, usual
 from onnxprune.choose.schedule import ONE_SHOT, resolved
 from onnxprune.errors import UsageError
 from onnxprune.options.choosing import Steps
@@ -73,6 +73,7 @@ class SparseRequest:
         """What a plan says of its making: no paths, no names of files."""
         found = values(self.asked) | vars(self) | {"pattern": self.pattern_text, "samples": samples}
         left_out = {*(names(Steps) if self.steps == 1 else ()), *({"effort"} if self.effort == 1 else ())}
+        left_out |= usual(self.asked)
         return {name: plain(found[name]) for name in recorded(Masking) if name not in left_out}
 
 

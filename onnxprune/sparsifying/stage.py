@@ -19,6 +19,7 @@ from onnxprune.errors import UsageError, VerificationError
 from onnxprune.model.load import Model
 from onnxprune.model.plain import hoisted
 from onnxprune.results.clock import Clock
+from onnxprune.results.providers import Threads, count
 from onnxprune.results.sparse import SparseLayer, SparsitySummary
 from onnxprune.results.units import format_percent
 from onnxprune.sparse.masks import Mask, dense_zeros, sparse_initializers
@@ -97,7 +98,7 @@ def sparsified(
     clock: Clock,
     *,
     whole: tuple[Trace, Bools] | None = None,
-    threads: int = 0,
+    threads: Threads = 0,
 ) -> Sparsified:
     """The network of `trace` with sparse weights. `whole`: the trace of the original and what is kept of it, if
     `trace` is that of a network cut from it; repair aims at the original.
@@ -158,7 +159,7 @@ def _with_integers(done: Masked, found: Sequence[IntegerLayer], request: SparseR
 
 
 def _with_errors(
-    done: Masked, found: Sequence[IntegerLayer], teacher: Teacher, trace: Trace, samples: Samples, threads: int
+    done: Masked, found: Sequence[IntegerLayer], teacher: Teacher, trace: Trace, samples: Samples, threads: Threads
 ) -> Masked:
     """The errors of integer layers that have masks, which `masked` does not know."""
     keys = {one.weight: one.output for one in found if one.weight in done.masks}
@@ -184,7 +185,7 @@ def _left_out(trace: Trace, found: Sequence[Layer], request: SparseRequest) -> d
     return dense
 
 
-def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock: Clock, threads: int) -> _Layers:
+def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock: Clock, threads: Threads) -> _Layers:
     """Layers that were excluded, and with `--pattern auto` what the measurement says."""
     dense = _left_out(trace, found, request)
     check_finite(trace.graph.model, [one for one in found if one.reason is None and one.weight not in dense])
@@ -196,7 +197,7 @@ def _chosen(trace: Trace, found: Sequence[Layer], request: SparseRequest, clock:
     return _Layers(choice.patterns, {**rest, **choice.dense, **dense}, choice.depthwise)
 
 
-def fastest(trace: Trace, request: SparseRequest, clock: Clock, threads: int) -> tuning.Selection:
+def fastest(trace: Trace, request: SparseRequest, clock: Clock, threads: Threads) -> tuning.Selection:
     """Which layers have zeros, and in which blocks, so that the network is fastest here: measured, or known from
     before. Raises UsageError if there are no operators, or patterns of names match nothing.
     """
@@ -207,7 +208,7 @@ def fastest(trace: Trace, request: SparseRequest, clock: Clock, threads: int) ->
 
 
 def _measured(
-    trace: Trace, request: SparseRequest, weights: Sequence[str], clock: Clock, threads: int
+    trace: Trace, request: SparseRequest, weights: Sequence[str], clock: Clock, threads: Threads
 ) -> tuning.Selection:
     from onnxprune.sparsifying.tuning import select
     from onnxprune.sparsifying.tuning.cache import cache_folder
@@ -227,7 +228,7 @@ def _measured(
         traced,
         request.sparsity,
         CANDIDATES,
-        threads=threads,
+        threads=count(threads),
         cache=cache_folder(),
         progress=clock.steps(),
         weights=weights,

@@ -53,6 +53,7 @@ def quantized_jobs(
             "repair": "reconstruct" if asked.repair in REBUILT else "none",
             "seed": asked.seed,
             "max_memory": asked.max_memory,
+            "provider": asked.provider,
             "external_data": asked.external_data,
         }
         cut = {"removed": outcome.removed, "reached_ratio": outcome.reached_ratio} if outcome else {}

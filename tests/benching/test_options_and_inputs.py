@@ -12,10 +12,11 @@ from bench_support import DIGITS, convolutions, quick
 
 from onnxprune.benching.candidates import names_of
 from onnxprune.benching.inputs import check_shapes, from_data, noise
-from onnxprune.benching.options import limit, positive_list, providers, shapes
+from onnxprune.benching.options import limit, positive_list, shapes
 from onnxprune.data import open_data
 from onnxprune.errors import OnnxPruneError, UsageError
 from onnxprune.model.load import load
+from onnxprune.results.providers import providers
 
 INSTALLED = ("AzureExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 

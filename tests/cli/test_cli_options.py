@@ -53,6 +53,7 @@ ELSEWHERE = {
     "--preprocess": "test_preprocess",
     "--samples": "test_samples",
     "--max-memory": "test_max_memory",
+    "--provider": "test_provider",
     "--metric": "test_it_is_reported_without_a_bound",
     "--max-drop": "test_a_search",
     "--external-data": "test_external_data",

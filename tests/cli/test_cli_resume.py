@@ -112,6 +112,10 @@ def test_another_run_is_refused_with_the_reason(folder: Path) -> None:
     _, said = ended(started(*other), code=2)
     assert f"'{FOLDER}' holds what another run found: --target was macs=60%, now macs=50%." in said
     assert "give --fresh, or delete the folder" in said
+    manifest = folder / FOLDER / "run.json"
+    manifest.write_bytes(kept["run.json"].replace(b'"provider": "cpu"', b'"provider": "cuda"'))
+    assert "holds what another run found: --provider was cuda, now cpu." in ended(started(*arguments), code=2)[1]
+    manifest.write_bytes(kept["run.json"])
     shutil.copy("d.npz", "mine.npz")
     with np.load("d.npz") as found:
         np.savez("d.npz", image=found["image"][::-1])

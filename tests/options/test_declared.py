@@ -98,11 +98,12 @@ def test_a_plan_lists_its_options_in_the_same_order_as_ever() -> None:
     zeros = ("sparsity", "pattern", "method", "emit", "lock", "max_error")
     assert [name for name in recorded(ShrinkOptions) if name not in zeros] == [
         *("ratio", "target", "criterion", "scope", "normalise", "aggregate", "include", "exclude", "multiple_of"),
-        *("device", "min_keep", "effort", "repair", "samples", "seed", "schedule", "steps", "min_agreement"),
+        *("device", "min_keep", "effort", "repair", "samples", "provider", "seed", "schedule", "steps"),
+        "min_agreement",
     ]
     assert recorded(SparsifyOptions) == [
         *("sparsity", "pattern", "method", "scope", "emit", "include", "exclude", "lock", "max_error"),
-        *("effort", "repair", "samples", "seed", "schedule", "steps"),
+        *("effort", "repair", "samples", "provider", "seed", "schedule", "steps"),
     ]
 
 

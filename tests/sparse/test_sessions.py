@@ -20,6 +20,7 @@ from onnxprune.native.marks import is_marked, mark
 from onnxprune.report import bench as text
 from onnxprune.report.bench_document import bench as document
 from onnxprune.report.render import plain
+from onnxprune.results.providers import Provider, installed
 from onnxprune.sparse import Mask, parse_pattern, rewrite
 from tests.sparse.layers import GRID, TOLERANCE, error
 from tests.sparse.sessions import needs_library, pair, session
@@ -69,6 +70,20 @@ def test_a_file_is_known_from_its_path_and_its_content(sparse: Path, tmp_path: P
     assert operators_of(DIGITS) is Operators.NONE
     (tmp_path / "text.onnx").write_text("no model")
     assert operators_of(tmp_path / "text.onnx") is operators_of(tmp_path / "missing.onnx") is Operators.NONE
+
+
+@needs_library
+def test_other_providers_leave_the_kernels_to_the_cpu() -> None:
+    case = GRID["three"]
+    model, dense = pair(case)
+    feed, expected = case.feed(), session(dense, library=False).run(None, case.feed())[0]
+    (function,) = model.functions  # of which the kernel takes no notice
+    function.ClearField("node")
+    function.node.extend(negated(pair(case)[0]).functions[0].node)
+    del function.metadata_props[:]
+    mark(function)
+    for name in installed():
+        assert error(open_session(model, Provider(name)).run(None, feed)[0], expected) <= TOLERANCE
 
 
 @needs_library

@@ -29,6 +29,7 @@ from onnxprune.choose.ranking import NO_SCORE, Options, Selection, matching
 from onnxprune.cut.planned_cost import PlannedCost
 from onnxprune.errors import ModelError, UsageError
 from onnxprune.model.finite import damage
+from onnxprune.results.providers import Threads
 from onnxprune.trace.branches import Branch
 from onnxprune.trace.groups import Trace
 
@@ -55,7 +56,7 @@ def select_blocks(
     budget: Budget | None,
     *,
     held_out: int = 0,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Steps | None = None,
     recovered: Recovered | None = None,
 ) -> Selection:

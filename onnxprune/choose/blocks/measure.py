@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from onnxprune.capture.masked import MaskedNetwork
 from onnxprune.capture.sensitivity import judged
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -20,7 +21,7 @@ class OutputErrors:
     |f'(x) - f(x)|^2 / |f(x) - mean f|^2, and 1 where the values decide how many rows there are and they differ.
     """
 
-    def __init__(self, trace: Trace, batches: list[dict[str, Array]], threads: int = 0) -> None:
+    def __init__(self, trace: Trace, batches: list[dict[str, Array]], threads: Threads = 0) -> None:
         keys = judged(trace)
         self._network = MaskedNetwork(trace, batches, threads, outputs=keys)
         self._places = [self._network.outputs.index(key) for key in keys if "@" not in key]

@@ -33,6 +33,7 @@ from onnxprune.quantizing.weights.results import WeightLayer, WeightsOnly
 from onnxprune.quantizing.weights.small import Small, by_itself, by_samples
 from onnxprune.quantizing.weights.stored import Stored
 from onnxprune.quantizing.zeros import STAY, made_sparse
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 Progress = Callable[[int, int], None]
@@ -43,7 +44,7 @@ def weights_only(
     samples: Samples | None,
     request: WeightRequest,
     *,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Progress | None = None,
 ) -> WeightsOnly:
     """The network of `trace` with small weights, as `request` says.
@@ -82,7 +83,7 @@ def weights_only(
     return _result(trace.graph.model, model, twin, found, done, request)
 
 
-def working(trace: Trace, samples: Samples | None, request: WeightRequest, threads: int = 0) -> Model:
+def working(trace: Trace, samples: Samples | None, request: WeightRequest, threads: Threads = 0) -> Model:
     """The model whose weights become small: weights as initializers; where inputs are rounded as well, spelled for the
     runtime and, with samples, equalised. It computes what the original does.
     """
@@ -119,7 +120,7 @@ def _walked(
     todo: Sequence[Place],
     samples: Samples,
     request: WeightRequest,
-    threads: int,
+    threads: Threads,
 ) -> Iterator[tuple[Place, Small]]:
     """The layers in order, each against the original on inputs as those before it leave them."""
     batches = affordable(model, total(trace.graph, trace.facts)[0], samples.batches, samples.held_out)

@@ -24,6 +24,7 @@ from onnxprune.quantizing.weights.places import PRODUCT, Place, places
 from onnxprune.quantizing.weights.request import WeightRequest, check_request
 from onnxprune.quantizing.weights.run import working
 from onnxprune.quantizing.weights.small import by_itself
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Trace
 
 Array = NDArray[Any]
@@ -37,7 +38,7 @@ def sensitivities(
     request: WeightRequest,
     *,
     count: int = FEW,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """s_i by the label of the node, for every weight that `request` makes small.
@@ -91,7 +92,7 @@ def _alone(model: Model, place: Place, request: WeightRequest) -> Model | None:
 
 
 def _outputs(
-    model: Model, stops: Sequence[str], feeds: list[dict[str, Array]], dtypes: Mapping[str, int], threads: int
+    model: Model, stops: Sequence[str], feeds: list[dict[str, Array]], dtypes: Mapping[str, int], threads: Threads
 ) -> list[Array]:
     """What a network gives, run piece by piece: one of more than 2 GB is no single session."""
     walker = Walker(model, feeds, dtypes, threads, as_it_is=True)

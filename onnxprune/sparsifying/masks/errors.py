@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxprune.capture.features import residual_partner
 from onnxprune.capture.walker import Walker
 from onnxprune.model.load import Model
+from onnxprune.results.providers import Threads
 from onnxprune.sparsifying.masks.walk import Teacher
 
 Array = NDArray[Any]
@@ -22,7 +23,7 @@ def output_errors(
     dtypes: Mapping[str, int],
     outputs: Mapping[str, str],
     batches: list[dict[str, Array]],
-    threads: int = 0,
+    threads: Threads = 0,
 ) -> dict[str, float]:
     """Squared error relative to the variance, for the `outputs` (name -> value) of layers in order.
 

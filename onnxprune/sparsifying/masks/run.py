@@ -26,6 +26,7 @@ from onnxprune.repair.lessons import BUDGET, Effort
 from onnxprune.repair.reconstruct import Reconstruction, reconstruct
 from onnxprune.results import ReconstructionSummary
 from onnxprune.results.progress import watched
+from onnxprune.results.providers import Threads
 from onnxprune.results.units import format_percent
 from onnxprune.sparse.masks import Mask
 from onnxprune.sparsifying.masks.errors import output_errors
@@ -48,7 +49,7 @@ def masked(
     samples: Samples | None,
     *,
     whole: tuple[Trace, Bools] | None = None,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: ProgressFunction | None = None,
 ) -> Masked:
     """The network of `trace` with zeros as `request` says. `whole`: the trace of the original, and the units that are
@@ -89,7 +90,7 @@ class _Run:
     request: MaskRequest
     method: Method
     samples: Samples | None
-    threads: int
+    threads: Threads
     progress: ProgressFunction | None
 
     def shared(self, model: Model, tasks: Sequence[Task], share: float) -> list[Task]:

@@ -12,6 +12,7 @@ from scipy.linalg import LinAlgError
 from onnxprune.capture.samples import Samples
 from onnxprune.choose.allocate.by_cost import Curve, by_cost
 from onnxprune.model.load import Model
+from onnxprune.results.providers import Threads
 from onnxprune.sparsifying.masks.obs import RIDGES, swept
 from onnxprune.sparsifying.masks.problem import Choice, Problem
 from onnxprune.sparsifying.masks.quadratic import Quadratic
@@ -83,7 +84,7 @@ def by_error(curves: Mapping[str, Loss], share: float) -> dict[str, float]:
 
 
 def losses(
-    teacher: Teacher, trace: Trace, model: Model, tasks: Sequence[Task], samples: Samples, threads: int = 0
+    teacher: Teacher, trace: Trace, model: Model, tasks: Sequence[Task], samples: Samples, threads: Threads = 0
 ) -> dict[str, Loss]:
     """By weight, the held-out error of its layer in the network as it is, if some of the weights leave by OBS and the
     others follow (one sweep), whatever the method: relative to the variance of the output."""

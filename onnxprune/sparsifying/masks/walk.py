@@ -22,6 +22,7 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import Model
 from onnxprune.repair.least_squares import fit_layer, fittable, with_biases
 from onnxprune.repair.rectified import Clipping, clipping_behind
+from onnxprune.results.providers import Threads
 from onnxprune.sparsifying.masks.layers import LAYERS, Candidate
 from onnxprune.sparsifying.masks.problem import Problem
 from onnxprune.sparsifying.masks.refit import error, refitted, zeroed
@@ -123,7 +124,7 @@ def visits(
     *,
     rows: bool = False,
     others: Collection[str] = (),
-    threads: int = 0,
+    threads: Threads = 0,
 ) -> Iterator[Visit]:
     """The layers in order; what is written into `current` between two visits counts for those that follow. A layer
     whose rows are none, or not those of the original, is judged by its weights.
@@ -165,7 +166,7 @@ def in_order(
     samples: Samples,
     *,
     refit: bool,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Model, list[Found]]:
     """The same by the samples, what stays being refitted if asked for. `trace`: of the model that is masked."""

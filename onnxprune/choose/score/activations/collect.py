@@ -13,6 +13,7 @@ from onnxprune.capture.batches import first_samples
 from onnxprune.choose.score.activations.registry import get
 from onnxprune.choose.score.aggregate import Combine, aggregate
 from onnxprune.choose.score.registry import FloatArray
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Group, Trace
 
 
@@ -23,7 +24,7 @@ def activation_scores(
     criterion: str,
     *,
     how: Combine = "mean",
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FloatArray | None]:
     """Per group scores (group.size,), higher for what should stay; None for a group that no layer sums over.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnxprune.choose.score import names
 from onnxprune.choose.score.registry import FloatArray, Needs
 from onnxprune.errors import NotFinite, UsageError
+from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Group, Trace
 
 Steps: TypeAlias = Callable[[int, int], None]
@@ -33,7 +34,7 @@ class Network:
     trace: Trace
     groups: Sequence[Group]
     batches: list[dict[str, NDArray[Any]]] = field(default_factory=list)
-    threads: int = 0
+    threads: Threads = 0
     progress: Steps | None = None
 
 
@@ -97,7 +98,7 @@ def network_scores(
     batches: list[dict[str, NDArray[Any]]],
     criterion: str,
     *,
-    threads: int = 0,
+    threads: Threads = 0,
     progress: Steps | None = None,
 ) -> list[FloatArray]:
     """Per group scores (group.size,), higher for what should stay. Raises UsageError, DataError, ModelError."""
