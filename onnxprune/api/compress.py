@@ -8,6 +8,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
+from onnxprune.api.helped import helped
 from onnxprune.api.interrupts import interruptible
 from onnxprune.api.paced import paced
 from onnxprune.api.provided import blaming_provider, provided, threads_of
@@ -104,6 +105,7 @@ def compress(
             blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
+            helped(options, clock, data=options.data) as helping,
         ):  # see shrink
             require_known(source)
             clock.start("trace")
@@ -112,12 +114,13 @@ def compress(
             clock.start("capture")
             found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
             remember(options, source, found, place, clock)
+            helping.begin(options, traced, given_samples, found)
             options, notes = paced(options, traced, found, clock, units=UNITS)
             request = resolve_compression(options)
             threads = threads_of(options, options.threads)
             task = Task(traced, request, found, gate, threads, clock, place)
             result = _made(options, task)
-            result = replace(result, notes=(*result.notes, *notes))
+            result = replace(result, notes=(*result.notes, *notes, *helping.notes))
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
         left = source if result.model is None else place.labelled(result.model)

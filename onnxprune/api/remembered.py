@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import os
 import shutil
@@ -13,8 +12,9 @@ from typing import Any
 
 from onnxprune import native
 from onnxprune.api.environment import environment
+from onnxprune.capture.kept import digest_of
 from onnxprune.capture.samples import Samples
-from onnxprune.errors import OutputError, Terminated, UsageError
+from onnxprune.errors import ClusterError, OutputError, Terminated, UsageError
 from onnxprune.model.abandoned import remove_abandoned
 from onnxprune.model.container import shown_path
 from onnxprune.model.load import Model
@@ -31,17 +31,20 @@ SECONDS = "ONNXPRUNE_KEEP_SECONDS"
 """Variable of the environment: how often what was found is written."""
 ELSEWHERE = frozenset({"data", "output", "plan"})
 """Options that the identity has in another form, or not at all."""
-SPREAD = 16
-"""Samples that stand for those that are too many to be held."""
 Identity = dict[str, Any]
 
 
 @contextlib.contextmanager
 def remembering(clock: Clock) -> Iterator[None]:
-    """Forget what was kept when this ends, however it does, unless the process is told to end: then it may go on."""
+    """Forget what was kept when this ends, however it does, unless the process is told to end, or the cluster is gone
+    that was to compute: then it may go on.
+    """
     try:
         yield
     except Terminated:
+        raise
+    except ClusterError:
+        clock.memory.flush()
         raise
     except BaseException:
         clock.memory.clear()
@@ -107,7 +110,7 @@ def _identity(options: Result, source: Model, samples: Samples) -> Identity:
         "schema": SCHEMA,
         "command": options.NAME,
         "model": source.sha256,
-        "data": _digest(samples),
+        "data": digest_of(samples),
         "options": given | ({} if plan is None else {"plan": plan.digest}),
         "versions": {
             "onnxprune": machine.onnxprune,
@@ -131,20 +134,6 @@ def _told(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "not given"
     return "not given" if value is None else str(value)
-
-
-def _digest(samples: Samples) -> str:
-    """Of all values that are held, and of some of those that are read when they are needed."""
-    found = hashlib.sha256(f"{samples.held_out} {samples.independent}".encode())
-    more = samples.more
-    read = [] if more is None else [more.batch(k, k + 1) for k in range(0, more.samples, -(-more.samples // SPREAD))]
-    found.update(f"{0 if more is None else more.samples}".encode())
-    for feed in (*samples.batches, *read):
-        for name in sorted(feed):
-            found.update(f"{name}{feed[name].dtype}{feed[name].shape}".encode())
-            array = feed[name]
-            found.update(repr(array.tolist()).encode() if array.dtype.kind in "OSU" else array.tobytes())
-    return found.hexdigest()
 
 
 def _seconds() -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onnxprune.api.environment import environment
+from onnxprune.api.helped import Help, helped
 from onnxprune.api.interrupts import interruptible
 from onnxprune.api.paced import paced
 from onnxprune.api.provided import blaming_provider, provided, threads_of
@@ -107,9 +108,11 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
             blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
+            helped(options, clock, data=options.data) as helping,
         ):
-            run, asked = _opened_run(options, asked, source, data, gate, clock, place)
+            run, asked = _opened_run(options, asked, source, data, gate, place, helping)
             result, made = _made(options, asked, source, run, gate)
+            result = replace(result, notes=(*result.notes, *helping.notes))
         result, times = with_timing(result, source, run.samples, clock, options)
     if place.in_memory:
         left = source if made is None else place.labelled(made)
@@ -122,9 +125,10 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
 
 
 def _opened_run(
-    options: ShrinkOptions, asked: _Asked, source: Model, data: Any, gate: Gate | None, clock: Clock, place: Place
+    options: ShrinkOptions, asked: _Asked, source: Model, data: Any, gate: Gate | None, place: Place, helping: Help
 ) -> tuple[Run, _Asked]:
     """The network traced, and samples run through it; and what is asked, with an effort in place of a time."""
+    clock = helping.clock
     clock.start("trace")
     traced, given_samples = traced_for(
         source, data, options.preprocess, options.samples, options.seed, units=asked.units
@@ -144,6 +148,7 @@ def _opened_run(
         clock.start("capture")
         found = open_samples(given_samples, traced, max_memory=options.max_memory, seed=options.seed)
     remember(options, source, found, place, clock)
+    helping.begin(options, traced, given_samples, found)
     options, notes = paced(options, traced, found, clock)
     if notes:
         asked = replace(_asked(options), notes=(*asked.notes, *notes))

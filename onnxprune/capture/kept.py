@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx
 
+from onnxprune.capture.samples import Samples
 from onnxprune.model.load import Model
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.results.kept.codec import Types, digest
 from onnxprune.results.kept.memory import Memory, Slot
 
 T = TypeVar("T")
+SPREAD = 16
+"""Samples that stand for those that are too many to be held."""
 
 
 def key_of(memory: Memory, model: Model, *more: Any) -> str:
@@ -29,6 +32,20 @@ def key_of(memory: Memory, model: Model, *more: Any) -> str:
         found.update(f"{name}{array.dtype.name}{array.shape}".encode())
         found.update(repr(array.tolist()).encode() if array.dtype.kind in "OSU" else array.tobytes())
     return digest([found.hexdigest(), *more])
+
+
+def digest_of(samples: Samples) -> str:
+    """Of all values that are held, and of some of those that are read when they are needed."""
+    found = hashlib.sha256(f"{samples.held_out} {samples.independent}".encode())
+    more = samples.more
+    read = [] if more is None else [more.batch(k, k + 1) for k in range(0, more.samples, -(-more.samples // SPREAD))]
+    found.update(f"{0 if more is None else more.samples}".encode())
+    for feed in (*samples.batches, *read):
+        for name in sorted(feed):
+            found.update(f"{name}{feed[name].dtype}{feed[name].shape}".encode())
+            array = feed[name]
+            found.update(repr(array.tolist()).encode() if array.dtype.kind in "OSU" else array.tobytes())
+    return found.hexdigest()
 
 
 def frozen(model: Model, base: Model) -> tuple[Any, ...]:

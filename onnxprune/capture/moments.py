@@ -8,13 +8,13 @@ error of a solution W on it is  (t - 2 tr(W'R) + tr(W'GW)) / P  from the held-ou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.capture.features import Array, Linear, input_rows, output_rows, positions_of
+from onnxprune.capture.features import Array, Linear, Positions, input_rows, output_rows, positions_of
 from onnxprune.errors import NotFinite
 
 FloatArray = NDArray[np.float64]
@@ -154,6 +154,34 @@ def meaningful(held_out: float, both: float, square: float, terms: float, positi
     return max(found, TINY)
 
 
+def picked_positions(layer: Linear, features: int, counts: Sequence[int], seed: int) -> Iterator[Positions]:
+    """Per batch the positions that count, in order, of as many as `counts` says: no more than moments of `features`
+    (of all groups) need. What is drawn for a batch depends on the counts of all.
+    """
+    share = min(1.0, _wanted(layer, features) / max(sum(counts), 1))
+    rng = np.random.default_rng(seed)
+    for count in counts:
+        if count and share < 1.0:
+            yield np.sort(rng.choice(count, max(1, round(share * count)), replace=False))
+        else:
+            yield np.arange(count)
+
+
+def _wanted(layer: Linear, features: int) -> int:
+    """How many positions are enough."""
+    least = POSITIONS_PER_FEATURE * (features // layer.groups)
+    wanted = min(max(least, MIN_POSITIONS), MAX_POSITIONS)
+    if layer.groups > 1:  # many small problems: each needs few positions, all of them together much memory
+        wanted = min(wanted, max(MAX_KEPT // features, least))
+    return wanted
+
+
+def widths(layer: Linear, x: Array, target: Array) -> tuple[int, int]:
+    """(features, outputs) of all groups, of values of the layer."""
+    features = x.shape[1] * layer.taps if layer.kernel else x.shape[-1]
+    return features, target.shape[1] if layer.kernel else target.shape[-1]
+
+
 @np.errstate(over="ignore", invalid="ignore")  # see `Moments.add`
 def accumulate(
     layer: Linear,
@@ -169,25 +197,16 @@ def accumulate(
 
     With `keep_rows` the rows stay too, unless they are more than MAX_KEPT numbers.
     """
-    features = xs[0].shape[1] * layer.taps if layer.kernel else xs[0].shape[-1]
-    outputs = targets[0].shape[1] if layer.kernel else targets[0].shape[-1]
+    features, outputs = widths(layer, xs[0], targets[0])
     sizes = features // layer.groups, outputs // layer.groups, layer.groups
     result = Split(Moments.zero(*sizes), Moments.zero(*sizes))
-    total = sum(positions_of(layer, t) for t in targets)
-    wanted = min(max(POSITIONS_PER_FEATURE * sizes[0], MIN_POSITIONS), MAX_POSITIONS)
-    if layer.groups > 1:  # many small problems: each needs few positions, all of them together much memory
-        wanted = min(wanted, max(MAX_KEPT // features, POSITIONS_PER_FEATURE * sizes[0]))
-    share = min(1.0, wanted / max(total, 1))
-    keep_rows = keep_rows and min(wanted, total) * features <= MAX_KEPT
+    counts = [positions_of(layer, t) for t in targets]
+    keep_rows = keep_rows and min(_wanted(layer, features), sum(counts)) * features <= MAX_KEPT
     kept: tuple[list[Rows], list[Rows]] = ([], [])
-    rng = np.random.default_rng(seed)
-    for number, (x, t) in enumerate(zip(xs, targets, strict=True)):
-        count = positions_of(layer, t)
-        if not count:
+    picks = picked_positions(layer, features, counts, seed)
+    for number, (x, t, picked) in enumerate(zip(xs, targets, picks, strict=True)):
+        if not len(picked):
             continue
-        picked = np.arange(count)
-        if share < 1.0:
-            picked = np.sort(rng.choice(count, max(1, round(share * count)), replace=False))
         late = number >= len(xs) - held_out
         goal = layer.stacked(np.asarray(output_rows(layer, t)[picked], np.float32))
         inputs = layer.stacked(np.asarray(input_rows(layer, x, picked), np.float32))

@@ -198,7 +198,7 @@ def bytes_of_values(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int:
     return sum(_bytes(facts, key) for key in facts.shapes if key not in trace.graph.constants)
 
 
-def _features(layer: Linear, shape: tuple[int, ...]) -> int:
+def features_of(layer: Linear, shape: tuple[int, ...]) -> int:
     """Of one group, by the shape of the weight."""
     if layer.implied:
         return shape[-1]
@@ -211,7 +211,7 @@ def _moments(graph: Graph) -> int:
     """Bytes of the second moments of the layer with the most features, with what is solved from them."""
     layers = [layer for node in graph.nodes if (layer := linear_layer(graph, node, implied=True)) is not None]
     sizes = [shape_of(graph, layer.weight) for layer in layers]
-    features = [_features(layer, shape) for layer, shape in zip(layers, sizes, strict=True)]
+    features = [features_of(layer, shape) for layer, shape in zip(layers, sizes, strict=True)]
     numbers = (layer.groups * (d + 1) ** 2 for layer, d in zip(layers, features, strict=True))
     return MOMENTS * 8 * max(numbers, default=0)
 

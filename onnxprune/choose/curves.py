@@ -1,9 +1,10 @@
 """Removal curves of the groups of a network, from calibration data.
 
 One walk over the original network gathers, for every layer that sums over removable indices, the second moments of its
-inputs and outputs. As soon as all readers of a group are known, a judge (a consumer criterion, or a given order and
-what a refit leaves of its error) says in which order the units leave and what each prefix costs; then the moments are
-forgotten. The readers as they would be after some of these prefixes are kept as trials.
+inputs and outputs; workers of a cluster may gather shards of them (`capture/elsewhere.py`). As soon as all readers of a
+group are known, a judge (a consumer criterion, or a given order and what a refit leaves of its error) says in which
+order the units leave and what each prefix costs; then the moments are forgotten. The readers as they would be after
+some of these prefixes are kept as trials.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.capture.features import Linear, linear_layer, residual_partner
-from onnxprune.capture.layers import joined, products
-from onnxprune.capture.moments import Moments, accumulate
+from onnxprune.capture.elsewhere import captured
+from onnxprune.capture.features import Linear, linear_layer
+from onnxprune.capture.layers import joined
+from onnxprune.capture.moments import Moments
 from onnxprune.capture.sensitivity import Trial
+from onnxprune.capture.shards import summed
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
 from onnxprune.choose.score.consumers import Consumer, Removal, get, refit_errors
 from onnxprune.choose.score.consumers.moments import NO_UNIT
 from onnxprune.model.folding import folded
+from onnxprune.results.crew import crew_for
+from onnxprune.results.progress import watched
 from onnxprune.results.providers import Threads
 from onnxprune.trace.groups import Group, Trace
 
@@ -65,11 +70,11 @@ def judged_curves(
     """
     readers = readers_of(trace, groups)
     layers = sorted({layer.node: layer for found in readers for layer in found}.items())
-    walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
+    moments = _moments(trace, [layer for _, layer in layers], batches, threads, progress)
     known: dict[int, list[Consumer]] = {}
     result: list[Curve | None] = [None] * len(groups)
     for number, (index, layer) in enumerate(layers):
-        known[index] = _consumers(trace, walker, layer)
+        known[index] = _consumers(trace, layer, *moments(layer))
         for g, found in enumerate(readers):
             if found and max(one.node for one in found) == index and all(known[one.node] for one in found):
                 parts = [for_group(trace, groups[g], known[one.node], one) for one in found]
@@ -82,6 +87,23 @@ def judged_curves(
         if progress is not None:
             progress(number + 1, len(layers))
     return result
+
+
+def _moments(
+    trace: Trace,
+    layers: Sequence[Linear],
+    batches: list[dict[str, Array]],
+    threads: Threads,
+    progress: Callable[[int, int], None] | None,
+) -> Callable[[Linear], tuple[Moments, float]]:
+    """Layer -> its moments, and what its errors are relative to; each is asked for once, in their order."""
+    watch = watched(progress)
+    crew = crew_for(watch.crew, trace.graph.model)
+    found = None if crew is None else captured(trace.graph, layers, batches, crew, watch)
+    if found is not None:
+        return lambda layer: found.pop(layer.node)
+    walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
+    return lambda layer: summed(trace.graph, walker, layer)
 
 
 def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
@@ -101,22 +123,8 @@ def readers_of(trace: Trace, groups: Sequence[Group]) -> list[list[Linear]]:
     return result
 
 
-def _consumers(trace: Trace, walker: Walker, layer: Linear) -> list[Consumer]:
+def _consumers(trace: Trace, layer: Linear, found: Moments, power: float) -> list[Consumer]:
     """Empty for a layer that gets no rows."""
-    if layer.implied:
-        walker.reach([layer.x])
-        xs = walker.values(layer.x)
-        found = accumulate(layer, xs, products(layer, xs, folded(trace.graph, layer.weight)), 0, layer.node).fit
-        walker.drop_dead()
-        return consumers_of(trace, layer, found, found.power) if found.positions else []
-    partner = residual_partner(trace.graph, layer.y)
-    goal = partner[0] if partner else layer.y
-    walker.reach([layer.x, layer.y, goal])
-    found = accumulate(layer, walker.values(layer.x), walker.values(layer.y), 0, layer.node).fit
-    power = found.power
-    if partner:
-        power = accumulate(layer, walker.values(layer.x)[:1], walker.values(goal)[:1], 0, layer.node).fit.power
-    walker.drop_dead()
     return consumers_of(trace, layer, found, power) if found.positions else []
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.capture.batches import affordable, first_samples, sample_count
+from onnxprune.capture.elsewhere import tried
 from onnxprune.capture.kept import key_of
 from onnxprune.capture.sensitivity import Trial, output_errors, rescaled
 from onnxprune.choose.allocate.groups import check_ratio
@@ -46,6 +47,7 @@ from onnxprune.choose.score.consumers.moments import Removal
 from onnxprune.choose.score.finite import require_finite
 from onnxprune.choose.score.registry import FloatArray
 from onnxprune.model.cost import total
+from onnxprune.results.crew import crew_for
 from onnxprune.results.error_curves import OUTPUTS, READERS, ErrorCurve, error_curve
 from onnxprune.results.kept.memory import Memory
 from onnxprune.results.progress import watched
@@ -305,20 +307,23 @@ def _felt(
     memory, trials = watched(progress).memory, [c.trials for c in curves]
 
     def felt_by_outputs() -> list[list[float]]:
+        crew = crew_for(watched(progress).crew, trace.graph.model)
+        if crew is not None:
+            return tried(trace, trials, few, crew, threads, watched(progress))
         return output_errors(trace, trials, few, threads=threads, progress=progress)
 
     measured = memory.call("felt", _key(memory, trace, options), felt_by_outputs)
     counts = [[trial.count for trial in curve.trials] for curve in curves]
-    for group, tried, errors in zip(ranking.groups, counts, measured, strict=True):
-        said = (f"{format_percent(e**0.5)} without {k}" for k, e in zip(tried, errors, strict=True))
+    for group, gone, errors in zip(ranking.groups, counts, measured, strict=True):
+        said = (f"{format_percent(e**0.5)} without {k}" for k, e in zip(gone, errors, strict=True))
         watched(progress).say(f"{group.name}, {group.size} channels, error of the outputs: {', '.join(said)}")
     felt = [
-        rescaled(curve.removal.errors, tried, errors)
-        for curve, tried, errors in zip(curves, counts, measured, strict=True)
+        rescaled(curve.removal.errors, gone, errors)
+        for curve, gone, errors in zip(curves, counts, measured, strict=True)
     ]
     shown = [
-        error_curve(group.name, errors, OUTPUTS, sample_count(few), list(zip(tried, found, strict=True)))
-        for group, errors, tried, found in zip(ranking.groups, felt, counts, measured, strict=True)
+        error_curve(group.name, errors, OUTPUTS, sample_count(few), list(zip(gone, found, strict=True)))
+        for group, errors, gone, found in zip(ranking.groups, felt, counts, measured, strict=True)
     ]
     return felt, shown
 

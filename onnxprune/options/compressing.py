@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from onnxprune.options.declare import REMOVE, Options, option
 from onnxprune.options.quantizing import Bounds, Processor
 from onnxprune.options.repairing import Lasting, Score
-from onnxprune.options.running import Calibration, Form, Result, Running, Told
+from onnxprune.options.running import Calibration, Form, Helped, Result, Running, Told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Compressing(Levers, Processor, Bounds, Lasting, Calibration, Running):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressOptions(Compressing, Score, Result, Form, Told):
+class CompressOptions(Compressing, Score, Result, Helped, Form, Told):
     """Of `compress`. A plan lists what it records in the order of this file."""
 
     NAME: ClassVar[str] = "compress"

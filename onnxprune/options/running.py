@@ -251,6 +251,22 @@ class Resuming(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Helped(Options):
+    """Who else computes."""
+
+    scheduler: str | None = option(
+        None,
+        "Let the workers of the Dask cluster whose scheduler is there (tcp://host:8786) capture shards of the samples "
+        "and try groups and blocks, with the same result.",
+        group=ADVANCED,
+        metavar="ADDRESS",
+        file=False,
+        silent=True,
+        point=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result(Target, Dry, Page, Timing, Force, Weights, Unproven, Logged, Interrupts, Resuming):
     """How the result of `shrink` and `sparsify` is written."""
 

@@ -27,6 +27,7 @@ from onnxprune.options.running import (
     Calibration,
     Force,
     Form,
+    Helped,
     Logged,
     Page,
     Random,
@@ -49,7 +50,7 @@ class Choosing(Amount, Scope, Scores, Layers, Widths, Units, Zeros, Mending, Cal
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShrinkOptions(Choosing, Score, Bounds, Result, Form, Told):
+class ShrinkOptions(Choosing, Score, Bounds, Result, Helped, Form, Told):
     """Of `shrink`. A plan lists what it records in the order of this file."""
 
     NAME: ClassVar[str] = "shrink"

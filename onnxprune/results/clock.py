@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from onnxprune.results.crew import Crew
 from onnxprune.results.ending import Ending
 from onnxprune.results.kept.memory import NOTHING
 from onnxprune.results.progress import Progress, ProgressCallback, Watch
@@ -20,6 +21,7 @@ class Clock:
         self._done = 0
         self.ending = Ending()
         self.memory = NOTHING
+        self.crew: Crew | None = None
         self._tell(None)
 
     def start(self, stage: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from onnxprune.results.crew import Crew
 from onnxprune.results.kept.memory import NOTHING, Memory
 
 
@@ -65,6 +66,11 @@ class Watch:
         """What an earlier run of the same command found, and where this one keeps what it finds."""
         return NOTHING if self._clock is None else self._clock.memory
 
+    @property
+    def crew(self) -> Crew | None:
+        """Who computes parts elsewhere; None: nobody."""
+        return None if self._clock is None else self._clock.crew
+
     def shorten(self, done: int, total: int) -> None:
         """A repair was ended after `done` of its steps."""
         if self._clock is not None:
@@ -88,6 +94,9 @@ class Teller(Protocol):
 
     @property
     def memory(self) -> Memory: ...
+
+    @property
+    def crew(self) -> Crew | None: ...
 
     def shorten(self, done: int, total: int) -> None: ...
 

@@ -34,9 +34,10 @@ from onnxprune.model.sources import Place
 from onnxprune.repair.lessons import Effort
 from onnxprune.results import RepairSummary, ShrinkResult, TargetSummary
 from onnxprune.results.clock import Clock
+from onnxprune.results.progress import Watch
 from onnxprune.results.providers import Threads, count
 from onnxprune.shrinking.measured import Timed, bytes_written, far_below, open_budget, open_meter, target_summary
-from onnxprune.shrinking.recovery import recovery
+from onnxprune.shrinking.recovery import Recovery
 from onnxprune.shrinking.repairs import RECONSTRUCT, Stage, mended
 from onnxprune.sparsifying.request import SparseRequest
 from onnxprune.sparsifying.stage import Sparsified, sparsified
@@ -229,7 +230,9 @@ def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
     steps = run.clock.steps("plan")
     held_out = 0 if samples is None else samples.held_out
     if traced.units_mode == "blocks":
-        chooser = functools.partial(select_blocks, recovered=_recovery(traced, run))
+        recovered = _recovery(traced, run)
+        ahead = None if recovered is None else recovered.beforehand
+        chooser = functools.partial(select_blocks, recovered=recovered, beforehand=ahead)
     else:
         chooser = functools.partial(select, known=run.known)
 
@@ -247,13 +250,13 @@ def _select(traced: Trace, run: Run, budget: Budget | None) -> Selection:
     return remembered(run.clock.memory, traced, [repr(request.options), request.target_text, request.repair], chosen)
 
 
-def _recovery(traced: Trace, run: Run) -> Callable[[int], float | None] | None:
+def _recovery(traced: Trace, run: Run) -> Recovery | None:
     """Of blocks whose loss will be made up for."""
     if run.samples is None or run.request.repair != RECONSTRUCT:
         return None
     known = {} if run.recovered is None else run.recovered
-    seed, memory = run.request.options.seed, run.clock.memory
-    return recovery(traced, run.samples, known, seed=seed, threads=run.threads, memory=memory)
+    watch = Watch(None, run.clock)
+    return Recovery(traced, run.samples, known, watch, seed=run.request.options.seed, threads=run.threads)
 
 
 def _removable(traced: Trace, planned: Plan) -> int:

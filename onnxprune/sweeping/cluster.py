@@ -1,5 +1,5 @@
-"""Points computed by the workers of a Dask cluster: files are shipped to them, results come back; lost workers' points
-are repeated by others.
+"""A Dask cluster whose workers compute for us: files are shipped to them, results come back; what lost workers had is
+repeated by others.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxprune.errors import ClusterError, OutputError, UsageError
+from onnxprune.errors import ClusterError, UsageError
 from onnxprune.model.load import Model
-from onnxprune.results.system import version
 from onnxprune.results.units import plural
 from onnxprune.sweeping import remote
-from onnxprune.sweeping.local import Reply
-from onnxprune.sweeping.tasks import Job
+from onnxprune.sweeping.remote import PROCESSOR
 
 PIECE = 16 << 20  # bytes of a file that are sent at once
 CONNECT_S, WORKERS_S, CLOSE_S = 15, 30, 10
@@ -46,13 +44,25 @@ class Shipped:
     sources: Mapping[str, Path]
 
 
+@dataclass(frozen=True)
+class Task:
+    """`function` runs on a worker with the `arguments`, which name the `files` that it needs there. It replies with a
+    mapping: `address` of the worker, and what came of it, or `missing`, `versions` or `stopped` (`remote.hindered`).
+    """
+
+    name: str
+    function: Callable[..., dict[str, Any]]
+    arguments: tuple[Any, ...]
+    files: tuple[Shipped, ...]
+
+
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
     """A client of the scheduler at `address`. Raises ClusterError."""
     from distributed import Client
 
     try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False, name="onnxprune-sweep")
+        client = Client(address, timeout=CONNECT_S, set_as_default=False, name="onnxprune")
     except Exception as error:  # distributed raises many types
         raise ClusterError(
             f"no Dask scheduler answers at {address!r}: {_said(error)}",
@@ -71,42 +81,37 @@ def connected(address: str) -> Iterator[Any]:
             client.close(timeout=CLOSE_S)
 
 
-def described(client: Any) -> str:
-    """The cluster in words."""
+def described(client: Any, what: str) -> str:
+    """The cluster in words; `what` it computes."""
     threads = client.nthreads()
-    return f"{plural(len(threads), 'worker')} of {client.scheduler.address}, {sum(threads.values())} points at a time"
+    return f"{plural(len(threads), 'worker')} of {client.scheduler.address}, {sum(threads.values())} {what} at a time"
 
 
 def shipped(model: Model, path: Path, data: Path | None, samples: int | None) -> Shipped:
-    """The files of a sweep: the model, what it refers to by the names that it uses, and the samples."""
+    """The files of a run: the model, what it refers to by the names that it uses, and the samples."""
     sources = {f"model/{path.name}": path}
     sources |= {f"model/{location}": file for location, file in model.locations.items()}
     if data is not None:
         sources[f"data/{data.name}"] = data
+    return bundled(sources, samples)
+
+
+def bundled(sources: Mapping[str, Path], samples: int | None = None) -> Shipped:
+    """Files by the names that workers know them by."""
     files = [(name, source.stat().st_size, _sha256(source)) for name, source in sources.items()]
     digest = hashlib.sha256(repr(files).encode()).hexdigest()
     return Shipped({"digest": digest, "files": files, "samples": samples}, sources)
 
 
-def compute(client: Any, jobs: Sequence[Job], work: Path, files: Shipped, at_once: int | None) -> Iterator[Reply]:
-    """Replies in the order in which they come. Raises ClusterError; what has come stays."""
-    sweep = secrets.token_hex(8)
-    try:
-        with _lost():
-            check_versions(client)
-            for address in client.nthreads():
-                _send(client, files, address)
-        yield from _Run(client, sweep, files, work).replies(jobs, at_once or len(jobs))
-    finally:
-        with contextlib.suppress(Exception):
-            client.run(remote.stop, sweep)
+def expected(names: Sequence[str] = SAME) -> dict[str, str | None]:
+    """What every worker must have, as this machine has it: versions of packages, and `remote.PROCESSOR`."""
+    return remote.versions(names)
 
 
-def check_versions(client: Any) -> None:
+def check_versions(client: Any, wanted: Mapping[str, str | None]) -> None:
     """Raises ClusterError if a worker has not what this machine has."""
-    wanted = {name: version(name) for name in SAME}
     try:
-        found = client.run(remote.versions, list(SAME))
+        found = client.run(remote.versions, list(wanted))
     except ModuleNotFoundError as error:
         raise ClusterError(
             f"a worker cannot import {error.name!r}.", hint="Install the same onnxprune[cluster] on every worker."
@@ -124,56 +129,55 @@ def _same(address: str, found: Mapping[str, str | None], wanted: Mapping[str, st
     if wrong:
         raise ClusterError(
             f"worker {address} has {'; '.join(wrong)}.",
-            hint="Results would differ: install the same versions on every worker.",
+            hint="Results would differ: "
+            + ("take workers of one kind." if PROCESSOR in wrong[0] else "install the same versions on every worker."),
         )
 
 
-class _Run:
-    """One sweep on a cluster: what has been submitted, and for which job."""
+class Replies:
+    """What workers say to the tasks of one run, each given to another worker if that is lost, and once again to the one
+    that lacked files, when it has them.
+    """
 
-    def __init__(self, client: Any, sweep: str, files: Shipped, work: Path) -> None:
-        self.client, self.sweep, self.files, self.work = client, sweep, files, work
-        self.wanted = {name: version(name) for name in SAME}
+    def __init__(self, client: Any, run: str, expected: Mapping[str, str | None], kept: str) -> None:
+        """`expected`: what versions all workers must have. `kept`: a hint, if the cluster is lost."""
+        self.client, self.run, self.expected, self._kept = client, run, expected, kept
 
-    def replies(self, jobs: Sequence[Job], at_once: int) -> Iterator[Reply]:
+    def of(self, tasks: Sequence[Task], at_once: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(number of the task, reply) in the order in which they come; of a task that every worker was lost with, how
+        it was `lost`. Raises ClusterError; what has come stays.
+        """
         from distributed import as_completed
 
-        waiting = list(jobs[at_once:])
-        owner = {self._submit(job): job for job in jobs[:at_once]}
+        waiting = list(range(at_once, len(tasks)))
+        with lost(self._kept):
+            owner = {self._submit(tasks[number]): number for number in range(min(at_once, len(tasks)))}
         done = as_completed(list(owner), loop=self.client.loop)
         try:
             for future in done:
-                job = owner.pop(future)
-                with _lost():
+                number: int | None = owner.pop(future)
+                assert number is not None
+                with lost(self._kept):
                     reply = self._reply(future)
-                again = self._next(reply)
+                    again = self._next(tasks[number], reply)
                 if again is None:
-                    yield self._received(job, reply)
-                    again, job = None, waiting.pop(0) if waiting else None  # type: ignore[assignment]
-                if job is not None:
-                    following = self._submit(job, again)
-                    owner[following] = job
+                    yield number, reply
+                    number = waiting.pop(0) if waiting else None
+                if number is not None:
+                    with lost(self._kept):
+                        following = self._submit(tasks[number], again)
+                    owner[following] = number
                     done.add(following)
                 future.release()
         finally:
             with contextlib.suppress(Exception):
                 self.client.cancel(list(owner), force=True)
 
-    def _submit(self, job: Job, address: str | None = None) -> Any:
-        """A point as a task. `address`: the worker that has been sent what it lacked."""
+    def _submit(self, task: Task, address: str | None = None) -> Any:
+        """`address`: the worker that has been sent what it lacked."""
         there = {} if address is None else {"workers": [address], "allow_other_workers": True}
-        key = f"onnxprune-sweep-{self.sweep}-{job.point.name}-{secrets.token_hex(4)}"
-        return self.client.submit(
-            remote.run_point,
-            self.sweep,
-            self.files.bundle,
-            asdict(job.point),
-            job.options,
-            self.wanted,
-            key=key,
-            pure=False,
-            **there,
-        )
+        key = f"onnxprune-{self.run}-{task.name}-{secrets.token_hex(4)}"
+        return self.client.submit(task.function, *task.arguments, key=key, pure=False, **there)
 
     def _reply(self, future: Any) -> dict[str, Any]:
         from distributed import KilledWorker
@@ -181,42 +185,25 @@ class _Run:
         try:
             found: dict[str, Any] = future.result()
         except KilledWorker as error:
-            text = f"every worker that tried it was lost ({_said(error)})"
-            failure = {"type": "Crashed", "message": text, "hint": "Not enough memory on the workers?", "exit_code": 3}
-            return {"found": {"failure": failure, "duration_s": 0.0}, "files": {}, "digests": {}}
+            return {"lost": f"every worker that tried it was lost ({_said(error)})"}
         return found
 
-    def _next(self, reply: Mapping[str, Any]) -> str | None:
-        """The worker that the point can be given again, now that it has what it lacked; None if it is done."""
+    def _next(self, task: Task, reply: Mapping[str, Any]) -> str | None:
+        """The worker that the task can be given again, now that it has what it lacked; None if it is done."""
         if "versions" in reply:
-            _same(reply["address"], reply["versions"], self.wanted)
+            _same(reply["address"], reply["versions"], self.expected)
         if reply.get("stopped"):
-            raise ClusterError(f"worker {reply['address']} ended the sweep.")
+            raise ClusterError(f"worker {reply['address']} ended the run.")
         if "missing" not in reply:
             return None
         address = str(reply["address"])
-        with _lost():
-            if address in self.client.nthreads():
-                _send(self.client, self.files, address)
+        if address in self.client.nthreads():
+            for files in task.files:
+                send(self.client, files, address)
         return address
 
-    def _received(self, job: Job, reply: Mapping[str, Any]) -> Reply:
-        """The files as they came, in a folder of their own. Raises ClusterError, OutputError."""
-        folder = self.work / job.point.name
-        paths = {}
-        try:
-            folder.mkdir()
-            for name, data in reply["files"].items():
-                if hashlib.sha256(data).hexdigest() != reply["digests"][name]:
-                    raise ClusterError(f"{name} did not arrive as it was sent")
-                paths[name] = folder / name
-                paths[name].write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"cannot write the model of {job.point.name}: {error.strerror or error}") from error
-        return Reply(job, reply["found"], paths)
 
-
-def _send(client: Any, files: Shipped, address: str) -> None:
+def send(client: Any, files: Shipped, address: str) -> None:
     """What a worker does not have yet, in pieces."""
     lacking = client.run(remote.needed, files.bundle, workers=[address]).get(address, [])
     for name in lacking:
@@ -229,16 +216,14 @@ def _send(client: Any, files: Shipped, address: str) -> None:
 
 
 @contextlib.contextmanager
-def _lost() -> Iterator[None]:
-    """What distributed raises when the scheduler is gone, as ClusterError."""
+def lost(kept: str) -> Iterator[None]:
+    """What distributed raises when the scheduler is gone, as ClusterError; `kept` says how to go on."""
     try:
         yield
     except ClusterError:
         raise
     except Exception as error:
-        raise ClusterError(
-            f"the cluster failed: {_said(error)}", hint="Finished points are kept: start the same command again."
-        ) from error
+        raise ClusterError(f"the cluster failed: {_said(error)}", hint=kept) from error
 
 
 def _said(error: BaseException) -> str:

@@ -9,15 +9,18 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onnxprune.sweeping.results import Point
 from onnxprune.sweeping.tasks import Job, Processes, Stopped, files_in
 
 _CHUNK = 1 << 22
-_runs: dict[str, Processes] = {}
+PROCESSOR = "processor"
+"""Stands among names of packages for what the processor calls itself."""
+T = TypeVar("T")
+_runs: dict[str, Any] = {}
 _ended: set[str] = set()
 _lock = threading.Lock()
 
@@ -56,10 +59,10 @@ def needed(bundle: Bundle, dask_worker: Any = None) -> list[str]:
 
 
 def versions(names: Sequence[str]) -> dict[str, str | None]:
-    """Installed versions of packages."""
-    from onnxprune.results.system import version
+    """Installed versions of packages, and under `PROCESSOR` what this machine's calls itself."""
+    from onnxprune.results.system import cpu, version
 
-    return {name: version(name) for name in names}
+    return {name: cpu() if name == PROCESSOR else version(name) for name in names}
 
 
 def run_point(
@@ -72,15 +75,12 @@ def run_point(
 
     worker = get_worker()
     root, address = worker.local_directory, worker.address
-    if versions(list(expected)) != expected:
-        return {"address": address, "versions": versions(list(expected))}
-    lacking = missing(bundle, root)
-    if lacking:
-        return {"address": address, "missing": lacking}
-    with _lock:
-        if sweep in _ended:
-            return {"address": address, "stopped": True}
-        processes = _runs.setdefault(sweep, Processes())
+    hindrance = hindered(expected, [bundle], root)
+    if hindrance:
+        return {"address": address, **hindrance}
+    processes = joined(sweep, Processes)
+    if processes is None:
+        return {"address": address, "stopped": True}
     folder = Path(root) / f"onnxprune-sweep-{secrets.token_hex(8)}"
     names = [name for name, _, _ in bundle["files"]]
     data = next((place(bundle, name, root) for name in names if name.startswith("data/")), None)
@@ -97,11 +97,26 @@ def run_point(
     return {"address": address, "found": found, "files": files, "digests": digests}
 
 
-def stop(sweep: str) -> None:
-    """End what runs here for a sweep, without waiting for it; nothing of it starts again."""
+def hindered(expected: Mapping[str, str | None], bundles: Sequence[Bundle], root: str) -> dict[str, Any]:
+    """Why nothing can be computed yet: other `versions`, or files that are `missing`; empty if nothing hinders."""
+    found = versions(list(expected))
+    if found != expected:
+        return {"versions": found}
+    lacking = [name for bundle in bundles for name in missing(bundle, root)]
+    return {"missing": lacking} if lacking else {}
+
+
+def joined(run: str, make: Callable[[], T]) -> T | None:
+    """What computes for a run here; None if the run has ended. `make` makes it for the first that asks."""
     with _lock:
-        _ended.add(sweep)
-        processes = _runs.pop(sweep, None)
+        return None if run in _ended else _runs.setdefault(run, make())
+
+
+def stop(run: str) -> None:
+    """End what runs here for a run, without waiting for it; nothing of it starts again."""
+    with _lock:
+        _ended.add(run)
+        processes = _runs.pop(run, None)
     if processes is not None:
         threading.Thread(target=processes.stop, daemon=True).start()
 

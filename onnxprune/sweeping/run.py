@@ -13,20 +13,19 @@ from onnxprune.data import Calibration, input_specs
 from onnxprune.measure.metric import open_metric
 from onnxprune.measure.summaries import summary_of
 from onnxprune.model.load import Model
-from onnxprune.model.save import write
 from onnxprune.options.declare import plain
 from onnxprune.options.shrinking import SweepOptions
 from onnxprune.results import Progress, ProgressCallback
 from onnxprune.results.system import Environment
 from onnxprune.results.units import parse_bytes, plural
-from onnxprune.sweeping import cluster, local, timing
+from onnxprune.sweeping import cluster, far, local, timing
 from onnxprune.sweeping.assemble import placed, quality_of
 from onnxprune.sweeping.folder import SCHEMA, Folder, Identity, open_folder
 from onnxprune.sweeping.integers import quantized_jobs
 from onnxprune.sweeping.points import SHARED
 from onnxprune.sweeping.record import outcome_of
 from onnxprune.sweeping.results import FAILED, FINISHED, Failure, Outcome, Point, SweepResult, SweptPoint
-from onnxprune.sweeping.samples import Packed, opened, pack
+from onnxprune.sweeping.samples import Packed, model_file, opened, pack
 from onnxprune.sweeping.scoring import Scores
 from onnxprune.sweeping.tasks import Job
 
@@ -62,7 +61,7 @@ def run(asked: Request, machine: Environment, progress: ProgressCallback | None)
         folder.claim(_identity(asked, packed, machine))
         scores = None if metric is None else Scores(metric, folder, keep=isinstance(asked.metric, str))
         before = None if scores is None else scores.of(asked.model.sha256, asked.model)
-        original = _file_of(asked.model, folder)
+        original = model_file(asked.model, folder.work)
         kept = {point: found for point in asked.points if (found := folder.finished(point)) is not None}
         points = [SweptPoint(point, kept[point], reused=True) for point in asked.points if point in kept]
         samples, count = (None, None) if packed is None else (packed.path, packed.samples)
@@ -122,18 +121,6 @@ def _name(model: Model) -> str:
     return "model" if model.path is None else model.path.name
 
 
-def _file_of(model: Model, folder: Folder) -> Path:
-    """The file that points are made from: the same bytes, wherever the model came from."""
-    if model.path is not None and model.source is not None:
-        return model.path
-    target = folder.work / "model.onnx"
-    if model.source is not None:
-        target.write_bytes(model.source)
-    else:
-        write(model, target)
-    return target
-
-
 def _computed(
     asked: Request, jobs: Sequence[Job], folder: Folder, machine: Environment, tell: Callable[[str, int], None]
 ) -> tuple[list[SweptPoint], str]:
@@ -145,9 +132,9 @@ def _computed(
     with contextlib.ExitStack() as stack:
         if asked.options.scheduler is not None:
             client = stack.enter_context(cluster.connected(asked.options.scheduler))
-            where = cluster.described(client)
+            where = cluster.described(client, "points")
             files = cluster.shipped(asked.model, jobs[0].model, jobs[0].data, jobs[0].samples)
-            replies = cluster.compute(client, jobs, folder.work, files, asked.options.jobs or None)
+            replies = far.compute(client, jobs, folder.work, files, asked.options.jobs or None)
         else:
             at_once, threads = _shared_out(asked, len(jobs), machine)
             each = "all threads" if not threads else f"{plural(threads, 'thread')} each"

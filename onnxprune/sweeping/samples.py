@@ -1,4 +1,4 @@
-"""Calibration samples as one file: opened once, digested, shipped, read by every point.
+"""What is shipped: a model as a file, and calibration samples as one, opened once, digested, read by every point.
 
 The bytes of all values, input by input, then an index as JSON, then its length. Values are those that the model is
 fed: preprocessed, drawn and converted; so every point sees the same, wherever it runs, and the user's code runs once.
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from onnxprune.data import Calibration
 from onnxprune.data.specs import InputSpec
+from onnxprune.model.load import Model
+from onnxprune.model.save import write
 
 BATCH = 64
 _LENGTH = 8
@@ -53,6 +55,18 @@ def pack(data: Calibration, path: Path) -> Packed:
         _put(file, digest, text)
         _put(file, digest, len(text).to_bytes(_LENGTH, "little"))
     return Packed(path, data.samples, digest.hexdigest(), data.source)
+
+
+def model_file(model: Model, work: Path) -> Path:
+    """The file that results are made from: the same bytes, wherever the model came from. `work`: a folder for it."""
+    if model.path is not None and model.source is not None:
+        return model.path
+    target = work / "model.onnx"
+    if model.source is not None:
+        target.write_bytes(model.source)
+    else:
+        write(model, target)
+    return target
 
 
 def opened(path: Path, specs: tuple[InputSpec, ...]) -> dict[str, Array] | Callable[[], Iterator[dict[str, Array]]]:

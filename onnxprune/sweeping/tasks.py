@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,16 +80,21 @@ class Processes:
         with self._lock:
             self._stopped = True
             live = list(self._live)
-        for process in live:
+        end_all(live)
+
+
+def end_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end, and wait until they have; those that take too long are killed."""
+    for process in processes:
+        with contextlib.suppress(OSError):
+            process.terminate()
+    end = time.monotonic() + PATIENCE_S
+    for process in processes:
+        try:
+            process.wait(max(end - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
             with contextlib.suppress(OSError):
-                process.terminate()
-        end = time.monotonic() + PATIENCE_S
-        for process in live:
-            try:
-                process.wait(max(end - time.monotonic(), 0))
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(OSError):
-                    process.kill()
+                process.kill()
 
 
 def files_in(folder: Path, name: str) -> dict[str, Path]:

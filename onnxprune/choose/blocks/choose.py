@@ -59,11 +59,13 @@ def select_blocks(
     threads: Threads = 0,
     progress: Steps | None = None,
     recovered: Recovered | None = None,
+    beforehand: Callable[[Sequence[int]], None] | None = None,
 ) -> Selection:
     """The blocks that leave: until `budget` is met, or else the share `options.ratio` of those that may leave.
 
-    `recovered`: unit -> the error that a short repair leaves without it, None if that cannot be told. Of `options`,
-    `include` and `exclude` count, too. Errors are measured on the last `held_out` of the batches. Raises UsageError.
+    `recovered`: unit -> the error that a short repair leaves without it, None if that cannot be told; `beforehand`
+    hears of which units it will be asked. Of `options`, `include` and `exclude` count, too. Errors are measured on the
+    last `held_out` of the batches. Raises UsageError.
     """
     check_ratio(options.ratio)
     reasons = _excluded(trace, options)
@@ -73,6 +75,8 @@ def select_blocks(
         for node, found in damage(trace.graph, nodes):
             hint = f"Export the model again, or leave this block as it is: --exclude {node.label!r}."
             raise ModelError(str(found), hint=hint)
+    if recovered is not None and batches is not None and beforehand is not None:
+        beforehand(list(free))
     alone = None if recovered is None or batches is None else _recovered(recovered, list(free), progress)
     if alone is not None:
         errors = _summed(alone)

@@ -15,19 +15,18 @@ import os
 import secrets
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from onnxprune.results.kept.codec import Types, Unreadable, decoded, digest, encoded
+from onnxprune.results.kept.codec import Types, Unreadable, digest, encoded
+from onnxprune.results.kept.files import put, taken
 
 T = TypeVar("T")
 MANIFEST, SUFFIX = "run.json", ".npz"
 EVERY_S = 20.0
 SHARE = 25.0  # times as long as the last writing took is nothing written
 MOST_BYTES = 4 << 30
-_TEXT = "text"
 
 
 class Memory:
@@ -84,16 +83,17 @@ class Memory:
 
     def load(self, key: str, types: Types) -> list[Any]:
         """The value that is kept, in a list; an empty one if there is none."""
-        import numpy as np  # here, so that --help need not wait for it
-
         try:
-            with open(self._file(key), "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                arrays = [file[str(number)] for number in range(len(file.files) - 1)]
-                value = decoded(file[_TEXT].tobytes().decode(), arrays, types)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, Unreadable):
+            value = taken(self._file(key), types)
+        except Unreadable:
             return []
         self.taken += 1
         return [value]
+
+    def flush(self) -> None:
+        """Write what waits for its time: the run ends, and may go on later."""
+        if self.keeps and self._waiting:
+            self._write()
 
     def clear(self) -> None:
         """Forget everything: the run is over."""
@@ -120,15 +120,12 @@ class Memory:
 
     def _write_one(self, key: str, text: str, arrays: list[Any]) -> None:
         assert self.path is not None
-        import numpy as np
-
         target = self._file(key)
         others = sum(one.stat().st_size for one in self.path.glob(f"*{SUFFIX}") if one != target)
         size = sum(array.nbytes for array in arrays) + len(text)
         if others + size > min(self._most_bytes, shutil.disk_usage(self.path).free // 2 + others):
             return
-        named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
-        _replace(target, lambda file: np.savez(file, **named | {_TEXT: np.frombuffer(text.encode(), np.uint8)}))
+        _replace(target, lambda file: put(file, text, arrays))
 
     def _file(self, key: str) -> Path:
         assert self.path is not None
