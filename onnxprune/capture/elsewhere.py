@@ -1,6 +1,6 @@
 """What a crew of workers captures of a network, or tries in it: how it is asked here, and how it is answered there.
 
-Workers have the network and the samples; batches are named by how many samples each has, and drawn there again.
+Workers have the network and the samples; batches are named, and drawn there again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxprune.capture.batches import first_samples
 from onnxprune.capture.features import Linear, linear_layer
-from onnxprune.capture.kept import key_of
+from onnxprune.capture.kept import digest_of_feeds, key_of
 from onnxprune.capture.moments import Moments
 from onnxprune.capture.samples import Samples, features_of
 from onnxprune.capture.sensitivity import Trial, output_errors
@@ -47,7 +47,8 @@ def captured(
         return None
     key = key_of(watch.memory, graph.model)
     nodes = [layer.node for layer in layers]
-    parts = [{"rows": rows, "nodes": nodes, "start": start, "stop": stop} for start, stop in edges]
+    named = _named(batches)
+    parts = [{**named, "nodes": nodes, "start": start, "stop": stop} for start, stop in edges]
     slots = [watch.memory.slot("shard", [key, part]) for part in parts]
     there = {number: found[0] for number, slot in enumerate(slots) if (found := slot.load()) is not None}
     missing = [number for number in range(len(parts)) if number not in there]
@@ -67,7 +68,7 @@ def captured(
 def capture(trace: Trace, samples: Samples, part: Part, threads: int) -> list[Any]:
     """The answer: per layer its sums over the batches of the part. Raises ValueError, ModelError."""
     fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
-    batches = _drawn(trace, fitted, part["rows"])[part["start"] : part["stop"]]
+    batches = _drawn(trace, fitted, part)[part["start"] : part["stop"]]
     layers = [_layer(trace.graph, node) for node in part["nodes"]]
     walker = Walker(trace.graph.model, batches, trace.facts.dtypes, threads)
     shards = part_of(trace.graph, walker, layers, part["rows"], part["start"])
@@ -78,11 +79,10 @@ def tried(
     trace: Trace, trials: Sequence[Sequence[Trial]], batches: Batches, crew: Crew, threads: Threads, watch: Watch
 ) -> list[list[float]]:
     """What `output_errors` gives. Raises ClusterError."""
-    rows = [samples_of(batch) for batch in batches]
+    named = _named(batches)
     chunks = [trials[start : start + TOGETHER] for start in range(0, len(trials), TOGETHER)]
     parts = [
-        {"rows": rows, "trials": [[(one.count, dict(one.weights)) for one in group] for group in chunk]}
-        for chunk in chunks
+        {**named, "trials": [[(one.count, dict(one.weights)) for one in group] for group in chunk]} for chunk in chunks
     ]
     result: dict[int, list[list[float]]] = {}
     done = 0
@@ -97,7 +97,7 @@ def try_out(trace: Trace, samples: Samples, part: Part, threads: int) -> list[li
     """The answer: the errors of the trials of the part. Raises ValueError."""
     held_out = samples.batches[len(samples.batches) - samples.held_out :] or samples.batches
     trials = [[Trial(count, weights) for count, weights in group] for group in part["trials"]]
-    return output_errors(trace, trials, _drawn(trace, held_out, part["rows"]), threads=threads)
+    return output_errors(trace, trials, _drawn(trace, held_out, part), threads=threads)
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
@@ -161,9 +161,14 @@ def _layer(graph: Graph, node: int) -> Linear:
     return found
 
 
-def _drawn(trace: Trace, batches: Batches, rows: Sequence[int]) -> Batches:
-    """The batches that have so many samples each. Raises ValueError if they do not."""
-    found = first_samples(trace.graph.model, batches, sum(rows))
-    if [samples_of(batch) for batch in found] != list(rows):
+def _named(batches: Batches) -> dict[str, Any]:
+    """How batches are named: how many samples each has, and what the first and the last hold."""
+    return {"rows": [samples_of(batch) for batch in batches], "digest": digest_of_feeds([batches[0], batches[-1]])}
+
+
+def _drawn(trace: Trace, batches: Batches, part: Part) -> Batches:
+    """The first of these batches, which the part names. Raises ValueError if they are others."""
+    found = first_samples(trace.graph.model, batches, sum(part["rows"]))
+    if not found or _named(found) != {name: part[name] for name in ("rows", "digest")}:
         raise ValueError("the samples make other batches here")
     return found

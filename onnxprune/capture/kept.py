@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,12 +40,18 @@ def digest_of(samples: Samples) -> str:
     more = samples.more
     read = [] if more is None else [more.batch(k, k + 1) for k in range(0, more.samples, -(-more.samples // SPREAD))]
     found.update(f"{0 if more is None else more.samples}".encode())
-    for feed in (*samples.batches, *read):
+    return digest_of_feeds((*samples.batches, *read), found)
+
+
+def digest_of_feeds(feeds: Iterable[Mapping[str, Any]], start: Any = None) -> str:
+    """Of all their values; `start`: a digest that is gone on with."""
+    found = hashlib.sha256() if start is None else start
+    for feed in feeds:
         for name in sorted(feed):
             found.update(f"{name}{feed[name].dtype}{feed[name].shape}".encode())
             array = feed[name]
             found.update(repr(array.tolist()).encode() if array.dtype.kind in "OSU" else array.tobytes())
-    return found.hexdigest()
+    return str(found.hexdigest())
 
 
 def frozen(model: Model, base: Model) -> tuple[Any, ...]:

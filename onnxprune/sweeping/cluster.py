@@ -21,6 +21,7 @@ from onnxprune.sweeping.remote import PROCESSOR
 
 PIECE = 16 << 20  # bytes of a file that are sent at once
 CONNECT_S, WORKERS_S, CLOSE_S = 15, 30, 10
+MOST_UNSENT = 20  # files that workers did not get
 SAME = ("onnxprune", "onnxruntime", "onnx", "onnx-graphsurgeon", "numpy", "scipy")
 """Packages whose versions must be the same everywhere, as results may depend on them."""
 
@@ -135,13 +136,15 @@ def _same(address: str, found: Mapping[str, str | None], wanted: Mapping[str, st
 
 
 class Replies:
-    """What workers say to the tasks of one run, each given to another worker if that is lost, and once again to the one
-    that lacked files, when it has them.
+    """What workers say to the tasks of one run. One that was lost with its worker is given to another; one whose worker
+    lacked files is given again when it has them. To any worker: Dask never gives a task that is for one worker to those
+    that come when that is lost.
     """
 
     def __init__(self, client: Any, run: str, expected: Mapping[str, str | None], kept: str) -> None:
         """`expected`: what versions all workers must have. `kept`: a hint, if the cluster is lost."""
         self.client, self.run, self.expected, self._kept = client, run, expected, kept
+        self._unsent = 0
 
     def of(self, tasks: Sequence[Task], at_once: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """(number of the task, reply) in the order in which they come; of a task that every worker was lost with, how
@@ -159,13 +162,13 @@ class Replies:
                 assert number is not None
                 with lost(self._kept):
                     reply = self._reply(future)
-                    again = self._next(tasks[number], reply)
-                if again is None:
+                    again = self._lacked(tasks[number], reply)
+                if not again:
                     yield number, reply
                     number = waiting.pop(0) if waiting else None
                 if number is not None:
                     with lost(self._kept):
-                        following = self._submit(tasks[number], again)
+                        following = self._submit(tasks[number])
                     owner[following] = number
                     done.add(following)
                 future.release()
@@ -173,11 +176,9 @@ class Replies:
             with contextlib.suppress(Exception):
                 self.client.cancel(list(owner), force=True)
 
-    def _submit(self, task: Task, address: str | None = None) -> Any:
-        """`address`: the worker that has been sent what it lacked."""
-        there = {} if address is None else {"workers": [address], "allow_other_workers": True}
+    def _submit(self, task: Task) -> Any:
         key = f"onnxprune-{self.run}-{task.name}-{secrets.token_hex(4)}"
-        return self.client.submit(task.function, *task.arguments, key=key, pure=False, **there)
+        return self.client.submit(task.function, *task.arguments, key=key, pure=False)
 
     def _reply(self, future: Any) -> dict[str, Any]:
         from distributed import KilledWorker
@@ -188,19 +189,24 @@ class Replies:
             return {"lost": f"every worker that tried it was lost ({_said(error)})"}
         return found
 
-    def _next(self, task: Task, reply: Mapping[str, Any]) -> str | None:
-        """The worker that the task can be given again, now that it has what it lacked; None if it is done."""
+    def _lacked(self, task: Task, reply: Mapping[str, Any]) -> bool:
+        """Whether a worker could not do it because of files that it lacked; it has been sent them."""
         if "versions" in reply:
             _same(reply["address"], reply["versions"], self.expected)
         if reply.get("stopped"):
             raise ClusterError(f"worker {reply['address']} ended the run.")
         if "missing" not in reply:
-            return None
+            return False
         address = str(reply["address"])
-        if address in self.client.nthreads():
-            for files in task.files:
-                send(self.client, files, address)
-        return address
+        try:
+            if address in self.client.nthreads():
+                for files in task.files:
+                    send(self.client, files, address)
+        except OSError:  # it may be lost, or its disk be full: another one may do it
+            self._unsent += 1
+            if self._unsent > MOST_UNSENT:
+                raise
+        return True
 
 
 def send(client: Any, files: Shipped, address: str) -> None:

@@ -54,6 +54,9 @@ class Workers:
         except BaseException:
             self._stop()
             raise
+        finally:  # a part may have been sent to a worker that another one was faster than
+            with contextlib.suppress(Exception):
+                self._client.run(remote.forget, [task.files[1].bundle["digest"] for task in tasks])
 
     def close(self) -> None:
         """End what the workers still do for this run."""

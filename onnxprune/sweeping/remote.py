@@ -58,6 +58,12 @@ def needed(bundle: Bundle, dask_worker: Any = None) -> list[str]:
     return missing(bundle, dask_worker.local_directory)
 
 
+def forget(digests: Sequence[str], dask_worker: Any = None) -> None:
+    """Remove what was received of these bundles."""
+    for digest in digests:
+        shutil.rmtree(place({"digest": digest}, ".", dask_worker.local_directory), ignore_errors=True)
+
+
 def versions(names: Sequence[str]) -> dict[str, str | None]:
     """Installed versions of packages, and under `PROCESSOR` what this machine's calls itself."""
     from onnxprune.results.system import cpu, version
