@@ -375,6 +375,7 @@ def compress(
     threads: int = 0,
     on_interrupt: Literal["write", "discard"] = "discard",
     fresh: bool = False,
+    scheduler: str | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
 ) -> CompressResult:
     """Make a model cost what `target` says, by the levers that lose least: integers, narrower layers, fewer blocks, and
@@ -424,6 +425,8 @@ def compress(
             nothing is (discard). The second one always ends it.
         fresh: Begin anew, also where an earlier run of this output was killed and its folder OUT.onnxprune-run is
             there.
+        scheduler: Let the workers of the Dask cluster whose scheduler is there (tcp://host:8786) capture shards of the
+            samples and try groups and blocks, with the same result.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
 
     Returns:
@@ -680,6 +683,7 @@ def shrink(
     steps: int | None = None,
     on_interrupt: Literal["write", "discard"] = "discard",
     fresh: bool = False,
+    scheduler: str | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     verify: bool = True,
 ) -> ShrinkResult:
@@ -762,6 +766,8 @@ def shrink(
             nothing is (discard). The second one always ends it.
         fresh: Begin anew, also where an earlier run of this output was killed and its folder OUT.onnxprune-run is
             there.
+        scheduler: Let the workers of the Dask cluster whose scheduler is there (tcp://host:8786) capture shards of the
+            samples and try groups and blocks, with the same result.
         progress: Called with every step of a long run (a Progress); True draws a bar on stderr.
         verify: False skips the proof: for experiments. The commands never do.
 

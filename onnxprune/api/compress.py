@@ -105,7 +105,7 @@ def compress(
             blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
-            helped(options, clock, data=options.data) as helping,
+            helped(options, clock) as helping,
         ):  # see shrink
             require_known(source)
             clock.start("trace")

@@ -13,8 +13,10 @@ from onnxprune.capture.samples import Samples
 from onnxprune.choose.request import GIVE_DATA
 from onnxprune.data import Calibration
 from onnxprune.errors import UsageError
-from onnxprune.options.running import Helped
+from onnxprune.options.compressing import CompressOptions
+from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.results.clock import Clock
+from onnxprune.results.providers import CPU, short_provider
 from onnxprune.trace import Trace
 
 if TYPE_CHECKING:
@@ -28,7 +30,13 @@ class Help:
         self._stack, self._client, self.clock = stack, client, clock
         self._workers: Workers | None = None
 
-    def begin(self, options: Any, traced: Trace, given: Calibration | None, samples: Samples | None) -> None:
+    def begin(
+        self,
+        options: ShrinkOptions | CompressOptions,
+        traced: Trace,
+        given: Calibration | None,
+        samples: Samples | None,
+    ) -> None:
         """Send the workers the model, and the samples as the network is fed them. Raises ClusterError."""
         if self._client is None or given is None or samples is None:
             return
@@ -60,17 +68,22 @@ class Help:
 
 
 @contextlib.contextmanager
-def helped(options: Helped, clock: Clock, *, data: Any) -> Iterator[Help]:
+def helped(options: ShrinkOptions | CompressOptions, clock: Clock) -> Iterator[Help]:
     """A connection to the cluster while this lasts, if one is asked for. Raises UsageError, ClusterError."""
     with contextlib.ExitStack() as stack:
         client = None
         if options.scheduler is not None:
             from onnxprune.sweeping import cluster
 
-            if data is None:
+            if options.data is None:
                 raise UsageError(
                     "--scheduler has no effect without --data: nothing is captured.",
                     hint=f"{GIVE_DATA}, or leave out --scheduler.",
+                )
+            if options.provider != short_provider(CPU):
+                raise UsageError(
+                    f"--scheduler and --provider {options.provider} exclude each other: workers compute on processors.",
+                    hint="Leave out one of them.",
                 )
             cluster.require()
             client = stack.enter_context(cluster.connected(options.scheduler))

@@ -108,7 +108,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
             blaming_provider(options),
             remembering(clock),
             interruptible(options, clock.ending),
-            helped(options, clock, data=options.data) as helping,
+            helped(options, clock) as helping,
         ):
             run, asked = _opened_run(options, asked, source, data, gate, place, helping)
             result, made = _made(options, asked, source, run, gate)

@@ -64,6 +64,7 @@ ELSEWHERE = {
     "--log-file": "test_a_log_file_has_the_lines_in_any_case",
     "--on-interrupt": "test_nothing_is_written_otherwise",
     "--fresh": "test_another_run_is_refused_with_the_reason",
+    "--scheduler": "test_addresses_and_options_that_are_wrong",
     "--report": "test_the_page_of_shrink",
     "--bench": "test_the_last_line_says_what_came_of_it",
     "--schedule": "test_steps_end_where_they_should",

@@ -17,8 +17,11 @@ from PIL import Image
 from sweep_support import Cluster, cluster
 
 import onnxprune
+from onnxprune.api.helped import helped
 from onnxprune.errors import ClusterError, UsageError
+from onnxprune.options.shrinking import ShrinkOptions
 from onnxprune.results import Progress
+from onnxprune.results.clock import Clock
 from onnxprune.sweeping import cluster as room
 from onnxprune.sweeping import servers
 from tests.builders import Net
@@ -184,6 +187,9 @@ def test_addresses_and_options_that_are_wrong(folder: Path) -> None:
     assert result.returncode == 3 and "no Dask scheduler answers at 'tcp://127.0.0.1:1'" in result.stderr
     with pytest.raises(UsageError, match="no effect without"):
         onnxprune.shrink("small.onnx", "o.onnx", ratio=0.5, scheduler="tcp://127.0.0.1:1")
+    options = ShrinkOptions(data="d.npz", scheduler="tcp://127.0.0.1:1", provider="cuda")
+    with pytest.raises(UsageError, match="exclude each other"), helped(options, Clock(None)):
+        pass
     assert sorted(folder.iterdir()) == before
 
 
