@@ -92,3 +92,28 @@ def resnet50(path: Path) -> None:
     x = net.node("Flatten", [net.node("GlobalAveragePool", [x])])
     x = net.node("Gemm", [x, net.weight(net.normal(1000, channels)), net.weight(net.normal(1000, 1)[:, 0])], transB=1)
     net.save(path, ["batch", 3, 224, 224], ["batch", 1000], x)
+
+
+def mobilenet(path: Path) -> None:
+    """MobileNetV2 (Sandler et al., CVPR 2018) with random weights, BatchNorm folded."""
+    net = Network()
+
+    def clipped(x: str) -> str:
+        low, high = (net.weight(np.array(bound, np.float32)) for bound in (0, 6))
+        return net.node("Clip", [x, low, high])
+
+    def depthwise(x: str, channels: int, stride: int) -> str:
+        kernel = {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [stride, stride], "group": channels}
+        return net.node("Conv", [x, net.weight(net.normal(channels, 1, 3, 3))], **kernel)
+
+    x, channels = clipped(net.conv("x", 3, 32, 3, 2)), 32
+    stages = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    for expansion, width, blocks, first in stages:
+        for block in range(blocks):
+            stride, inner = first if not block else 1, channels * expansion
+            y = x if expansion == 1 else clipped(net.conv(x, channels, inner))
+            y = net.conv(clipped(depthwise(y, inner, stride)), inner, width)
+            x, channels = net.node("Add", [y, x]) if stride == 1 and channels == width else y, width
+    x = net.node("Flatten", [net.node("GlobalAveragePool", [clipped(net.conv(x, channels, 1280))])])
+    x = net.node("Gemm", [x, net.weight(net.normal(1000, 1280)), net.weight(net.normal(1000, 1)[:, 0])], transB=1)
+    net.save(path, ["batch", 3, 224, 224], ["batch", 1000], x)

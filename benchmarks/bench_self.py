@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import bench_models
+import bench_training
 
 import onnxprune
 from onnxprune.trace import trace_model
@@ -130,6 +131,13 @@ def _tree(pid: int) -> int:
     return own * 1024 + sum(_tree(child) for child in children)
 
 
+def training(folder: Path) -> str:
+    """Images that reconstruction sees in a minute."""
+    path = folder / "mobilenet.onnx"
+    bench_models.mobilenet(path)
+    return table("Reconstruction of a MobileNetV2, one thread", bench_training.HEAD, bench_training.rebuilding(path))
+
+
 def starting(runs: int) -> str:
     """Time of `onnxprune --help` and of importing the package."""
     script = Path(sys.executable).parent / "onnxprune"
@@ -172,6 +180,7 @@ def main() -> None:
             starting(2 * given.runs),
             tracing(folder, [1_000, 10_000] if given.quick else [1_000, 10_000, 100_000], given.runs),
             shrinking(folder, given.runs),
+            training(folder),
             memory(folder, [6] if given.quick else [6, 60]),
         ]
     if given.report:

@@ -24,7 +24,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from onnxprune.capture.grad import Gradient, differentiate
+from onnxprune.capture.grad import Gradient, differentiate, native
 from onnxprune.capture.grad.builder import Builder, Shape, Value
 from onnxprune.capture.session import open_session
 from onnxprune.capture.shapes import inferred_shapes
@@ -95,7 +95,7 @@ def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, thread
     What depends on the content of the feeds for its shape has no gradient: in place of such an output stand the values
     that it is chosen from. None if the shape of a logit is not known, or no such value.
     """
-    network = _Network.of(graph, example)
+    network = _Network.of(graph, example, native.is_there(threads))
     outputs = _last_floats(graph, network)
     if not outputs or not all(network.is_float(key) for key in logits):
         return None
@@ -119,7 +119,9 @@ def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, thread
         slope = Value(after, forth.names[key], network.shapes[key], TensorProto.FLOAT)
         squares.append((slope * slope).mean([values[key] % slope.rank]).name)
     constants = [*back.constants, *forth.constants, *at.constants.values(), *after.constants.values()]
-    nodes = [*network.nodes, *felt, *before, *pulled, *forth.nodes, *after.nodes]
+    fast, zeros = native.lowered(network.nodes, network.shapes, network.types) if network.fast else (network.nodes, [])
+    constants += zeros
+    nodes = [*fast, *felt, *before, *pulled, *forth.nodes, *after.nodes]
 
     def opened(names: Sequence[str]) -> Any:
         return open_session(part_of(graph.model, nodes, names, {**signs, **settings}, constants), threads)
@@ -182,13 +184,15 @@ class _Network:
     types: Mapping[str, int]
     constants: Mapping[str, Array]
     opset: int
+    fast: bool
+    """whether operators of the library take part"""
 
     @staticmethod
-    def of(graph: Graph, example: Feeds) -> _Network:
+    def of(graph: Graph, example: Feeds, fast: bool) -> _Network:
         shapes, types = inferred_shapes(graph.model.complete_proto(), example)
         opset = graph.model.opset() or 1
         small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
-        return _Network([n.proto for n in graph.nodes if n.scope == 0], shapes, types, small, opset)
+        return _Network([n.proto for n in graph.nodes if n.scope == 0], shapes, types, small, opset, fast)
 
     def is_float(self, key: str) -> bool:
         """Whether it is a float32 value of known shape."""
@@ -209,5 +213,7 @@ class _Network:
         nodes.append(helper.make_node("Sum", parts, [total]))
         shapes[total] = ()
         everything = [*self.nodes, *nodes]
-        found = differentiate(everything, total, wanted, shapes, self.constants, self.opset, self.types, taken=taken)
+        found = differentiate(
+            everything, total, wanted, shapes, self.constants, self.opset, self.types, taken=taken, native=self.fast
+        )
         return nodes, found

@@ -10,7 +10,7 @@ rule (recurrent layers), what lies before it learns from the y_k before it alone
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from onnxprune.capture.grad import differentiate
+from onnxprune.capture.grad import differentiate, native
 from onnxprune.capture.session import open_session
 from onnxprune.capture.shapes import concrete_shapes
 from onnxprune.model.graph import Graph
 from onnxprune.model.load import Model
+from onnxprune.native.marks import DOMAIN
 from onnxprune.results.providers import Threads
 
 Array = NDArray[Any]
@@ -87,10 +88,15 @@ def training_step(
     nodes = [node.proto for node in graph.nodes if node.scope == 0]
     shapes, types = concrete_shapes(model.complete_proto(), dict(feeds))
     shapes, types = dict(shapes), dict(types)
-    loss, scales = _loss(targets, variances, shapes, weighted or {})
+    fast = native.is_there(threads)
+    loss, scales = _loss(targets, variances, shapes, weighted or {}, fast)
     opset = model.opset() or 1
     small = {k: c.array() for k, c in graph.constants.items() if c.size <= LARGEST_CONSTANT}
-    gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types, stopping=True)
+    gradient = differentiate([*nodes, *loss], LOSS, wanted, shapes, small, opset, types, stopping=True, native=fast)
+    if fast:
+        nodes, zeros = native.lowered(nodes, shapes, types)
+        gradient = replace(gradient, nodes=native.joined(gradient.nodes))
+        scales += zeros
     names = tuple(name for name in wanted if name in gradient.names)
     slopes = tuple(gradient.names[name] for name in names)
     floats = {name: model.tensors[name].shape for name in names}
@@ -119,6 +125,8 @@ def part_of(
     proto.graph.Clear()
     proto.graph.name = "training"
     proto.ir_version = max(proto.ir_version, 4)
+    if any(node.domain == DOMAIN for node in needed) and all(one.domain != DOMAIN for one in proto.opset_import):
+        proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     proto.graph.node.extend(needed)
     proto.graph.input.extend(i for i in model.proto.graph.input if i.name in read and i.name not in model.tensors)
     inputs = {name: shape for name, shape in floats.items() if name in read}
@@ -145,6 +153,7 @@ def _loss(
     variances: Sequence[float],
     shapes: dict[str, tuple[int, ...]],
     weighted: Mapping[int, tuple[int, ...]],
+    fast: bool,
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Nodes of the loss and their constants; the shapes of the new values are added to `shapes`."""
     nodes, constants, parts = [], [], []
@@ -153,23 +162,32 @@ def _loss(
         difference, square, mean, part, scale = (
             f"{goal}.{s}" for s in ("difference", "square", "mean", "part", "scale")
         )
-        nodes += [
-            helper.make_node("Sub", [key, goal], [difference]),
-            helper.make_node("Mul", [difference, difference], [square]),
-        ]
-        if k in weighted:
-            weight, counted = f"{goal}.weight", f"{goal}.counted"
-            nodes.append(helper.make_node("Mul", [square, weight], [counted]))
-            shapes |= {weight: weighted[k], counted: shapes[key]}
-        nodes += [
-            helper.make_node("ReduceMean", [counted if k in weighted else square], [mean], keepdims=0),
-            helper.make_node("Mul", [mean, scale], [part]),
-        ]
+        weight = f"{goal}.weight" if k in weighted else None
+        if weight is not None:
+            shapes |= {weight: weighted[k]}
+        if fast and (weight is None or _of_positions(weighted[k], shapes[key])):
+            nodes.append(native.squared_distance(key, goal, mean, weight))
+        else:
+            nodes += [
+                helper.make_node("Sub", [key, goal], [difference]),
+                helper.make_node("Mul", [difference, difference], [square]),
+            ]
+            last = square if weight is None else f"{goal}.counted"
+            if weight is not None:
+                nodes.append(helper.make_node("Mul", [square, weight], [last]))
+                shapes |= {last: shapes[key]}
+            nodes.append(helper.make_node("ReduceMean", [last], [mean], keepdims=0))
+        nodes.append(helper.make_node("Mul", [mean, scale], [part]))
         constants.append(helper.make_tensor(scale, TensorProto.FLOAT, (), [1.0 / (len(targets) * variance)]))
         shapes |= dict.fromkeys((goal, difference, square), shapes[key]) | dict.fromkeys((mean, part, scale), ())
         parts.append(part)
     shapes[LOSS] = ()
     return [*nodes, helper.make_node("Sum", parts, [LOSS])], constants
+
+
+def _of_positions(weight: tuple[int, ...], values: tuple[int, ...]) -> bool:
+    """Whether weights differ from values in one axis at most, on which they are 1."""
+    return len(weight) == len(values) and sum(a != b for a, b in zip(weight, values, strict=True)) <= 1
 
 
 def _read(node: onnx.NodeProto) -> list[str]:

@@ -14,7 +14,7 @@ from onnxprune.native.build import LOG, NO_COMPILER, library_name
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["build_log", "instruction_set", "library_path", "problem", "register"]
+__all__ = ["build_log", "instruction_set", "library_path", "operators", "problem", "register"]
 
 _AGAIN = "Then build them: python -m onnxprune.native"
 _LIBRARY = Path(__file__).resolve().parent / library_name()
@@ -49,10 +49,17 @@ def instruction_set() -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _asked(path: Path) -> str | Exception:
-    """The instruction set, or why the library does not load."""
+def operators() -> frozenset[str]:
+    """Names of the operators in the library; none if there is none that loads, or if it is of an older version."""
+    path = library_path()
+    found = None if path is None else _asked(path, "onnxprune_operators")
+    return frozenset(found.split()) if isinstance(found, str) else frozenset()
+
+
+def _asked(path: Path, question: str = "onnxprune_isa") -> str | Exception:
+    """The instruction set, or what else it is asked for; or why the library does not load."""
     try:
-        ask = ctypes.CDLL(str(path)).onnxprune_isa
+        ask = getattr(ctypes.CDLL(str(path)), question)
     except (OSError, AttributeError) as error:
         return error
     ask.restype = ctypes.c_char_p

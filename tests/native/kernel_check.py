@@ -23,6 +23,9 @@ MISTAKES = {  # the kernel that shows it: file, right, wrong
     "depthwise": ("vector.inc", "low > v ? low : v", "v > low ? v : low"),  # a clip that stops NaN
     "transpose_in": ("transpose.inc", "FourPlaces, 2, 6, 3, 7", "FourPlaces, 2, 6, 7, 3"),  # lanes
     "every_second": ("depthwise.inc", "(; i + LANES < count;", "(; i + LANES <= count;"),  # reads one too many
+    "depthwise_gradient": ("gradients.inc", "t.columns - column)", "LANES)"),  # beyond the row
+    "clip_gradient": ("gradients.inc", "(y[i] < high)", "(y[i] <= high)"),
+    "squared_distance": ("gradients.inc", "sum[k] += Weighted ?", "sum[k] = Weighted ?"),
     "qspmm_bytes": ("qspmm.inc", "(Integers)(v + magic)", "(Integers)(v + 0.001f + magic)"),  # ties
 }
 """Mistakes that the check must find."""

@@ -14,6 +14,7 @@ from tests.native.kernel_check import MISTAKES, kept_check, with_mistakes
 KERNELS = (
     *("spmm", "spmv", "depthwise", "transpose_in", "transpose_out", "copy_rows", "every_second", "interleave"),
     *("qspmm_bytes", "qspmm_floats"),
+    *("depthwise_gradient", "clip_gradient", "sigmoid_gradient", "squared_distance", "scaled_difference"),
 )
 
 

@@ -19,10 +19,13 @@ SMALL = 2**18
 
 @dataclass
 class Builder:
-    """Collects `nodes` and `constants` for models of one `opset`; names start with `prefix`."""
+    """Collects `nodes` and `constants` for models of one `opset`; names start with `prefix`. `native`: operators of
+    onnxprune's own library may be among them.
+    """
 
     opset: int
     prefix: str
+    native: bool = False
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, TensorProto] = field(default_factory=dict)
     _known: dict[tuple[Any, ...], Value] = field(default_factory=dict)

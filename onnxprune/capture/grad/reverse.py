@@ -46,6 +46,7 @@ def differentiate(
     *,
     taken: Sequence[NodeProto] = (),
     stopping: bool = False,
+    native: bool = False,
 ) -> Gradient:
     """Gradients of the scalar `loss` with respect to the values `wrt`.
 
@@ -54,10 +55,10 @@ def differentiate(
     float32. The gradient of integers, to which QuantizeLinear rounds, is float32. A call without a rule freezes
     everything that reaches the loss through it or, if `stopping`, only what reaches it in no other way: its inputs
     count as constants then (stop-gradient), which makes gradients those of the parts of the loss before it. `taken` are
-    other nodes of the model, whose names the backward pass must not use.
+    other nodes of the model, whose names the backward pass must not use. `native`: see `Builder`.
     """
     known = Known(shapes, types or {}, constants, opset)
-    sweep = _Sweep(known, Builder(opset, _prefix([*nodes, *taken], wrt)), stopping)
+    sweep = _Sweep(known, Builder(opset, _prefix([*nodes, *taken], wrt), native), stopping)
     active = _active(nodes, wrt, known)
     sweep.run(nodes, loss, active)
     names, frozen = {}, {}

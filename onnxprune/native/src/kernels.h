@@ -39,7 +39,18 @@ struct DepthwiseTask {
   float bias, low, high;
 };
 
-// The same in integers, for the row blocks [first, last) of a weight whose blocks are B rows by four columns:
+// What one plane adds to the gradient of a filter: sum[i] += dy[y, x] * plane[y * row_stride + x * stride + offset[i]],
+// summed over all y, x. Up to V * stride floats beyond the last one that is needed must be readable, and finite.
+struct DepthwiseGradientTask {
+  const float* plane;
+  const int32_t* offset;
+  int taps, rows, columns, stride;
+  size_t row_stride;
+  const float* dy;
+  double* sum;
+};
+
+// SpmmTask in integers, for the row blocks [first, last) of a weight whose blocks are B rows by four columns:
 // sum[row, column] = bias[row] + sum over the non-zeros: the four weights times the four bytes at
 // panel[4 * (index * stride + column)]. Bytes: out = clip(round(sum * scale[row]) + zero); floats: sum * scale + shift.
 struct QspmmTask {
@@ -79,6 +90,16 @@ struct Kernels {
   Qspmm (*qspmm_bytes)(int block, int vectors);
   Qspmm (*qspmm_floats)(int block, int vectors);
   void (*interleave)(const uint8_t* const from[4], uint8_t* to, size_t count);  // to[4 * i + c] = from[c][i]
+
+  void (*depthwise_gradient)(const DepthwiseGradientTask&);
+  // to[i] = dy[i] where low < y[i] < high, else dy[i] * 0: what is infinite or no number shows
+  void (*clip_gradient)(const float* y, const float* dy, int count, float low, float high, float* to);
+  void (*sigmoid_gradient)(const float* y, const float* dy, int count, float* to);  // to[i] = dy[i] * y[i] * (1 - y[i])
+  // The sum of (a[i] - b[i])^2 * weight[i]; `weight` may be null.
+  double (*squared_distance)(const float* a, const float* b, const float* weight, int count);
+  // to[i] = scale * weight[i] * (a[i] - b[i]) + more[i]; `weight` and `more` may be null.
+  void (*scaled_difference)(const float* a, const float* b, const float* weight, int count, float scale,
+                            const float* more, float* to);
 };
 
 const Kernels& kernels_base();

@@ -79,5 +79,15 @@ ONNXPRUNE_EXPORT onnxprune::abi::Status* RegisterCustomOps(void* options, const 
   return guarded([&] { check(abi::AddCustomOpDomain::in(runtime_api)(options, domain())); });
 }
 
+// Names of all operators, a space between them: a library that was built before others were added has fewer.
+ONNXPRUNE_EXPORT const char* onnxprune_operators() {
+  static const std::string names = [] {
+    std::string all;
+    for (const onnxprune::Operator& op : onnxprune::operators()) all += (all.empty() ? "" : " ") + op.name;
+    return all;
+  }();
+  return names.c_str();
+}
+
 // For `onnxprune env`.
 ONNXPRUNE_EXPORT const char* onnxprune_isa() { return onnxprune::isa_name(onnxprune::isa()); }

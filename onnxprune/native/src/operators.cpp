@@ -30,6 +30,20 @@ std::vector<Operator> table() {
   // x, its scale and zero point, values, gaps, scale of the weight, bias
   all.push_back(
       {"SparseQMatMul", {kUint8, kFloat, kUint8, kInt8, kUint8, kFloat, kFloat}, kFloat, make_sparse_qmatmul, none});
+  // Backward passes; graphs of training alone have them.
+  all.push_back({"DepthwiseGradient", {kFloat, kFloat}, kFloat, make_depthwise_gradient, none});
+  all.push_back({"DepthwiseTranspose", {kFloat, kFloat}, kFloat, make_depthwise_transpose, none});
+  all.push_back({"ClipGradient", {kFloat, kFloat}, kFloat, make_clip_gradient, none});
+  all.push_back({"SigmoidGradient", {kFloat, kFloat}, kFloat, make_sigmoid_gradient, none});
+  all.push_back({"SquaredDistance", {kFloat, kFloat}, kFloat, make_squared_distance, none});
+  all.push_back({"WeightedSquaredDistance", {kFloat, kFloat, kFloat}, kFloat, make_weighted_distance, none});
+  for (const bool add : {false, true}) {
+    const std::string name = add ? "ScaledDifferenceAdd" : "ScaledDifference";
+    const size_t count = add ? 4 : 3;  // a, b, scale, (weight,) what is added
+    const Fusion fusion{add, Activation::kNone};
+    all.push_back({name, std::vector<int>(count, kFloat), kFloat, make_scaled_difference, fusion});
+    all.push_back({"Weighted" + name, std::vector<int>(count + 1, kFloat), kFloat, make_weighted_difference, fusion});
+  }
   return all;
 }
 

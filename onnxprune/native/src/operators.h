@@ -1,5 +1,6 @@
 // The operators of the domain "onnxprune". Each has a model-local function of the same name and signature that decodes
 // the weight and calls the operators of ONNX (onnxprune/sparse/functions.py): what a kernel computes is defined there.
+// Those of backward passes have none: no file has them (onnxprune/capture/grad).
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -47,6 +48,14 @@ std::unique_ptr<Kernel> make_sparse_matmul(const Node& node, Fusion fusion);
 std::unique_ptr<Kernel> make_depthwise_conv(const Node& node, Fusion fusion);
 std::unique_ptr<Kernel> make_sparse_qconv(const Node& node, Fusion fusion);
 std::unique_ptr<Kernel> make_sparse_qmatmul(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_depthwise_gradient(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_depthwise_transpose(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_clip_gradient(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_sigmoid_gradient(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_weighted_distance(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_weighted_difference(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_squared_distance(const Node& node, Fusion fusion);
+std::unique_ptr<Kernel> make_scaled_difference(const Node& node, Fusion fusion);
 
 const std::vector<Operator>& operators();
 

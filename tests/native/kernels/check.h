@@ -108,5 +108,10 @@ int check_every_second(const Kernels& k, Random& random);
 int check_interleave(const Kernels& k, Random& random);
 int check_qspmm_bytes(const Kernels& k, Random& random);
 int check_qspmm_floats(const Kernels& k, Random& random);
+int check_depthwise_gradient(const Kernels& k, Random& random);
+int check_clip_gradient(const Kernels& k, Random& random);
+int check_sigmoid_gradient(const Kernels& k, Random& random);
+int check_squared_distance(const Kernels& k, Random& random);
+int check_scaled_difference(const Kernels& k, Random& random);
 
 }  // namespace onnxprune

@@ -106,9 +106,14 @@ int main(int count, char** words) {
                           {"every_second", check_every_second},
                           {"interleave", check_interleave},
                           {"qspmm_bytes", check_qspmm_bytes},
-                          {"qspmm_floats", check_qspmm_floats}};
+                          {"qspmm_floats", check_qspmm_floats},
+                          {"depthwise_gradient", check_depthwise_gradient},
+                          {"clip_gradient", check_clip_gradient},
+                          {"sigmoid_gradient", check_sigmoid_gradient},
+                          {"squared_distance", check_squared_distance},
+                          {"scaled_difference", check_scaled_difference}};
   // All function pointers of the table, and two padded integers.
-  static_assert(sizeof(Kernels) == 15 * sizeof(void*), "a kernel was added or removed: its check belongs here");
+  static_assert(sizeof(Kernels) == 20 * sizeof(void*), "a kernel was added or removed: its check belongs here");
   const Kernels& k = kernels();
   std::printf("%s, %d floats in a vector, %d words for four weights\n", isa_name(isa()), k.vector, k.words);
   for (int i = 1; i < count; ++i)
@@ -121,7 +126,7 @@ int main(int count, char** words) {
     ++seed;
     if (count > 1 && std::none_of(words + 1, words + count, [&](const char* w) { return !std::strcmp(w, check.name); }))
       continue;
-    std::printf("  %-14s", check.name);
+    std::printf("  %-18s", check.name);
     std::fflush(stdout);  // in case that it ends here
     Random random(seed);
     std::printf("%6d cases\n", check.run(k, random));

@@ -6,7 +6,9 @@ Dumoulin & Visin, A guide to convolution arithmetic for deep learning, 2016, cha
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+from onnxprune.capture.grad import native
 from onnxprune.capture.grad.builder import Shape, Value
 from onnxprune.capture.grad.call import Call
 from onnxprune.capture.grad.registry import gradient
@@ -49,6 +51,8 @@ def data_gradient(dy: Value, weight: Value, frame: Window, group: int, shape: Sh
     """dL/dX of a Conv. Without strides it is a Conv again, which runs faster than ConvTranspose."""
     if all(s == 1 for s in frame.strides):
         return _mirrored(dy, weight, frame, group, shape)
+    if weight.shape[:2] == (group, 1) and group > 1 and native.transposes(dy, frame):
+        return native.depthwise_transpose(dy, weight, frame, shape)
     options = frame.options(spare=True)
     return dy.at.node("ConvTranspose", [dy, weight], shape, dy.dtype, group=group, **options)
 
@@ -66,8 +70,14 @@ def _mirrored(dy: Value, weight: Value, frame: Window, group: int, shape: Shape)
         order = [0, 2, 1, *range(3, 3 + len(frame.kernel))]
         turned = blocks.transpose(order).reshape((group * c, m, *frame.kernel))
     mirrored = turned.flip([2 + i for i in frame.axes])
+    inner_dy = dy.slice(inner)
+    back = replace(
+        frame, strides=(1,) * len(before), before=tuple(pads[: len(before)]), wide=inner_dy.shape[2:], narrow=frame.wide
+    )
+    if m == 1 and group > 1 and native.fits(dy, back):
+        return native.depthwise_conv(inner_dy, mirrored, back, shape)
     options = {"pads": pads, "dilations": [*frame.dilations], "kernel_shape": [*frame.kernel], "group": group}
-    return dy.at.node("Conv", [dy.slice(inner), mirrored], shape, dy.dtype, **options)
+    return dy.at.node("Conv", [inner_dy, mirrored], shape, dy.dtype, **options)
 
 
 def weight_gradient(x: Value, dy: Value, frame: Window, group: int, shape: Shape) -> Value:
@@ -80,6 +90,10 @@ def weight_gradient(x: Value, dy: Value, frame: Window, group: int, shape: Shape
         return _shifted(x, dy, frame, group, shape)
     n, places, taps = x.shape[0], math.prod(frame.narrow), math.prod(frame.kernel)
     spread = columns(x, frame)
+    if group == 1 and n > 1 and places * (m + c * taps) < m * c * taps:
+        left, right = (part.transpose([1, 0, 2]) for part in (dy.reshape((n, m, places)), spread))
+        sides = left.reshape((m, n * places)), right.reshape((c * taps, n * places))
+        return x.at.gemm(*sides, trans_b=True).reshape(shape)
     batch = (n,) if group == 1 else (n, group)
     left = dy.reshape((*batch, m, places))
     right = spread.reshape((*batch, c * taps, places))
@@ -119,6 +133,8 @@ def _copies(dy: Value, padded: Value, frame: Window, axis: int) -> tuple[Value, 
 
 def _per_channel(x: Value, dy: Value, frame: Window, shape: Shape) -> Value:
     """Depthwise: matrices would have one row, so every tap is a product and a sum."""
+    if native.fits(x, frame):
+        return native.depthwise_gradient(x, dy, frame, shape)
     axes = [0, *range(2, dy.rank)]
     sums = [(tap * dy).sum(axes, keep=False).reshape((shape[0], 1)) for tap in tapped(x, frame)]
     return x.at.concat(sums, 1).reshape(shape)

@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from onnx import TensorProto
 
+from onnxprune.capture.grad import native
 from onnxprune.capture.grad.builder import Value
 from onnxprune.capture.grad.call import Call, NoRule
 from onnxprune.capture.grad.registry import constant_almost_everywhere, gradient
@@ -25,8 +27,8 @@ UNARY: dict[str, Callable[[Call], Value]] = {
     "Mish": lambda op: op.dy * _mish(op.x),
     "Neg": lambda op: -op.dy,
     "Reciprocal": lambda op: -(op.dy * op.y * op.y),
-    "Relu": lambda op: op.dy.where(op.y > 0),
-    "Sigmoid": lambda op: op.dy * (op.y * (1 - op.y)),
+    "Relu": lambda op: _clipped(op, 0.0, None),
+    "Sigmoid": lambda op: _sigmoid(op),
     "Sin": lambda op: op.dy * op.x.apply("Cos"),
     "Softplus": lambda op: op.dy * op.x.apply("Sigmoid"),
     "Softsign": lambda op: op.dy / _square(1 + op.x.apply("Abs")),
@@ -46,6 +48,21 @@ def _root(dy: Value, x: Value, divisor: Value) -> Value:
     (its deviation is such a root) would spoil all weights before it."""
     zero = x.is_zero()
     return dy * (1 - zero) / (divisor + zero)
+
+
+def _clipped(op: Call, low: Value | float | None, high: Value | float | None) -> Value:
+    """dy where low < y < high."""
+    if op.at.native and op.y.dtype == TensorProto.FLOAT and not isinstance(low, Value) and not isinstance(high, Value):
+        return native.clip_gradient(op.y, op.dy, -math.inf if low is None else low, math.inf if high is None else high)
+    masks = [op.y > low] if low is not None else []
+    masks += [op.y < high] if high is not None else []
+    return op.dy if not masks else op.dy.where(masks[0] if len(masks) == 1 else masks[0] & masks[1])
+
+
+def _sigmoid(op: Call) -> Value:
+    if op.at.native and op.y.dtype == TensorProto.FLOAT:
+        return native.sigmoid_gradient(op.y, op.dy)
+    return op.dy * (op.y * (1 - op.y))
 
 
 def _square(x: Value) -> Value:
@@ -120,11 +137,16 @@ def clip(op: Call) -> None:
     """The bounds are attributes up to opset 10 and inputs, one or both, from 11 on."""
     if op.wants(1, 2):
         raise NoRule("its bounds are computed")
-    low: Value | float | None = op.input(1) if op.has(1) else op.attribute("min")
-    high: Value | float | None = op.input(2) if op.has(2) else op.attribute("max")
-    masks = [op.y > low] if low is not None else []
-    masks += [op.y < high] if high is not None else []
-    op.give(0, op.dy if not masks else op.dy.where(masks[0] if len(masks) == 1 else masks[0] & masks[1]))
+    op.give(0, _clipped(op, _bound(op, 1, "min"), _bound(op, 2, "max")))
+
+
+def _bound(op: Call, slot: int, name: str) -> Value | float | None:
+    """A number where it is known."""
+    if not op.has(slot):
+        found: float | None = op.attribute(name)
+        return found
+    array = op.known.constants.get(op.node.input[slot])
+    return op.input(slot) if array is None else float(np.asarray(array).reshape(()))
 
 
 @gradient("Dropout")
