@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import functools
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxprune.measure.timing import SHORTEST, Floats, interleaved, paired_ratio, timed_session, undisturbed, warm_up
+from onnxprune.measure.timing import (
+    SHORTEST,
+    Floats,
+    clock_of,
+    interleaved,
+    paired_ratio,
+    timed,
+    timed_session,
+    undisturbed,
+    warm_up,
+)
 from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import load
@@ -36,7 +44,8 @@ def in_turn(models: Sequence[Path], inputs: Mapping[str, Any], threads: int) -> 
     """Seconds of each model, (rounds, models), without rounds that were disturbed; in about SECONDS."""
     runs = [functools.partial(timed_session(one, threads).run, None, inputs) for one in models]
     once = sum(warm_up(run) for run in runs)
-    return undisturbed(interleaved(runs, int(min(max(SECONDS / max(once, 2e-3), LEAST), MOST))))
+    rounds = int(min(max(SECONDS / max(once, 2e-3), LEAST), MOST))
+    return undisturbed(interleaved(runs, rounds, clock=clock_of(threads)))
 
 
 def own_time_in_turn(models: Sequence[Path], inputs: Mapping[str, Any], seconds: float, least: int) -> Floats:
@@ -44,22 +53,9 @@ def own_time_in_turn(models: Sequence[Path], inputs: Mapping[str, Any], seconds:
     for machines so busy that hardly a run is undisturbed. `seconds` of it, and at least `least` rounds.
     """
     runs = [functools.partial(timed_session(one, 1).run, None, inputs) for one in models]
-    once = [min(_own_time(run) for _ in range(3)) for run in runs]  # which warms up as well
-    counts = [max(1, math.ceil(SHORTEST / max(each, 1e-9))) for each in once]
-    rounds = seconds / max(float(np.dot(once, counts)), 1e-6)
-    rng = np.random.default_rng(0)
-    times = np.zeros((int(min(max(rounds, least), MOST)), len(runs)))
-    for row in times:
-        for k in rng.permutation(len(runs)):
-            row[k] = _own_time(runs[k], counts[k])
-    return undisturbed(times)
-
-
-def _own_time(run: Callable[[], object], count: int = 1) -> float:
-    start = time.thread_time_ns()
-    for _ in range(count):
-        run()
-    return (time.thread_time_ns() - start) * 1e-9 / count
+    clock = clock_of(1)
+    once = sum(max(min(timed(run, clock=clock) for _ in range(3)), SHORTEST) for run in runs)  # which warms up as well
+    return undisturbed(interleaved(runs, int(min(max(seconds / once, least), MOST)), clock=clock))
 
 
 def ratio(times: Floats, of: int, to: int) -> tuple[float, float, float]:

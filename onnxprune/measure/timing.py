@@ -18,13 +18,21 @@ if TYPE_CHECKING:  # the processes in which models are timed do without: its imp
 
 Floats = NDArray[np.float64]
 Runs = Sequence[Callable[[], object]]
+Clock = Callable[[], int]
 CPU = "CPUExecutionProvider"
 WINDOW, STABLE, MOST_WARM_UP = 3, 0.03, 2.0  # runs, share, seconds
 MOST_CALLS = 1000  # of a window
 SHORTEST = 1e-3  # seconds: what takes less is run several times in a row
 
 
-def interleaved(runs: Runs, rounds: int, *, seed: int = 0) -> Floats:
+def clock_of(threads: int) -> Clock:
+    """What times sessions of so many threads, in ns. A single one is the caller's: its own time stands still while
+    other programs have the processor. Of several, only the wall clock says when all are through.
+    """
+    return time.thread_time_ns if threads == 1 else time.perf_counter_ns
+
+
+def interleaved(runs: Runs, rounds: int, *, seed: int = 0, clock: Clock = time.perf_counter_ns) -> Floats:
     """Seconds per call, (rounds, len(runs)): every round calls each once (short ones several times), in random order.
 
     What is compared should be compared within a round. Warm up before; no garbage is collected meanwhile.
@@ -37,7 +45,7 @@ def interleaved(runs: Runs, rounds: int, *, seed: int = 0) -> Floats:
     try:
         for row in times:
             for k in rng.permutation(len(runs)):
-                row[k] = timed(runs[k], counts[k])
+                row[k] = timed(runs[k], counts[k], clock)
     finally:
         if was_on:
             gc.enable()
@@ -133,9 +141,9 @@ def _equip(options: Any, model: onnx.ModelProto | Path, library: bool | None) ->
         native.register(options)
 
 
-def timed(run: Callable[[], object], count: int = 1) -> float:
+def timed(run: Callable[[], object], count: int = 1, clock: Clock = time.perf_counter_ns) -> float:
     """Seconds per call of `count` calls in a row."""
-    start = time.perf_counter_ns()
+    start = clock()
     for _ in range(count):
         run()
-    return (time.perf_counter_ns() - start) * 1e-9 / count
+    return (clock() - start) * 1e-9 / count

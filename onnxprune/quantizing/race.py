@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.measure.files import as_file
-from onnxprune.measure.timing import interleaved, timed_session, undisturbed, warm_up
+from onnxprune.measure.timing import clock_of, interleaved, timed_session, undisturbed, warm_up
 from onnxprune.model.load import Model
 
 SECONDS, LEAST, MOST = 1.5, 25, 400
@@ -25,5 +25,5 @@ def seconds_of(models: Sequence[Model], feed: Mapping[str, NDArray[Any]], thread
         runs = [functools.partial(session.run, None, dict(feed)) for session in sessions]
         once = max(warm_up(run) for run in runs)
         rounds = int(min(max(SECONDS / max(once, 1e-9), LEAST), MOST))
-        times = undisturbed(interleaved(runs, rounds))
+        times = undisturbed(interleaved(runs, rounds, clock=clock_of(threads)))
     return [float(value) for value in np.median(times, axis=0)]

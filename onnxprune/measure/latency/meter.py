@@ -16,7 +16,7 @@ from onnxprune.measure.latency.form import Form
 from onnxprune.measure.latency.network import Network, Profile
 from onnxprune.measure.latency.runtime import Feed, kernel_times, layer_times
 from onnxprune.measure.latency.table import Measure, Table
-from onnxprune.measure.timing import interleaved, paired_ratio, timed_session, undisturbed, warm_up
+from onnxprune.measure.timing import clock_of, interleaved, paired_ratio, timed_session, undisturbed, warm_up
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
 from onnxprune.model.strangers import require_known
@@ -62,7 +62,7 @@ class Meter:
                 session = timed_session(path, self._threads)
                 run = functools.partial(session.run, None, self._feed)
                 once = warm_up(run)
-                whole = float(np.median(undisturbed(interleaved([run], _rounds(once)))))
+                whole = float(np.median(undisturbed(interleaved([run], _rounds(once), clock=clock_of(self._threads)))))
                 del session
                 kernels: dict[str, float] = {}
                 times = kernel_times(path, self._feed, self._threads)
@@ -91,7 +91,7 @@ class Meter:
         with as_file(self._original) as first, as_file(made) as second:
             runs = [self._runner(path) for path in (first, second)]
             once = sum(warm_up(run) for run in runs)
-            times = undisturbed(interleaved(runs, _rounds(once)))
+            times = undisturbed(interleaved(runs, _rounds(once), clock=clock_of(self._threads)))
         low, high = np.quantile(times[:, 1] / times[:, 0], (0.25, 0.75))
         self.spread = max(self.spread, float(high / low))
         return paired_ratio(times), float(np.median(times[:, 1]))

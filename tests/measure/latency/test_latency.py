@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from onnxprune.measure.latency.multiple import CANDIDATES, best_multiple
 from onnxprune.measure.latency.network import Network, Profile
 from onnxprune.measure.latency.runtime import Feed, layer_times
 from onnxprune.measure.latency.table import Layer, Table, sampled
-from onnxprune.measure.timing import Floats, interleaved, paired_ratio, undisturbed
+from onnxprune.measure.timing import Floats, clock_of, interleaved, paired_ratio, undisturbed
 from onnxprune.model.graph import build
 from onnxprune.model.infer import infer
 from onnxprune.model.load import Model, load
@@ -247,6 +248,13 @@ def test_interleaved_times_are_paired() -> None:
     disturbed[3, 0] = 30
     assert undisturbed(disturbed).shape == (2, 2)
     assert paired_ratio(undisturbed(disturbed)) == 2.0
+
+
+def test_a_single_thread_is_timed_by_its_own_clock() -> None:
+    """Which does not count what others do with the processor meanwhile."""
+    waits = [lambda: sleep(0.02)]
+    own, wall = (interleaved(waits, 2, clock=clock_of(threads)) for threads in (1, 2))
+    assert (wall >= 0.02).all() and (own < wall / 4).all()
 
 
 class Computed(Meter):
