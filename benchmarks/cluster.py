@@ -2,8 +2,9 @@
 
     python benchmarks/cluster.py MODEL DATA [--units blocks] [--target macs=50%] [--workers 1,2] [--rounds 3]
 
-Prints a table in Markdown: the median of the rounds and their range, of the stages in which workers help, measure and
-plan of a dry run. The plans must be the same.
+Prints a table in Markdown, of the stages of a dry run in which workers help: the median of the rounds and their range;
+and what was computed one after the other: processor time of this machine and of the busiest worker together, which is
+what it would take on a machine that does nothing else. The plans must be the same.
 """
 
 from __future__ import annotations
@@ -42,22 +43,37 @@ def main() -> None:
     asked = parser.parse_args()
     options = {"units": asked.units, "target": asked.target, "samples": asked.samples, "data": asked.data}
     cases = [0, *map(int, asked.workers.split(","))]
-    seconds: dict[int, list[float]] = {case: [] for case in cases}
+    seconds: dict[int, list[tuple[float, float]]] = {case: [] for case in cases}
     plans: set[str] = set()
     for _ in range(asked.rounds):
         for case in cases:
-            with cluster(case) as address:
-                spent, digest = chosen(asked.model, options, address)
-            seconds[case].append(spent)
+            with cluster(case) as (address, workers):
+                before, own = [computed(one) for one in workers], time.process_time()
+                took, digest = chosen(asked.model, options, address)
+                own = time.process_time() - own
+                others = [computed(one) - start for one, start in zip(workers, before, strict=True)]
+            seconds[case].append((took, own + max(others, default=0.0)))
             plans.add(digest)
     assert len(plans) == 1, plans
     print(f"{asked.model.name}, {asked.units}, {asked.target}; {cpu()}, ONNX Runtime {version('onnxruntime')}\n")
-    print("| computed by | choice | range | times as fast |\n| --- | --- | --- | --- |")
+    print("| computed by | time | range | one after the other | times as fast |\n| --- | --- | --- | --- | --- |")
     for case in cases:
-        middle, ends = np.median(seconds[case]), (min(seconds[case]), max(seconds[case]))
+        times = np.array(seconds[case])
         name = f"{case} worker{'s' if case > 1 else ''}, 1 core each" if case else "this machine, 1 thread"
-        gain = np.median(seconds[0]) / middle
-        print(f"| {name} | {middle:.1f} s | {ends[0]:.1f} - {ends[1]:.1f} | {gain:.2f} |")
+        took, work = np.median(times, axis=0)
+        gain = np.median([one for _, one in seconds[0]]) / work
+        print(
+            f"| {name} | {took:.1f} s | {times[:, 0].min():.1f} - {times[:, 0].max():.1f} | {work:.1f} s | {gain:.2f} |"
+        )
+
+
+def computed(worker: subprocess.Popen[bytes]) -> float:
+    """Processor seconds of a worker and of the processes that it started, once these have ended."""
+    threads = Path(f"/proc/{worker.pid}/task")
+    while any(path.read_text().strip() for path in threads.glob("*/children")):
+        time.sleep(0.1)
+    fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def chosen(model: Path, options: dict[str, Any], address: str | None) -> tuple[float, str]:
@@ -68,10 +84,10 @@ def chosen(model: Path, options: dict[str, Any], address: str | None) -> tuple[f
 
 
 @contextlib.contextmanager
-def cluster(workers: int) -> Iterator[str | None]:
-    """The address of a scheduler with so many workers, each on a core of its own; None without any."""
+def cluster(workers: int) -> Iterator[tuple[str | None, list[subprocess.Popen[bytes]]]]:
+    """The address of a scheduler with so many workers, each on a core of its own, and these; None without any."""
     if not workers:
-        yield None
+        yield None, []
         return
     import distributed
 
@@ -101,7 +117,7 @@ def cluster(workers: int) -> Iterator[str | None]:
                 processes.append(_started(command, folder, core))
             with distributed.Client(address, set_as_default=False) as client:
                 client.wait_for_workers(workers)
-            yield address
+            yield address, processes[1:]
         finally:
             for process in reversed(processes):
                 process.kill()
