@@ -17,7 +17,7 @@ from onnxprune.results.kept.codec import Unreadable, encoded
 from onnxprune.results.kept.files import put, taken
 from onnxprune.sweeping import remote
 from onnxprune.sweeping.cluster import SAME, Replies, Shipped, Task, bundled, check_versions, expected, lost, send
-from onnxprune.sweeping.remote import PROCESSOR
+from onnxprune.sweeping.remote import OPERATORS, PROCESSOR
 from onnxprune.sweeping.remote_parts import ASKED, GIVEN, run_part
 
 KEPT = "What was found is kept: the same command goes on there, with --scheduler or without."
@@ -29,7 +29,7 @@ class Workers:
     def __init__(self, client: Any, model: object, files: Shipped, world: dict[str, Any], work: Path) -> None:
         """`model`: the original as the stages have it. `work`: a folder for what is on its way. Raises ClusterError."""
         self._client, self._model, self._files, self._world, self._work = client, model, files, world, work
-        self._run, self._expected = secrets.token_hex(8), expected((*SAME, PROCESSOR))
+        self._run, self._expected = secrets.token_hex(8), expected((*SAME, OPERATORS, PROCESSOR))
         self.parts = 0
         """that were computed by workers"""
         with lost(KEPT):

@@ -17,8 +17,8 @@ from onnxprune.sweeping.results import Point
 from onnxprune.sweeping.tasks import Job, Processes, Stopped, files_in
 
 _CHUNK = 1 << 22
-PROCESSOR = "processor"
-"""Stands among names of packages for what the processor calls itself."""
+PROCESSOR, OPERATORS = "processor", "onnxprune's operators"
+"""Stand among names of packages for what the processor calls itself, and for the library that training uses."""
 T = TypeVar("T")
 _seen: dict[Path, tuple[str, int, int]] = {}
 """Files that were right: digest, size, time of the last change."""
@@ -71,10 +71,12 @@ def forget(digests: Sequence[str], dask_worker: Any = None) -> None:
 
 
 def versions(names: Sequence[str]) -> dict[str, str | None]:
-    """Installed versions of packages, and under `PROCESSOR` what this machine's calls itself."""
+    """Installed versions of packages; under `PROCESSOR` and `OPERATORS` what this machine has of these."""
+    from onnxprune import native
     from onnxprune.results.system import cpu, version
 
-    return {name: cpu() if name == PROCESSOR else version(name) for name in names}
+    special = {PROCESSOR: cpu, OPERATORS: lambda: None if native.problem() else "there"}
+    return {name: special[name]() if name in special else version(name) for name in names}
 
 
 def run_point(

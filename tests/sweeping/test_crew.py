@@ -24,6 +24,7 @@ from onnxprune.results import Progress
 from onnxprune.results.clock import Clock
 from onnxprune.sweeping import cluster as room
 from onnxprune.sweeping import servers
+from onnxprune.sweeping.remote import OPERATORS
 from tests.builders import Net
 from tests.choose.blocks.networks import PADS, block
 from tests.processes import running
@@ -170,6 +171,10 @@ def test_processors_of_another_kind_are_refused(folder: Path) -> None:
         with pytest.raises(ClusterError, match=r"has processor .*, here other") as error:
             room.check_versions(client, wanted | {room.PROCESSOR: "other"})
         assert "take workers of one kind" in str(error.value)
+        there = room.expected((OPERATORS,))[OPERATORS]
+        with pytest.raises(ClusterError, match="onnxprune's operators") as error:
+            room.check_versions(client, {OPERATORS: None if there else "there"})
+        assert "install the same versions" in str(error.value)
 
 
 def test_addresses_and_options_that_are_wrong(folder: Path) -> None:
