@@ -75,8 +75,12 @@ def versions(names: Sequence[str]) -> dict[str, str | None]:
     from onnxprune import native
     from onnxprune.results.system import cpu, version
 
-    special = {PROCESSOR: cpu, OPERATORS: lambda: None if native.problem() else "there"}
-    return {name: special[name]() if name in special else version(name) for name in names}
+    found = {name: version(name) for name in names if name not in (PROCESSOR, OPERATORS)}
+    if PROCESSOR in names:
+        found[PROCESSOR] = cpu()
+    if OPERATORS in names:
+        found[OPERATORS] = None if native.problem() else "there"
+    return {name: found[name] for name in names}
 
 
 def run_point(
