@@ -32,7 +32,8 @@ onnxprune.shrink(sys.argv[1], sys.argv[2], ratio=0.5, force=True, verify=sys.arg
 HEADER = """# Benchmarks of onnxprune itself
 
 Made by `make bench-self`; do not edit. Medians of {runs} runs; memory is the highest of samples every 20 ms of the
-proportional set size (shared pages counted once) of the process and its children, one run.
+proportional set size (shared pages counted once) of the process and its children, one run. Images a minute are by the
+time of the processor, one run; the limit is one forward pass of the original and three of the cut network.
 
 Machine: {cores} CPU cores, {machine}, {system}; Python {python}, onnx {onnx}, ONNX Runtime {runtime}. Wall time,
 not isolated from other programs on the machine.
