@@ -51,9 +51,10 @@ HEAD = ["model", "target", "levers", "time left (quartiles)", "file left", "scor
 TEXT = """# What `compress` leaves
 
 Made by `make bench-compress`; do not edit. `compress MODEL --target latency=TARGET --data SAMPLES --threads {threads}`
-(`--effort` {efforts}), then timed once more in turn with the original in ONNX
-Runtime, batch 1, {threads} thread(s); quartiles are those of the ratios of runs next to each other. Scores are those of
-labelled data that onnxprune never saw, as in [accuracy.md](accuracy.md); where there are two, the second is of more and harder samples. Samples without labels:
+(`--effort` {efforts}),
+then timed once more in turn with the original in ONNX Runtime, batch 1, {threads} thread(s); quartiles are those of the
+ratios of runs next to each other. Scores are those of labelled data that onnxprune never saw, as in
+[accuracy.md](accuracy.md); where there are two, the second is of more and harder samples. Samples without labels:
 {samples}.
 
 "cut to 75 %, plain int8": `shrink --target macs=75%` on the same samples, and then ONNX Runtime's own quantiser, all
