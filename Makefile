@@ -22,6 +22,7 @@
 #   make bench-gains what default widths gain in time, write docs/gains.md; MODELS="folder ..." holds models
 #   make bench-equal-time  accuracy at a time, write docs/equal-time.md and .svg; EVAL=folder as for eval
 #   make bench-quantize  int8 beside ONNX Runtime's quantiser, write docs/quantize-benchmarks.md; EVAL=folder as for eval
+#   make bench-efforts  accuracy against effort, write docs/efforts.md; EVAL=folder as for eval
 #   make bench-compress  accuracy that compress leaves at a latency, write docs/compress-benchmarks.md; EVAL as for eval
 #   make bench-pack  sizes and scores of packed models, write docs/pack-benchmarks.md; EVAL=folder as for eval
 #   make downstream  whether other tools take what shrink writes, write docs/downstream.md; EVAL as for eval,
@@ -43,7 +44,7 @@ EVAL ?= eval
 RESULTS ?= out/equal-time-results
 PIP := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test check lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time bench-quantize eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-compress bench-pack downstream docs operators commands options architecture equal-time-picture site clean
+.PHONY: help demo test check lint zoo bench-self bench-honesty bench-channels bench-latency bench-gains bench-equal-time bench-quantize eval criteria native bench-sparse test-runtimes test-arm wheels asan sparsity-accuracy bench-compress bench-efforts bench-pack downstream docs operators commands options architecture equal-time-picture site clean
 .DELETE_ON_ERROR:
 
 help:
@@ -122,6 +123,9 @@ sparsity-accuracy: $(VENV)/installed
 
 bench-compress: $(VENV)/installed-test
 	@$(BIN)/python benchmarks/compress.py --eval "$(EVAL)" --report docs/compress-benchmarks.md
+
+bench-efforts: $(VENV)/installed
+	@$(BIN)/python benchmarks/efforts.py --eval "$(EVAL)" --report docs/efforts.md
 
 bench-pack: $(VENV)/installed-test
 	@$(BIN)/python benchmarks/pack.py --eval "$(EVAL)" --report docs/pack-benchmarks.md

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation import UNITS, Evaluation, Row, absent, kept, machine, markdown, show
@@ -71,14 +72,14 @@ those of the command, its proof included, with other programs on the machine.
 """
 
 
-def shrink(model: Path, target: str, data: Path | None, out: Path) -> tuple[float, float]:
+def shrink(model: Path, target: str, data: Path | None, out: Path, more: Sequence[str] = ()) -> tuple[float, float]:
     """Run the command. The share of the MACs left, by its own report, and its wall time in seconds.
 
     RuntimeError, with what the command said, if it fails.
     """
     script = Path(sys.executable).parent / "onnxprune"
     how = ["--data", str(data)] if data else [*NAIVE]
-    command = [str(script), "shrink", str(model), "--target", target, *how, *FREE, "-o", str(out), "--force"]
+    command = [str(script), "shrink", str(model), "--target", target, *how, *FREE, *more, "-o", str(out), "--force"]
     start = time.perf_counter()
     done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
