@@ -50,6 +50,8 @@ FAMILIES = {
     "reduction": "Reduction, pooling, resizing",
     "attention": "Attention",
     "recurrent": "Recurrent",
+    "integers": "Integers",
+    "packed": "Packed weights",
     "indexed": "Indexed access",
     "control": "Control flow, shapes, constants",
 }

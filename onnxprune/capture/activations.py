@@ -51,7 +51,12 @@ def activations_of(trace: Trace, groups: Sequence[Group]) -> list[list[Activatio
     for closing in trace.closings:
         node = trace.graph.nodes[closing.node]
         key = node.inputs[closing.slot]
-        if closing.kind != "sum" or node.scope or key not in trace.graph.producer or key in trace.graph.constants:
+        if (
+            closing.kind not in ("sum", "range")
+            or node.scope
+            or key not in trace.graph.producer
+            or key in trace.graph.constants
+        ):
             continue
         read = _with_positions(trace, Activation(key, closing.axis, closing.labels))
         for number in np.unique(owner[read.labels]).tolist():

@@ -123,11 +123,6 @@ def _family(node: Node) -> str:
     return re.sub("(Add)?(Relu|Clip)?$", "", node.op_type)
 
 
-def _in_blocks(node: Node, i: Reader, o: Reader) -> int:
-    """Of a product whose weight is packed."""
-    return math.prod(i(0)) * int(node.attribute("N", 0))
-
-
 _STORED = {"SparseConv": 1, "SparseMatMul": 1, "SparseQConv": 3, "SparseQMatMul": 3}
 """The input with the stored weights of onnxprune's operators; their places are the next one."""
 _SPARSE: dict[str, Callable[[Node, Reader, Reader], int]] = {
@@ -155,7 +150,7 @@ _COUNTERS: dict[str, Callable[[Node, Reader, Reader], int]] = {
     "DynamicQuantizeLSTM": _recurrent,
     "DynamicQuantizeMatMul": _matmul,
     "MatMulIntegerToFloat": _matmul,
-    "MatMulNBits": _in_blocks,
+    "MatMulNBits": _matmul,
     "GRU": _recurrent,
     "RNN": _recurrent,
     "Attention": _attention,

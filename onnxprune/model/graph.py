@@ -30,6 +30,8 @@ WEIGHT_TYPES = frozenset(
         TensorProto.UINT8,
         TensorProto.INT4,
         TensorProto.UINT4,
+        TensorProto.INT16,
+        TensorProto.UINT16,
         TensorProto.INT32,
     }
 )

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxprune.model.folding import source
+from onnxprune.model.graph import Node
+from onnxprune.model.integers import ROUNDS
 from onnxprune.trace.groups import Trace
 
 SAFETY, FLOOR, CEILING = 4.0, 3e-5, 5e-2
@@ -33,6 +35,22 @@ CHUNK = 1 << 20
 QUANTISED = 5e-2
 EPSILON: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+ROUNDING = QUANTISERS | {
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearAveragePool",
+    "QLinearConcat",
+    "QLinearConv",
+    "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu",
+    "QLinearMatMul",
+    "QLinearMul",
+    "QLinearSigmoid",
+    "QLinearSoftmax",
+}
+PRODUCTS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "MatMulNBits"})
 
 
 @dataclass(frozen=True)
@@ -81,19 +99,24 @@ def _last_place(values: NDArray[np.float64]) -> float:
     return float((exponent + last).min())
 
 
+def rounds(node: Node) -> bool:
+    """Whether an operator rounds what it computes to integers."""
+    return node.op_type in ROUNDING or (node.op_type == "MatMulNBits" and node.attribute("accuracy_level", 0) == ROUNDS)
+
+
 def tolerance(trace: Trace, *, rounded: bool = True) -> Tolerance:
     """The policy for this network; not `rounded`: its quantisers do not round what it computes."""
-    if rounded and any(node.op_type in QUANTISERS for node in trace.graph.nodes):
+    if rounded and any(rounds(node) for node in trace.graph.nodes):
         return Tolerance(QUANTISED, "quantised network: 5 % of the largest output")
     outputs = (trace.facts.dtypes.get(value.name, 0) for value in trace.graph.model.proto.graph.output)
     length, depth, epsilon = 1, 0, max([2.0**-23, *(EPSILON.get(dtype, 0.0) for dtype in outputs)])
     for node in trace.graph.nodes:
         for key in node.inputs:
-            path = source(trace.graph, key) if node.op_type in ("Conv", "MatMul", "Gemm") else None
+            path = source(trace.graph, key) if node.op_type in ("Conv", "MatMul", "Gemm", "MatMulNBits") else None
             constant = None if path is None else trace.graph.constants[path[0].inputs[0] if path else key]
             if constant is not None and len(constant.shape) >= 2:
                 length = max(length, constant.size // max(constant.shape[0], 1))
             epsilon = max(epsilon, EPSILON.get(trace.facts.dtypes.get(key, 0), 0.0))
-        depth += node.op_type in ("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "LSTM", "GRU")
+        depth += node.op_type in PRODUCTS
     value = float(np.clip(SAFETY * epsilon * np.sqrt(length) * max(depth, 1), FLOOR, CEILING))
     return Tolerance(value, f"{SAFETY:g} * {epsilon:.2g} * sqrt({length} terms) * {max(depth, 1)} layers")

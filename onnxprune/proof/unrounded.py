@@ -24,10 +24,9 @@ from onnxprune.model.load import Model
 from onnxprune.model.names import fresh_prefix, taken
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import LazyTensor
-from onnxprune.proof.tolerance import QUANTISERS
+from onnxprune.proof.tolerance import QUANTISERS, rounds
 
 PREFIX = "onnxprune.unrounded."
-ROUNDING = QUANTISERS | {"QLinearConv", "QLinearMatMul"}
 Limits = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
@@ -49,7 +48,7 @@ def unrounded(model: Model, facts: Facts) -> Model:
     dropped: set[int] = set()
     tensors = dict(model.tensors)
     for node in graph.nodes:
-        if node.op_type not in ROUNDING or node.inputs[0] in graph.constants:
+        if not rounds(node) or (node.op_type in QUANTISERS and node.inputs[0] in graph.constants):
             continue
         readers = [graph.nodes[index] for index, _ in graph.consumers.get(node.outputs[0], ())]
         shown = node.scope or node.outputs[0] in given

@@ -131,6 +131,9 @@ class _Builder:
         return self._known[identity]
 
     def mask_input(self, closing: Closing) -> None:
+        if closing.kind == "integers":
+            self._mask_integers(closing)
+            return
         key = self.graph.nodes[closing.node].inputs[closing.slot]
         rank = len(self.trace.facts.shapes[key])
         shape = tuple(closing.labels.size if a == closing.axis else 1 for a in range(rank))
@@ -141,6 +144,35 @@ class _Builder:
             return
         mask = self.mask(closing.labels, closing.kind, shape, dtype)
         self._insert("Add" if closing.kind in ("max", "min") else "Mul", closing.node, closing.slot, mask)
+
+    def _mask_integers(self, closing: Closing) -> None:
+        """The zero point takes the place of what is removed. Behind DynamicQuantizeLinear it has already."""
+        node = self.graph.nodes[closing.node]
+        key = node.inputs[closing.slot]
+        maker = self.graph.producer.get(key)
+        if maker is not None and self.graph.nodes[maker].op_type == "DynamicQuantizeLinear":
+            return
+        mask = self.carried(closing.node, key, closing.axis, TensorProto.FLOAT)
+        if mask is None:
+            rank = len(self.trace.facts.shapes[key])
+            shape = tuple(closing.labels.size if a == closing.axis else 1 for a in range(rank))
+            mask = self.mask(closing.labels, "sum", shape, TensorProto.FLOAT)
+        alive = self.write(closing.node, "Cast", [mask], to=TensorProto.BOOL)
+        read = node.proto.input
+        wide = self.write(closing.node, "Cast", [read[closing.slot]], to=TensorProto.INT32)
+        masked = self.write(closing.node, "Where", [alive, wide, self._zero(closing)])
+        read[closing.slot] = self.write(closing.node, "Cast", [masked], to=self.trace.facts.dtypes[key])
+
+    def _zero(self, closing: Closing) -> str:
+        """The zero point of what ends as int32: one number, or one for each index of the first and the last axis."""
+        node = self.graph.nodes[closing.node]
+        if closing.zero is None or closing.zero >= len(node.inputs) or not node.inputs[closing.zero]:
+            return self.constant(np.array(0, np.int32))
+        zero = self.write(closing.node, "Cast", [node.proto.input[closing.zero]], to=TensorProto.INT32)
+        shape = self.trace.facts.shapes[node.inputs[closing.zero]]
+        if all(size == 1 for size in shape):
+            return zero
+        return self.write(closing.node, "Reshape", [zero, self.constant(np.array([shape[0], 1, -1], np.int64))])
 
     def mask_branch(self, unit: int, branch: Branch) -> None:
         """What a residual branch adds, times one number."""

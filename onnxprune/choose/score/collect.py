@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from onnxprune.choose.score.aggregate import Combine, aggregate
 from onnxprune.choose.score.registry import Criterion, Layer, layer_seed
-from onnxprune.model.folding import folded
+from onnxprune.model.read_numbers import numbers
 from onnxprune.trace.groups import Group, Trace
 from onnxprune.trace.ops.context import Member
 
@@ -39,7 +39,7 @@ def unit_scores(
 def layer_of(trace: Trace, member: Member, seed: int) -> Layer:
     """What a criterion sees of one producing weight: its rows, and gamma of a BatchNormalization right behind it."""
     node = trace.graph.nodes[member.node]
-    array = folded(trace.graph, node.inputs[member.slot])
+    array = numbers(trace.graph, node, member.slot)
     filters = np.moveaxis(array, member.axis, 0)
     filters = filters.reshape(filters.shape[0], -1)
     return Layer(node.label, filters, _gamma(trace, member, len(filters)), layer_seed(seed, node.label))

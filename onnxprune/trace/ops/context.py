@@ -71,13 +71,17 @@ class Reference(Protocol):
 
 @dataclass(frozen=True)
 class Closing:
-    """Indices end here: input `slot` of `node` is summed (or averaged, ...) along `axis`."""
+    """Indices end here: input `slot` of `node` is summed (or averaged, ...) along `axis`.
+
+    `zero`: the slot with the integer that stands for zero, of kind "integers"; without it that is 0.
+    """
 
     node: int
     slot: int
     axis: int
     labels: IntArray
     kind: str = "sum"
+    zero: int | None = None
 
 
 @dataclass(frozen=True)
@@ -312,19 +316,21 @@ class Op:
             if (self.node.index, slot) in self.state.uses:
                 self.pin(self.state.uses[self.node.index, slot][axis], reason)
 
-    def close(self, slot: int, axis: int, kind: str = "sum") -> None:
+    def close(self, slot: int, axis: int, kind: str = "sum", zero: int | None = None) -> None:
         """The axis is reduced here: whoever consumes the output does not see these indices."""
         labels = self.label(slot, axis)
         if labels is not None:
             axis %= len(self.shape(slot))
-            self.state.closings.append(Closing(self.node.index, slot, axis, labels, kind))
+            self.state.closings.append(Closing(self.node.index, slot, axis, labels, kind, zero))
 
-    def contract(self, slot: int, axis: int, other_slot: int, other_axis: int) -> None:
-        """Sum over a common axis of two inputs: their indices are tied, and end here."""
+    def contract(
+        self, slot: int, axis: int, other_slot: int, other_axis: int, zeros: tuple[int, int] | None = None
+    ) -> None:
+        """Sum over a common axis of two inputs: their indices are tied, and end here. `zeros`: see `Closing`."""
         what = f"{self.type} sums over it together with an axis that cannot shrink"
         self.tie(self.label(slot, axis), self.label(other_slot, other_axis), what)
-        first = slot if self.constant(slot) is None else other_slot
-        self.close(first, axis if first == slot else other_axis)
+        at, along, side = (slot, axis, 0) if self.constant(slot) is None else (other_slot, other_axis, 1)
+        self.close(at, along) if zeros is None else self.close(at, along, "integers", zeros[side])
 
     def member(self, slot: int, axis: int) -> None:
         """Along `axis`, this input holds the weights that produce the indices: criteria score them."""

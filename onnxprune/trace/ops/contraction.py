@@ -22,15 +22,20 @@ def convolution(op: Op) -> None:
 
     Other groups: both sides lose equally many indices per group, g stays; narrow ones leave whole, and g shrinks.
     """
-    x, w, bias = 0, 1, 2
+    convolve(op)
+
+
+def convolve(op: Op, w: int = 1, bias: int = 2, zeros: tuple[int, int] | None = None) -> None:
+    """The rule, for a weight at slot `w`. `zeros`: of integers, the slots of the zero points of X and W."""
+    x = 0
     group, outputs, inputs = op.attribute("group", 1), op.size(w, 0), op.size(w, 1)
     op.pin_axes(x, SPATIAL, but=(0, 1))
     op.pin_axes(w, SPATIAL, but=(0, 1))
     out = op.label(w, 0)
     if group == 1:
-        op.contract(x, 1, w, 1)
+        op.contract(x, 1, w, 1, zeros)
     else:
-        _grouped(op, x, w, out, group, op.size(w, 0) // group)
+        _grouped(op, w, out, group, zeros)
     op.member(w, 0)
     if op.has(bias):
         op.tie(out, op.label(bias, 0))
@@ -39,7 +44,8 @@ def convolution(op: Op) -> None:
     op.set(0, [op.label(x, 0), out, *[None] * (len(op.shape(x)) - 2)])
 
 
-def _grouped(op: Op, x: int, w: int, out: Labels, group: int, per_group: int) -> None:
+def _grouped(op: Op, w: int, out: Labels, group: int, zeros: tuple[int, int] | None) -> None:
+    x, per_group = 0, op.size(w, 0) // group
     incoming = op.label(x, 1)
     if op.size(x, 1) != group * op.size(w, 1) or op.size(w, 0) % group:
         raise NotUnderstood("its group does not divide its channels")
@@ -63,7 +69,7 @@ def _grouped(op: Op, x: int, w: int, out: Labels, group: int, per_group: int) ->
         op.equal_per_block(incoming, group)
         op.equal_per_block(out, group)
         op.block_axis(w, 1, incoming, group, INSIDE)
-    op.close(x, 1)
+    op.close(x, 1) if zeros is None else op.close(x, 1, "integers", zeros[0])
 
 
 def _whole_groups(op: Op, incoming: Labels, out: Labels, group: int, width: int) -> bool:
@@ -154,7 +160,14 @@ def gemm(op: Op) -> None:
 @rule("FusedMatMul", domain=MICROSOFT)
 def matmul(op: Op) -> None:
     """Batched product: the last axis of A meets the last but one of B (either may be transposed by attribute)."""
-    a_rank, b_rank = len(op.shape(0)), len(op.shape(1))
+    multiply(op)
+
+
+def multiply(op: Op, b: int = 1, zeros: tuple[int, int] | None = None) -> Labels:
+    """The rule, for a second factor at slot `b`; the labels of its columns. `zeros`: of integers, the slots of the zero
+    points of A and B.
+    """
+    a_rank, b_rank = len(op.shape(0)), len(op.shape(b))
     if a_rank == 0 or b_rank == 0:
         raise NotUnderstood("it multiplies a scalar")
     trans_a = bool(op.attribute("transA", 0)) and a_rank > 1
@@ -163,21 +176,22 @@ def matmul(op: Op) -> None:
         raise NotUnderstood("it transposes batch axes")
     a_sum, a_row = (-2, -1) if trans_a else (-1, -2)
     b_sum, b_column = (-1, -2) if trans_b or b_rank == 1 else (-2, -1)
-    op.contract(0, a_sum, 1, b_sum)
-    batch = _batch(op, a_rank, b_rank)
+    op.contract(0, a_sum, b, b_sum, zeros)
+    batch = _batch(op, {0: a_rank, b: b_rank})
     row = [op.label(0, a_row)] if a_rank > 1 else []
-    column = [op.label(1, b_column)] if b_rank > 1 else []
+    column = [op.label(b, b_column)] if b_rank > 1 else []
     if b_rank > 1:
-        op.member(1, b_column)
+        op.member(b, b_column)
     if a_rank > 1:
         op.member(0, a_row)
     op.set(0, [*batch, *row, *column])
+    return column[0] if column else None
 
 
-def _batch(op: Op, a_rank: int, b_rank: int) -> list[Labels]:
+def _batch(op: Op, ranks: dict[int, int]) -> list[Labels]:
     result: list[Labels] = []
-    for axis in range(-max(a_rank, b_rank), -2):
-        wide = [s for s, rank in ((0, a_rank), (1, b_rank)) if rank >= -axis and op.shape(s)[axis] != 1]
+    for axis in range(-max(ranks.values()), -2):
+        wide = [s for s, rank in ranks.items() if rank >= -axis and op.shape(s)[axis] != 1]
         labels = [op.label(slot, axis) for slot in wide]
         result.append(labels[0] if len(labels) == 1 else op.tie(labels[0], labels[1]) if labels else None)
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnxprune.trace.ops.atoms import Labels
 from onnxprune.trace.ops.context import NotUnderstood, Op
 from onnxprune.trace.ops.registry import MICROSOFT, rule
@@ -121,15 +123,18 @@ def dropout(op: Op) -> None:
 
 
 @rule("QuantizeLinear", "DequantizeLinear")
+@rule("QuantizeLinear", "DequantizeLinear", domain=MICROSOFT)
 def quantize(op: Op) -> None:
-    """Per-axis scales and zero points follow the axis; block-wise ones do not.
+    """Per-axis scales and zero points follow the axis; of block-wise ones a block leaves whole.
 
     Scales of rank 0 or 1 with one entry hold for the whole tensor.
     """
     axes = op.axes(0)
     axis = op.attribute("axis", 1)
     if op.attribute("block_size", 0):
-        raise NotUnderstood("its scales are per block")
+        _in_blocks(op, axes, axis % max(len(axes), 1), op.attribute("block_size"))
+        op.set(0, axes)
+        return
     for slot in (1, 2):
         if op.has(slot) and len(op.shape(slot)) == 1 and op.shape(slot)[0] != 1:
             rank = len(axes)
@@ -137,3 +142,20 @@ def quantize(op: Op) -> None:
                 raise NotUnderstood(f"its axis {axis} is out of range")
             op.tie(axes[axis], op.label(slot, 0))
     op.set(0, axes)
+
+
+def _in_blocks(op: Op, axes: list[Labels], axis: int, block: int) -> None:
+    """Scales have the shape of the tensor, but for `axis`: one a block. Of a single one, whatever stays is a block."""
+    for slot in (1, 2):
+        if not op.has(slot):
+            continue
+        shape = op.shape(slot)
+        if len(shape) != len(axes) or shape[axis] != -(-op.size(0, axis) // block):
+            raise NotUnderstood(f"its input {slot} does not have one entry a block")
+        for a, size in enumerate(shape):
+            if size == 1:
+                continue
+            found = op.label(slot, a)
+            if a == axis and found is not None:
+                found = np.repeat(found, block)[: op.size(0, axis)]
+            axes[a] = op.tie(axes[a], found)

@@ -27,7 +27,11 @@ def transpose(op: Op) -> None:
 @rule("Concat")
 def concat(op: Op) -> None:
     """Along the axis the label vectors are joined (parts that cannot shrink enter as zeros); other axes are tied."""
-    slots = [s for s in range(len(op.node.inputs)) if op.has(s)]
+    join(op, [s for s in range(len(op.node.inputs)) if op.has(s)])
+
+
+def join(op: Op, slots: Sequence[int]) -> None:
+    """The rule, for the parts at these slots."""
     rank = len(op.shape(slots[0]))
     axis = op.attribute("axis", 1) % max(rank, 1)
     result: list[Labels] = []

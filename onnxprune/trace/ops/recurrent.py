@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from onnxprune.trace.ops.context import Edit, NotUnderstood, Op
-from onnxprune.trace.ops.registry import rule
+from onnxprune.trace.ops.registry import MICROSOFT, rule
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+ODD = frozenset({"Relu", "Softsign", "Tanh"})
+"""Activations that are 0 at 0."""
 
 
 @rule(*GATES)
@@ -57,3 +59,44 @@ def recurrent(op: Op) -> None:
         edit.set_attribute("hidden_size", edit.count(labels, hidden))
 
     op.rewrite(rewrite)
+
+
+@rule("DynamicQuantizeLSTM", domain=MICROSOFT)
+def quantized_lstm(op: Op) -> None:
+    """As LSTM, with W (D, I, 4*H) and R (D, H, 4*H) of integers; their scales and zero points are (D,) or (D, 4*H).
+
+    Inputs and states are rounded by their range, which is that of all units. A unit without weights, bias and first
+    states gives zeros, which every range contains: so the reference holds those that leave.
+    """
+    hidden, labels = op.size(2, 1), op.label(2, 1)
+    if any(op.has(slot) and op.constant(slot) is None for slot in (1, 2, 3, 7, 8, 9, 10, 11)) or labels is None:
+        raise NotUnderstood("its weights are no constants")
+    given = [name.decode() if isinstance(name, bytes) else name for name in op.attribute("activations") or []]
+    if not {*given[1::3], *given[2::3]} <= ODD:
+        raise NotUnderstood("its activations do not keep zeros")
+    op.contract(0, 2, 1, 1)
+    op.pin(op.label(0, 0), f"{op.type} runs along it")
+    op.pin(op.label(0, 1), f"{op.type} rounds it by one range")
+    for slot, repeat in ((1, 4), (2, 4), (3, 8), (7, 3), (8, 4), (9, 4), (10, 4), (11, 4)):
+        if not op.has(slot):
+            continue
+        op.pin_axes(slot, f"it is a direction of {op.type}", but=range(1, len(op.shape(slot))))
+        if len(op.shape(slot)) > 1:
+            op.tie(np.tile(labels, repeat), op.label(slot, -1))
+    for slot in (5, 6):
+        if op.has(slot):
+            op.pin_axes(slot, f"{op.type} starts from it", but=(2,))
+            op.tie(labels, op.label(slot, 2))
+            op.close(slot, 2, "range")
+    if op.has(4):
+        op.pin_axes(4, f"{op.type} reads lengths from it")
+    for slot, zero in ((1, 9), (2, 11)):
+        op.member(slot, 2)
+        op.close(slot, 2, "integers", zero)
+    op.close(2, 1, "integers", 11)
+    if op.has(3):
+        op.close(3, 1, "range")
+    op.set(0, [None, None, None, labels])
+    op.set(1, [None, None, labels])
+    op.set(2, [None, None, labels])
+    op.rewrite(lambda edit: edit.set_attribute("hidden_size", edit.count(labels, hidden)))

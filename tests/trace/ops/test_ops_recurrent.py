@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.builders import Net, ints
+from tests.builders import MICROSOFT, Array, Net, ints
 from tests.oracle import Case, Cases
 
 case = Cases()
@@ -159,6 +159,67 @@ def states_of_both_directions_from_one_layer(net: Net) -> None:
     weights = net.normal(2, 18, 8), net.normal(2, 18, 6, scale=0.4), net.normal(2, 36)
     y = net.many("GRU", 1, sequence(net), *weights, None, start, name="r", hidden_size=6, direction="bidirectional")[0]
     net.project(joined(net, y, "bidirectional"))
+
+
+# ---- of integers -----------------------------------------------------------------------------------------------
+def _integers(net: Net, *shape: int, signed: bool) -> Array:
+    low, high, kind = (-128, 128, np.int8) if signed else (0, 256, np.uint8)
+    return net.rng.integers(low, high, shape).astype(kind)
+
+
+def quantized(net: Net, x: str, direction: str, *, signed: bool, states: bool = False, **attrs: object) -> list[str]:
+    """X is (L, N, 8); signed: a scale for each row of a gate; else one a direction."""
+    ways, hidden, zero = DIRECTIONS[direction], 6, np.int8(0) if signed else np.uint8(120)
+    sizes = (ways, 4 * hidden) if signed else (ways,)
+    weights = [_integers(net, ways, width, 4 * hidden, signed=signed) for width in (8, hidden)]
+    grids = [part for _ in weights for part in (net.positive(*sizes) * np.float32(0.008), np.full(sizes, zero))]
+    first = [net.positive(ways, 2, hidden), net.positive(ways, 2, hidden)] if states else [None, None]
+    inputs = [x, *weights, net.normal(ways, 8 * hidden, scale=0.3), None, *first, None, *grids]
+    return net.many(
+        "DynamicQuantizeLSTM",
+        2,
+        *inputs,
+        name="r",
+        domain=MICROSOFT,
+        hidden_size=hidden,
+        direction=direction,
+        **attrs,
+    )
+
+
+def _out(net: Net, y: str, direction: str) -> None:
+    h = net.op("Gather", y, np.array(DIRECTIONS[direction] - 1), axis=1)
+    net.project(net.hint(net.transpose(h, 1, 0, 2), 5, 6))
+
+
+@case(
+    {"a": 8, "r": 6},
+    each={f"{d}-{'rows' if s else 'one'}": (d, s) for d in DIRECTIONS for s in (False, True)},
+)
+def layer_of_integers(net: Net, direction: str, signed: bool) -> None:
+    y, _ = quantized(net, sequence(net), direction, signed=signed)
+    _out(net, y, direction)
+
+
+@case({"a": 8, "r": 6}, net={"batch": 2})
+def layer_of_integers_with_first_states(net: Net) -> None:
+    y, last = quantized(
+        net, sequence(net), "forward", signed=True, states=True, activations=["Sigmoid", "Tanh", "Relu"]
+    )
+    _out(net, y, "forward")
+    net.output(net.op("Gemm", net.op("Gather", last, np.array(0), axis=0), net.normal(6, 3), net.normal(3)), rank=2)
+
+
+@case({}, {"a": "its activations do not keep zeros"})
+def layer_of_integers_whose_units_are_never_zero(net: Net) -> None:
+    y, _ = quantized(net, sequence(net), "forward", signed=True, activations=["Sigmoid", "Tanh", "Sigmoid"])
+    _out(net, y, "forward")
+
+
+@case({}, {"a": "DynamicQuantizeLSTM runs along it"})
+def layer_of_integers_over_channels(net: Net) -> None:
+    y, _ = quantized(net, net.transpose(net.relu(net.tokens(5, length=8)), 2, 0, 1), "forward", signed=True)
+    net.output(y, rank=4)
 
 
 @case.parametrize()
