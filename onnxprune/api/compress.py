@@ -83,7 +83,8 @@ def compress(
     options = provided(options)
     check_data_options(options)
     request = resolve_compression(options)
-    source = opened(model)
+    given = opened(model)
+    source = given.inlined()
     data, metric = anchored(options.data), anchored(options.metric)
     check_bench(options)
     with destination(
@@ -123,7 +124,7 @@ def compress(
             result = replace(result, notes=(*result.notes, *notes, *helping.notes))
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
-        left = source if result.model is None else place.labelled(result.model)
+        left = given if result.model is None else place.labelled(result.model)
         result = replace(result, written=(), model=None if options.dry_run else left)
     result = replace(result, seconds=clock.finish(), interrupted=clock.ending.cut)
     if page is None:

@@ -52,7 +52,7 @@ def inspect(options: InspectOptions, model: str | Path | Model) -> Inspection:
     """
     clock, units = Clock(options.told), options.units
     _check(options)
-    source = opened(model)
+    source = opened(model).inlined()
     page = open_report(options.report, force=options.force, inputs=source.origin)
     clock.start("trace")
     traced = trace_model(source, units=units)

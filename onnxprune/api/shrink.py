@@ -84,7 +84,8 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
     clock = Clock(options.told)
     options = provided(options)
     asked = _asked(options)
-    source = opened(model)
+    given = opened(model)
+    source = given.inlined()
     data, metric = anchored(options.data), anchored(options.metric)
     check_bench(options)
     protected = (*source.origin, *files_of(data), *files_of(metric))
@@ -115,7 +116,7 @@ def shrink(options: ShrinkOptions, model: str | Path | Model, out: str | Path | 
             result = replace(result, notes=(*result.notes, *helping.notes))
         result, times = with_timing(result, source, run.samples, clock, options)
     if place.in_memory:
-        left = source if made is None else place.labelled(made)
+        left = given if made is None else place.labelled(made)
         result = replace(result, written=(), model=None if options.dry_run else left)
     result = replace(result, seconds=clock.finish(), interrupted=clock.ending.cut)
     if page is None:

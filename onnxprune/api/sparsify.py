@@ -68,7 +68,8 @@ def sparsify(
     options = provided(options)
     check_data_options(options)
     request = resolve_sparsity(options, with_data=options.data is not None)
-    source = opened(model)
+    given = opened(model)
+    source = given.inlined()
     if not options.dry_run or options.data is not None:
         require_known(source)
     data = anchored(options.data)
@@ -103,7 +104,7 @@ def sparsify(
             result = replace(result, notes=(*result.notes, *notes))
         result, times = with_timing(result, source, found, clock, options)
     if place.in_memory:
-        left = source if result.model is None else place.labelled(result.model)
+        left = given if result.model is None else place.labelled(result.model)
         result = replace(result, written=(), model=None if options.dry_run else left)
     result = replace(result, seconds=clock.finish(), interrupted=clock.ending.cut)
     if page is None:

@@ -63,7 +63,7 @@ def verify(options: VerifyOptions, original: str | Path | Model, pruned: str | P
     check_data_options(options)
     seed, threads = options.seed, options.threads
     clock = Clock(options.told)
-    a, b = opened(original), opened(pruned)
+    a, b = opened(original), opened(pruned).inlined()
     planned = plan_of(b)
     clock.start("trace")
     traced, given_samples = traced_for(a, options.data, options.preprocess, None, seed, units=planned.units)

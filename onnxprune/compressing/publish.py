@@ -11,7 +11,7 @@ from onnxprune.cut import planned_shapes
 from onnxprune.cut.plan import Plan
 from onnxprune.cut.provenance import record
 from onnxprune.measure.held_out import judged
-from onnxprune.measure.summaries import left_over, proof_summary, summary_of
+from onnxprune.measure.summaries import proof_summary, remarks, summary_of
 from onnxprune.model.load import Model
 from onnxprune.proof.masked import Feed, check_runs, check_shapes, prove
 from onnxprune.proof.unproven import require_told
@@ -124,4 +124,6 @@ def _floats(task: Task, recorded: Model, plan: Plan, proof: ProofSummary, feed: 
         task.clock.start("write")
         written = staged.commit()
     after = summary_of(recorded, task.place.target, task.traced.facts)
-    return CompressedPublished(plan, after, written, recorded, fidelity=measured, notes=left_over(staged.left_over))
+    return CompressedPublished(
+        plan, after, written, recorded, fidelity=measured, notes=remarks(staged.left_over, recorded)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import onnx
 
@@ -16,7 +17,9 @@ VERSION, SOURCE, PLAN, HISTORY = (f"onnxprune.{k}" for k in ("version", "source_
 
 
 def record(model: Model, source: Model, plan: Plan) -> Model:
-    """`model`, made from `source` by `plan`, with its provenance. The history of the source goes on."""
+    """`model`, made from `source` by `plan`, with its provenance. The history of the source goes on, and it is still
+    known which calls were written out.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     history = _history(source)
@@ -25,7 +28,7 @@ def record(model: Model, source: Model, plan: Plan) -> Model:
     set_metadata(proto, SOURCE, source.sha256)
     set_metadata(proto, PLAN, plan.dumps())
     set_metadata(proto, HISTORY, json.dumps(history))
-    return model.replace(proto, model.tensors)
+    return replace(model.replace(proto, model.tensors), calls=model.calls or source.calls)
 
 
 def plan_of(model: Model) -> Plan:

@@ -33,6 +33,9 @@ from onnxprune.trace import Group, Trace
 from onnxprune.trace.branches.vanish import orphans, vanishing
 from onnxprune.trace.ops.registry import find
 
+LISTED = 3
+"""Functions that a remark names."""
+
 
 def summary(model: Model, graph: Graph, facts: Facts, name: str | None = None) -> ModelSummary:
     """Size and cost of a model."""
@@ -179,14 +182,20 @@ def operators_without_rule(traced: Trace) -> dict[str, int]:
     return dict(sorted(missing.items()))
 
 
-def left_over(data: Path | None) -> tuple[str, ...]:
-    """A remark on the data file of a model that was replaced by one without."""
-    if data is None:
-        return ()
-    return (
+def remarks(data: Path | None, model: Model) -> tuple[str, ...]:
+    """On a `model` that was written: the data file of one that it replaced, and functions that it calls no more."""
+    found = [
         f"{data.name} was read by the model that was replaced, not by the new one; "
-        "it is still there: delete it if no other model reads it",
-    )
+        "it is still there: delete it if no other model reads it"
+        for data in ([] if data is None else [data])
+    ]
+    lost = [f"{name} ({plural(count, 'call')})" for name, count in model.lost_calls().items()]
+    if lost:
+        found.append(
+            f"functions of the model are written out where their nodes or weights changed: {', '.join(lost[:LISTED])}"
+            + (f" and {len(lost) - LISTED} more" if len(lost) > LISTED else "")
+        )
+    return tuple(found)
 
 
 def outgrown(before: ModelSummary, after: ModelSummary, plan: Plan) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 
+from onnxprune.model.einsum import written_out
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts
 from onnxprune.native.marks import DOMAIN
@@ -82,12 +83,14 @@ def _matmul(node: Node, i: Reader, o: Reader) -> int:
 
 
 def _einsum(node: Node, i: Reader, o: Reader) -> int:
-    terms = str(node.attribute("equation", "")).replace(" ", "").split("->")[0].split(",")
+    shapes = [i(slot) for slot in range(len(node.inputs))]
+    try:
+        terms, _ = written_out(str(node.attribute("equation", "")), [len(shape) for shape in shapes])
+    except ValueError:
+        raise _Unknown from None
     sizes: dict[str, int] = {}
-    for slot, term in enumerate(terms):
-        if "." in term:
-            raise _Unknown
-        for letter, size in zip(term, i(slot), strict=False):
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
             sizes[letter] = max(size, sizes.get(letter, 1))
     return math.prod(sizes.values())
 

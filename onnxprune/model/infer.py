@@ -98,6 +98,10 @@ def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
 def _bulk(graph: Graph, facts: Facts) -> None:
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.model.proto)
+    if graph.model.calls is not None:  # inference would go through all calls in them, too
+        endless = [k for k, entry in enumerate(proto.functions) if graph.model.calls.endless(entry)]
+        for position in reversed(endless):
+            del proto.functions[position]
     _drop_recorded_shapes(proto.graph, facts)
     for value in proto.graph.input:
         if value.name in facts.inputs:

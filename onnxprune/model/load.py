@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
 from onnxprune.errors import ModelError, UsageError
-from onnxprune.model import wire
+from onnxprune.model import calls, inline, wire
+from onnxprune.model.calls import Calls
 from onnxprune.model.container import describe_foreign, map_file, open_regular, shown_path
 from onnxprune.model.encode import INLINE_LIMIT, Encoding
 from onnxprune.model.external import ExternalData
@@ -46,6 +47,7 @@ class Model:
         locations: Where `external_files` are, as the file says (relative, normalised); empty once `replace` made it
             another model.
         label: What a result that is in no file would be called, "m.pruned.onnx"; None for any other model.
+        calls: Where calls of functions were written out, how they come back (`inlined`); None for any other model.
     """
 
     proto: ModelProto
@@ -56,6 +58,7 @@ class Model:
     source: memoryview | None = None
     locations: Mapping[str, Path] = field(default_factory=dict)
     label: str | None = None
+    calls: Calls | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +87,8 @@ class Model:
         if source is not None and not self.external_files:
             return _from_bytes, (source, self.path)
         parts = (self.proto.SerializeToString(), tuple(self.tensors.values()), self.path, self.external_files)
-        known = {"sha256": self.sha256, "size_bytes": self.size_bytes} if source is not None else {}
+        known: dict[str, Any] = {} if self.calls is None else {"calls": self.calls}
+        known |= {"sha256": self.sha256, "size_bytes": self.size_bytes} if source is not None else {}
         return _from_parts, (*parts, self.notes, source, dict(self.locations), self.label, known)
 
     @property
@@ -96,7 +100,7 @@ class Model:
     def size_bytes(self) -> int:
         """Bytes of the model file and its data files; of a changed model: as one file."""
         if self.source is None:
-            return Encoding(self.proto, self.tensors).size
+            return Encoding(self.outlined().proto, self.tensors).size
         return len(self.source) + sum(os.stat(path).st_size for path in self.external_files)
 
     @cached_property
@@ -104,7 +108,7 @@ class Model:
         """Hex digest over the model file, then its data files; of a changed model: over its bytes as one file."""
         digest = hashlib.sha256()
         if self.source is None:
-            for chunk in Encoding(self.proto, self.tensors).chunks():
+            for chunk in Encoding(self.outlined().proto, self.tensors).chunks():
                 digest.update(chunk)
             return digest.hexdigest()
         digest.update(self.source)
@@ -130,9 +134,25 @@ class Model:
 
         Existing entries keep doc_string, metadata_props and unknown fields; payloads come from `tensors` alone.
         """
-        named = {name: item if item.name == name else item.renamed(name) for name, item in tensors.items()}
-        synchronise(proto, named)
-        return Model(proto, MappingProxyType(named), self.path, self.external_files, self.notes, label=self.label)
+        own = {name: item if item.name == name else item.renamed(name) for name, item in tensors.items()}
+        synchronise(proto, own)
+        named = MappingProxyType(own)
+        return Model(proto, named, self.path, self.external_files, self.notes, label=self.label, calls=self.calls)
+
+    def inlined(self) -> Model:
+        """The same model with calls of its functions written out (inline.py), from the same bytes; itself without."""
+        found = None if self.calls is not None or not self.proto.functions else inline.inlined(self.proto)
+        return self if found is None else replace(self, proto=found[0], calls=found[1])
+
+    def outlined(self) -> Model:
+        """The same model with calls where they were, and nothing in between has changed; itself if there were none."""
+        if self.calls is None:
+            return self
+        return replace(self, proto=calls.outlined(self.proto, self.calls)[0], calls=None)
+
+    def lost_calls(self) -> dict[str, int]:
+        """By function ("domain:name"): how many calls stay written out, as something in between has changed."""
+        return {} if self.calls is None else calls.outlined(self.proto, self.calls)[1]
 
     def complete_proto(self) -> ModelProto:
         """A ModelProto with all payloads, in memory. Raises ModelError above 2 GB."""

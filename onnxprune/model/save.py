@@ -85,7 +85,7 @@ def write_scratch(model: Model, path: Path) -> None:
 
 def written_bytes(model: Model, path: str | os.PathLike[str], *, external_data: ExternalDataMode = "auto") -> int:
     """How many bytes `write` would write, the data file included. Raises OutputError."""
-    encoding = _encoding(model, Path(path), external_data)
+    encoding = _encoding(model.outlined(), Path(path), external_data)
     return encoding.size + max((place.offset + place.length for place in encoding.places.values()), default=0)
 
 
@@ -201,6 +201,7 @@ class Staged(StagedFiles):
         Raises OutputError.
         """
         target = output_path(path)
+        model = model.outlined()
         encoding = _encoding(model, target, external_data)
         names = [target.name] + ([_data_name(target)] if encoding.places else [])
         super().__init__(target, names, force=force, protected=(*model.origin, *inputs))
@@ -265,6 +266,7 @@ def _data_name(target: Path) -> str:
 
 
 def _encoding(model: Model, target: Path, mode: ExternalDataMode) -> Encoding:
+    """As it is: what was written out of functions comes back before (`Model.outlined`), but in scratch files."""
     if mode not in ("auto", "always", "never"):
         raise ValueError(f"external_data: {mode!r}")
     if mode != "always":

@@ -43,7 +43,7 @@ class Place:
 
     def labelled(self, model: Model) -> Model:
         """`model` under the name that its file would have: it is in memory, and no longer that which it came from."""
-        return replace(model, label=self.target.name)
+        return replace(model.outlined(), label=self.target.name)
 
     def staged(self, model: Model) -> Staged:
         """`model` in a file beside the target."""

@@ -43,7 +43,7 @@ def prove(
 
     Raises VerificationError, ModelError.
     """
-    same_signature(trace.graph.model.proto, candidate)
+    same_signature(trace.graph.model, candidate)
     lost = trace.lost_values(keep)
     masked = build_reference(trace)
 

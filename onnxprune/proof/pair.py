@@ -179,7 +179,7 @@ class _Comparison:
         pair, asked = self.pair, self.asked
         if not asked.extra and asked.rounded and not pair.random and not decided:
             return pair.candidate
-        model = load(pair.candidate)
+        model = load(pair.candidate).inlined()  # values inside of functions have names then
         model = _with_outputs(model, pair.trace, asked.extra)
         model = model.replace(seeded(model.proto), model.tensors)
         if not asked.rounded:

@@ -51,7 +51,7 @@ def prove_sparse(
     Raises VerificationError, ModelError.
     """
     candidate = Path(os.path.abspath(candidate))  # the models run elsewhere
-    same_signature(trace.graph.model.proto, candidate, added=DOMAIN)
+    same_signature(trace.graph.model, candidate, added=DOMAIN)
     kind = operators_of(candidate)
     if kind is Operators.FOREIGN:
         raise VerificationError(f"the file has functions of the domain {DOMAIN} that onnxprune did not write")

@@ -43,7 +43,7 @@ def prove_twin(asked: Twin, *, samples: Feed | None = None, seed: int = 0, threa
     """
     trace, twin = asked.trace, asked.twin
     changed = {node.index for node in trace.graph.nodes if set(node.inputs) & set(asked.named)}
-    both = _values(twin.proto) & _values(load(asked.candidate).proto)
+    both = _values(twin.proto) & _values(load(asked.candidate).inlined().proto)
     # of a weight that is zero all rows are alike
     parts = tuple(name for name in asked.weights if twin.tensors[name].array().any())
 

@@ -9,7 +9,7 @@ from onnxprune.capture.samples import Samples
 from onnxprune.errors import VerificationError
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.held_out import judged
-from onnxprune.measure.summaries import left_over, proof_summary, summary_of
+from onnxprune.measure.summaries import proof_summary, remarks, summary_of
 from onnxprune.model.load import Model
 from onnxprune.model.sources import Place
 from onnxprune.proof.grids.prove import GridProof
@@ -86,7 +86,7 @@ def publish_quantized(
         clock.start("write")
         written = staged.commit()
     after = summary_of(recorded, place.target, traced.facts)
-    return QuantizedPublished(outcome, measured, written, after, left_over(staged.left_over), recorded)
+    return QuantizedPublished(outcome, measured, written, after, remarks(staged.left_over, recorded), recorded)
 
 
 def _require_nearest(found: GridProof, outcome: QuantizationSummary) -> None:

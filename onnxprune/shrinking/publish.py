@@ -13,7 +13,7 @@ from onnxprune.cut import planned_shapes
 from onnxprune.cut.plan import Plan
 from onnxprune.cut.provenance import record
 from onnxprune.measure.held_out import judged
-from onnxprune.measure.summaries import left_over, proof_summary, summary, summary_of
+from onnxprune.measure.summaries import proof_summary, remarks, summary, summary_of
 from onnxprune.model.graph import build
 from onnxprune.model.infer import Facts
 from onnxprune.model.load import Model
@@ -87,7 +87,9 @@ def _committed(run: Run, choice: Choice, model: Model, staged: Staged, facts: Fa
     run.clock.start("write")
     written = staged.commit()
     after = summary(model, build(model), facts, run.place.target.name)
-    return Published(None, None, measured, written, after, choice.plan, notes=left_over(staged.left_over), model=model)
+    return Published(
+        None, None, measured, written, after, choice.plan, notes=remarks(staged.left_over, model), model=model
+    )
 
 
 def _with_zeros(

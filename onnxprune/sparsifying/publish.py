@@ -9,7 +9,7 @@ from pathlib import Path
 from onnxprune.capture.samples import Samples
 from onnxprune.measure.gate import Gate
 from onnxprune.measure.held_out import judged
-from onnxprune.measure.summaries import all_executed, left_over, proof_summary, summary_of
+from onnxprune.measure.summaries import all_executed, proof_summary, remarks, summary_of
 from onnxprune.model.load import Model, load
 from onnxprune.model.sources import Place
 from onnxprune.proof.sparse import prove_sparse
@@ -63,7 +63,7 @@ def publish_sparse(
     with place.staged(recorded) as staged:
         if verify:
             clock.start("verify")
-            compare_sparse(bare, load(staged.path), made.plan)
+            compare_sparse(bare, load(staged.path).inlined(), made.plan)
             names = made.weights
             few = None if samples is None else samples.few(traced.graph.model)
             shown = prove_sparse(traced, names, made.twin, names, staged.path, samples=few, seed=seed, threads=threads)
@@ -78,4 +78,4 @@ def publish_sparse(
     after = summary_of(recorded, place.target, traced.facts)
     if outcome.library is not None:
         after = all_executed(after, summary_of(bare, None, traced.facts))
-    return SparsePublished(outcome, measured, written, after, left_over(staged.left_over), recorded)
+    return SparsePublished(outcome, measured, written, after, remarks(staged.left_over, recorded), recorded)

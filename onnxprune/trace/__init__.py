@@ -28,7 +28,7 @@ def trace_model(model: Model, *, units: str = "channels", sizes: Mapping[str, in
     """
     if units not in UNITS:
         raise UsageError(f"--units is {', '.join(UNITS[:-1])} or {UNITS[-1]}, found {units!r}")
-    graph = build_graph(model)
+    graph = build_graph(model.inlined())
     facts = infer(graph, sizes, fit=True)
     trace = build(run(graph, facts, prefer_outer=units == "heads"))
     trace.units_mode = units

@@ -20,6 +20,9 @@ from onnxprune.trace.branches.vanish import vanishing
 from onnxprune.trace.ops.atoms import IntArray, Labels
 from onnxprune.trace.ops.context import Blocks, Closing, Member, State
 
+GROUPED = frozenset({"Conv", "GroupNormalization"})
+"""Operators whose choice is between groups of channels and channels of every group, not between heads and positions."""
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -66,7 +69,7 @@ class Trace:
     @property
     def has_heads(self) -> bool:
         """Whether some axis is split, so that it matters which part of it carries the indices."""
-        split = (self.graph.nodes[choice.node].op_type != "Conv" for choice in self.state.taken)
+        split = (self.graph.nodes[choice.node].op_type not in GROUPED for choice in self.state.taken)
         return any(split) or bool(self.state.split)
 
     @property

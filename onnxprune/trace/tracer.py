@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import onnxprune.trace.ops  # noqa: F401  (registers the rules)
+from onnxprune.model.calls import key_of
 from onnxprune.model.graph import Graph, Node
 from onnxprune.model.infer import Facts
 from onnxprune.native.marks import DOMAIN
@@ -48,7 +49,7 @@ def _visit(state: State, node: Node) -> None:
     op = Op(state, node)
     try:
         if rule is None:
-            raise NotUnderstood(STORED_SPARSE if node.domain == DOMAIN else "")
+            raise NotUnderstood(STORED_SPARSE if node.domain == DOMAIN else _as_function(state.graph, node))
         if not node.domain and op.opset < OLDEST_OPSET:
             raise NotUnderstood(f"operator set {op.opset} is older than {OLDEST_OPSET}")
         rule(op)
@@ -57,6 +58,13 @@ def _visit(state: State, node: Node) -> None:
         name = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
         reason = f"{name} is refused: {refusal}" if str(refusal) else f"{name} is not an operator with a rule"
         _refuse(op, reason)
+
+
+def _as_function(graph: Graph, node: Node) -> str:
+    """Why a function of the model is a call still; nothing to say of other operators."""
+    calls = graph.model.calls
+    reason = None if calls is None else calls.left.get(key_of(node.proto))
+    return "" if reason is None else f"this function of the model is not written out: {reason}"
 
 
 def _check(op: Op) -> None:

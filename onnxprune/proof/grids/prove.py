@@ -87,7 +87,7 @@ def prove_grids(
 
     Raises VerificationError, with the value or the node and what was found there.
     """
-    result = load(candidate)
+    result = load(candidate).inlined()
     same_ends(trace.graph.model.proto, result.proto)
     graph, before = build(quantisers or result), build(prepared)
     found = stored(graph)

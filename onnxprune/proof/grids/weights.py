@@ -41,7 +41,7 @@ def prove_weights(
 
     Raises VerificationError, ModelError.
     """
-    found = load(candidate)
+    found = load(candidate).inlined()
     same_ends(trace.graph.model.proto, found.proto)
     with scratch() as here:
         exact = here / "exact.onnx"

@@ -5,6 +5,7 @@ Output indices belong to the weight; summed indices tie input and weight, and en
 
 from __future__ import annotations
 
+from onnxprune.model.einsum import written_out
 from onnxprune.trace.ops.atoms import Labels
 from onnxprune.trace.ops.context import Choice, NotUnderstood, Op
 from onnxprune.trace.ops.registry import MICROSOFT, rule
@@ -199,17 +200,15 @@ def _batch(op: Op, ranks: dict[int, int]) -> list[Labels]:
 
 @rule("Einsum")
 def einsum(op: Op) -> None:
-    """Letters are axes: equal letters are tied, letters missing on the right are summed. No ellipsis."""
-    equation = str(op.attribute("equation", "")).replace(" ", "")
-    if "..." in equation or "->" not in equation:
-        raise NotUnderstood("its equation has an ellipsis or no right-hand side")
-    left, right = equation.split("->")
-    terms = left.split(",")
+    """Letters are axes: equal ones are tied, also in one input (a diagonal); those missing on the right are summed."""
+    ranks = [len(op.shape(slot)) for slot in range(len(op.node.inputs))]
+    try:
+        terms, right = written_out(str(op.attribute("equation", "")), ranks)
+    except ValueError as error:
+        raise NotUnderstood(f"its equation {error}") from None
     seen: dict[str, Labels] = {}
     where: dict[str, list[tuple[int, int]]] = {}
     for slot, term in enumerate(terms):
-        if len(term) != len(op.shape(slot)) or len(set(term)) != len(term):
-            raise NotUnderstood("its equation does not fit its inputs")
         for axis, letter in enumerate(term):
             if op.shape(slot)[axis] == 1:
                 continue

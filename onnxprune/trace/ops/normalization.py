@@ -7,8 +7,13 @@ from __future__ import annotations
 import numpy as np
 
 from onnxprune.trace.ops.atoms import Labels
-from onnxprune.trace.ops.context import NotUnderstood, Op, Reference
+from onnxprune.trace.ops.context import Choice, NotUnderstood, Op, Reference
+from onnxprune.trace.ops.contraction import SEVERAL, WIDE
 from onnxprune.trace.ops.registry import MICROSOFT, rule
+
+PER_CHANNEL = 21
+"""From this operator set on GroupNormalization has a scale and a bias per channel, before per group."""
+PART = "GroupNormalization has one scale for its group, and another part of that stays"
 
 
 @rule("BatchNormalization")
@@ -43,19 +48,41 @@ def instance_normalization(op: Op) -> None:
 
 @rule("GroupNormalization")
 def group_normalization(op: Op) -> None:
-    """Statistics per group of channels: equally many leave each group (scale and bias per channel since opset 21)."""
+    """Statistics per group of channels: equally many leave each group (scale and bias per channel since opset 21).
+
+    Before, scale and bias are per group, and groups leave whole, so that nothing else changes; wide ones, and few, lose
+    channels as well (as groups of a convolution do), and so do those that cannot leave.
+    """
     groups, axes = op.attribute("num_groups"), op.axes(0)
-    if op.opset < 21:
-        op.pin(axes[1], "GroupNormalization before opset 21 has one scale per group")
+    whole = op.opset < PER_CHANNEL and _groups_leave(op, axes[1], groups)
     for slot in (1, 2):
-        if op.opset >= 21:
+        if op.opset >= PER_CHANNEL:
             axes[1] = op.tie(axes[1], op.label(slot, 0))
-    if axes[1] is not None:
+        elif whole and axes[1] is not None:
+            op.tie(axes[1].reshape(groups, -1)[:, 0], op.label(slot, 0))
+        else:
+            op.pin_axes(slot, "GroupNormalization has one scale per group")
+    if axes[1] is not None and not whole:
         op.equal_per_block(axes[1], groups)
         op.close(0, 1, "norm")
         op.reference(lambda ref: _group_reference(ref, op, axes[1], groups))
     op.pin_axes(0, "GroupNormalization normalises over it", but=(0, 1))
     op.set(0, axes)
+
+
+def _groups_leave(op: Op, labels: Labels, groups: int) -> bool:
+    """Whether a unit is a group of channels here; if so, these are tied, and the groups counted again."""
+    if labels is None or groups < SEVERAL or labels.size // groups >= WIDE:
+        return False
+    taken = op.state.choices.get(op.node.index, 0)
+    if taken == 0:
+        rows = labels.reshape(groups, -1)
+        for column in rows.T[1:]:
+            op.tie(np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(column), PART)
+        first = rows[:, 0].copy()
+        op.rewrite(lambda edit: edit.set_attribute("num_groups", edit.count(first, groups)))
+    op.state.taken.append(Choice(op.node.index, 2, taken, labels))
+    return taken == 0
 
 
 @rule("MeanVarianceNormalization")
@@ -183,8 +210,11 @@ def _group_reference(ref: Reference, op: Op, labels: Labels, groups: int) -> Non
     deviation = ref.add(
         "Sqrt", [ref.add("Add", [mean(ref.add("Mul", [view, view])), ref.number(op.attribute("epsilon", 1e-5))])]
     )
-    back = ref.add("Reshape", [ref.add("Div", [view, deviation]), ref.add("Shape", [x])])
-    column = ref.constant(np.array([-1] + [1] * (rank - 2), np.int64))
+    result, shape = ref.add("Div", [view, deviation]), ref.add("Shape", [x])
+    per_channel = op.opset >= PER_CHANNEL
+    if per_channel:
+        result = ref.add("Reshape", [result, shape])
+    column = ref.constant(np.array([-1] + [1] * (rank - 2 if per_channel else 2), np.int64))
     for slot, operator in ((1, "Mul"), (2, "Add")):
-        back = ref.add(operator, [back, ref.add("Reshape", [ref.node.proto.input[slot], column])])
-    ref.finish(back)
+        result = ref.add(operator, [result, ref.add("Reshape", [ref.node.proto.input[slot], column])])
+    ref.finish(result if per_channel else ref.add("Reshape", [result, shape]))

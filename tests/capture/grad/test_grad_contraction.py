@@ -52,13 +52,17 @@ def test_matmul(a: tuple[int, ...], b: tuple[int, ...]) -> None:
         ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)),
         ("bhqd, bhkd -> bhqk", (1, 2, 2, 3), (1, 2, 3, 3)),
         ("nc,c->n", (2, 3), (3,)),
+        ("...ij,jk->...ik", (2, 2), (2, 2)),
+        ("...ij,...jk->...ik", (2, 2, 3), (2, 3, 2)),
+        ("b...,b...->b...", (2, 2, 3), (2, 2, 3)),
+        ("ij,jk", (2, 2), (2, 2)),
     ],
 )
 def test_einsum(equation: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     check([N("Einsum", ["a", "b"], ["y"], equation=equation)], {"a": draw(0, *a), "b": draw(1, *b)}, ["a", "b"])
 
 
-@pytest.mark.parametrize("equation", ["ij,jk->i", "ii,jk->jk", "...ij,jk->...ik", "ij,jk"])
+@pytest.mark.parametrize("equation", ["ij,jk->i", "ii,jk->jk", "ij,jk,kl->il", "i...,jk->...k"])
 def test_einsum_without_a_rule(equation: str) -> None:
     feeds = {"a": draw(0, 2, 2), "b": draw(1, 2, 2)}
     found, _, _ = reverse([N("Einsum", ["a", "b"], ["y"], equation=equation)], feeds, {}, ["b"], 17)

@@ -256,13 +256,36 @@ def einsum_that_sums_alone(net: Net) -> None:
 
 
 @case(
-    {},
-    each={"ellipsis": ("...i,ij->...j",), "diagonal": ("bii->bi",), "implicit": ("bsi,ij",)},
+    FREE,
+    each={
+        "ellipsis": ("...i,ij->...j",),
+        "inner": ("b...i,ij->b...j",),
+        "implicit": ("bsi,ij",),
+        "both": ("...i,ij",),
+        "empty": ("bsi...,i...j->...bsj",),
+        "left out": ("...i,ij->j",),
+    },
 )
-def einsum_refused(net: Net, equation: str) -> None:
+def einsum_forms(net: Net, equation: str) -> None:
     h = net.dense(net.input(8, 6), 8, name="a")
-    inputs = [h, net.normal(8, 4)] if "," in equation else [h]
-    net.output(net.op("Einsum", *inputs, equation=equation, name="e"))
+    net.output(net.op("Einsum", h, net.normal(8, 4), equation=equation, name="e"))
+
+
+@case({"a": 8, "b": 4}, each={"ellipsis": ("...ij,...jk->...ik",), "one longer": ("...ij,bjk->...ik",)})
+def einsum_of_batches(net: Net, equation: str) -> None:
+    """What the ellipsis stands for is aligned from the right, and broadcast."""
+    x = net.input(5, 6)
+    weight = net.op("Unsqueeze", net.normal(8, 4), ints(0)) if "b" in equation else net.normal(1, 8, 4)
+    net.project(net.relu(net.op("Einsum", net.dense(x, 8, name="a"), weight, equation=equation, name="b")))
+
+
+@case({"a": 8}, each={"kept": ("bii->bi",), "summed": ("bii->b",), "ellipsis": ("...ii->...i",)})
+def einsum_diagonal(net: Net, equation: str) -> None:
+    """Rows and columns live and die together."""
+    x = net.input(5, 6)
+    rows = net.transpose(net.dense(x, 8, name="a"), 0, 2, 1)
+    square = net.op("Einsum", net.op("MatMul", rows, net.dense(x, 8, name="b")), equation=equation, name="e")
+    net.output(square if equation == "bii->b" else net.matmul(square, 4, name="z"))
 
 
 # ---- where weights come from -----------------------------------------------------------------------------------
@@ -402,8 +425,9 @@ def _function(net: Net) -> str:
     return "local"
 
 
-@case({"b": 6}, {"a": "f: local:Act is not an operator with a rule"})
+@case({"a": 8, "b": 6})
 def model_local_function(net: Net) -> None:
+    """Written out, it is the operators of its body."""
     h = net.hint(net.op("Act", net.stem(), domain=_function(net), name="f"), 8, 6, 6)
     net.head(net.relu(net.conv(h, 6, name="b")))
 

@@ -7,6 +7,7 @@ import math
 from onnxprune.capture.grad.builder import Value
 from onnxprune.capture.grad.call import Call, NoRule
 from onnxprune.capture.grad.registry import gradient
+from onnxprune.model.einsum import written_out
 
 
 @gradient("Gemm")
@@ -59,11 +60,19 @@ def _shared_matrix(op: Call, left: Value, right: Value) -> None:
 def einsum(op: Call) -> None:
     """The gradient for a factor is an Einsum again: dy and the other factors, read out by the letters of this one.
 
-    Every letter of a factor must occur elsewhere, for a sum over it alone would have to be spread again.
+    Every letter of a factor must occur elsewhere, for a sum over it alone would have to be spread again. Nothing may be
+    broadcast, for the same reason the other way round.
     """
-    terms, _, result = op.attribute("equation").replace(" ", "").partition("->")
-    names = terms.split(",")
-    if not result or "." in terms or any(len(set(t)) < len(t) for t in [*names, result]):
+    shapes = [op.shape(slot) for slot in range(len(op.node.input))]
+    try:
+        names, result = written_out(op.attribute("equation"), [len(shape) for shape in shapes])
+    except ValueError as error:
+        raise NoRule(f"equation {op.attribute('equation')} {error}") from None
+    sizes: dict[str, set[int]] = {}
+    for name, shape in zip(names, shapes, strict=True):
+        for letter, size in zip(name, shape, strict=True):
+            sizes.setdefault(letter, set()).add(size)
+    if any(len(set(name)) < len(name) for name in names) or any(len(found) > 1 for found in sizes.values()):
         raise NoRule(f"equation {op.attribute('equation')} has no gradient rule")
     for slot in sorted(op.wanted):
         others = [result, *(t for i, t in enumerate(names) if i != slot)]
