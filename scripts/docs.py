@@ -46,6 +46,7 @@ FAMILIES = {
     "elementwise": "Element-wise",
     "normalization": "Normalisation",
     "movement": "Data movement",
+    "repetition": "Repetition",
     "reshape": "Reshaping",
     "reduction": "Reduction, pooling, resizing",
     "attention": "Attention",

@@ -152,15 +152,15 @@ def multiple_for(group: Group, device: Device, *, apart: bool = False) -> int:
     """The number of which a group keeps a multiple if none is asked for: its layers then keep multiples of the block of
     channels on which the kernels of `device` work.
 
-    A unit may be many channels (a head). `apart`: its blocks are groups of a convolution, each of which has channels of
-    its own for the kernels; other blocks only have to lose evenly.
+    A unit may be many channels (a head), and so may a row of a weight (of Einsum). `apart`: its blocks are groups of a
+    convolution, each of which has channels of its own for the kernels; other blocks only have to lose evenly.
     """
     if not group.members:
         return 1
     if group.blocks is not None and apart:
         count = int(group.blocks.max()) + 1
         return count * device.block if group.size >= count * device.block else 1
-    per_unit = max(int(np.isin(m.labels, group.units).sum()) for m in group.members) // group.size
+    per_unit = max(int(np.isin(m.labels, group.units).sum()) * m.times for m in group.members) // group.size
     return device.block // math.gcd(device.block, max(per_unit, 1))
 
 

@@ -12,5 +12,6 @@ from onnxprune.trace.ops import (  # noqa: F401
     packed,
     recurrent,
     reduction,
+    repetition,
     reshape,
 )

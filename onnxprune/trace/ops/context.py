@@ -86,12 +86,16 @@ class Closing:
 
 @dataclass(frozen=True)
 class Member:
-    """Rows of a constant that produce indices: what the weight criteria look at. `labels[i]` belongs to row i."""
+    """Rows of a constant that produce indices: what the weight criteria look at. `labels[i]` belongs to row i.
+
+    `times`: as how many channels the kernels see a row, where other axes of the constant make channels, too (Einsum).
+    """
 
     node: int
     slot: int
     axis: int
     labels: IntArray
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -332,12 +336,12 @@ class Op:
         at, along, side = (slot, axis, 0) if self.constant(slot) is None else (other_slot, other_axis, 1)
         self.close(at, along) if zeros is None else self.close(at, along, "integers", zeros[side])
 
-    def member(self, slot: int, axis: int) -> None:
-        """Along `axis`, this input holds the weights that produce the indices: criteria score them."""
+    def member(self, slot: int, axis: int, times: int = 1) -> None:
+        """Along `axis`, this input holds the weights that produce the indices: criteria score them. See `Member`."""
         labels = self.label(slot, axis)
         graph, key = self.state.graph, self.node.inputs[slot]
         if labels is not None and (key in graph.overridable or is_computed(graph, key)):
-            self.state.members.append(Member(self.node.index, slot, axis % len(self.shape(slot)), labels))
+            self.state.members.append(Member(self.node.index, slot, axis % len(self.shape(slot)), labels, times))
 
     def equal_per_block(self, labels: Labels, blocks: int) -> None:
         """What leaves an axis must leave evenly from each of `blocks` equal parts."""

@@ -5,6 +5,8 @@ Output indices belong to the weight; summed indices tie input and weight, and en
 
 from __future__ import annotations
 
+import math
+
 from onnxprune.model.einsum import written_out
 from onnxprune.trace.ops.atoms import Labels
 from onnxprune.trace.ops.context import Choice, NotUnderstood, Op
@@ -221,5 +223,12 @@ def einsum(op: Op) -> None:
             op.close(slot, axis)
         else:
             for slot, axis in places:
-                op.member(slot, axis)
+                op.member(slot, axis, _channels_beside(op, slot, axis, terms, right))
     op.set(0, [seen.get(letter) for letter in right])
+
+
+def _channels_beside(op: Op, slot: int, axis: int, terms: list[str], right: str) -> int:
+    """The product of the other axes of an input that only it brings into the output: kernels see them as one axis."""
+    others = {letter for k, term in enumerate(terms) if k != slot for letter in term}
+    own = [a for a, letter in enumerate(terms[slot]) if letter in right and letter not in others and a != axis]
+    return math.prod(op.shape(slot)[a] or 1 for a in own)

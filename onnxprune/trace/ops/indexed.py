@@ -5,6 +5,8 @@ Index tuples address the leading axes; the axes behind them move as whole slices
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,11 +65,15 @@ def _rewrite_rows(edit: Edit, labels: IntArray, rows: NDArray[np.int64]) -> None
 
 @rule("GatherND")
 def gather_nd(op: Op) -> None:
-    """Output: the leading axes of the indices, then the axes of the data that the tuples do not address."""
+    """Output: the leading axes of the indices, then the axes of the data that the tuples do not address. Axes that
+    count batches are aligned.
+    """
     batch, depth, axes = op.attribute("batch_dims", 0), _depth(op), op.axes(0)
-    for axis in range(batch + depth):
+    for axis in range(batch, batch + depth):
         op.pin(axes[axis], "GatherND looks up positions on it")
-    result: list[Labels] = [None] * (len(op.shape(1)) - 1)
+    result: list[Labels] = [op.label(1, axis) for axis in range(len(op.shape(1)) - 1)]
+    for axis in range(batch):
+        result[axis] = op.tie(axes[axis], result[axis], "GatherND has indices of its own for each of them")
     op.set(0, [*result, *axes[batch + depth :]])
 
 
@@ -86,8 +92,69 @@ def nonzero(op: Op) -> None:
 
 @rule("GatherElements")
 def gather_elements(op: Op) -> None:
-    """out[i][j] = data[index[i][j]][j]: the other axes of data, indices and output are aligned where they agree."""
-    if len(op.shape(0)) != len(op.shape(1)):
+    """out[i][j] = data[index[i][j]][j]: on the other axes, data, indices and output lose the same.
+
+    So a feature leaves wherever indices of its own are not needed: they are equal for all (Expand), or constant.
+    """
+    axis, axes = _element_axis(op), op.axes(0)
+    op.pin(axes[axis], "GatherElements looks up positions on it")
+    axes[axis] = op.label(1, axis)
+    op.set(0, _aligned(op, axis, axes, (1,)))
+
+
+@rule("ScatterElements", "Scatter")
+def scatter_elements(op: Op) -> None:
+    """out = data; out[index[i][j]][j] = updates[i][j], or is added to: on the other axes, all lose the same."""
+    axis, axes = _element_axis(op), op.axes(0)
+    if len(op.shape(2)) != len(axes):
+        raise NotUnderstood("its updates have another rank than its data")
+    op.pin(axes[axis], f"{op.type} writes at positions on it")
+    axes[axis] = None
+    for slot in (1, 2):
+        op.pin(op.label(slot, axis), f"{op.type} takes its rows one by one")
+    op.set(0, _aligned(op, axis, axes, (1, 2)))
+
+
+def _element_axis(op: Op) -> int:
+    """The axis on which positions are looked up."""
+    rank = len(op.shape(0))
+    if len(op.shape(1)) != rank:
         raise NotUnderstood("its indices have another rank than its data")
-    op.pin_axes(0, "GatherElements looks up positions on it")
-    op.pin_axes(1, "GatherElements reads positions from it")
+    axis = int(op.attribute("axis", 0))
+    if not -rank <= axis < rank:
+        raise NotUnderstood(f"its axis {axis} is out of range")
+    return axis % rank
+
+
+def _aligned(op: Op, axis: int, axes: list[Labels], slots: tuple[int, ...]) -> list[Labels]:
+    """`axes` with the others tied to those of the indices and updates (`slots`). Known indices are cut along."""
+    known = op.constant(1).array() if op.constant(1) is not None else op.fixed_value(1)
+    cut: dict[int, IntArray] = {}
+    for a in range(len(axes)):
+        if a == axis:
+            continue
+        sizes = {op.shape(slot)[a] for slot in (0, *slots)}
+        if len(sizes) > 1:  # only the first of them are written or read
+            for labels in (axes[a], *(op.label(slot, a) for slot in slots)):
+                op.pin(labels, f"{op.type} has fewer indices than data on it")
+            axes[a] = None
+            continue
+        for slot in slots:
+            if slot == 1 and known is not None:
+                labels = axes[a]
+                if labels is not None:
+                    cut[a] = labels
+            elif sizes != {1}:
+                axes[a] = op.tie(axes[a], op.label(slot, a), f"{op.type} takes indices of its own for each of them")
+    if cut and known is not None:
+        indices = known
+        op.rewrite(lambda edit: _cut_indices(edit, indices, cut))
+    return axes
+
+
+def _cut_indices(edit: Edit, indices: NDArray[Any], cut: dict[int, IntArray]) -> None:
+    new = indices
+    for a, labels in cut.items():
+        new = np.compress(edit.mask(labels), new, axis=a)
+    if new.shape != indices.shape:
+        edit.set_input(1, new)

@@ -322,59 +322,6 @@ def _rewrite_pad(edit: Edit, op: Op, pads: list[tuple[int, int]], made: dict[int
         edit.set_input(3, np.arange(len(pads), dtype=np.int64))
 
 
-@rule("Tile")
-def tile(op: Op) -> None:
-    """Repeated labels: the copies live and die together."""
-    axes, after = op.axes(0), op.output_shape()
-    result: list[Labels] = []
-    for labels, size in zip(axes, after, strict=True):
-        if labels is None or size is None or size % labels.size:
-            op.pin(labels, "Tile repeats it an unknown number of times")
-            result.append(None)
-        else:
-            result.append(np.tile(labels, size // labels.size))
-    op.set(0, result)
-
-
-@rule("Expand")
-def expand(op: Op) -> None:
-    """Axes that are there already pass; the target's sizes follow the cut."""
-    if len(op.shape(1)) != 1:
-        raise NotUnderstood("its target is no list of sizes")
-    target = op.elements(1)
-    axes, before, after = op.axes(0), op.shape(0), op.output_shape()
-    lead = len(after) - len(before)
-    result: list[Labels] = []
-    for labels, size, new in zip([None] * lead + axes, [1] * lead + list(before), after, strict=True):
-        if size == 1 and new not in (1, None):
-            result.append(op.fresh(int(new or 1)))  # equal values along an axis: any part of them is as good
-        else:
-            result.append(labels)
-    op.set(0, result)
-    offset = len(after) - (len(target) if target is not None else op.shape(1)[0] or 0)
-
-    def required(kept: Kept) -> list[int | None]:
-        sizes: list[int | None] = []
-        for axis in range(offset, len(after)):
-            labels, size = result[axis], after[axis]
-            stays = labels is None or size is None or (target is not None and target[axis - offset] == 1)
-            sizes.append(None if stays else kept.count(labels, size or 0))
-        return sizes
-
-    op.literal(1, required)
-
-
-@rule("ConstantOfShape")
-def constant_of_shape(op: Op) -> None:
-    """Equal values everywhere: every index of every axis may go, if whoever meets it can spare it."""
-    after = op.output_shape()
-    result = [op.fresh(size) if size is not None else None for size in after]
-    op.set(0, result)
-    op.literal(
-        0, lambda kept: [None if x is None else kept.count(x, s or 0) for x, s in zip(result, after, strict=True)]
-    )
-
-
 @rule("DepthToSpace", "SpaceToDepth")
 def depth_to_space(op: Op) -> None:
     """Channels move to pixels: all channels that make one output channel's pixels live and die together."""

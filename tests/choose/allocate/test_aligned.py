@@ -15,6 +15,7 @@ from onnxprune.model.load import load
 from onnxprune.trace import trace_model
 from onnxprune.trace.groups import Group
 from onnxprune.trace.ops.context import Member
+from tests.builders import Net
 
 DIGITS = Path(__file__).parents[3] / "models" / "digits.onnx"
 
@@ -42,6 +43,16 @@ def group(units: int, per_unit: int, blocks: int = 1) -> Group:
 def test_a_unit_may_be_many_channels(units: int, per_unit: int, device: str, multiple: int) -> None:
     """What counts is the number of channels that layers see, in blocks of the kernels."""
     assert multiple_for(group(units, per_unit), find_device(device)) == multiple
+
+
+def test_heads_and_positions_of_an_einsum_are_channels_together() -> None:
+    """A weight of three axes is one of two for the kernels: 4 heads of 16 are 64 channels."""
+    net = Net()
+    x = net.input(5, 32)
+    q = net.op("Einsum", x, net.normal(32, 4, 16), equation="...d,dhk->...hk", name="q")
+    net.output(net.op("Einsum", net.relu(q), net.normal(4, 16, 6), equation="...hk,hke->...e", name="z"))
+    groups = {g.size: g for g in trace_model(load(net.model())).prunable}
+    assert {size: multiple_for(g, find_device("avx512")) for size, g in groups.items()} == {4: 1, 16: 4}
 
 
 def test_blocks_lose_evenly_and_those_of_convolutions_by_steps_of_their_own() -> None:

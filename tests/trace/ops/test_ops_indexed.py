@@ -33,17 +33,79 @@ def gather_nd_of_channels(net: Net) -> None:
     net.output(net.op("GatherND", net.stem(), np.array([[0, 1], [0, 4]])), rank=3)
 
 
-@case({}, {"a": "GatherElements looks up positions on it"})
+@case({}, {"a": "GatherElements takes indices of its own for each of them"})
 def gather_elements(net: Net) -> None:
     h = net.stem()
     index = net.op("Cast", net.op("Mul", net.op("Sigmoid", net.input(8, 6, 6)), net.number(5)), to=TensorProto.INT64)
     net.output(net.op("GatherElements", h, index, axis=2))
 
 
-@case({}, {"a": "GatherElements reads positions from it"})
+@case({}, {"a": "GatherElements takes indices of its own for each of them"})
 def positions_from_channels(net: Net) -> None:
     index = net.op("Cast", net.op("Mul", net.op("Sigmoid", net.stem()), net.number(5)), to=TensorProto.INT64)
     net.output(net.op("GatherElements", net.input(8, 6, 6), index, axis=2))
+
+
+def best_rows(net: Net, h: str, count: int = 2, *, tiled: bool = False) -> str:
+    """(N, count, 8): positions of rows of `h` (N, length, 8), the same for every feature."""
+    scores = net.squeeze(net.matmul(h, 1), 2)
+    _, positions = net.many("TopK", 2, scores, ints(count), axis=1)
+    column = net.unsqueeze(positions, 2)
+    return net.op("Tile", column, ints(1, 1, 8)) if tiled else net.op("Expand", column, ints(1, 1, 8))
+
+
+@case(FREE, each={"expanded": (False,), "tiled": (True,)})
+def rows_of_all_features(net: Net, tiled: bool) -> None:
+    """Which rows are taken is the same for every feature: these leave, and so do copies of the positions."""
+    h = net.relu(net.tokens())
+    net.project(net.op("GatherElements", h, best_rows(net, h, tiled=tiled), axis=1))
+
+
+@case({"a": 8, "m": 12}, each={"add": ("add",), "none": ("none",)}, opsets=(16, 18))
+def rows_written_for_all_features(net: Net, reduction: str) -> None:
+    """Some rows take another way, and come back where they were."""
+    h = net.relu(net.tokens())
+    rows = best_rows(net, h)
+    taken = net.op("GatherElements", h, rows, axis=1)
+    taken = net.dense(net.relu(net.dense(taken, 12, name="m")), 8, name="o")
+    net.project(net.op("ScatterElements", h, rows, taken, axis=1, reduction=reduction))
+
+
+@case(FREE, opsets=(9, 11, 16), each={"initializer": ("initializer",), "constant": ("constant",)})
+def rows_that_are_known(net: Net, weights: str) -> None:
+    """Constant indices are cut along, whether they are the same for all features or not."""
+    net.weights = weights
+    operator = "Scatter" if net.opset < 11 else "ScatterElements"
+    data = net.relu(net.dense(net.declare("memory", [5, 6]), 8, name="a"))
+    updates = net.dense(net.declare("new", [2, 6]), 8, name="u")
+    where = np.stack([np.arange(8) % 3, np.arange(8) % 2 + 3])
+    h = net.op(operator, data, where, updates, axis=0)
+    if net.opset > 9:
+        h = net.op("GatherElements", h, where[:, ::-1].copy(), axis=-2)
+    net.output(net.matmul(h, 4))
+
+
+@case({}, {"a": "ScatterElements writes at positions on it"})
+def features_written(net: Net) -> None:
+    data = net.relu(net.dense(net.declare("memory", [5, 6]), 8, name="a"))
+    where = net.declare("where", [5, 2], np.int64)
+    net.output(net.matmul(net.op("ScatterElements", data, where, net.declare("new", [5, 2]), axis=1), 4))
+
+
+@case({}, {"a": "GatherElements has fewer indices than data on it"})
+def some_features_read(net: Net) -> None:
+    data = net.relu(net.dense(net.declare("memory", [5, 6]), 8, name="a"))
+    net.output(net.matmul(net.op("GatherElements", data, np.zeros((2, 3), np.int64), axis=0), 4))
+
+
+@case({"u": 5}, {"a": "ScatterElements takes its rows one by one"})
+def rows_that_write(net: Net) -> None:
+    """Rows of the updates stay: each is written somewhere."""
+    updates = net.transpose(net.relu(net.gemm(net.declare("new", [3, 6]), 2, name="a")), 1, 0)
+    data = net.transpose(net.relu(net.gemm(net.declare("memory", [3, 6]), 5, name="b")), 1, 0)
+    where = net.op("Expand", np.array([[1], [4]]), ints(2, 3))
+    h = net.transpose(net.op("ScatterElements", data, where, updates, axis=0), 1, 0)
+    net.output(net.gemm(net.relu(net.gemm(h, 5, name="u")), 4))
 
 
 @case(FREE, each={"add": ("add",), "none": ("none",)}, opsets=(16,))

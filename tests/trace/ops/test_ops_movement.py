@@ -291,6 +291,22 @@ def tile(net: Net, repeats: tuple[int, ...]) -> None:
     net.head(net.op("Tile", net.relu(net.stem()), ints(*repeats)))
 
 
+@case(FREE, each={"channels": (ints(1, 8, 1, 1),), "all": (ints(1, 8, 6, 6),)})
+def tile_of_one_channel(net: Net, repeats: Any) -> None:
+    """One value for all channels: they follow what they meet."""
+    gate = net.op("Tile", net.op("Sigmoid", net.mean(net.conv(net.input(3, 6, 6), 1), 2, 3)), repeats)
+    net.head(net.op("Mul", net.stem(), gate))
+
+
+@case(FREE)
+def tile_by_the_batch(net: Net) -> None:
+    """A learned row for every sample: the count is known only in a run, and the width passes."""
+    h = net.relu(net.tokens())
+    count = net.concat(net.size_of(h, 0), ints(1, 1), axis=0)
+    rows = net.op("Tile", net.normal(1, 3, 8), count)
+    net.project(net.op("Concat", h, rows, axis=1))
+
+
 @case(FREE, opsets=(8, 13), each={"same": ((1, 8, 6, 6),), "one": ((1, 1, 1, 1),), "shorter": ((8, 6, 6),)})
 def expand(net: Net, target: tuple[int, ...]) -> None:
     h = net.op("GlobalAveragePool", net.relu(net.stem()))

@@ -212,12 +212,38 @@ def test_shapes_go_on_behind_operators_that_onnx_does_not_infer(op_type: str) ->
     assert {group.name: group.size for group in trace.prunable}["b"] == 5
 
 
-def test_old_group_normalization_stays() -> None:
-    """Opset 18 has one scale per group; onnx's checker refuses that operator by now."""
+@pytest.mark.parametrize(
+    ("groups", "channels", "units"),
+    [(4, 8, 4), (8, 8, 8), (2, 8, 8), (1, 8, 8), (4, 128, 128)],
+    ids=["pairs", "singles", "few groups", "one group", "wide groups"],
+)
+def test_old_group_normalization(groups: int, channels: int, units: int) -> None:
+    """Before opset 21 it has one scale per group: groups leave whole, few or wide ones lose channels instead.
+
+    onnx's checker refuses that operator by now.
+    """
+    for seed in range(3):
+        net = Net(18)
+        parameters = net.positive(groups), net.normal(groups)
+        h = net.op("GroupNormalization", net.stem(channels), *parameters, num_groups=groups, epsilon=0.1)
+        net.head(net.relu(net.add(net.hint(h, channels, 6, 6), net.normal(channels, 1, 1))))
+        trace = trace_model(load(net.model()))
+        expect(trace, {"a": units}, {})
+        assert not trace.has_heads
+        keep, smaller, refusals = remove(trace, seed)
+        assert not refusals and compare(trace, keep, smaller, checker=False) == (True, True)
+
+
+def test_old_group_normalization_keeps_groups_of_which_a_part_stays() -> None:
     net = Net(18)
-    h = net.op("GroupNormalization", net.stem(), net.positive(2), net.normal(2), num_groups=2)
-    net.head(net.hint(h, 8, 6, 6))
-    expect(trace_model(load(net.model())), {}, {"a": "GroupNormalization before opset 21 has one scale per group"})
+    h = net.op("GroupNormalization", net.stem(), net.positive(4), net.normal(4), num_groups=4)
+    h = net.hint(h, 8, 6, 6)
+    net.output(net.slice(h, 2, 3, 1))
+    net.head(net.relu(h))
+    trace = trace_model(load(net.model()))
+    expect(trace, {"a": 3}, {"a": "Slice leaves it alone on its axis"})
+    keep, smaller, _ = remove(trace, 0)
+    assert compare(trace, keep, smaller, checker=False) == (True, True)
 
 
 def test_simplified_layer_normalization() -> None:
