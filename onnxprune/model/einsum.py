@@ -35,6 +35,8 @@ def written_out(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     if not arrow:
         counts = Counter(left.replace(DOTS, "").replace(",", ""))
         right = DOTS + "".join(sorted(letter for letter, count in counts.items() if count == 1))
+    elif dots and DOTS not in right:
+        raise ValueError("leaves out its ellipsis on the right, which no runtime takes")
     result = right.replace(DOTS, dots)
     if len(set(result)) < len(result) or not set(result) <= set("".join(filled)):
         raise ValueError("gives an index twice, or one that no input has")

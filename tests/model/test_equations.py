@@ -42,6 +42,7 @@ def test_numpy_reads_the_same(equation: str, shapes: list[tuple[int, ...]]) -> N
         ("bsi->bs", [3, 2], "is for 1 inputs, and it has 2"),
         ("bs1,1j->bsj", [3, 2], "has other signs than letters"),
         ("....i->i", [3], "has other signs than letters"),
+        ("...i,ij->j", [3, 2], "leaves out its ellipsis on the right, which no runtime takes"),
         ("bsi,ij->bsjj", [3, 2], "gives an index twice, or one that no input has"),
         ("bsi->bsk", [3], "gives an index twice, or one that no input has"),
         ("", [], "is for 1 inputs, and it has 0"),

@@ -128,7 +128,8 @@ def _element_axis(op: Op) -> int:
 
 def _aligned(op: Op, axis: int, axes: list[Labels], slots: tuple[int, ...]) -> list[Labels]:
     """`axes` with the others tied to those of the indices and updates (`slots`). Known indices are cut along."""
-    known = op.constant(1).array() if op.constant(1) is not None else op.fixed_value(1)
+    constant = op.constant(1)
+    known = op.fixed_value(1) if constant is None else constant.array()
     cut: dict[int, IntArray] = {}
     for a in range(len(axes)):
         if a == axis:

@@ -62,7 +62,7 @@ def test_einsum(equation: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     check([N("Einsum", ["a", "b"], ["y"], equation=equation)], {"a": draw(0, *a), "b": draw(1, *b)}, ["a", "b"])
 
 
-@pytest.mark.parametrize("equation", ["ij,jk->i", "ii,jk->jk", "ij,jk,kl->il", "i...,jk->...k"])
+@pytest.mark.parametrize("equation", ["ij,jk->i", "ii,jk->jk", "ii,jk", "jj,jk->k"])
 def test_einsum_without_a_rule(equation: str) -> None:
     feeds = {"a": draw(0, 2, 2), "b": draw(1, 2, 2)}
     found, _, _ = reverse([N("Einsum", ["a", "b"], ["y"], equation=equation)], feeds, {}, ["b"], 17)

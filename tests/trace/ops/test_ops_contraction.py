@@ -263,7 +263,6 @@ def einsum_that_sums_alone(net: Net) -> None:
         "implicit": ("bsi,ij",),
         "both": ("...i,ij",),
         "empty": ("bsi...,i...j->...bsj",),
-        "left out": ("...i,ij->j",),
     },
 )
 def einsum_forms(net: Net, equation: str) -> None:
