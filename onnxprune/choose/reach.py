@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.choose.allocate import widths
-from onnxprune.choose.allocate.widths import keep_mask
+from onnxprune.choose.allocate.widths import keep_mask, nearest_width
 from onnxprune.choose.budget import Budget, OutOfReach
 from onnxprune.choose.least_error import keep_masks
 from onnxprune.choose.ranking import Options, Ranking, Selection, entries_of, even_blocks, narrower, selected
@@ -99,14 +100,39 @@ def narrowest(trace: Trace, options: Options, *, fine: bool = False) -> NDArray[
     """What stays, (unit_count,), if all groups that the options select lose as much as they may; `fine`: in steps as
     fine as it takes, where none are asked for.
     """
+    ranking: Ranking | None = _alike(trace, options)
+    found = np.ones(trace.unit_count, bool)
+    while ranking is not None:
+        found = _kept(trace, ranking, [widths(one)[-1] for one in ranking.entries])
+        ranking = narrower(ranking, options) if fine else None
+    return found
+
+
+def at_ratio(trace: Trace, options: Options, ratio: float) -> NDArray[np.bool_]:
+    """What stays, (unit_count,), if every group that the options select loses that share, or what is nearest to it; in
+    finer steps where nothing else could leave, as for a choice.
+    """
+    ranking: Ranking | None = _alike(trace, options)
+    found = np.ones(trace.unit_count, bool)
+    while ranking is not None and found.all():
+        wanted = [math.ceil(one.size * (1 - ratio)) for one in ranking.entries]
+        found = _kept(trace, ranking, list(map(nearest_width, ranking.entries, wanted)))
+        ranking = narrower(ranking, options)
+    return found
+
+
+def _alike(trace: Trace, options: Options) -> Ranking:
+    """The groups that the options select, of which no unit is better than another."""
     stay = selected(trace, options)
     groups = [group for group in trace.prunable if group.name not in stay]
     pairs = [(group, np.zeros(group.size)) for group in groups]
-    ranking: Ranking | None = Ranking(groups, entries_of(trace, pairs, options), {})
-    while ranking is not None:
-        entries, ranking = ranking.entries, narrower(ranking, options) if fine else None
-    masks = even_blocks(trace, groups, [keep_mask(one, widths(one)[-1]) for one in entries], {})
-    return keep_masks(trace, groups, masks)
+    return Ranking(groups, entries_of(trace, pairs, options), {})
+
+
+def _kept(trace: Trace, ranking: Ranking, kept: Sequence[int]) -> NDArray[np.bool_]:
+    """What stays if the groups keep so many of their units."""
+    masks = [keep_mask(one, count) for one, count in zip(ranking.entries, kept, strict=True)]
+    return keep_masks(trace, ranking.groups, even_blocks(trace, ranking.groups, masks, {}))
 
 
 def _not_counted(trace: Trace, kind: str) -> str:

@@ -75,7 +75,7 @@ FAILURES = {
     "wrong value": (("shrink", "digits.onnx", "--ratio", "x"), 2, "UsageError"),
     "no such command": (("nonsense",), 2, "UsageError"),
     "not a model": (("inspect", "text.onnx"), 3, "ModelError"),
-    "a folder": (("inspect", "."), 3, "ModelError"),
+    "a folder": (("shrink", "."), 3, "ModelError"),
     "not a plan": (("shrink", "digits.onnx", "--plan", "text.onnx"), 3, "PlanError"),
     "cannot be timed": (("bench", "digits.onnx", "text.onnx"), 3, "ModelError"),
     "nothing to compare": (("bench", "digits.onnx", "--fail-above", "5%"), 2, "UsageError"),
@@ -133,7 +133,9 @@ def test_failures(call: Call, document: Document, folder: Path, name: str) -> No
 
 def test_every_schema_is_printed_by_something() -> None:
     names = {f"onnxprune.{name.split()[0]}/1" for name in CALLS}
-    others = {f"onnxprune.{name}/1" for name in ("why", "error", "shared", "measured", "sweep-parts", "sweep-point")}
+    others = {
+        f"onnxprune.{name}/1" for name in ("why", "survey", "error", "shared", "measured", "sweep-parts", "sweep-point")
+    }
     assert names | others == set(schemas())
 
 

@@ -26,7 +26,8 @@ def tile(op: Op) -> None:
             result.append(np.tile(labels, size // labels.size))
         else:
             op.pin(labels, "Tile repeats it an unknown number of times")
-            fresh = op.fresh(count) if before[axis] == 1 and count is not None and static[axis] else None
+            single = before[axis] == 1 and not op.state.statics.varies(op.node.inputs[0], axis)
+            fresh = op.fresh(count) if single and count is not None and static[axis] else None
             if fresh is not None:
                 made[axis] = fresh
             result.append(fresh)
