@@ -394,10 +394,12 @@ class Op:
 
     # ---- inner -------------------------------------------------------------------------------------------------
     def _tie_repeated(self, key: str, slot: int, axis: int, labels: IntArray) -> None:
+        """Layers of one type are one layer applied again; nodes that compute a weight (its mean, ...) use it as one."""
         if key not in self.state.shared_keys:
             return
-        first = self.state.shared.setdefault((key, self.type, slot), (self.node.index, slot))
-        if first != (self.node.index, slot):
+        computes = self.node.outputs[0] in self.state.graph.computed
+        for kind in ((self.type, slot), *([("", 0)] if computes else [])):
+            first = self.state.shared.setdefault((key, *kind), (self.node.index, slot))
             other = self.state.uses.get(first, [None] * (axis + 1))[axis]
-            if other is not None:
+            if other is not None and other is not labels:
                 self.state.atoms.tie(labels, other)

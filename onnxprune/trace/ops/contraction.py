@@ -16,6 +16,7 @@ WIDE, SEVERAL = 32, 4
 """Channels of a group of a convolution from which on, and groups up to which, every group loses some of its channels.
 Kernels take 16 channels of a group at once: 32 is the narrowest that can lose a step."""
 SPATIAL = "it is a spatial axis of a convolution"
+SLIDES = "a convolution slides over it, and gives every index a mixture of its neighbours (a gate over channels)"
 INSIDE = "it counts the inputs of each group of a convolution"
 
 
@@ -32,7 +33,7 @@ def convolve(op: Op, w: int = 1, bias: int = 2, zeros: tuple[int, int] | None = 
     """The rule, for a weight at slot `w`. `zeros`: of integers, the slots of the zero points of X and W."""
     x = 0
     group, outputs, inputs = op.attribute("group", 1), op.size(w, 0), op.size(w, 1)
-    op.pin_axes(x, SPATIAL, but=(0, 1))
+    op.pin_axes(x, SLIDES if inputs == group == 1 else SPATIAL, but=(0, 1))
     op.pin_axes(w, SPATIAL, but=(0, 1))
     out = op.label(w, 0)
     if group == 1:

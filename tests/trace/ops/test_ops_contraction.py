@@ -116,6 +116,15 @@ def channels_as_space(net: Net) -> None:
     net.head(net.conv(h, 4, 3, name="u"))
 
 
+@case({}, {"a": "a convolution slides over it, and gives every index a mixture of its neighbours"})
+def gate_over_channels(net: Net) -> None:
+    """Efficient channel attention: which channels are neighbours is part of the function."""
+    h = net.relu(net.stem())
+    gate = net.transpose(net.squeeze(net.op("GlobalAveragePool", h), 3), 0, 2, 1)
+    gate = net.op("Sigmoid", net.op("Conv", gate, net.normal(1, 1, 3), pads=[1, 1], name="g"))
+    net.head(net.op("Mul", h, net.unsqueeze(net.transpose(gate, 0, 2, 1), 3)))
+
+
 # ---- transposed convolutions -----------------------------------------------------------------------------------
 @case(
     {"a": 8, "t": 6},
@@ -414,6 +423,28 @@ def initializers_are_inputs(net: Net) -> None:
 def initializer_is_an_output(net: Net) -> None:
     weight = net.constant(net.normal(4, 8, 1, 1), "w")
     net.output(net.op("Conv", net.stem(), weight, name="z"), weight)
+
+
+@case({"a": 8, "b": 6}, opsets=(11, 18), each={"conv": (False,), "transposed": (True,)})
+def standardised_weight(net: Net, transposed: bool) -> None:
+    """(w - mean) / deviation * gain, in the graph: over the inputs that stay, with one weight for all of it."""
+    weight = net.constant(net.normal(*((8, 6) if transposed else (6, 8)), 3, 3))
+    over = [0 if transposed else 1, 2, 3]
+    centred = net.op("Sub", weight, net.mean(weight, *over))
+    deviation = net.op("Sqrt", net.add(net.mean(net.op("Mul", centred, centred), *over), net.number(1e-5)))
+    gain = net.positive(1, 6, 1, 1) if transposed else net.positive(6, 1, 1, 1)
+    weight = net.op("Mul", net.op("Div", centred, deviation), gain)
+    operator = "ConvTranspose" if transposed else "Conv"
+    net.head(net.relu(net.op(operator, net.relu(net.stem()), weight, net.normal(6), name="b")))
+
+
+@case({"a": 8, "b": 6})
+def weight_of_unit_norm(net: Net) -> None:
+    """Weight normalisation: g * v / |v|."""
+    direction = net.constant(net.normal(6, 8, 3, 3))
+    norm = net.with_axes("ReduceL2", direction, 1, 2, 3, keepdims=1)
+    weight = net.op("Mul", net.op("Div", direction, norm), net.positive(6, 1, 1, 1))
+    net.head(net.relu(net.op("Conv", net.relu(net.stem()), weight, name="b")))
 
 
 # ---- what is not understood ------------------------------------------------------------------------------------
