@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
 
 from onnxprune.model.folding import in_place, is_computed
 from onnxprune.model.graph import WEIGHT_TYPES, Constant, Graph, Node
 from onnxprune.model.infer import Facts, Shape, partial_of, value_of
 from onnxprune.model.statics import Statics
 from onnxprune.trace.ops.atoms import STAYS, Atoms, IntArray, Labels
+from onnxprune.trace.ops.edits import Edit as Edit
+from onnxprune.trace.ops.edits import Kept as Kept
+from onnxprune.trace.ops.edits import Reference as Reference
 
 OVERRIDABLE = (
     "its weight is a graph input, too, which a caller may override; to free it, take it out of the inputs "
@@ -30,43 +32,6 @@ OVERRIDABLE = (
 
 class NotUnderstood(Exception):
     """A rule gives up on a node: the message is the reason that people read."""
-
-
-class Kept(Protocol):
-    """What survives, as rules see it when the cut is made."""
-
-    def mask(self, labels: IntArray) -> NDArray[np.bool_]: ...
-
-    def count(self, labels: Labels, size: int) -> int:
-        """Indices left of an axis of `size`."""
-
-
-class Edit(Kept, Protocol):
-    """A node under the knife: a rule's `rewrite` changes attributes and literal inputs through this."""
-
-    proto: NodeProto
-
-    def set_attribute(self, name: str, value: Any) -> None: ...
-
-    def set_input(self, slot: int, value: NDArray[Any]) -> None: ...
-
-
-class Reference(Protocol):
-    """Builds the masked counterpart of one node in the reference model (see reference.py)."""
-
-    node: Node
-
-    def mask(self, labels: IntArray, rank: int, axis: int) -> str:
-        """Name of a 0/1 tensor of the data type of the first input, shaped to broadcast along `axis`."""
-
-    def add(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str: ...
-
-    def constant(self, value: NDArray[Any]) -> str: ...
-
-    def number(self, value: float) -> str: ...
-
-    def finish(self, name: str, output: int = 0) -> None:
-        """Let `name` be the node's output."""
 
 
 @dataclass(frozen=True)
