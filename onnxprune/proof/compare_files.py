@@ -2,9 +2,9 @@
 
 Repair may do two things, and nothing else: give new values to the weights and biases of layers, to the scales and the
 biases of normalisations and to constants that are added, be they initializers or in Constant nodes, also behind nodes
-that can be undone (`made`); and give a Conv, ConvTranspose or Gemm a bias of its own (it had none, or shared
-one), of the length of its outputs. Weights that are stored in integers may get larger scales, of their own if others
-read them; the steps of a bias of 32 bits are those of the input times those of the weight, and remain so.
+that can be undone (`made`) or packed (MatMulNBits); and give a Conv, ConvTranspose or Gemm a bias of its own (it had
+none, or shared one), of the length of its outputs. Weights that are stored in integers may get larger scales, of their
+own if others read them; the steps of a bias of 32 bits are those of the input times those of the weight, and remain so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from onnxprune.capture.features import RECURRENT
 from onnxprune.errors import VerificationError
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
+from onnxprune.model.loosened import packed_parts
 from onnxprune.model.plain import constant_value, dtype_of, origins, outputs_of, shape_of
 from onnxprune.model.tensors import LazyTensor
 from onnxprune.model.undo import made
@@ -54,7 +55,7 @@ def compare_with_expected(
     """
     graph = build(expected)
     read = _read_by_layers(graph)
-    weights = {start for key in read for start in origins(graph, key)} | set(refittable)
+    weights = {start for key in read for start in origins(graph, key)} | set(refittable) | packed_parts(graph)
     between = {node.outputs[0] for key in read if (way := made(graph, key)) for node in way.nodes}
     stored = stored_biases(expected, found)
     a, b = expected.proto.graph.node, [n for n in found.proto.graph.node if not set(n.output) & stored.keys()]

@@ -18,6 +18,7 @@ from onnxprune.measure.fidelity import fidelity
 from onnxprune.model.cost import total
 from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
+from onnxprune.model.loosened import loosened, tightened
 from onnxprune.model.plain import declared, hoisted, lowered, settable, stored_grids
 from onnxprune.model.recorded import tidied
 from onnxprune.repair import correct_biases
@@ -88,10 +89,11 @@ def mend(
     """
     if method == "none":
         return cut, None
-    bare, cut = cut, hoisted(cut)
+    packed, bare = cut, loosened(cut)
+    cut = hoisted(bare)
     if method in FROM_MEANS:
         model, summary = _from_means(trace, keep, cut, method, samples, threads)
-        return (bare if model is cut else tidied(declared(lowered(bare, model)), bare)), summary
+        return (packed if model is cut else _finished(lowered(bare, model), bare, packed)), summary
     if samples is None:
         raise ValueError(f"repair {method!r} takes samples")
     memory = watched(progress).memory
@@ -111,7 +113,12 @@ def mend(
         # where whole blocks left, no layer lost inputs
         name = "reconstruction" if trace.removed_sums(keep) else f"{summary.method} and reconstruction"
         summary = replace(summary, method=name, reconstruction=adjusted)
-    return tidied(declared(lowered(stored, model)), bare), summary
+    return _finished(lowered(stored, model), bare, packed), summary
+
+
+def _finished(model: Model, bare: Model, packed: Model) -> Model:
+    """`model`, made of `bare`, which is `packed` with its packed weights loosened, as the file has it."""
+    return tightened(tidied(declared(model), bare), packed)
 
 
 def _from_means(
