@@ -3,8 +3,9 @@
     DequantizeLinear(QuantizeLinear(x)) = s (clip(round(x / s) + z, low, high) - z)
                                        -> clip(x, s (low - z), s (high - z)) + s
 
-Which way a value falls may depend on the last bit of a sum, and one step of a quantiser may become many behind it.
-The step s is added, so that a wrong one shows where no value is clipped, too. Weights stay as they are stored.
+DynamicQuantizeLinear is taken apart as well (dynamic.py). Which way a value falls may depend on the last bit of a sum,
+and one step of a quantiser may become many behind it. The step s is added, so that a wrong one shows where no value is
+clipped, too. Weights stay as they are stored.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from onnxprune.model.load import Model
 from onnxprune.model.names import fresh_prefix, taken
 from onnxprune.model.splice import splice
 from onnxprune.model.tensors import LazyTensor
+from onnxprune.proof.dynamic import QUANTISER, is_understood, without_rounding
 from onnxprune.proof.tolerance import QUANTISERS, rounds
 
 PREFIX = "onnxprune.unrounded."
@@ -39,6 +41,9 @@ def unrounded(model: Model, facts: Facts) -> Model:
 
     Raises AlwaysRounds.
     """
+    if not is_understood(model):
+        raise AlwaysRounds
+    whole, model = model, without_rounding(model)
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     graph = build(Model(proto, model.tensors, model.path, model.external_files))
@@ -51,6 +56,8 @@ def unrounded(model: Model, facts: Facts) -> Model:
         if not rounds(node) or (node.op_type in QUANTISERS and node.inputs[0] in graph.constants):
             continue
         readers = [graph.nodes[index] for index, _ in graph.consumers.get(node.outputs[0], ())]
+        if node.op_type == QUANTISER and not readers:  # only its range is read
+            continue
         shown = node.scope or node.outputs[0] in given
         if shown or not readers or not all(_undoes(graph, reader, node) for reader in readers):
             raise AlwaysRounds
@@ -65,7 +72,7 @@ def unrounded(model: Model, facts: Facts) -> Model:
                 helper.make_node("Add", [clipped, names[2]], [reader.proto.output[0]], name=f"{clipped}.stepped"),
             ]
         dropped |= {node.index, *(reader.index for reader in readers)}
-    if not dropped:
+    if not dropped and model is whole:
         raise AlwaysRounds
     splice(graph, before, dropped)
     return model.replace(proto, tensors)

@@ -99,13 +99,13 @@ COMPUTED = [N("ReduceMax", ["b"], ["s"], keepdims=0), N("Constant", [], ["z"], v
     ("pair", "tensors", "output"),
     [
         (other(s="t"), {**PER_TENSOR, "t": np.float32(0.25)}, {}),
-        (DYNAMIC, {}, {}),
+        (DYNAMIC, {}, {"q": TensorProto.UINT8}),
         (PAIR, PER_TENSOR, {"q": TensorProto.UINT8}),
         ([N("Identity", ["b"], ["d"])], {}, {}),
         ([COMPUTED[0], *PAIR], {"z": np.uint8(0)}, {}),
         (other(s="t"), {**PER_TENSOR, "t": np.float16(0.5)}, {}),
     ],
-    ids=["another scale", "dynamic", "an output", "none", "a computed scale", "a scale of another type"],
+    ids=["another scale", "dynamic, an output", "an output", "none", "a computed scale", "a scale of another type"],
 )
 def test_what_cannot_be_taken_out_is_refused(
     tmp_path: Path, pair: list[NodeProto], tensors: Mapping[str, Array], output: dict[str, int]

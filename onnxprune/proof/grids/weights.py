@@ -14,7 +14,7 @@ import onnx
 
 from onnxprune.model.load import Model, load
 from onnxprune.model.save import write
-from onnxprune.proof.grids.dynamic import without_rounding
+from onnxprune.proof.dynamic import without_rounding
 from onnxprune.proof.grids.recurrent import with_plain_recurrence
 from onnxprune.proof.judge import Proof
 from onnxprune.proof.scratch import Feed, scratch
