@@ -19,6 +19,7 @@ class Facts:
     `measured`: shapes as they were in a run, for sizes that the graph leaves open until then; only costs use them.
     `partial`: values derived from shapes of which not every element is known.
     `symbols` are the sizes chosen for the symbolic dimensions, `inputs` the resulting shapes of the graph's inputs.
+    `assumed`: states of loops whose shapes the file does not say: as they begin.
     `refused`: labels of nodes at the top level whose operators these shapes contradict.
     """
 
@@ -30,6 +31,7 @@ class Facts:
     symbols: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     measured: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    assumed: set[str] = field(default_factory=set)
 
     def sized(self, key: str) -> Shape | None:
         """The shape of a value, with measured sizes where others are not known."""

@@ -38,6 +38,10 @@ WEIGHT_TYPES = frozenset(
 """Element types of constants that may be cut; 64-bit integers are positions, sizes and indices."""
 
 
+LOOPS = frozenset({"Loop", "Scan"})
+"""Operators that run their body again and again."""
+
+
 @dataclass(frozen=True)
 class Constant:
     """A value known from the file. `scope` 0 is the top level; `node` is set for `Constant` nodes."""
@@ -95,6 +99,15 @@ class Node:
         )
 
 
+@dataclass(frozen=True)
+class Border:
+    """Keys of what enters and leaves the body of a Loop or a Scan, whose nodes are in `scope`."""
+
+    scope: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 @dataclass
 class Graph:
     """All nodes and constants of a model, and who produces and consumes which key."""
@@ -108,6 +121,8 @@ class Graph:
     fixed: dict[str, str] = field(default_factory=dict)
     """Keys whose every axis stays, with the reason: graph inputs and outputs, body inputs and outputs, ..."""
     scopes: list[GraphProto] = field(default_factory=list)
+    borders: dict[int, Border] = field(default_factory=dict)
+    """Of Loop and Scan nodes, by their index."""
     folded: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     """Values of computed keys, as far as `folding.folded` keeps them."""
 
@@ -174,20 +189,21 @@ class _Builder:
 
     def _nodes(self, proto: GraphProto, scope: int) -> None:
         for node in proto.node:
-            for body in graphs_of(node):
-                self._body(body)
+            inside = [self._body(body) for body in graphs_of(node)]
             inputs = tuple(self._resolve(name) for name in node.input)
             outputs = tuple(self._define(name, scope) for name in node.output)
             index = len(self.graph.nodes)
             entry = Node(index, node, scope, inputs, outputs)
             self.graph.nodes.append(entry)
+            if entry.domain == "" and node.op_type in LOOPS and len(inside) == 1:
+                self.graph.borders[index] = inside[0]
             for key in outputs:
                 if key:
                     self.graph.producer[key] = index
             if node.op_type == "Constant" and entry.domain == "" and outputs:
                 self._constant(entry)
 
-    def _body(self, body: GraphProto) -> None:
+    def _body(self, body: GraphProto) -> Border:
         scope = len(self.graph.scopes)
         self.graph.scopes.append(body)
         self.names.append({})
@@ -201,7 +217,9 @@ class _Builder:
         self._nodes(body, scope)
         for value in body.output:
             self.graph.fixed[self._resolve(value.name)] = "an output of a subgraph"
+        ends = tuple(tuple(self._resolve(value.name) for value in values) for values in (body.input, body.output))
         self.names.pop()
+        return Border(scope, *ends)
 
     def _define(self, name: str, scope: int) -> str:
         if not name:

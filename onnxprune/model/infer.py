@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from onnxprune.model.arithmetic import INTEGERS, evaluated, is_value, partial_of, shape_from_parts, value_of
+from onnxprune.model.borders import Scopes, enter, leave
 from onnxprune.model.contrib import SHAPED, contrib_shape
 from onnxprune.model.facts import Facts, Shape, complete
 from onnxprune.model.fitting import contradicted, fitting
@@ -72,7 +73,13 @@ def _infer(graph: Graph, sizes: Mapping[str, int]) -> Facts:
 def propagate(graph: Graph, facts: Facts, *, fill: bool) -> None:
     """Evaluate the arithmetic on shapes in node order; with `fill`, infer missing shapes node by node as well."""
     opset = graph.model.opset()
+    scopes = Scopes(graph)
     for node in graph.nodes:
+        if fill:
+            for index in scopes.entered(node):
+                enter(graph, facts, index)
+            if node.index in graph.borders:
+                leave(graph, facts, node.index)
         if node.op_type == "Constant" and node.outputs and node.outputs[0] in graph.constants:
             continue
         inputs = [partial_of(graph, facts, key) for key in node.inputs]

@@ -112,7 +112,8 @@ class _Shapes:
         known.update((name, name if scope == 0 else f"{name}@{scope}") for name in _defined(graph))
         known.update(sizes)
         known.update(_constants(graph))
-        for value in graph.value_info:
+        ends = (*graph.input, *graph.output) if scope else ()  # those of the model are its signature
+        for value in (*graph.value_info, *ends):
             self._value(value, known.get(value.name, ""))
         _remove(graph.value_info, [value.name in self.gone for value in graph.value_info])
         for node in graph.node:

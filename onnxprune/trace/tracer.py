@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 import onnxprune.trace.ops  # noqa: F401  (registers the rules)
+from onnxprune.model.borders import Scopes
 from onnxprune.model.calls import key_of
-from onnxprune.model.graph import Graph, Node
+from onnxprune.model.graph import Border, Graph, Node
 from onnxprune.model.infer import Facts
 from onnxprune.native.marks import DOMAIN
 from onnxprune.trace.ops.context import Choice, NotUnderstood, Op, State
@@ -27,10 +28,13 @@ def run(graph: Graph, facts: Facts, *, prefer_outer: bool = False) -> State:
     passes = 0
     while True:
         state = State(graph, facts, dict(choices), prefer_outer, shared_keys=shared)
+        scopes = Scopes(graph)
         for node in graph.nodes:
+            for index in scopes.entered(node):
+                _open(state, graph.borders[index])
             _visit(state, node)
         for key, reason in graph.fixed.items():
-            for labels in state.axes.get(key, ()):
+            for labels in () if key in state.crossing else state.axes.get(key, ()):
                 state.pin(labels, f"it belongs to {reason}", graph.producer.get(key, -1))
         failed = [c for c in _pinned_choices(state) if c.taken + 1 < c.options]
         if not failed or passes == MAX_PASSES:
@@ -38,6 +42,14 @@ def run(graph: Graph, facts: Facts, *, prefer_outer: bool = False) -> State:
         passes += 1
         for choice in failed:
             choices[choice.node] = choice.taken + 1
+
+
+def _open(state: State, border: Border) -> None:
+    """Whatever enters the body of a loop has indices of its own; the rule of the loop ties them to those outside."""
+    for key in border.inputs:
+        shape = state.facts.shapes.get(key)
+        if shape is not None:
+            state.axes[key] = [None if size is None or size <= 1 else state.atoms.fresh(size) for size in shape]
 
 
 def _visit(state: State, node: Node) -> None:

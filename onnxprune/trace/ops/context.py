@@ -128,6 +128,8 @@ class State:
     """Fused nodes that split an axis into heads; those that a Reshape makes are in `taken`."""
     made_up: set[int] = field(default_factory=set)
     """First atoms of indices that no weight produces (Expand): the first to be given up."""
+    crossing: set[str] = field(default_factory=set)
+    """Values at the border of a loop's body, whose indices are tied to those outside."""
     shared_keys: set[str] = field(default_factory=set)
     """Constants of rank 2 and more with several consumers, not all of one value: a layer that is applied repeatedly."""
 

@@ -95,27 +95,79 @@ def loop_body(net: Net, captured: str) -> onnx.GraphProto:
     return body.body("loop")
 
 
-@case({"a": 8, "l": 6}, {"l_out": "Add aligns it with an axis that cannot shrink"}, opsets=(11, 13, 17))
+@case(
+    {"a": 8, "l": 6},
+    {"l_out": "it belongs to a graph output", "s": "it belongs to a graph output"},
+    opsets=(11, 13, 17),
+)
 def loop(net: Net) -> None:
     h = net.relu(net.stem())
     start = net.conv(net.input(3, 6, 6), 4, name="s")
     net.output(net.op("Loop", np.array(3), np.array(True), start, body=loop_body(net, h)), rank=4)
 
 
-@case({"c": 6}, {"s": "Scan takes it into its body"})
-def scan(net: Net) -> None:
-    """A recurrence spelled out: the state stays, a layer inside the body may go."""
-    steps = net.transpose(net.tokens(name="s"), 1, 0, 2)
+@case({"a": 8, "l": 6, "s": 4}, opsets=(11, 13, 17), each={"declared": (True,), "not declared": (False,)})
+def loop_whose_state_shrinks(net: Net, declared: bool) -> None:
+    """Where it begins, what is added to it in every round, and who reads it at the end."""
+    h = net.relu(net.stem())
+    start = net.conv(net.input(3, 6, 6), 4, name="s")
+    body = loop_body(net, h)
+    if not declared:
+        for value in (body.input[2], body.output[1]):
+            value.type.tensor_type.ClearField("shape")
+    last = net.hint(net.op("Loop", np.array(3), np.array(True), start, body=body), 4, 6, 6)
+    net.head(net.relu(last))
+
+
+@case({}, {"s": "Loop carries it round together with an axis that cannot shrink"})
+def loop_whose_state_grows(net: Net) -> None:
+    """One row more in every round: what the body computes has no known size, and stays."""
+    start = net.dense(net.input(2, 6), 6, name="s")
+    body = inner(net)
+    grown = body.op("Concat", "state", body.normal(1, 1, 6), axis=1)
+    go = body.op("Identity", "condition")
+    body.inputs = [
+        info("iteration", dtype=TensorProto.INT64),
+        info("condition", dtype=TensorProto.BOOL),
+        onnx.helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
+    ]
+    body.outputs = [info(go, dtype=TensorProto.BOOL), onnx.ValueInfoProto(name=grown)]
+    last = net.op("Loop", np.array(3), np.array(True), start, body=body.body("loop"))
+    net.output(net.op("ReduceSum", net.hint(last, 5, 6), ints(2)), rank=3)
+
+
+@case({"s": 8, "c": 6}, {"state": "it belongs to a graph output"}, each={"": (0,), "1": (1,)})
+def scan(net: Net, axis: int) -> None:
+    """A recurrence spelled out: the layer that feeds it and that inside of it may go."""
+    steps = net.tokens(name="s")
+    steps = steps if axis else net.transpose(steps, 1, 0, 2)
+    last, every = recurrence(net, steps, axis)
+    net.output(last, rank=2)
+    net.output(every, rank=3)
+
+
+@case({"s": 8, "c": 6, "state": 4}, each={"0": (0,), "1": (1,)})
+def scan_whose_state_shrinks(net: Net, axis: int) -> None:
+    """What is made of it in every round, too."""
+    steps = net.tokens(name="s")
+    steps = steps if axis else net.transpose(steps, 1, 0, 2)
+    last, every = recurrence(net, steps, axis)
+    net.output(net.matmul(net.hint(last, 4), 3), rank=2)
+    net.output(net.matmul(every, 3), rank=3)
+
+
+def recurrence(net: Net, steps: str, axis: int) -> tuple[str, str]:
+    """state' = tanh(state + relu(step @ C) @ D), along one axis of the steps."""
     body = inner(net)
     h = body.relu(body.op("MatMul", "step", body.normal(8, 6), name="c"))
-    new = body.op("Tanh", body.add("state", body.op("MatMul", h, body.normal(6, 4))))
+    new = body.op("Tanh", body.add("state", body.op("MatMul", h, body.normal(6, 4), name="state")))
     copy = body.op("Identity", new)
     body.inputs = [info("state", "N", 4), info("step", "N", 8)]
     body.outputs = [info(new, "N", 4), info(copy, "N", 4)]
-    start = net.op("ConstantOfShape", net.concat(net.size_of(steps, 1), ints(4), axis=0))
-    last, every = net.many("Scan", 2, start, steps, num_scan_inputs=1, body=body.body("scan"))
-    net.output(last, rank=2)
-    net.output(every, rank=3)
+    start = net.op("ConstantOfShape", net.concat(net.size_of(steps, 1 - axis), ints(4), axis=0))
+    axes = {"scan_input_axes": [axis], "scan_output_axes": [axis]}
+    last, every = net.many("Scan", 2, start, steps, num_scan_inputs=1, body=body.body("scan"), **axes)
+    return last, every
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------
