@@ -295,7 +295,6 @@ class InspectOptions(Units, Samples, Running, Page, Force, Form, Told):
 
     NAME: ClassVar[str] = "inspect"
     EXAMPLES: ClassVar[Any] = (
-        ("What may leave, and how much it costs:", "inspect m.onnx --layers"),
         ("Why one layer stays:", "inspect m.onnx --why stem.conv"),
         ("What all models of a folder could lose:", "inspect models/"),
     )
