@@ -2,21 +2,23 @@
 
     MatMulNBits(x, B, scales, zeros)  <->  MatMul(x, DequantizeLinear(Q, scales, zeros)')
 
-Q is (N, K), with a scale and a zero point for each block of K. Repairs read the second form, where a weight is made of
-integers as anywhere else; the file has the first one again, with the same names. Nobody runs the second one: what makes
-the weight is folded first (`plain.hoisted`).
+Q is (N, K), with a scale and a zero point for each block of K. Products of what is rounded in every run have such a
+form as well (dynamic_products.py). Repairs read the second form, where a weight is made of integers as anywhere else;
+the file has the first one again, with the same names. Nobody runs the second one: what makes the weight is folded first
+(`plain.hoisted`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
+from onnxprune.model.dynamic_products import Product, products
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
 from onnxprune.model.names import taken
@@ -53,17 +55,20 @@ class _Packed:
 def loosened(model: Model) -> Model:
     """`model` in the second form; itself if no layer can be."""
     graph = build(model)
-    layers = _layers(graph)
-    if not layers:
+    layers, dynamic = _layers(graph), _products(graph)
+    if not layers and not dynamic:
         return model
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     tensors = dict(model.tensors)
     nodes: list[NodeProto] = []
-    by_output = {layer.node.proto.output[0]: layer for layer in layers}
+    instead: dict[str, list[NodeProto]] = {}
+    for product in dynamic:
+        instead |= {str(node.proto.output[0]): [] for node in product.nodes[:3]} | {product.y: product.plain()}
+    for layer in layers:
+        instead[layer.node.proto.output[0]] = _loose(graph, layer, tensors)
     for node in proto.graph.node:
-        layer = by_output.get(node.output[0]) if node.output else None
-        nodes += [node] if layer is None else _loose(graph, layer, tensors)
+        nodes += instead.get(node.output[0], [node]) if node.output else [node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     return model.replace(proto, tensors)
@@ -71,31 +76,54 @@ def loosened(model: Model) -> Model:
 
 def tightened(model: Model, packed: Model) -> Model:
     """`model`, which was made of the second form of `packed`, in the first one."""
-    layers = _layers(build(packed))
-    if not layers:
+    graph = build(packed)
+    layers, dynamic = _layers(graph), _products(graph)
+    if not layers and not dynamic:
         return model
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     tensors = {**packed.tensors, **model.tensors}
-    by_output = {layer.node.proto.output[0]: layer for layer in layers}
-    gone = {layer.names[part] for layer in layers for part in ("stored", "weight")}
-    nodes: list[NodeProto] = []
-    for node in model.proto.graph.node:
-        if node.output and node.output[0] in gone:
-            continue
-        layer = by_output.get(node.output[0]) if node.output else None
-        if layer is not None:
-            _tight(layer, tensors)
-            node = layer.node.proto
-        nodes.append(node)
+    for layer in layers:
+        _tight(layer, tensors)
+    first = {str(layer.node.proto.output[0]) for layer in layers}
+    first |= {str(node.proto.output[0]) for product in dynamic for node in product.nodes}
+    gone = {layer.names[part] for layer in layers for part in ("stored", "weight")} | {one.made for one in dynamic}
+    nodes = _nodes(model.proto.graph.node, packed.proto.graph.node, first, gone)
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     return model.replace(proto, tensors)
 
 
+def _nodes(
+    now: Iterable[NodeProto], before: Iterable[NodeProto], first: Collection[str], gone: Collection[str]
+) -> list[NodeProto]:
+    """The nodes `before` in their order, as they are `now` but for those that give a value in `first`; with new ones
+    right before their readers, but for those that give a value in `gone`.
+    """
+    order = list(before)
+    known = {node.output[0] for node in order if node.output}
+    as_it_is: dict[str, NodeProto] = {}
+    added: dict[str, list[NodeProto]] = {}
+    waiting: list[NodeProto] = []
+    for node in now:
+        if not node.output or node.output[0] in gone:
+            continue
+        if node.output[0] not in known:
+            waiting.append(node)
+            continue
+        as_it_is[node.output[0]] = node
+        added[node.output[0]], waiting = waiting, []
+    result: list[NodeProto] = []
+    for node in order:
+        name = node.output[0] if node.output else ""
+        result += [*added.get(name, ()), node if name in first else as_it_is.get(name, node)]
+    return result
+
+
 def packed_parts(graph: Graph) -> set[str]:
     """The initializers of layers that can be loosened to which a repair may give new values: integers, and scales."""
-    return {layer.node.inputs[slot] for layer in _layers(graph) for slot in (WEIGHT, SCALE)}
+    packed = {layer.node.inputs[slot] for layer in _layers(graph) for slot in (WEIGHT, SCALE)}
+    return packed | {key for product in _products(graph) for key in (product.weight, product.scale)}
 
 
 # ---- inner -----------------------------------------------------------------------------------------------------
@@ -112,6 +140,11 @@ def _layers(graph: Graph) -> list[_Packed]:
             break
         found.append(_Packed(node, names))
     return found
+
+
+def _products(graph: Graph) -> list[Product]:
+    known = taken(graph.model.proto, graph.model.tensors)
+    return [product for product in products(graph) if product.made not in known]
 
 
 def _plain(graph: Graph, node: Node) -> bool:

@@ -27,6 +27,7 @@ from onnxprune.capture.moments import Split
 from onnxprune.capture.rows import Unmatched
 from onnxprune.capture.solve import solve
 from onnxprune.capture.walker import Array, Walker
+from onnxprune.model.dynamic_products import ends
 from onnxprune.model.folding import folded
 from onnxprune.model.graph import Graph, Node, build
 from onnxprune.model.load import Model
@@ -140,7 +141,8 @@ def _fell(fit: LayerFit) -> str:
 
 
 def _prepared(trace: Trace, losers: list[int], cut: Model) -> Model:
-    return with_biases(hoisted(cut), {trace.graph.nodes[i].proto.output[0] for i in losers})
+    nodes = (trace.graph.nodes[index] for index in losers)  # what integers give has a sum behind it instead
+    return with_biases(hoisted(cut), {node.proto.output[0] for node in nodes if node.op_type in BIASED})
 
 
 def unfittable(trace: Trace, keep: Bools, cut: Model) -> tuple[str, ...]:
@@ -178,10 +180,11 @@ def _kept(trace: Trace, node: Node, layer: Linear, keep: Bools) -> Callable[[str
 
 def _losers(trace: Trace, keep: Bools) -> list[int]:
     """Top-level layers whose summed indices lost some, and grouped convolutions whose outputs did, in order."""
+    given = ends(trace.graph)
     found = {
-        closing.node
+        given.get(closing.node, closing.node)
         for closing in trace.closings
-        if closing.kind == "sum" and closing.slot == 0 and not keep[closing.labels].all()
+        if closing.kind in ("sum", "integers") and closing.slot == 0 and not keep[closing.labels].all()
     }
     for node in trace.graph.nodes:
         grouped = node.op_type in ("Conv", "ConvTranspose") and not node.domain and node.attribute("group", 1) > 1
