@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
 
@@ -23,8 +23,7 @@ RECURSIVE = "it calls itself"
 TOO_LARGE = f"written out it has more than {MOST_NODES} nodes"
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """`node`: the call, encoded. `body`: a digest of every node that took its place. `inner`: what only these see."""
 
     node: bytes
@@ -33,8 +32,7 @@ class Call:
     inner: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Calls:
+class Calls(NamedTuple):
     """What was written out, outermost level first. `functions` and `imports` are those of the model before, encoded.
 
     `left`: functions that stayed calls, with the reason.
@@ -43,7 +41,7 @@ class Calls:
     levels: tuple[tuple[Call, ...], ...]
     functions: tuple[bytes, ...]
     imports: tuple[bytes, ...]
-    left: Mapping[Key, str] = field(default_factory=dict)
+    left: Mapping[Key, str]
 
     def endless(self, function: FunctionProto) -> bool:
         """Whether a function is too large to be written out, or has no end."""
