@@ -23,14 +23,16 @@ from onnxprune.choose.criteria import Batches, scores_of
 from onnxprune.choose.ranking import NO_SCORE, Options, Ranking, entries_of
 from onnxprune.choose.score.consumers import Removal
 from onnxprune.choose.score.registry import FloatArray
+from onnxprune.model.read_numbers import OF_INTEGERS
 from onnxprune.results.providers import Threads
 from onnxprune.results.units import plural
 from onnxprune.trace.groups import Group, Trace
 
 BY_WEIGHTS = "l1"  # judges every group that has weights; no reader has to be known
 NO_READER = "no layer with a plain weight reads it, so nothing could make up for it"
+INTEGERS = "what reads it computes with integers, which samples do not judge"
 INSIDE = "what reads it is inside of a branch or a loop, where samples do not show values"
-UNJUDGED = frozenset({NO_READER, INSIDE, NO_ROWS, NO_SCORE})
+UNJUDGED = frozenset({NO_READER, INTEGERS, INSIDE, NO_ROWS, NO_SCORE})
 TRIALS = (0.25, 0.5)  # shares of a group at which the outputs are looked at
 SHOWN = 3  # groups that a note names
 
@@ -49,8 +51,10 @@ def unread(trace: Trace, group: Group, *, has_rows: bool) -> str:
     """Why no layer is known that could make up for what leaves."""
     if not has_rows:
         return NO_ROWS
-    readers = (c.node for c in trace.closings if np.isin(c.labels, group.units).any())
-    return INSIDE if any(trace.graph.nodes[index].scope for index in readers) else NO_READER
+    readers = [trace.graph.nodes[c.node] for c in trace.closings if np.isin(c.labels, group.units).any()]
+    if any(node.scope for node in readers):
+        return INSIDE
+    return INTEGERS if any(node.op_type in OF_INTEGERS for node in readers) else NO_READER
 
 
 def extended(

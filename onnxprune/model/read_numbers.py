@@ -26,6 +26,7 @@ PARTS: dict[str, dict[int, tuple[int, int]]] = {
     "DynamicQuantizeLSTM": {1: (8, 9), 2: (10, 11)},
 }
 """By operator, of the slots that may hold weights: the slots of their scale and zero point."""
+OF_INTEGERS = frozenset({*PARTS, BLOCKED})
 CONVOLUTIONS = frozenset({"ConvInteger", "QLinearConv"})
 LONGEST_WAY = 4
 
