@@ -37,9 +37,10 @@ def key_of(memory: Memory, model: Model, *more: Any) -> str:
 def digest_of(samples: Samples) -> str:
     """Of all values that are held, and of some of those that are read when they are needed."""
     found = hashlib.sha256(f"{samples.held_out} {samples.independent}".encode())
-    more = samples.more
-    read = [] if more is None else [more.batch(k, k + 1) for k in range(0, more.samples, -(-more.samples // SPREAD))]
-    found.update(f"{0 if more is None else more.samples}".encode())
+    more = () if samples.more is None else (samples.more.fit, samples.more.judge)
+    others = [one for one in more if one is not None]
+    read = [one.batch(k, k + 1) for one in others for k in range(0, one.samples, -(-one.samples // SPREAD))]
+    found.update(f"{[one.samples for one in others]}".encode())
     return digest_of_feeds((*samples.batches, *read), found)
 
 

@@ -24,7 +24,7 @@ from onnxprune.capture.batches import first_samples
 from onnxprune.capture.features import Linear, linear_layer
 from onnxprune.capture.independence import HELD_OUT, arranged
 from onnxprune.capture.shapes import measured_shapes
-from onnxprune.data import Calibration, open_data
+from onnxprune.data import Calibration, More, open_data
 from onnxprune.data.specs import expected, input_specs
 from onnxprune.errors import DataError, UsageError
 from onnxprune.model.graph import Graph
@@ -64,8 +64,7 @@ class Samples:
     memory_bytes: int
     notes: tuple[str, ...] = ()
     independent: bool = True
-    more: Calibration | None = None
-    """others to fit, of the same shapes, which are not held in memory"""
+    more: More | None = None
 
     def few(self, model: Model, count: int = COMPARED) -> dict[str, Array]:
         """A feed of the `model` with a few samples, of those that are held out; all of them if they belong together."""
@@ -151,7 +150,8 @@ def open_samples(
     if total > allowed:
         held = max(round(allowed * HELD_OUT), 1)
         if independent and found.uniform and not found.fixed_batch:
-            more = fit.after(allowed - held)
+            rest = fit.after(allowed - held)
+            more = None if rest is None else More(rest, judge.after(held))
         fit, judge = fit.take(allowed - held), judge.take(held)
         besides = "" if more is None else ", except by reconstruction"
         notes.append(f"{allowed} of {plural(total, 'sample')} used{besides}, so as to stay below {format_bytes(limit)}")
@@ -196,6 +196,13 @@ def bytes_of_values(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """What all values of a sample of these input shapes take together, as far as shapes are known."""
     facts = facts_for(trace, shapes)
     return sum(_bytes(facts, key) for key in facts.shapes if key not in trace.graph.constants)
+
+
+def bytes_at_ends(trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """What the inputs of these shapes and the outputs take together, as far as shapes are known."""
+    facts = facts_for(trace, shapes)
+    keys = {*shapes, *(value.name for value in trace.graph.model.proto.graph.output)}
+    return sum(_bytes(facts, key) for key in keys if key in facts.shapes)
 
 
 def features_of(layer: Linear, shape: tuple[int, ...]) -> int:

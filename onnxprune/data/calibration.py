@@ -18,6 +18,7 @@ shape changes, and `batch` raises DataError.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -195,3 +196,13 @@ class Calibration:
     def _with(self, order: Positions, source: str) -> Calibration:
         items = self._items if order is self._order else None
         return Calibration(self._feeds, order, source, items=items, group=self._group)
+
+
+@dataclass(frozen=True)
+class More:
+    """Samples that are too many to be held: `fit` are fitted and `judge` held out like those that are, of the same
+    shapes, and read when they are needed.
+    """
+
+    fit: Calibration
+    judge: Calibration | None = None

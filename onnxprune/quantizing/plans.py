@@ -111,7 +111,7 @@ def evened(net: Network, request: QuantizeRequest, samples: Samples, threads: Th
 def all_grids(net: Network, request: QuantizeRequest, samples: Samples, threads: Threads) -> Grids:
     """Of all values on which nodes work that could be in integers."""
     fitted = samples.batches[: len(samples.batches) - samples.held_out] or samples.batches
-    others = () if samples.more is None else samples.more.take(RANGED).batches(ROWS)
+    others = () if samples.more is None else samples.more.fit.take(RANGED).batches(ROWS)
     return grids_on(net, request, itertools.chain(fitted, others), threads)
 
 

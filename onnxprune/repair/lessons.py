@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.capture.batches import known
-from onnxprune.capture.samples import bytes_of_values
+from onnxprune.capture.samples import bytes_at_ends, bytes_of_values
 from onnxprune.capture.shapes import concrete_shapes
-from onnxprune.data import Calibration
+from onnxprune.data import More
 from onnxprune.model.cost import total
 from onnxprune.model.graph import build
 from onnxprune.model.infer import Facts
@@ -29,6 +29,8 @@ from onnxprune.trace.groups import Trace
 BUDGET, MOST = 1e12, 3e12  # multiply-accumulates; up to MOST where BUDGET is too little for ENOUGH
 SHARD_BYTES = 128 << 20  # of the values of one pass; with gradients and targets it is several times as much
 ENOUGH = 3200  # samples that are seen, each as often as it comes
+SEEN_FOR_ONE = 50  # samples that are fitted, counted as often as they come, for one more that judges
+JUDGED_BYTES = 256 << 20  # of inputs and outputs of the samples that judge
 MOST_EPOCHS, MOST_STEPS, LEAST_STEPS, ENOUGH_STEPS = 100, 720, 40, 160
 
 
@@ -66,7 +68,7 @@ def lessons(
     independent: bool,
     budget: float | None,
     effort: Effort,
-    more: Calibration | None,
+    more: More | None,
 ) -> tuple[Minibatches, Feeds, int] | str:
     """What it learns from, an example of it, and in how many steps; or why it cannot. Samples that are too large for
     LEAST_STEPS are taken in parts. `more`: others of the same shapes that fit no memory.
@@ -83,11 +85,20 @@ def lessons(
         found = f"it would take more than {allowed:.1e} multiply-accumulates" if too_few else (samples, example, steps)
         if steps >= (effort.least if whole else ENOUGH_STEPS):
             break
-    return found
+    if isinstance(found, str):
+        return found
+    samples, example, steps = found
+    return _judging(trace, samples, steps * samples.batch), example, steps
+
+
+def _judging(trace: Trace, samples: Minibatches, seen: int) -> Minibatches:
+    """With as many samples to judge as are cheap: all steps together see so many."""
+    one = {name: array.shape for name, array in samples.take(np.arange(1)).items()}
+    return samples.judging(min(seen // SEEN_FOR_ONE, JUDGED_BYTES // max(bytes_at_ends(trace, one), 1)))
 
 
 def _samples(
-    trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, independent: bool, more: Calibration | None
+    trace: Trace, cut: Model, batches: Sequence[Feeds], held_out: int, independent: bool, more: More | None
 ) -> Minibatches | str:
     """What it learns from, or why it cannot."""
     if not independent:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.data import Calibration
+from onnxprune.data import Calibration, More
 from onnxprune.data.batch import Batch
 from onnxprune.repair.ahead import ahead
 from onnxprune.repair.augment import varied
@@ -56,12 +56,11 @@ class Minibatches:
     shared: Feeds = field(default_factory=dict)
     axes: Mapping[str, int] = field(default_factory=dict)
     fixed: bool = False
-    more: Calibration | None = None
-    """samples that are fitted besides, read when they are needed"""
+    more: More | None = None
 
     @staticmethod
     def of(
-        batches: Sequence[Feeds], held_out: int, *, whole: Collection[str] = (), more: Calibration | None = None
+        batches: Sequence[Feeds], held_out: int, *, whole: Collection[str] = (), more: More | None = None
     ) -> Minibatches | str:
         """From batches of which the last `held_out` judge. `whole`: inputs whose first axis the model fixes, or that
         have none. If there are some, it takes batches of this size only; those that are the same in all are no samples,
@@ -93,8 +92,8 @@ class Minibatches:
             sum(len(_first(b)) for b in batches[len(batches) - held_out :]) // group,
         )
         fit = total - judge
-        others = more if more is not None and not fixed and _alike(more, arrays) else None
-        seen = fit + (0 if others is None else others.samples)
+        others = more if more is not None and not fixed and _alike(more.fit, arrays) else None
+        seen = fit + (0 if others is None else others.fit.samples)
         step = min(max(seen // STEPS_PER_EPOCH, LEAST), LARGEST)
         size = 1 if fixed else step // SHARDS
         if fit < 2 * step or judge < size:
@@ -117,7 +116,7 @@ class Minibatches:
     @property
     def seen(self) -> int:
         """Samples that are fitted, those that are not held in memory among them."""
-        return self.fit + (0 if self.more is None else self.more.samples)
+        return self.fit + (0 if self.more is None else self.more.fit.samples)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -179,9 +178,23 @@ class Minibatches:
         others = samples[samples >= self.fit] - self.fit
         if self.more is None or not len(others):
             return held
-        read = [self.more.batch(k, k + 1) for k in others.tolist()]
-        moved = {k: [np.moveaxis(one[k], self.axes.get(k, 0), 0) for one in read] for k in held}
-        return {name: np.concatenate([array, *moved[name]]) for name, array in held.items()}
+        read = self._rows(self.more.fit, others.tolist())
+        return {name: np.concatenate([array, *read[name]]) for name, array in held.items()}
+
+    def _rows(self, source: Calibration, numbers: Sequence[int]) -> dict[str, list[Array]]:
+        """Per input that is not shared the samples of a source, each (1, *item)."""
+        read = [source.batch(k, k + 1) for k in numbers]
+        return {k: [np.moveaxis(one[k], self.axes.get(k, 0), 0) for one in read] for k in self.arrays}
+
+    def judging(self, most: int) -> Minibatches:
+        """The same with so many samples to judge, as far as there are more than it has: they are read, and held."""
+        source = None if self.more is None else self.more.judge
+        missing = most - (len(_first(self.arrays)) - self.fit)
+        if source is None or missing <= 0:
+            return self
+        read = self._rows(source, range(min(missing, source.samples)))
+        arrays = {k: np.concatenate([v, *(one[:, np.newaxis] for one in read[k])]) for k, v in self.arrays.items()}
+        return replace(self, arrays=arrays)
 
     def _own(self, samples: NDArray[np.int64]) -> Feeds:
         return {

@@ -34,7 +34,7 @@ from onnxprune.capture.features import residual_partner
 from onnxprune.capture.kept import frozen, key_of, thawed
 from onnxprune.capture.sensitivity import is_steady
 from onnxprune.capture.training import Goals, Step, Weights, observer, training_step
-from onnxprune.data import Calibration
+from onnxprune.data import More
 from onnxprune.model.graph import Graph, build
 from onnxprune.model.grids import Grid
 from onnxprune.model.load import Model
@@ -90,7 +90,7 @@ def reconstruct(
     independent: bool = True,
     budget: float | None = None,
     effort: Effort = USUAL,
-    more: Calibration | None = None,
+    more: More | None = None,
     seed: int = 0,
     threads: Threads = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -102,8 +102,7 @@ def reconstruct(
     so unless there is nothing to train. `divided`: values of `cut` whose channels are smaller than the original's, and
     by what.
     `independent`: rows of the inputs are samples, each by itself; if not, there is nothing to draw from.
-    `budget`: multiply-accumulates that it may take, see `lessons.BUDGET`. `more`: samples to fit of the same shapes,
-    which are too many to be held and are read when they are needed.
+    `budget`: multiply-accumulates that it may take, see `lessons.BUDGET`.
     `threads` shards run side by side (0: as many as there are cores), each on its provider; their number does not
     change the result.
     """

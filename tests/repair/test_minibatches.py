@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxprune.data import open_data
+from onnxprune.data import More, open_data
 from onnxprune.model.load import load
 from onnxprune.repair.ahead import ahead
 from onnxprune.repair.augment import ZOOM
@@ -70,13 +71,34 @@ def test_samples_that_are_not_held_are_read_when_they_are_needed() -> None:
     )
     held, rest = numbered([24, 6]), np.arange(30, 70)
     more = open_data({"x": np.stack([rest, -rest], 1).astype(np.float32), "y": rest}, load(model))
-    samples = Minibatches.of(held, 1, more=more)
+    samples = Minibatches.of(held, 1, more=More(more))
     assert isinstance(samples, Minibatches) and samples.fit == 24 and samples.seen == 64
     assert sorted(ids(epoch(samples, 0))) != list(range(60))
     two = [*epoch(samples, 0), *epoch(samples, 1)]
     assert set(ids(two)) == {*range(24), *rest.tolist()}
     assert ids([samples.judged()]) == list(range(24, 24 + 6 // samples.size * samples.size))
     assert isinstance(alone := Minibatches.of(held, 1), Minibatches) and alone.seen == 24
+
+
+def test_samples_that_judge_and_are_not_held_are_read_as_far_as_they_are_wanted() -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[n, 2] x, int64[n] y) => (float[n, 2] z, int64[n] w) '
+        "{ z = Identity(x) w = Identity(y) }"
+    )
+    held = numbered([24, 6])
+    fit, judge = (
+        open_data({"x": np.stack([rows, -rows], 1).astype(np.float32), "y": rows}, load(model))
+        for rows in (np.arange(30, 70), np.arange(70, 90))
+    )
+    samples = Minibatches.of(held, 1, more=More(fit, judge))
+    assert isinstance(samples, Minibatches)
+    for most, more_of_them in ((3, 0), (10, 4), (99, 20)):
+        expected = [*range(24, 30), *range(70, 70 + more_of_them)]
+        some = samples.judging(most)
+        assert ids([some.judged()]) == expected[: len(expected) // some.size * some.size]
+        assert all(np.array_equal(feed["x"][:, 0], feed["y"]) for feed in some.judged())
+        assert (some.fit, some.seen) == (24, 64) and set(ids(epoch(some, 0))) <= {*range(24), *range(30, 70)}
+    assert ids([replace(samples, more=More(fit)).judging(99).judged()]) == ids([samples.judged()])
 
 
 def test_what_fails_while_it_is_made_ahead_is_raised() -> None:
