@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,7 +45,8 @@ SIGNS = np.array([-1, 1], np.float32)
 @dataclass(frozen=True)
 class Information:
     """Feeds have the shapes of those that it was made for. `values` are those that have a gradient. `positions`: how
-    many each logit has in a feed; `beside`: the other logits with the same.
+    many each logit has in a feed; `beside`: the other logits with the same. `observed`: values of the network that the
+    pass for the weights gives as well.
     """
 
     logits: tuple[str, ...]
@@ -54,32 +55,41 @@ class Information:
     beside: Mapping[str, tuple[str, ...]]
     _signs: Mapping[str, Shape]
     _sensitivity: Any
-    _open_weights: Callable[[], Any]
+    _open_weights: Callable[[Sequence[str]], Any]
+    observed: tuple[str, ...] = ()
 
     @cached_property
     def _weights(self) -> Any:
         """Opened only where it is wanted: it has the whole backward pass."""
-        return self._open_weights()
+        return self._open_weights(self.observed)
+
+    def observing(self, keys: Sequence[str]) -> Information:
+        """The same, which gives the values `keys`, too: another pass for them would double the forward part."""
+        return replace(self, observed=tuple(keys))
 
     def sensitivity(self, feeds: Feeds, rng: np.random.Generator) -> dict[str, Floats]:
         """l_j, with scales of 1, in the shape of z_j."""
         return dict(zip(self.logits, self._run(self._sensitivity, feeds, rng), strict=True))
 
     def weights(
-        self,
-        feeds: Feeds,
-        scales: Mapping[str, Floats],
-        shares: Shares,
-        rng: np.random.Generator,
+        self, feeds: Feeds, scales: Mapping[str, Floats], shares: Shares, rng: np.random.Generator
     ) -> dict[str, Floats]:
         """w_k, the axis of channels of size 1. `scales`: s_j, of as many axes as z_j, 1 but for channels. `shares`: m_j
         is the first of them plus the others times the channel sums of l of the logits `beside`; 1 if not given.
         """
+        return self.weights_and_values(feeds, scales, shares, rng)[0]
+
+    def weights_and_values(
+        self, feeds: Feeds, scales: Mapping[str, Floats], shares: Shares, rng: np.random.Generator
+    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """`weights`, and the values that are `observed`."""
         named = {f"{SCALE}{key}": scale for key, scale in scales.items()}
         for key, others in self.beside.items():
             given = np.asarray(shares.get(key, [1.0]), np.float32)
             named[f"{SHARE}{key}"] = np.pad(given, (0, 1 + len(others) - len(given)))
-        return dict(zip(self.values, self._run(self._weights, {**feeds, **named}, rng), strict=True))
+        found = self._run(self._weights, {**feeds, **named}, rng)
+        told, seen = found[: len(self.values)], found[len(self.values) :]
+        return dict(zip(self.values, told, strict=True)), dict(zip(self.observed, seen, strict=True))
 
     def _run(self, session: Any, feeds: Feeds, rng: np.random.Generator) -> list[Floats]:
         drawn = {name: rng.choice(SIGNS, shape) for name, shape in self._signs.items()}
@@ -128,7 +138,9 @@ def information(graph: Graph, example: Feeds, logits: Axes, values: Axes, thread
 
     sensitivity = opened([value.name for value in steep.values()])
     positions = {key: math.prod(shape) // max(shape[logits[key]], 1) for key, shape in shapes.items()}
-    return Information(tuple(logits), reached, positions, beside, signs, sensitivity, lambda: opened(squares))
+    return Information(
+        tuple(logits), reached, positions, beside, signs, sensitivity, lambda more: opened([*squares, *more])
+    )
 
 
 def of_channels(shape: Sequence[int], axis: int) -> Shape:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,12 +89,21 @@ class Importance:
 
     def of(self, feeds: Feeds) -> dict[str, Floats]:
         """The weights for a batch; the same sample always gets the same."""
-        parts = [self._of(one) for one in known(self._model, feeds).one_by_one()]
-        return {key: np.concatenate([part[key] for part in parts]) for key in self.values}
+        return self.with_values(feeds)[0]
 
-    def _of(self, feeds: Feeds) -> dict[str, Floats]:
-        found = self._information.weights(feeds, self._scales, self._shares, _signs(feeds))
-        return {key: _weights(told, max(self._means[key], LEAST)) for key, told in found.items()}
+    def observing(self, keys: Sequence[str]) -> Importance:
+        """The same, whose `with_values` gives these, which are among its `values`."""
+        return replace(self, _information=self._information.observing(keys))
+
+    def with_values(self, feeds: Feeds) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """The weights for a batch, and what the network gives on it."""
+        parts = [self._one(one) for one in known(self._model, feeds).one_by_one()]
+        told, seen = ({key: np.concatenate([part[k][key] for part in parts]) for key in parts[0][k]} for k in (0, 1))
+        return told, seen
+
+    def _one(self, feeds: Feeds) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        told, seen = self._information.weights_and_values(feeds, self._scales, self._shares, _signs(feeds))
+        return {key: _weights(one, max(self._means[key], LEAST)) for key, one in told.items()}, seen
 
 
 def _weights(told: Floats, mean: float) -> Floats:

@@ -33,19 +33,21 @@ class Teacher:
         divided: Divided | None = None,
         threads: Threads = 1,
     ) -> None:
-        self._trace, self._keep, self._keys, self._importance = trace, keep, keys, importance
+        self._trace, self._keep, self._keys = trace, keep, keys
         self._divided = divided or {}
-        self._session = observer(trace.graph.model, keys, threads)
+        together = importance is not None and set(keys) <= set(importance.values)
+        self._importance = importance.observing(keys) if importance is not None and together else importance
+        self._session = None if together else observer(trace.graph.model, keys, threads)
 
     def __call__(self, feeds: Feeds) -> Goals:
-        values = self._session.run(None, feeds)
+        weights, seen = self._importance.with_values(feeds) if self._importance else ({}, {})
+        values = [seen[key] for key in self._keys] if self._session is None else self._session.run(None, feeds)
         targets = [self._trace.kept_part(key, self._keep, v) for key, v in zip(self._keys, values, strict=True)]
         for k, key in enumerate(self._keys):
             if key in self._divided:
                 targets[k] = targets[k] / self._divided[key].reshape(-1, *[1] * (targets[k].ndim - 2)).astype(
                     np.float32
                 )
-        weights = self._importance.of(feeds) if self._importance else {}
         return Goals(targets, {k: weights[key] for k, key in enumerate(self._keys) if key in weights})
 
 

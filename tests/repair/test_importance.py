@@ -15,6 +15,7 @@ from onnxprune.model.graph import build
 from onnxprune.model.load import load
 from onnxprune.repair.importance import MOST, SILENT, UNIFORM, Importance, _weights, channel_axes
 from onnxprune.repair.reconstruct import reconstruct
+from onnxprune.repair.teacher import Teacher
 from onnxprune.trace import Trace, trace_model
 from tests.builders import Net
 
@@ -113,6 +114,24 @@ def test_a_sample_has_the_same_weights_in_every_batch_and_order() -> None:
     for key in found.values:
         assert (whole[key][6:7] == single[key]).all()
         assert (again.of(batches[1])[key] == whole[key][4:]).all()
+
+
+def test_values_come_with_the_weights_in_one_pass() -> None:
+    trace, _ = detector()
+    batches, _ = scenes(8, 4)
+    found = Importance.measured(trace, batches)
+    assert found is not None
+    keys = found.values[1:]
+    told, seen = found.observing(keys).with_values(batches[1])
+    wanted = observer(trace.graph.model, keys).run(None, batches[1])
+    assert tuple(seen) == keys and set(told) == set(found.values)
+    for key, value in zip(keys, wanted, strict=True):
+        np.testing.assert_allclose(seen[key], value, rtol=1e-4, atol=1e-5)
+    assert all((told[key] == weights).all() for key, weights in found.of(batches[1]).items())
+    teacher = Teacher(trace, np.ones(trace.unit_count, bool), keys, found)
+    goals = teacher(batches[1])
+    assert teacher._session is None and all((a == seen[k]).all() for a, k in zip(goals.targets, keys, strict=True))
+    assert {keys[k] for k in goals.weights} == set(keys)
 
 
 def test_a_fixed_batch_is_run_whole() -> None:
