@@ -151,8 +151,9 @@ def test_memory_bounds_the_samples() -> None:
     limit = everything.memory_bytes - 30 * each
     found = open_samples({"image": images(40)}, trace, max_memory=limit)
     assert found.count == 10 and found.memory_bytes == limit and found.held_out_samples == 2 and found.notes
-    assert everything.more is None and found.more is not None and found.more.samples == 32 - 8
-    seen = np.concatenate([*(batch["image"] for batch in found.batches), found.more.batch(0, 24)["image"]])
+    assert everything.more is None and found.more is not None and found.more.fit.samples == 32 - 8
+    assert found.more.judge is not None and found.more.judge.samples == 8 - 2
+    seen = np.concatenate([*(batch["image"] for batch in found.batches), found.more.fit.batch(0, 24)["image"]])
     held_out = np.concatenate([batch["image"] for batch in everything.batches[-everything.held_out :]])
     assert not (seen[10:, None] == held_out[None]).all((2, 3, 4)).any(), "what would judge is not fitted"
     other = open_samples({"image": images(40)}, trace, max_memory=limit, seed=1)

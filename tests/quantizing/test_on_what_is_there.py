@@ -196,13 +196,17 @@ def test_products_in_blocks_stay(files: dict[str, Files], tmp_path: Path, name: 
 def test_shrink_of_a_quantised_file(
     files: dict[str, Files], tmp_path: Path, name: str, scheme: str, repair: str
 ) -> None:
-    """It stays quantised; where operators on integers are not understood, nothing leaves."""
+    """It stays quantised; nothing leaves where operators are not understood, or of groups of a block or three."""
     made = files[name]
     before = made.get(scheme)
     options: dict[str, Any] = {"ratio": 0.25, "multiple_of": 1, "repair": repair, "data": made.data}
     result = onnxprune.shrink(before, tmp_path / "c.onnx", **options)
     if not result.written:
-        assert scheme in ("dynamic", "int4") and onnxprune.inspect(before).operators_without_rule
+        found = onnxprune.inspect(before)
+        sizes = [group.size for group in found.groups if group.pinned is None]
+        assert scheme in ("dynamic", "int4") and (
+            found.operators_without_rule or all(size * 0.25 < 1 for size in sizes)
+        )
         return
     onnxprune.verify(before, tmp_path / "c.onnx")
     kinds = [Counter(node.op_type for node in onnx.load(path).graph.node) for path in (before, tmp_path / "c.onnx")]
